@@ -1,0 +1,58 @@
+//! The client's error: what kind, and when is it worth a retry?
+
+use std::error::Error as StdError;
+
+use jiff::Timestamp;
+
+/// The result of a request.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, for programs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Every token's budget is used up, or GitHub told us to wait: give the job back until then.
+    RateLimited {
+        /// When to go on.
+        until: Timestamp,
+    },
+    /// GitHub does not answer, or with 5xx, after the client's own retries.
+    Unavailable,
+    /// No token is accepted any more: tell a person.
+    Unauthorized,
+    /// The token lacks a permission.
+    Forbidden,
+    /// The answer is larger than we take, or not JSON.
+    BadAnswer,
+    /// GitHub refused the request as wrong: a fault of ours.
+    Refused,
+}
+
+/// A request that got no answer about its subject.
+#[derive(Debug, thiserror::Error)]
+#[error("GitHub: {request}: {message}")]
+pub struct Error {
+    kind: ErrorKind,
+    request: String,
+    message: String,
+    #[source]
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error about one request, with a message for people.
+    pub fn new(kind: ErrorKind, request: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind, request: request.into(), message: message.into(), source: None }
+    }
+
+    /// The same with its cause.
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What kind of error it is.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
+    }
+}

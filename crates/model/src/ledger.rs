@@ -1,0 +1,150 @@
+//! The ledger: the state of every number of a repository, from 1 to the highest seen.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What became of a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum NumberState {
+    /// Nothing is known yet.
+    Unknown = 0,
+    /// There is a record of it, and GitHub shows it.
+    Present = 1,
+    /// GitHub said that it was deleted.
+    Deleted = 2,
+    /// It moved to another repository; where to stands in its record.
+    Transferred = 3,
+    /// GitHub shows nothing, without saying why, and this was confirmed.
+    Hidden = 4,
+    /// Not an issue and not a pull request: discussions share the numbers.
+    NotAnItem = 5,
+    /// It could not be fetched; why stands with the buried job.
+    Failed = 6,
+}
+
+impl NumberState {
+    /// Every state, in the order of its number on disk.
+    pub const ALL: [Self; 7] =
+        [Self::Unknown, Self::Present, Self::Deleted, Self::Transferred, Self::Hidden, Self::NotAnItem, Self::Failed];
+
+    /// Whether the number is accounted for: everything but unknown and failed.
+    pub fn is_accounted_for(self) -> bool {
+        !matches!(self, Self::Unknown | Self::Failed)
+    }
+}
+
+/// One number's entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// What became of the number.
+    pub state: NumberState,
+    /// When GitHub last confirmed that, to the second; none if never.
+    pub verified_at: Option<Timestamp>,
+}
+
+impl Entry {
+    const UNKNOWN: Self = Self { state: NumberState::Unknown, verified_at: None };
+}
+
+/// The state of every number of one repository, five bytes a number in memory.
+///
+/// The encoded form is at most five bytes a number as well, and compresses to a fraction of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ledger {
+    states: Vec<u8>,
+    /// Seconds since 1970, 0 for never; good until 2106.
+    verified: Vec<u32>,
+}
+
+impl Ledger {
+    /// The highest number seen, 0 for none.
+    pub fn highest(&self) -> u64 {
+        self.states.len() as u64
+    }
+
+    /// Makes every number up to `number` appear, as unknown where nothing is known.
+    ///
+    /// # Panics
+    /// If `number` is beyond [`Ledger::LIMIT`]; callers check what comes from outside.
+    pub fn reach(&mut self, number: u64) {
+        assert!(number <= Self::LIMIT, "number {number} is beyond the ledger's limit");
+        let length = number as usize;
+        if length > self.states.len() {
+            self.states.resize(length, NumberState::Unknown as u8);
+            self.verified.resize(length, 0);
+        }
+    }
+
+    /// The highest number that a ledger holds: more than a hundred times GitHub's largest repository.
+    pub const LIMIT: u64 = 50_000_000;
+
+    /// The entry of a number; unknown beyond the highest.
+    pub fn get(&self, number: u64) -> Entry {
+        let Some(index) = number.checked_sub(1).map(|index| index as usize) else { return Entry::UNKNOWN };
+        let Some(state) = self.states.get(index).and_then(|state| NumberState::ALL.get(usize::from(*state))) else {
+            return Entry::UNKNOWN;
+        };
+        let verified_at = match self.verified[index] {
+            0 => None,
+            seconds => Timestamp::from_second(i64::from(seconds)).ok(),
+        };
+        Entry { state: *state, verified_at }
+    }
+
+    /// Sets a number's state, verified at `at`.
+    pub fn set(&mut self, number: u64, state: NumberState, at: Timestamp) {
+        self.reach(number);
+        let index = (number - 1) as usize;
+        self.states[index] = state as u8;
+        self.verified[index] = u32::try_from(at.as_second()).unwrap_or(0);
+    }
+
+    /// How many numbers are in each state, in the order of [`NumberState::ALL`].
+    pub fn counts(&self) -> [u64; 7] {
+        let mut counts = [0; 7];
+        for state in &self.states {
+            counts[usize::from(*state).min(6)] += 1;
+        }
+        counts
+    }
+
+    /// The numbers in a state, ascending.
+    pub fn numbers(&self, state: NumberState) -> impl Iterator<Item = u64> + '_ {
+        self.states.iter().zip(1..).filter(move |(found, _)| **found == state as u8).map(|(_, number)| number)
+    }
+
+    /// Whether every number is accounted for.
+    pub fn is_complete(&self) -> bool {
+        self.states
+            .iter()
+            .all(|state| NumberState::ALL.get(usize::from(*state)).is_some_and(|state| state.is_accounted_for()))
+    }
+
+    /// When the number verified longest ago was verified; none if one never was, or there is none.
+    pub fn oldest_verification(&self) -> Option<Timestamp> {
+        let oldest = *self.verified.iter().min()?;
+        (oldest > 0).then(|| Timestamp::from_second(i64::from(oldest)).ok()).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_below_a_higher_one_appear_as_unknown() {
+        let mut ledger = Ledger::default();
+        let at = Timestamp::from_second(1_700_000_000).unwrap();
+        ledger.set(3, NumberState::Present, at);
+        assert_eq!(ledger.highest(), 3);
+        assert_eq!(ledger.get(1).state, NumberState::Unknown);
+        assert_eq!(ledger.get(3), Entry { state: NumberState::Present, verified_at: Some(at) });
+        assert_eq!(ledger.numbers(NumberState::Unknown).collect::<Vec<_>>(), [1, 2]);
+        assert!(!ledger.is_complete());
+        assert_eq!(ledger.oldest_verification(), None);
+        assert_eq!(ledger.get(0).state, NumberState::Unknown);
+        assert_eq!(ledger.get(4).state, NumberState::Unknown);
+    }
+}

@@ -1,0 +1,29 @@
+//! Which repositories are mirrored, and how.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{RepositoryId, RepositoryName};
+
+/// One tracked repository, an entry of `tracking.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tracked {
+    /// GitHub's numeric id.
+    pub id: RepositoryId,
+    /// The name it had when it was last seen.
+    pub name: RepositoryName,
+    /// Who may see it.
+    #[serde(default)]
+    pub private: bool,
+    /// Since when it is tracked.
+    pub since: Timestamp,
+    /// When every number was first accounted for; none until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete_at: Option<Timestamp>,
+    /// Why it is not fetched at present (disabled issues, blocked, gone), in words; none when all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// When `trouble` was first seen: what deletes must be confirmed a day apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble_since: Option<Timestamp>,
+}

@@ -1,0 +1,1 @@
+//! The queue and the state on Redis, the distributed backend.

@@ -1,0 +1,1 @@
+//! The queue on SQLite, the embedded backend.

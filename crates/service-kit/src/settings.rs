@@ -1,0 +1,274 @@
+//! Settings: one commented TOML file with compiled-in defaults, overridden by a file and by the environment.
+//!
+//! `default.toml` is the reference of all fields, their units and their defaults; this module is its shape.
+
+use std::{path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::duration;
+
+/// All settings of all components.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// `[github]`
+    pub github: GithubSettings,
+    /// `[webhook]`
+    pub webhook: WebhookSettings,
+    /// `[queue]`
+    pub queue: QueueSettings,
+    /// `[archive]`
+    pub archive: ArchiveSettings,
+    /// `[search]`
+    pub search: SearchSettings,
+    /// `[downloader]`
+    pub downloader: DownloaderSettings,
+    /// `[indexer]`
+    pub indexer: IndexerSettings,
+    /// `[seeder]`
+    pub seeder: SeederSettings,
+    /// `[web]`
+    pub web: WebSettings,
+    /// `[log]`
+    pub log: LogSettings,
+    /// The data folder; from `--data-dir`, not from the file.
+    #[serde(skip)]
+    pub data_dir: PathBuf,
+}
+
+/// `[github]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GithubSettings {
+    /// Base of the REST API, no trailing slash.
+    pub api_url: String,
+    /// Base of GitHub's pages, no trailing slash.
+    pub web_url: String,
+    /// Personal access tokens.
+    pub tokens: Vec<SecretString>,
+    /// For one request.
+    #[serde(with = "duration")]
+    pub request_timeout: Duration,
+    /// The largest answer after decompression, bytes.
+    pub max_body_bytes: usize,
+    /// Requests in flight at once.
+    pub concurrency: usize,
+    /// Points a minute over all tokens.
+    pub points_per_minute: u32,
+    /// Calls of each token's hourly budget kept for webhooks and people.
+    pub reserve: u32,
+    /// The `User-Agent` header.
+    pub user_agent: String,
+}
+
+/// `[webhook]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSettings {
+    /// Any of them may have signed a delivery.
+    pub secrets: Vec<SecretString>,
+    /// Accept deliveries without a signature.
+    pub allow_unsigned: bool,
+    /// What happens to events of repositories that are not tracked.
+    pub untracked: Untracked,
+    /// The longest body, bytes.
+    pub max_body_bytes: usize,
+    /// Where the receiver listens as a process of its own.
+    pub listen: String,
+}
+
+/// What happens to events of repositories that are not tracked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Untracked {
+    /// Counted and forgotten.
+    Ignore,
+    /// Tracked from then on.
+    Track,
+}
+
+/// `[queue]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueSettings {
+    /// `sqlite:FILE` or `redis://…`; empty for the data folder's.
+    pub url: String,
+    /// Keeps deployments on one Redis apart.
+    pub namespace: String,
+    /// Silence before a thread is downloaded.
+    #[serde(with = "duration")]
+    pub inactivity_delay: Duration,
+    /// The latest start after the first trigger.
+    #[serde(with = "duration")]
+    pub max_delay: Duration,
+    /// Attempts before a job is buried.
+    pub max_attempts: u32,
+    /// The first pause between attempts.
+    #[serde(with = "duration")]
+    pub retry_shortest: Duration,
+    /// The longest pause between attempts.
+    #[serde(with = "duration")]
+    pub retry_longest: Duration,
+}
+
+/// `[archive]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveSettings {
+    /// `file:FOLDER` or `s3://…`; empty for the data folder's.
+    pub url: String,
+    /// Store records compressed.
+    pub compress: bool,
+    /// The most entries of the inbox.
+    pub inbox_limit: usize,
+    /// Free space below which the download queue is paused, bytes.
+    pub min_free_bytes: u64,
+}
+
+/// `[search]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchSettings {
+    /// `tantivy:FOLDER` or `http(s)://…`; empty for the data folder's.
+    pub url: String,
+    /// For Basic authentication; empty for none.
+    pub username: String,
+    /// For Basic authentication.
+    pub password: SecretString,
+    /// An encoded API key; empty for none.
+    pub api_key: SecretString,
+    /// A CA certificate in PEM; empty for the usual ones.
+    pub ca_file: String,
+    /// Names of indices and aliases begin with it.
+    pub index_prefix: String,
+    /// For one search.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+}
+
+/// `[downloader]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DownloaderSettings {
+    /// Jobs in work at once.
+    pub workers: usize,
+    /// Jobs leased at once.
+    pub batch: usize,
+    /// How long a lease lasts without a heartbeat.
+    #[serde(with = "duration")]
+    pub lease: Duration,
+    /// How long work in hand may take at shutdown.
+    #[serde(with = "duration")]
+    pub drain: Duration,
+    /// Health and metrics, as a process of its own.
+    pub listen: String,
+    /// A longer timeline is an error.
+    pub max_timeline_pages: usize,
+    /// Older texts kept per record.
+    pub max_history: usize,
+}
+
+/// `[indexer]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IndexerSettings {
+    /// Batches in work at once.
+    pub workers: usize,
+    /// Threads per commit.
+    pub batch: usize,
+    /// A batch is committed this long after its first thread.
+    #[serde(with = "duration")]
+    pub linger: Duration,
+    /// How long a lease lasts without a heartbeat.
+    #[serde(with = "duration")]
+    pub lease: Duration,
+    /// How long work in hand may take at shutdown.
+    #[serde(with = "duration")]
+    pub drain: Duration,
+    /// Health and metrics, as a process of its own.
+    pub listen: String,
+    /// Daily counts of a repository are written at most this often.
+    #[serde(with = "duration")]
+    pub daily_delay: Duration,
+}
+
+/// `[seeder]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeederSettings {
+    /// How often each repository is asked what was updated.
+    #[serde(with = "duration")]
+    pub reconcile_every: Duration,
+    /// How much further each question looks back.
+    #[serde(with = "duration")]
+    pub overlap: Duration,
+    /// How often repository data is fetched.
+    #[serde(with = "duration")]
+    pub metadata_every: Duration,
+    /// Every item is verified once in this time.
+    #[serde(with = "duration")]
+    pub sweep_period: Duration,
+    /// The sweep's share of the budget, 0 to 1.
+    pub sweep_share: f64,
+    /// How often the ledger is looked at for numbers not accounted for.
+    #[serde(with = "duration")]
+    pub gap_every: Duration,
+    /// Health and metrics, as a process of its own.
+    pub listen: String,
+}
+
+/// `[web]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebSettings {
+    /// Where it listens.
+    pub listen: String,
+    /// How people reach it; empty for `listen`.
+    pub public_url: String,
+    /// What is shown without a key.
+    pub anonymous: Anonymous,
+    /// Peers whose forwarding headers count.
+    pub trusted_proxies: Vec<String>,
+    /// Header in which the proxy names the user; empty for none.
+    pub user_header: String,
+    /// Websites that may read the API.
+    pub cors_origins: Vec<String>,
+    /// The longest query, bytes.
+    pub max_query_bytes: usize,
+    /// Hits a page.
+    pub page_size: usize,
+    /// Live readers at once.
+    pub live_readers: usize,
+}
+
+/// What is shown without a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Anonymous {
+    /// Nothing, unless the address is loopback: then everything, as nobody else reaches it.
+    None,
+    /// What is public.
+    Public,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    /// Text for people or JSON for machines.
+    pub format: LogFormat,
+    /// A filter as in `RUST_LOG`.
+    pub level: String,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

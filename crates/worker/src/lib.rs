@@ -1,0 +1,1 @@
+//! The one generic loop: permit, lease, heartbeat, handle, settle, drain.

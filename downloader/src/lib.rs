@@ -1,0 +1,1 @@
+//! Download job to GitHub to archive to index job.

@@ -1,0 +1,1 @@
+//! One process with everything, on embedded defaults; and the operator's commands.

@@ -1,0 +1,2 @@
+//! The `gharvest` command.
+fn main() {}

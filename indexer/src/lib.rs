@@ -1,0 +1,1 @@
+//! Index job to archive to search engine to live event.

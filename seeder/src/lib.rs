@@ -1,0 +1,1 @@
+//! Schedules: reconcile, sweep, backfill, discovery.

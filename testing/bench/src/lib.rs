@@ -1,0 +1,1 @@
+//! Benchmarks that print ratios against a limit of the same run.

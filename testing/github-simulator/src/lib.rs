@@ -1,0 +1,1 @@
+//! A simulated GitHub for tests, benchmarks and the demo.

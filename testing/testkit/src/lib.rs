@@ -1,0 +1,1 @@
+//! What tests share: real services, temporary worlds, fault wrappers.

@@ -1,0 +1,1 @@
+//! Search pages, JSON API, live feed.

@@ -1,0 +1,1 @@
+//! Verify, classify, make durable, answer 202.
