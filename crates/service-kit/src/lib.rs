@@ -1,6 +1,10 @@
 //! Settings, telemetry, health and signals, shared by every process.
 
 pub mod duration;
+pub mod health;
+pub mod load;
+pub mod process;
 pub mod settings;
+pub mod telemetry;
 
 pub use settings::Settings;

@@ -4,7 +4,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use crate::duration;
@@ -271,4 +271,115 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl Settings {
+    pub(crate) fn deserialize_table(table: toml::Table) -> Result<Self, toml::de::Error> {
+        Self::deserialize(table)
+    }
+
+    /// The queue's URL, the data folder's own if none is set.
+    pub fn queue_url(&self) -> String {
+        self.url_or(&self.queue.url, "sqlite", "queue.sqlite")
+    }
+
+    /// The archive's URL, the data folder's own if none is set.
+    pub fn archive_url(&self) -> String {
+        self.url_or(&self.archive.url, "file", "archive")
+    }
+
+    /// The search engine's URL, the data folder's own if none is set.
+    pub fn search_url(&self) -> String {
+        self.url_or(&self.search.url, "tantivy", "index")
+    }
+
+    fn url_or(&self, url: &str, scheme: &str, name: &str) -> String {
+        if url.is_empty() { format!("{scheme}:{}", self.data_dir.join(name).display()) } else { url.to_owned() }
+    }
+
+    /// What is wrong with the settings as a whole, each problem a sentence that names the setting.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut require = |holds: bool, sentence: &str| {
+            if !holds {
+                problems.push(sentence.to_owned());
+            }
+        };
+        let scheme = |url: &str, known: &[&str]| url.is_empty() || known.iter().any(|known| url.starts_with(known));
+        let web = ["http://", "https://"];
+        require(
+            scheme(&self.github.api_url, &web) && !self.github.api_url.ends_with('/'),
+            "[github] api_url must begin with http:// or https:// and end without a slash",
+        );
+        require(
+            (1..=100).contains(&self.github.concurrency),
+            "[github] concurrency must be 1 to 100: GitHub allows no more",
+        );
+        require(
+            (1..=900).contains(&self.github.points_per_minute),
+            "[github] points_per_minute must be 1 to 900: GitHub's secondary limit",
+        );
+        require(
+            !self.github.user_agent.trim().is_empty(),
+            "[github] user_agent must not be empty: GitHub refuses requests without one",
+        );
+        require(
+            self.github.tokens.iter().all(|token| is_header_value(token.expose_secret())),
+            "[github] tokens: a token has characters that cannot be sent; was a line break copied with it?",
+        );
+        require(
+            self.queue.inactivity_delay <= self.queue.max_delay,
+            "[queue] max_delay must not be less than inactivity_delay",
+        );
+        require(self.queue.max_attempts >= 1, "[queue] max_attempts must be at least 1");
+        require(
+            self.queue.retry_shortest <= self.queue.retry_longest,
+            "[queue] retry_longest must not be less than retry_shortest",
+        );
+        require(
+            scheme(&self.queue.url, &["sqlite:", "redis://", "rediss://"]),
+            "[queue] url must begin with sqlite:, redis:// or rediss://",
+        );
+        require(scheme(&self.archive.url, &["file:", "s3://"]), "[archive] url must begin with file: or s3://");
+        require(
+            scheme(&self.search.url, &["tantivy:", "http://", "https://"]),
+            "[search] url must begin with tantivy:, http:// or https://",
+        );
+        require(is_name(&self.search.index_prefix), "[search] index_prefix must be lower-case letters, digits and -");
+        require(is_name(&self.queue.namespace), "[queue] namespace must be lower-case letters, digits and -");
+        require(
+            self.downloader.workers >= 1 && self.downloader.batch >= 1,
+            "[downloader] workers and batch must be at least 1",
+        );
+        require(self.indexer.workers >= 1 && self.indexer.batch >= 1, "[indexer] workers and batch must be at least 1");
+        require(
+            self.downloader.lease.as_secs() >= 10 && self.indexer.lease.as_secs() >= 10,
+            "[downloader] and [indexer] lease must be at least 10s",
+        );
+        require((0.0..=1.0).contains(&self.seeder.sweep_share), "[seeder] sweep_share must be 0 to 1");
+        require(self.seeder.reconcile_every.as_secs() >= 1, "[seeder] reconcile_every must be at least 1s");
+        require((1..=100).contains(&self.web.page_size), "[web] page_size must be 1 to 100");
+        for (name, address) in [
+            ("web", &self.web.listen),
+            ("webhook", &self.webhook.listen),
+            ("downloader", &self.downloader.listen),
+            ("indexer", &self.indexer.listen),
+            ("seeder", &self.seeder.listen),
+        ] {
+            if address.parse::<std::net::SocketAddr>().is_err() {
+                problems.push(format!("[{name}] listen: `{address}` is not ADDRESS:PORT, as in 127.0.0.1:8080"));
+            }
+        }
+        problems
+    }
+}
+
+fn is_header_value(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 40
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
