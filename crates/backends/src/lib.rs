@@ -1,0 +1,1 @@
+//! Turns the URLs of the settings into backends: the one place that names them all.
