@@ -1,1 +1,5 @@
-//! What tests share: real services, temporary worlds, fault wrappers.
+//! What tests share: named skips, and real services on loopback.
+
+mod skip;
+
+pub use skip::{recorded_data, skip};
