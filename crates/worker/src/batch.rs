@@ -1,0 +1,124 @@
+//! The jobs of one lease, and which of them are still to be answered.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use gharvest_model::{QueueName, Subject};
+use gharvest_queue::{Job, Lease, Outcome, Queue, Settled, Settlement, Token};
+use metrics::counter;
+
+use crate::{Backoff, report};
+
+/// The jobs of one lease.
+#[derive(Debug)]
+pub struct Batch {
+    queue: Arc<dyn Queue>,
+    name: QueueName,
+    token: Token,
+    jobs: Vec<Job>,
+    /// Shared with the parts of this batch: an answer counts once.
+    unsettled: Arc<Mutex<BTreeSet<Subject>>>,
+}
+
+impl Batch {
+    pub(crate) fn new(queue: Arc<dyn Queue>, name: QueueName, lease: Lease) -> Self {
+        let unsettled = lease.jobs.iter().map(|job| job.subject.clone()).collect();
+        Self { queue, name, token: lease.token, jobs: lease.jobs, unsettled: Arc::new(Mutex::new(unsettled)) }
+    }
+
+    /// The same lease with one of its jobs only.
+    pub(crate) fn only(&self, job: &Job) -> Self {
+        Self {
+            queue: Arc::clone(&self.queue),
+            name: self.name,
+            token: self.token,
+            jobs: vec![job.clone()],
+            unsettled: Arc::clone(&self.unsettled),
+        }
+    }
+
+    /// The jobs, first due first; all of one repository or of none.
+    pub fn jobs(&self) -> &[Job] {
+        &self.jobs
+    }
+
+    /// The queue that the jobs came from, for pauses.
+    pub fn queue(&self) -> &Arc<dyn Queue> {
+        &self.queue
+    }
+
+    /// Which queue that is.
+    pub fn queue_name(&self) -> QueueName {
+        self.name
+    }
+
+    /// The lease's token.
+    pub fn token(&self) -> Token {
+        self.token
+    }
+
+    /// The jobs that have no answer yet.
+    pub fn unsettled(&self) -> Vec<Job> {
+        let unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+        self.jobs.iter().filter(|job| unsettled.contains(&job.subject)).cloned().collect()
+    }
+
+    /// Answers for every job that has no answer yet.
+    pub fn all_unsettled(&self, outcome: &Outcome) -> Vec<Settlement> {
+        let settlement = |job: Job| Settlement { subject: job.subject, outcome: outcome.clone(), follow_up: None };
+        self.unsettled().into_iter().map(settlement).collect()
+    }
+
+    /// Settles jobs now, in one step. Repeats itself until the queue answers: the heartbeat ends that when the lease
+    /// is over. Returns what became of each.
+    pub async fn settle(&self, settlements: Vec<Settlement>) -> Vec<Settled> {
+        if settlements.is_empty() {
+            return Vec::new();
+        }
+        let mut backoff = Backoff::default();
+        let settled = loop {
+            match self.queue.settle(self.name, self.token, &settlements).await {
+                Ok(settled) => break settled,
+                Err(error) => report(self.name, "settle", &error),
+            }
+            tokio::time::sleep(backoff.next_pause()).await;
+        };
+        let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+        for (settlement, settled) in settlements.iter().zip(&settled) {
+            unsettled.remove(&settlement.subject);
+            log(self.name, settlement, *settled);
+        }
+        settled
+    }
+}
+
+fn log(queue: QueueName, settlement: &Settlement, settled: Settled) {
+    let (outcome, reason) = match &settlement.outcome {
+        Outcome::Finish => ("finish", None),
+        Outcome::Retry { reason, .. } => ("retry", Some(reason)),
+        Outcome::Bury { reason } => ("bury", Some(reason)),
+        Outcome::Release { .. } => ("release", None),
+    };
+    let label = match settled {
+        Settled::Finished => "finished",
+        Settled::Waiting if outcome == "retry" => "retried",
+        Settled::Waiting if outcome == "release" => "released",
+        Settled::Waiting => "again",
+        Settled::Buried => "buried",
+        Settled::Stale => "stale",
+        Settled::Gone => "gone",
+    };
+    counter!("gharvest_settled_total", "queue" => queue.as_str(), "outcome" => label).increment(1);
+    let subject = &settlement.subject;
+    match (settled, reason) {
+        (Settled::Buried, reason) => {
+            let reason = reason.map_or("", String::as_str);
+            tracing::error!(job = %subject, reason, "Job buried: it needs a person, see `queue list --state buried`");
+        }
+        (Settled::Stale, _) => tracing::warn!(job = %subject, "Answer came after the lease had ended and was refused"),
+        (_, Some(reason)) => tracing::warn!(job = %subject, reason, "Job failed and will be tried again"),
+        (..) => tracing::debug!(job = %subject, outcome = label, "Job settled"),
+    }
+}
