@@ -24,8 +24,10 @@ pub enum ErrorKind {
     Forbidden,
     /// The answer is larger than we take, or not JSON.
     BadAnswer,
-    /// GitHub refused the request as wrong: a fault of ours.
+    /// GitHub refused the request as wrong, or we refused to send it: a fault of ours, or of an address in an answer.
     Refused,
+    /// A setting cannot be used.
+    Misconfigured,
 }
 
 /// A request that got no answer about its subject.
@@ -49,6 +51,14 @@ impl Error {
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// When to go on, if that is known.
+    pub fn retry_at(&self) -> Option<Timestamp> {
+        match self.kind {
+            ErrorKind::RateLimited { until } => Some(until),
+            _ => None,
+        }
     }
 
     /// What kind of error it is.

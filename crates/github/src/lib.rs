@@ -3,6 +3,15 @@
 //! Every request of every component goes through [`Client`]: so one budget per token and resource is kept, limits are
 //! respected before GitHub enforces them, and live triggers go ahead of backfills. Bodies stay raw JSON: typed models
 //! lose fields. Redirects are answers, never followed silently.
+//!
+//! A request goes through these modules in this order: `resource` gives its address under the `base`; `tokens` says
+//! whether some budget bears it, and `sharing` asks other processes; it passes the `gate` (how many at once, how many a
+//! minute, who first); `transport` sends it once; `verdict` says what the answer means; `client` is the loop.
+//!
+//! Metrics: `gharvest_github_requests_total{resource,purpose,status}`, `gharvest_github_request_seconds{resource,purpose}`,
+//! `gharvest_github_wait_seconds{purpose}`, `gharvest_github_limits_total{limit}`,
+//! `gharvest_github_budget_remaining{token,resource}`, `gharvest_github_budget_limit{token,resource}`,
+//! `gharvest_github_tokens_refused_total`, `gharvest_github_sharing_failures_total`.
 
 use std::time::Duration;
 
@@ -10,8 +19,26 @@ use gharvest_model::RepositoryName;
 use jiff::Timestamp;
 use serde_json::Value;
 
+mod base;
+mod client;
+mod clock;
+mod config;
+mod credential;
 mod error;
+mod gate;
+mod limits;
+mod link;
+mod resource;
+mod sharing;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod transport;
+mod verdict;
 
+pub use client::Client;
+pub use clock::Clock;
+pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 
 /// Whose work a request is; decides who waits when the budget is short.
@@ -23,6 +50,17 @@ pub enum Purpose {
     Scheduled,
     /// A first mirror or a sweep: waits for both others.
     Backfill,
+}
+
+impl Purpose {
+    /// The name in metrics.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Scheduled => "scheduled",
+            Self::Backfill => "backfill",
+        }
+    }
 }
 
 /// What is asked for: each is one documented REST endpoint.
@@ -121,34 +159,6 @@ pub struct Budget {
     pub reset_at: Timestamp,
     /// Why the token is set aside, if it is.
     pub trouble: Option<String>,
-}
-
-/// The one client of GitHub. Cheap to clone; all clones share budgets and limits.
-#[derive(Debug, Clone)]
-pub struct Client {}
-
-impl Client {
-    /// Asks for one thing. Waits for budget and pace, retries what is worth it, and answers or fails.
-    ///
-    /// `etag` is one from an earlier [`Found`]; it makes [`Answer::NotModified`] possible.
-    pub async fn get(&self, resource: &Resource, etag: Option<&str>, purpose: Purpose) -> Result<Answer> {
-        todo!("{resource:?} {etag:?} {purpose:?}")
-    }
-
-    /// The budgets of all tokens as last heard of.
-    pub fn budgets(&self) -> Vec<Budget> {
-        todo!()
-    }
-
-    /// Calls made since the start, by purpose and resource, for plans and metrics.
-    pub fn calls(&self) -> u64 {
-        todo!()
-    }
-
-    /// When work of this purpose may go on, if budgets are used up now: for pausing a queue instead of waiting.
-    pub fn blocked_until(&self, purpose: Purpose) -> Option<Timestamp> {
-        todo!("{purpose:?}")
-    }
 }
 
 /// A short wait of the client itself; longer ones are [`ErrorKind::RateLimited`], so that leases are given back.

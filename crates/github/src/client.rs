@@ -1,0 +1,467 @@
+//! The loop of one request: wait for budget and pace, choose a token, send, judge, learn, and go on or answer.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use gharvest_model::record::API_VERSION;
+use gharvest_state::State;
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use jiff::{SignedDuration, Timestamp};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use url::Url;
+
+use crate::{
+    Answer, Budget, Config, Error, ErrorKind, LONGEST_WAIT, Purpose, Resource, Result,
+    base::Base,
+    clock::Clock,
+    credential::{ANONYMOUS, Credential, Source},
+    gate::Gate,
+    limits::{Reading, later, reset_time, until},
+    resource::CORE,
+    sharing::Sharing,
+    tokens::{Closed, Seat, Token, Tokens},
+    transport::{Failure, Reply, Transport},
+    verdict::{Limit, Sent, Verdict, judge},
+};
+
+/// One for everything, because an ETag depends on it.
+const ACCEPT: HeaderValue = HeaderValue::from_static("application/vnd.github+json");
+
+/// How often one request is sent before a passing failure is taken for a lasting one.
+const MOST_ATTEMPTS: u32 = 4;
+
+/// How often GitHub may tell one request to wait before its job is given back; each token may tell it once more.
+const MOST_LIMITS: usize = 5;
+
+/// The longest wait before a retry.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+
+/// The one client of GitHub. Cheap to clone; all clones share budgets and limits.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) base: Base,
+    transport: Transport,
+    tokens: Arc<Tokens>,
+    gate: Arc<Gate>,
+    sharing: Sharing,
+    clock: Clock,
+    user_agent: HeaderValue,
+    backoff: Duration,
+    calls: AtomicU64,
+}
+
+/// One request, before a token is chosen.
+#[derive(Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) method: Method,
+    pub(crate) url: &'a Url,
+    pub(crate) body: Bytes,
+    /// The resource's name in metrics.
+    pub(crate) name: &'static str,
+    /// The budget that pays, or none for what is free.
+    pub(crate) budget: Option<&'static str>,
+    pub(crate) purpose: Purpose,
+    /// The ETag, and the fingerprint of the token that it belongs to.
+    pub(crate) etag: Option<(&'a str, &'a str)>,
+}
+
+impl Client {
+    /// A client with budgets of its own. Must be called inside a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] when an address, a token or the system's certificates cannot be used.
+    pub fn new(config: Config) -> Result<Self> {
+        Self::with_state(config, None)
+    }
+
+    /// A client that shares its budgets with the clients of other processes.
+    pub fn with_state(config: Config, state: Option<Arc<dyn State>>) -> Result<Self> {
+        Self::with_clock(config, state, Clock::system())
+    }
+
+    /// The same with a clock of one's own, for tests.
+    pub fn with_clock(config: Config, state: Option<Arc<dyn State>>, clock: Clock) -> Result<Self> {
+        let base = Base::parse(&config.api_url)?;
+        let transport = Transport::network(&base, config.request_timeout, config.max_body_bytes)?;
+        Self::over(transport, &config, state, clock)
+    }
+
+    /// The same over a transport of one's own.
+    pub(crate) fn over(
+        transport: Transport,
+        config: &Config,
+        state: Option<Arc<dyn State>>,
+        clock: Clock,
+    ) -> Result<Self> {
+        let user_agent = HeaderValue::from_str(&config.user_agent).ok().filter(|value| !value.is_empty());
+        let user_agent = user_agent.ok_or_else(|| {
+            let message = "[github] user_agent must be plain text: GitHub refuses requests without one";
+            Error::new(ErrorKind::Misconfigured, "settings", message)
+        })?;
+        let inner = Inner {
+            base: Base::parse(&config.api_url)?,
+            transport,
+            tokens: Arc::new(Tokens::new(tokens_of(config)?, config.reserve)),
+            gate: Arc::new(Gate::new(config.concurrency, config.points_per_minute)),
+            sharing: Sharing::new(state),
+            clock,
+            user_agent,
+            backoff: config.backoff,
+            calls: AtomicU64::new(0),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Asks for one thing. Waits for budget and pace, retries what is worth it, and answers or fails.
+    ///
+    /// `etag` is one from an earlier [`crate::Found`]; it makes [`Answer::NotModified`] possible. It is sent only with
+    /// the token that it was got with, which goes first while it has budget.
+    ///
+    /// # Errors
+    /// See [`ErrorKind`]. Dropping the future gives everything back that it held.
+    pub async fn get(&self, resource: &Resource, etag: Option<&str>, purpose: Purpose) -> Result<Answer> {
+        let url = resource.address(&self.inner.base)?;
+        let ask = Ask {
+            method: Method::GET,
+            url: &url,
+            body: Bytes::new(),
+            name: resource.name(),
+            budget: resource.budget(),
+            purpose,
+            etag: etag.and_then(|etag| etag.split_once(':')),
+        };
+        self.inner.ask(&ask, judge).await
+    }
+
+    /// The budgets of all tokens as last heard of; nothing of a token that was not used yet.
+    pub fn budgets(&self) -> Vec<Budget> {
+        self.inner.tokens.budgets(self.inner.clock.now())
+    }
+
+    /// Asks GitHub for the budgets of every token (free against the primary limit), also of those set aside.
+    ///
+    /// A token that GitHub does not accept is set aside and says so in its budget's `trouble`; a server without limits
+    /// (GitHub Enterprise) has no budgets.
+    ///
+    /// # Errors
+    /// When GitHub does not answer.
+    pub async fn refresh_budgets(&self) -> Result<Vec<Budget>> {
+        let url = Resource::RateLimit.address(&self.inner.base)?;
+        for index in 0..self.inner.tokens.all().len() {
+            let ask = Ask {
+                method: Method::GET,
+                url: &url,
+                body: Bytes::new(),
+                name: Resource::RateLimit.name(),
+                budget: None,
+                purpose: Purpose::Live,
+                etag: None,
+            };
+            let permit = self.inner.gate.enter(Purpose::Live).await;
+            let seat = self.inner.tokens.seat(index, None);
+            let attempt = self.inner.once(&ask, &seat, &judge).await;
+            drop(permit);
+            if let Attempt::Failed(error) = attempt {
+                return Err(error);
+            }
+        }
+        Ok(self.budgets())
+    }
+
+    /// Requests sent since the start, retries included, for plans and metrics.
+    pub fn calls(&self) -> u64 {
+        self.inner.calls.load(Ordering::Relaxed)
+    }
+
+    /// When work of this purpose may go on, if budgets are used up now: for pausing a queue instead of waiting.
+    ///
+    /// None also when no token is accepted any more: the next request then fails as [`ErrorKind::Unauthorized`].
+    pub fn blocked_until(&self, purpose: Purpose) -> Option<Timestamp> {
+        match self.inner.tokens.opening(Some(CORE), purpose, self.inner.clock.now()) {
+            Err(Closed::Until(time)) => Some(time),
+            Ok(()) | Err(Closed::Refused(_)) => None,
+        }
+    }
+}
+
+/// One token for each different secret, or nobody.
+fn tokens_of(config: &Config) -> Result<Vec<Token>> {
+    let mut tokens: Vec<Token> = Vec::new();
+    for (index, secret) in config.tokens.iter().enumerate() {
+        let name = format!("token {}", index + 1);
+        if secret.expose_secret().trim().is_empty() {
+            continue;
+        }
+        let credential = Credential::bearer(secret, &name)?;
+        if tokens.iter().all(|token| token.identity != credential.fingerprint) {
+            tokens.push(Token::new(name, credential.fingerprint.clone(), Source::Fixed(credential)));
+        }
+    }
+    if tokens.is_empty() {
+        tokens.push(Token::new(ANONYMOUS.to_owned(), ANONYMOUS.to_owned(), Source::Anonymous));
+    }
+    Ok(tokens)
+}
+
+/// What became of sending once.
+#[derive(Debug)]
+pub(crate) enum Attempt<T> {
+    Done(T),
+    /// The token must wait or is set aside: choose again.
+    ChooseAgain,
+    /// Passing; the error to give if it stays so.
+    Again(Error),
+    Failed(Error),
+}
+
+impl Inner {
+    /// Asks until it is answered, with any token, within the limits of time and attempts.
+    pub(crate) async fn ask<T>(&self, ask: &Ask<'_>, judge: impl Fn(&Reply, &Sent<'_>) -> Verdict<T>) -> Result<T> {
+        let (mut failures, mut limits, mut patience) = (0, 0_usize, LONGEST_WAIT);
+        loop {
+            self.wait_for_budget(ask, &mut patience).await?;
+            let permit = self.gate.enter(ask.purpose).await;
+            // Nothing is awaited between choosing and sending: a token just told to wait is not used any more.
+            let Ok(seat) = self.tokens.take(ask.budget, ask.purpose, self.owner(ask), self.clock.now()) else {
+                continue;
+            };
+            let attempt = self.once(ask, &seat, &judge).await;
+            drop((seat, permit));
+            match attempt {
+                Attempt::Done(answer) => return Ok(answer),
+                Attempt::Failed(error) => return Err(error),
+                Attempt::ChooseAgain => {
+                    limits += 1;
+                    if limits > MOST_LIMITS + self.tokens.all().len() {
+                        let until = later(self.clock.now(), SignedDuration::from_mins(1));
+                        return Err(self.rate_limited(ask, until));
+                    }
+                }
+                Attempt::Again(error) => {
+                    failures += 1;
+                    if failures >= MOST_ATTEMPTS {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(self.backoff(failures)).await;
+                }
+            }
+        }
+    }
+
+    /// Returns when some token may be used; fails when that takes longer than a job should hold its lease.
+    async fn wait_for_budget(&self, ask: &Ask<'_>, patience: &mut Duration) -> Result<()> {
+        loop {
+            self.sharing.read(&self.tokens, &self.clock).await;
+            let now = self.clock.now();
+            match self.tokens.opening(ask.budget, ask.purpose, now) {
+                Ok(()) => return Ok(()),
+                Err(Closed::Refused(reason)) => {
+                    let message = format!("no token is accepted any more ({reason}): check [github] tokens");
+                    return Err(self.error(ask, ErrorKind::Unauthorized, &message));
+                }
+                Err(Closed::Until(time)) => {
+                    let pause = until(time, now);
+                    if pause > *patience {
+                        return Err(self.rate_limited(ask, time));
+                    }
+                    *patience -= pause;
+                    metrics::histogram!("gharvest_github_wait_seconds", "purpose" => ask.purpose.name())
+                        .record(pause.as_secs_f64());
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    /// Sends once with one token, and learns from the answer.
+    pub(crate) async fn once<T>(
+        &self,
+        ask: &Ask<'_>,
+        seat: &Seat,
+        judge: &impl Fn(&Reply, &Sent<'_>) -> Verdict<T>,
+    ) -> Attempt<T> {
+        let token = seat.token();
+        let credential = match &token.source {
+            Source::Anonymous => None,
+            Source::Fixed(credential) => Some(credential),
+        };
+        let fingerprint = credential.map_or(ANONYMOUS, |credential| &credential.fingerprint);
+        let etag = ask.etag.and_then(|(owner, etag)| (owner == fingerprint).then_some(etag));
+        let sent_at = self.clock.now();
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let started = tokio::time::Instant::now();
+        let reply = self.transport.send(self.request(ask, credential, etag)).await;
+        count(ask, &reply, started.elapsed());
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(failure) => return self.failed(ask, failure),
+        };
+        let now = self.clock.now();
+        let sent = Sent { url: ask.url, fingerprint, etag, now };
+        let verdict = judge(&reply, &sent);
+        let waits = matches!(verdict, Verdict::Limited(_));
+        self.learn(ask, token, &reply, now);
+        let attempt = self.settle(ask, token, verdict, sent_at);
+        self.sharing.write(token, ask.budget.unwrap_or(CORE), &self.clock, waits).await;
+        attempt
+    }
+
+    fn settle<T>(&self, ask: &Ask<'_>, token: &Token, verdict: Verdict<T>, sent_at: Timestamp) -> Attempt<T> {
+        match verdict {
+            Verdict::Done(answer) => {
+                token.accepted();
+                Attempt::Done(answer)
+            }
+            Verdict::Limited(limit) => {
+                self.apply(limit, token, ask.budget.unwrap_or(CORE), sent_at);
+                Attempt::ChooseAgain
+            }
+            Verdict::TokenRefused(reason) => {
+                let reason = self.without_secrets(&reason);
+                tracing::warn!(token.name, "GitHub does not accept {}: set aside ({reason})", token.name);
+                metrics::counter!("gharvest_github_tokens_refused_total").increment(1);
+                token.set_aside(reason, self.clock.now());
+                Attempt::ChooseAgain
+            }
+            Verdict::Again(kind, message) => Attempt::Again(self.error(ask, kind, &message)),
+            Verdict::Failed(kind, message) => Attempt::Failed(self.error(ask, kind, &message)),
+        }
+    }
+
+    fn apply(&self, limit: Limit, token: &Token, budget: &str, sent_at: Timestamp) {
+        let now = self.clock.now();
+        let soonest = later(now, SignedDuration::from_secs(1));
+        let (name, until) = match limit {
+            Limit::Primary(reading) if reading.reset_at > now => {
+                let resource = reading.resource.as_deref().unwrap_or(budget);
+                token.exhausted(resource, reading.reset_at, reading.limit);
+                ("primary", reading.reset_at)
+            }
+            Limit::Until(time) => ("retry_after", token.blocked(Some(time.max(soonest)), sent_at, now)),
+            Limit::Primary(_) | Limit::Secondary => ("secondary", token.blocked(None, sent_at, now)),
+        };
+        metrics::counter!("gharvest_github_limits_total", "limit" => name).increment(1);
+        tracing::info!(token.name, limit = name, %until, "GitHub told {} to wait until {until}", token.name);
+    }
+
+    /// Takes the answer's budgets in.
+    fn learn(&self, ask: &Ask<'_>, token: &Token, reply: &Reply, now: Timestamp) {
+        let expected = ask.budget.unwrap_or(CORE);
+        let mut readings: Vec<Reading> = Reading::of(&reply.headers, now).into_iter().collect();
+        if ask.name == Resource::RateLimit.name() && reply.status == StatusCode::OK {
+            readings.extend(readings_of_body(&reply.body, now));
+        }
+        for reading in readings {
+            let window = token.read(&reading, expected);
+            let resource = reading.resource.unwrap_or_else(|| expected.to_owned());
+            let labels = [("token", token.name.clone()), ("resource", resource)];
+            #[expect(clippy::cast_precision_loss, reason = "budgets are thousands")]
+            metrics::gauge!("gharvest_github_budget_remaining", &labels).set(window.remaining as f64);
+            #[expect(clippy::cast_precision_loss, reason = "budgets are thousands")]
+            metrics::gauge!("gharvest_github_budget_limit", &labels).set(window.limit as f64);
+        }
+    }
+
+    fn failed<T>(&self, ask: &Ask<'_>, failure: Failure) -> Attempt<T> {
+        let error = self.error(ask, failure.kind(), &failure.to_string());
+        if failure.is_worth_a_retry() {
+            Attempt::Again(error.with_source(failure))
+        } else {
+            Attempt::Failed(error.with_source(failure))
+        }
+    }
+
+    fn request(&self, ask: &Ask<'_>, credential: Option<&Credential>, etag: Option<&str>) -> Request<Bytes> {
+        let mut request = Request::builder()
+            .method(ask.method.clone())
+            .uri(ask.url.as_str())
+            .body(ask.body.clone())
+            .expect("a parsed http URL is a URI");
+        let headers = request.headers_mut();
+        headers.insert(header::ACCEPT, ACCEPT);
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.insert(header::USER_AGENT, self.user_agent.clone());
+        headers.insert("x-github-api-version", HeaderValue::from_static(API_VERSION));
+        if !ask.body.is_empty() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Some(credential) = credential {
+            headers.insert(header::AUTHORIZATION, credential.authorization.clone());
+        }
+        if let Some(etag) = etag.and_then(|etag| HeaderValue::from_str(etag).ok()) {
+            headers.insert(header::IF_NONE_MATCH, etag);
+        }
+        request
+    }
+
+    /// Which token the ETag belongs to.
+    fn owner(&self, ask: &Ask<'_>) -> Option<usize> {
+        let (fingerprint, _) = ask.etag?;
+        self.tokens.all().iter().position(|token| token.identity == fingerprint)
+    }
+
+    /// Twice as long each time, from half to one and a half of it at random, so that retries do not march in step.
+    fn backoff(&self, failures: u32) -> Duration {
+        let doubled = self.backoff.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST_BACKOFF);
+        doubled.mul_f64(0.5 + fastrand::f64())
+    }
+
+    fn rate_limited(&self, ask: &Ask<'_>, until: Timestamp) -> Error {
+        self.error(ask, ErrorKind::RateLimited { until }, &format!("no token has budget before {until}"))
+    }
+
+    pub(crate) fn error(&self, ask: &Ask<'_>, kind: ErrorKind, message: &str) -> Error {
+        let request = format!("{} {}", ask.method, self.base.label(ask.url));
+        Error::new(kind, request, self.without_secrets(message))
+    }
+
+    /// A message as it is, unless it repeats a token back at us.
+    fn without_secrets(&self, message: &str) -> String {
+        let tells = self.tokens.all().iter().any(|token| match &token.source {
+            Source::Anonymous => false,
+            Source::Fixed(credential) => credential.is_told_by(message),
+        });
+        if tells { "(a message that repeats a token is withheld)".to_owned() } else { message.to_owned() }
+    }
+}
+
+/// All budgets that `GET /rate_limit` tells in its body.
+fn readings_of_body(body: &[u8], now: Timestamp) -> Vec<Reading> {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let resources = body["resources"].as_object().into_iter().flatten();
+    let reading = |(name, budget): (&String, &Value)| {
+        Some(Reading {
+            resource: Some(name.clone()),
+            limit: budget["limit"].as_u64()?,
+            remaining: budget["remaining"].as_u64()?,
+            reset_at: reset_time(budget["reset"].as_u64()?, now),
+        })
+    };
+    resources.filter(|(name, _)| ["core", "graphql", "search"].contains(&name.as_str())).filter_map(reading).collect()
+}
+
+fn count(ask: &Ask<'_>, reply: &Result<Reply, Failure>, took: Duration) {
+    let status = match reply {
+        Ok(reply) => reply.status.as_str().to_owned(),
+        Err(failure) => failure.name().to_owned(),
+    };
+    let labels = [("resource", ask.name), ("purpose", ask.purpose.name())];
+    metrics::histogram!("gharvest_github_request_seconds", &labels).record(took.as_secs_f64());
+    metrics::counter!(
+        "gharvest_github_requests_total",
+        "resource" => ask.name, "purpose" => ask.purpose.name(), "status" => status
+    )
+    .increment(1);
+}

@@ -1,0 +1,50 @@
+//! What goes into the `Authorization` header, and how it is named without being told.
+
+use http::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{Error, ErrorKind, Result};
+
+/// A secret ready to be sent. Its `Debug` shows no secret: the header's value is marked sensitive.
+#[derive(Debug, Clone)]
+pub(crate) struct Credential {
+    pub(crate) authorization: HeaderValue,
+    /// The beginning of the secret's SHA-256: which token an ETag belongs to, without telling the token.
+    pub(crate) fingerprint: String,
+}
+
+impl Credential {
+    /// A bearer token. `name` names it in the error about characters that cannot stand in a header.
+    pub(crate) fn bearer(secret: &SecretString, name: &str) -> Result<Self> {
+        let secret = secret.expose_secret().trim();
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {secret}")).map_err(|_| {
+            Error::new(ErrorKind::Misconfigured, "settings", format!("{name} has characters that no token has"))
+        })?;
+        authorization.set_sensitive(true);
+        Ok(Self { authorization, fingerprint: fingerprint(secret) })
+    }
+
+    /// Whether a text contains the secret.
+    pub(crate) fn is_told_by(&self, text: &str) -> bool {
+        let value = self.authorization.to_str().unwrap_or_default();
+        value.strip_prefix("Bearer ").is_some_and(|secret| !secret.is_empty() && text.contains(secret))
+    }
+}
+
+/// Where a token's credential comes from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// Nobody: requests without a token.
+    Anonymous,
+    /// A personal access token.
+    Fixed(Credential),
+}
+
+/// How requests without a token are named in keys and ETags.
+pub(crate) const ANONYMOUS: &str = "anonymous";
+
+/// The first 12 hexadecimal digits of the SHA-256 of a secret.
+pub(crate) fn fingerprint(secret: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, secret.as_bytes());
+    digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}

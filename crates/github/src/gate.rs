@@ -1,0 +1,200 @@
+//! The gate that every request passes: how many at once, how many a minute, and who goes first.
+//!
+//! Waiters stand in one order: by purpose, then by arrival. Only the first of them looks at the limits; whoever changes
+//! something (takes a place, leaves, gives up) wakes the first. So a live trigger that arrives last goes next.
+//! The pace is a bucket that fills evenly and holds an eighth of a minute's points: no minute sees more than 9/8.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use crate::Purpose;
+
+/// GitHub's limit of requests at once, REST and GraphQL together.
+const MOST_AT_ONCE: usize = 100;
+
+#[derive(Debug)]
+pub(crate) struct Gate {
+    concurrency: usize,
+    /// Points a second.
+    rate: f64,
+    /// The most points that can be saved up.
+    burst: f64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    in_flight: usize,
+    points: f64,
+    filled_at: Instant,
+    arrivals: u64,
+    waiting: BTreeMap<Place, Arc<Notify>>,
+}
+
+type Place = (Purpose, u64);
+
+/// The right to have one request in flight; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    gate: Arc<Gate>,
+}
+
+/// A place in the row; left when dropped, so that a caller that gives up holds nobody up.
+struct Waiter<'a> {
+    gate: &'a Gate,
+    place: Place,
+    called: Arc<Notify>,
+}
+
+impl Gate {
+    pub(crate) fn new(concurrency: usize, points_per_minute: u32) -> Self {
+        let points = f64::from(points_per_minute.max(1));
+        let burst = (points / 8.0).max(1.0);
+        Self {
+            concurrency: concurrency.clamp(1, MOST_AT_ONCE),
+            rate: points / 60.0,
+            burst,
+            inner: Mutex::new(Inner {
+                in_flight: 0,
+                points: burst,
+                filled_at: Instant::now(),
+                arrivals: 0,
+                waiting: BTreeMap::new(),
+            }),
+        }
+    }
+
+    /// Waits for a place in flight and one point.
+    pub(crate) async fn enter(self: &Arc<Self>, purpose: Purpose) -> Permit {
+        let waiter = self.stand(purpose);
+        loop {
+            match self.step(waiter.place) {
+                Step::Go => return Permit { gate: Arc::clone(self) },
+                Step::After(pause) => {
+                    // Woken or refilled: either way the limits are looked at again.
+                    let _elapsed = tokio::time::timeout(pause, waiter.called.notified()).await;
+                }
+                Step::Stand => waiter.called.notified().await,
+            }
+        }
+    }
+
+    fn stand(&self, purpose: Purpose) -> Waiter<'_> {
+        let mut inner = self.lock();
+        inner.arrivals += 1;
+        let place = (purpose, inner.arrivals);
+        let called = Arc::new(Notify::new());
+        inner.waiting.insert(place, Arc::clone(&called));
+        Waiter { gate: self, place, called }
+    }
+
+    fn step(&self, place: Place) -> Step {
+        let mut inner = self.lock();
+        if inner.waiting.first_key_value().map(|(first, _)| *first) != Some(place)
+            || inner.in_flight >= self.concurrency
+        {
+            return Step::Stand;
+        }
+        let now = Instant::now();
+        inner.points = (inner.points + (now - inner.filled_at).as_secs_f64() * self.rate).min(self.burst);
+        inner.filled_at = now;
+        if inner.points < 1.0 {
+            return Step::After(Duration::from_secs_f64((1.0 - inner.points) / self.rate) + Duration::from_millis(1));
+        }
+        inner.points -= 1.0;
+        inner.in_flight += 1;
+        Step::Go
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("nothing panics while the gate is locked")
+    }
+}
+
+enum Step {
+    Go,
+    After(Duration),
+    Stand,
+}
+
+impl Inner {
+    fn call_first(&self) {
+        if let Some((_, first)) = self.waiting.first_key_value() {
+            first.notify_one();
+        }
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.gate.lock();
+        inner.waiting.remove(&self.place);
+        inner.call_first();
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut inner = self.gate.lock();
+        inner.in_flight -= 1;
+        inner.call_first();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn live_goes_ahead_of_scheduled_ahead_of_backfill() {
+        let gate = Arc::new(Gate::new(1, 60_000));
+        let held = gate.enter(Purpose::Backfill).await;
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let mut tasks = tokio::task::JoinSet::new();
+        for purpose in [Purpose::Backfill, Purpose::Scheduled, Purpose::Backfill, Purpose::Live] {
+            let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
+            tasks.spawn(async move {
+                let _permit = gate.enter(purpose).await;
+                order.lock().unwrap().push(purpose);
+            });
+            tokio::task::yield_now().await;
+        }
+        drop(held);
+        while tasks.join_next().await.is_some() {}
+        let expected = [Purpose::Live, Purpose::Scheduled, Purpose::Backfill, Purpose::Backfill];
+        assert_eq!(*order.lock().unwrap(), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_minute_sees_more_points_than_the_limit_and_an_eighth() {
+        let gate = Arc::new(Gate::new(100, 80));
+        let start = Instant::now();
+        let mut times = Vec::new();
+        for _ in 0..400 {
+            drop(gate.enter(Purpose::Backfill).await);
+            times.push(start.elapsed());
+        }
+        for (index, begin) in times.iter().enumerate() {
+            let within = times[index..].iter().filter(|time| **time - *begin < Duration::from_secs(60)).count();
+            assert!(within <= 90, "{within} points in one minute");
+        }
+        assert!(start.elapsed() > Duration::from_secs(280), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_that_gives_up_holds_nobody_up() {
+        let gate = Arc::new(Gate::new(1, 60_000));
+        let held = gate.enter(Purpose::Live).await;
+        let impatient = tokio::time::timeout(Duration::from_secs(1), gate.enter(Purpose::Live)).await;
+        assert!(impatient.is_err());
+        drop(held);
+        drop(gate.enter(Purpose::Backfill).await);
+        assert!(gate.lock().waiting.is_empty());
+        assert_eq!(gate.lock().in_flight, 0);
+    }
+}

@@ -1,0 +1,109 @@
+//! Each resource as a documented REST endpoint: its address, its name in metrics, the budget that pays for it.
+
+use gharvest_model::RepositoryName;
+use url::Url;
+
+use crate::{Resource, Result, Sort, base::Base};
+
+/// The largest page that GitHub gives.
+const PER_PAGE: (&str, &str) = ("per_page", "100");
+const EVERY_STATE: (&str, &str) = ("state", "all");
+
+impl Resource {
+    /// The name in metrics: few and fixed.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Repository(_) => "repository",
+            Self::Issues { .. } => "issues",
+            Self::Issue(..) => "issue",
+            Self::Timeline(..) => "timeline",
+            Self::Pull(..) => "pull",
+            Self::ReviewComments(..) => "review_comments",
+            Self::Labels(_) => "labels",
+            Self::Milestones(_) => "milestones",
+            Self::Releases(_) => "releases",
+            Self::RateLimit => "rate_limit",
+            Self::Address(_) => "address",
+        }
+    }
+
+    /// The address to ask. Only parameters that GitHub documents for the endpoint.
+    pub(crate) fn address(&self, base: &Base) -> Result<Url> {
+        Ok(match self {
+            Self::Repository(repository) => under(base, repository, &[], &[]),
+            Self::Issues { repository, since, sort } => {
+                let since = since.map(|since| since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+                let sort = match sort {
+                    Sort::Created => "created",
+                    Sort::Updated => "updated",
+                };
+                let mut query = vec![EVERY_STATE, ("sort", sort), ("direction", "asc"), PER_PAGE];
+                query.extend(since.as_deref().map(|since| ("since", since)));
+                under(base, repository, &["issues"], &query)
+            }
+            Self::Issue(repository, number) => under(base, repository, &["issues", &number.to_string()], &[]),
+            Self::Timeline(repository, number) => {
+                under(base, repository, &["issues", &number.to_string(), "timeline"], &[PER_PAGE])
+            }
+            Self::Pull(repository, number) => under(base, repository, &["pulls", &number.to_string()], &[]),
+            Self::ReviewComments(repository, number) => {
+                under(base, repository, &["pulls", &number.to_string(), "comments"], &[PER_PAGE])
+            }
+            Self::Labels(repository) => under(base, repository, &["labels"], &[PER_PAGE]),
+            Self::Milestones(repository) => under(base, repository, &["milestones"], &[EVERY_STATE, PER_PAGE]),
+            Self::Releases(repository) => under(base, repository, &["releases"], &[PER_PAGE]),
+            Self::RateLimit => base.join(&["rate_limit"], &[]),
+            Self::Address(address) => base.admit(address)?,
+        })
+    }
+
+    /// The budget that pays, or none for what is free.
+    pub(crate) fn budget(&self) -> Option<&'static str> {
+        match self {
+            Self::RateLimit => None,
+            _ => Some(CORE),
+        }
+    }
+}
+
+/// The budget of REST.
+pub(crate) const CORE: &str = "core";
+
+fn under(base: &Base, repository: &RepositoryName, rest: &[&str], query: &[(&str, &str)]) -> Url {
+    let mut segments = vec!["repos", repository.owner(), repository.name()];
+    segments.extend_from_slice(rest);
+    base.join(&segments, query)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_those_that_github_documents() {
+        let base = Base::parse("https://api.github.com").unwrap();
+        let name: RepositoryName = "Rust-Lang/log".parse().unwrap();
+        let since = Some("2026-01-02T03:04:05.678Z".parse().unwrap());
+        let root = "https://api.github.com/repos/Rust-Lang/log";
+        for (resource, expected) in [
+            (Resource::Repository(name.clone()), String::new()),
+            (
+                Resource::Issues { repository: name.clone(), since, sort: Sort::Updated },
+                "/issues?state=all&sort=updated&direction=asc&per_page=100&since=2026-01-02T03%3A04%3A05Z".to_owned(),
+            ),
+            (
+                Resource::Issues { repository: name.clone(), since: None, sort: Sort::Created },
+                "/issues?state=all&sort=created&direction=asc&per_page=100".to_owned(),
+            ),
+            (Resource::Issue(name.clone(), 7), "/issues/7".to_owned()),
+            (Resource::Timeline(name.clone(), 7), "/issues/7/timeline?per_page=100".to_owned()),
+            (Resource::Pull(name.clone(), 7), "/pulls/7".to_owned()),
+            (Resource::ReviewComments(name.clone(), 7), "/pulls/7/comments?per_page=100".to_owned()),
+            (Resource::Labels(name.clone()), "/labels?per_page=100".to_owned()),
+            (Resource::Milestones(name.clone()), "/milestones?state=all&per_page=100".to_owned()),
+            (Resource::Releases(name.clone()), "/releases?per_page=100".to_owned()),
+        ] {
+            assert_eq!(resource.address(&base).unwrap().as_str(), format!("{root}{expected}"));
+        }
+    }
+}

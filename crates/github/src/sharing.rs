@@ -1,0 +1,98 @@
+//! Budgets shared between processes through the State port.
+//!
+//! One key for each token and resource, `budget/{identity}/{resource}`, holds the latest reading as JSON and dies with
+//! its hour. Each process reads all of them at most every two seconds and writes a key at most every second, at once
+//! when GitHub told a token to wait. The truth is in every answer's headers: losing this state costs a few requests.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use gharvest_state::State;
+use tokio::time::Instant;
+
+use crate::{
+    clock::Clock,
+    tokens::{Token, Tokens, Window},
+};
+
+const PREFIX: &str = "budget/";
+const READ_EVERY: Duration = Duration::from_secs(2);
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+const KEPT_FOR: Duration = Duration::from_hours(2);
+
+#[derive(Debug)]
+pub(crate) struct Sharing {
+    state: Option<Arc<dyn State>>,
+    read_at: Mutex<Option<Instant>>,
+    written: Mutex<BTreeMap<String, (Instant, Window)>>,
+}
+
+impl Sharing {
+    pub(crate) fn new(state: Option<Arc<dyn State>>) -> Self {
+        Self { state, read_at: Mutex::default(), written: Mutex::default() }
+    }
+
+    /// Learns what other processes know, if it is time to.
+    pub(crate) async fn read(&self, tokens: &Tokens, clock: &Clock) {
+        let Some(state) = &self.state else { return };
+        if !self.is_time_to_read() {
+            return;
+        }
+        let entries = match state.list(PREFIX).await {
+            Ok(entries) => entries,
+            Err(error) => return report(&error),
+        };
+        for (key, value) in entries {
+            let Some((identity, resource)) = key.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/')) else {
+                continue;
+            };
+            let Some(token) = tokens.all().iter().find(|token| token.identity == identity) else { continue };
+            // What a newer version may have written is no reason to fail: the next answer tells as well.
+            if let Ok(window) = serde_json::from_slice::<Window>(&value) {
+                token.learn(resource, window, clock.now());
+            }
+        }
+    }
+
+    /// Tells other processes what is known of one budget, if it is time to or if it is urgent.
+    pub(crate) async fn write(&self, token: &Token, resource: &str, clock: &Clock, urgent: bool) {
+        let Some(state) = &self.state else { return };
+        let Some(window) = token.shared(resource, clock.now()) else { return };
+        let key = format!("{PREFIX}{}/{resource}", token.identity);
+        if !self.is_time_to_write(&key, window, urgent) {
+            return;
+        }
+        let value = serde_json::to_vec(&window).expect("a window is plain numbers and times");
+        if let Err(error) = state.put(&key, &value, None, Some(KEPT_FOR)).await {
+            report(&error);
+        }
+    }
+
+    fn is_time_to_read(&self) -> bool {
+        let mut read_at = self.read_at.lock().expect("nothing panics while this is locked");
+        let due = read_at.is_none_or(|at| at.elapsed() >= READ_EVERY);
+        if due {
+            *read_at = Some(Instant::now());
+        }
+        due
+    }
+
+    fn is_time_to_write(&self, key: &str, window: Window, urgent: bool) -> bool {
+        let mut written = self.written.lock().expect("nothing panics while this is locked");
+        let due =
+            urgent || written.get(key).is_none_or(|(at, before)| *before != window && at.elapsed() >= WRITE_EVERY);
+        if due {
+            written.insert(key.to_owned(), (Instant::now(), window));
+        }
+        due
+    }
+}
+
+/// Work goes on by the headers alone.
+fn report(error: &gharvest_state::Error) {
+    metrics::counter!("gharvest_github_sharing_failures_total").increment(1);
+    tracing::debug!(%error, "budgets are not shared with other processes for now");
+}

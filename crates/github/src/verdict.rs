@@ -1,0 +1,184 @@
+//! What an answer means: a fact, a limit, a refused token, a passing failure, or an error.
+//!
+//! Bodies of refusals are looked at leniently: GitHub and what stands before it also answer with HTML.
+
+use http::{StatusCode, header};
+use jiff::Timestamp;
+use serde_json::Value;
+use url::Url;
+
+use crate::{
+    Answer, ErrorKind, Found,
+    base::cut,
+    limits::{Reading, retry_after},
+    link::Links,
+    transport::Reply,
+};
+
+/// What one reply means for the request that asked.
+#[derive(Debug)]
+pub(crate) enum Verdict<T> {
+    /// It is answered.
+    Done(T),
+    /// The token must wait.
+    Limited(Limit),
+    /// The token is not accepted; GitHub's reason.
+    TokenRefused(String),
+    /// Worth another attempt; what to say if it stays so.
+    Again(ErrorKind, String),
+    /// Not worth another attempt.
+    Failed(ErrorKind, String),
+}
+
+/// How long a token must wait.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// GitHub named the time: `Retry-After`.
+    Until(Timestamp),
+    /// The hour's budget is used up.
+    Primary(Reading),
+    /// Too fast, too much at once; no time named.
+    Secondary,
+}
+
+/// What was sent, as far as the answer's meaning depends on it.
+#[derive(Debug)]
+pub(crate) struct Sent<'a> {
+    pub(crate) url: &'a Url,
+    /// The token's fingerprint: what the answer's ETag belongs to.
+    pub(crate) fingerprint: &'a str,
+    /// The ETag that was sent.
+    pub(crate) etag: Option<&'a str>,
+    pub(crate) now: Timestamp,
+}
+
+/// The meaning of an answer to a REST request.
+pub(crate) fn judge(reply: &Reply, sent: &Sent<'_>) -> Verdict<Answer> {
+    match reply.status.as_u16() {
+        200 => found(reply, sent),
+        204 => Verdict::Done(Answer::Found(found_with(Value::Array(Vec::new()), reply, sent))),
+        304 if sent.etag.is_some() => Verdict::Done(Answer::NotModified),
+        301 | 302 | 307 | 308 => moved(reply, sent),
+        404 => Verdict::Done(Answer::NotFound),
+        410 => gone(&Refusal::of(reply)),
+        451 => Verdict::Done(Answer::Blocked { reason: Refusal::of(reply).reason() }),
+        _ => judge_refusal(reply, sent.now).unwrap_or_else(|refusal| {
+            if let Some(reason) = refusal.block {
+                return Verdict::Done(Answer::Blocked { reason });
+            }
+            refused(reply.status, &refusal)
+        }),
+    }
+}
+
+/// The part that REST and GraphQL share: limits, refused tokens, passing failures. The refusal itself if none of these.
+pub(crate) fn judge_refusal<T>(reply: &Reply, now: Timestamp) -> Result<Verdict<T>, Refusal> {
+    let refusal = Refusal::of(reply);
+    match reply.status.as_u16() {
+        401 => Ok(Verdict::TokenRefused(format!("401: {}", refusal.reason()))),
+        403 | 429 => limit(reply, &refusal, now).map(Verdict::Limited).ok_or(refusal),
+        202 | 408 | 500..=599 => Ok(Verdict::Again(ErrorKind::Unavailable, format!("answered {}", reply.status))),
+        200..=399 => Ok(Verdict::Again(ErrorKind::BadAnswer, format!("answered {} unasked", reply.status))),
+        _ => Err(refusal),
+    }
+}
+
+fn limit(reply: &Reply, refusal: &Refusal, now: Timestamp) -> Option<Limit> {
+    let told = refusal.text.contains("rate limit") || refusal.text.contains("abuse detection");
+    if let Some(until) = retry_after(&reply.headers, now) {
+        return Some(Limit::Until(until));
+    }
+    if refusal.block.is_some() || refusal.is_permission() {
+        return None;
+    }
+    let reading = Reading::of(&reply.headers, now).filter(|reading| reading.remaining == 0);
+    match reading {
+        Some(reading) if !refusal.text.contains("secondary rate limit") => Some(Limit::Primary(reading)),
+        _ if told || reply.status == StatusCode::TOO_MANY_REQUESTS => Some(Limit::Secondary),
+        _ => None,
+    }
+}
+
+fn found(reply: &Reply, sent: &Sent<'_>) -> Verdict<Answer> {
+    let found = match serde_json::from_slice(&reply.body) {
+        Ok(body) => found_with(body, reply, sent),
+        Err(error) => return Verdict::Again(ErrorKind::BadAnswer, format!("answered 200 without JSON: {error}")),
+    };
+    // Compression makes an ETag weak, so servers that compare literally send the same thing again.
+    let same = |sent: &str, got: &str| strong(sent) == strong(got);
+    let unchanged = sent.etag.zip(etag_of(reply)).is_some_and(|(sent, got)| same(sent, got));
+    Verdict::Done(if unchanged { Answer::NotModified } else { Answer::Found(found) })
+}
+
+fn strong(etag: &str) -> &str {
+    etag.strip_prefix("W/").unwrap_or(etag)
+}
+
+fn etag_of(reply: &Reply) -> Option<&str> {
+    reply.headers.get(header::ETAG)?.to_str().ok().filter(|etag| !etag.is_empty() && etag.len() <= 500)
+}
+
+fn found_with(body: Value, reply: &Reply, sent: &Sent<'_>) -> Found {
+    let links = Links::of(&reply.headers);
+    let etag = etag_of(reply).map(|etag| format!("{}:{etag}", sent.fingerprint));
+    Found { body, etag, next: links.next, last_page: links.last_page }
+}
+
+fn moved(reply: &Reply, sent: &Sent<'_>) -> Verdict<Answer> {
+    let location = reply.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+    match location.and_then(|location| sent.url.join(location).ok()) {
+        Some(location) => Verdict::Done(Answer::Moved { location: location.into() }),
+        None => Verdict::Again(ErrorKind::BadAnswer, format!("answered {} without a Location", reply.status)),
+    }
+}
+
+/// 410 has several meanings; only the words tell them apart, and only these delete anything.
+fn gone(refusal: &Refusal) -> Verdict<Answer> {
+    if refusal.text.contains("was deleted") {
+        Verdict::Done(Answer::Deleted)
+    } else if refusal.text.contains("are disabled") {
+        Verdict::Done(Answer::IssuesDisabled)
+    } else {
+        Verdict::Failed(ErrorKind::Refused, format!("answered 410: {}", refusal.reason()))
+    }
+}
+
+/// What is left of 4xx: a permission, or a fault of ours.
+pub(crate) fn refused<T>(status: StatusCode, refusal: &Refusal) -> Verdict<T> {
+    let kind = if status == StatusCode::FORBIDDEN { ErrorKind::Forbidden } else { ErrorKind::Refused };
+    Verdict::Failed(kind, format!("answered {}: {}", status.as_u16(), refusal.reason()))
+}
+
+/// The body of a refusal.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// GitHub's `message`.
+    message: Option<String>,
+    /// `block.reason`, or the message where a `block` has none.
+    block: Option<String>,
+    /// The beginning of the message or of the whole body, in lower case, for looking for words.
+    text: String,
+}
+
+impl Refusal {
+    pub(crate) fn of(reply: &Reply) -> Self {
+        /// The words that matter stand at the beginning, also of an HTML page.
+        const LOOKED_AT: usize = 16 * 1024;
+        let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        let message = body["message"].as_str().map(cut);
+        let block = body.get("block").filter(|block| block.is_object()).map(|block| {
+            block["reason"].as_str().map(cut).or_else(|| message.clone()).unwrap_or_else(|| "unknown".to_owned())
+        });
+        let start = &reply.body[..reply.body.len().min(LOOKED_AT)];
+        let text = message.clone().unwrap_or_else(|| String::from_utf8_lossy(start).into_owned());
+        Self { message, block, text: text.to_lowercase() }
+    }
+
+    fn reason(&self) -> String {
+        self.block.clone().or_else(|| self.message.clone()).unwrap_or_else(|| "without a message".to_owned())
+    }
+
+    fn is_permission(&self) -> bool {
+        self.text.starts_with("resource not accessible") || self.text.contains("saml")
+    }
+}
