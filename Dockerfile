@@ -1,0 +1,27 @@
+# syntax=docker/dockerfile:1
+# All binaries in one small image; compose starts a different one in each container.
+
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /source
+COPY . .
+# Without the feature `demo`: images carry no simulated GitHub.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/source/target \
+    cargo build --locked --release --no-default-features \
+        --package gharvest --package gharvest-webhook-receiver --package gharvest-seeder \
+        --package gharvest-downloader --package gharvest-indexer --package gharvest-web --package gharvest-queue-cli \
+    && install -d /out \
+    && install -t /out target/release/gharvest target/release/gharvest-webhook-receiver target/release/gharvest-seeder \
+        target/release/gharvest-downloader target/release/gharvest-indexer target/release/gharvest-web target/release/queue-cli
+
+FROM debian:bookworm-slim
+# Numeric, so that orchestrators can check that it is not root.
+RUN groupadd --gid 10001 gharvest \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin gharvest \
+    && install -d -o gharvest -g gharvest /data
+COPY --from=build /out/ /usr/local/bin/
+USER 10001:10001
+ENV GHARVEST_DATA_DIR=/data
+VOLUME /data
+ENTRYPOINT ["gharvest"]
+CMD ["up"]
