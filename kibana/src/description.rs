@@ -1,0 +1,283 @@
+//! What the dashboards show, free of either product's format.
+
+/// The alias that a panel reads, with its default time field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Index {
+    /// `gharvest-items`
+    Items,
+    /// `gharvest-comments`
+    Comments,
+    /// `gharvest-daily`
+    Daily,
+    /// `gharvest-intervals`
+    Intervals,
+}
+
+impl Index {
+    /// Every alias that dashboards read.
+    pub const ALL: [Self; 4] = [Self::Items, Self::Comments, Self::Daily, Self::Intervals];
+
+    /// The alias.
+    pub fn alias(self) -> &'static str {
+        match self {
+            Self::Items => "gharvest-items",
+            Self::Comments => "gharvest-comments",
+            Self::Daily => "gharvest-daily",
+            Self::Intervals => "gharvest-intervals",
+        }
+    }
+
+    /// Its default time field.
+    pub fn time_field(self) -> &'static str {
+        match self {
+            Self::Items | Self::Comments => "created_at",
+            Self::Daily => "day",
+            Self::Intervals => "from",
+        }
+    }
+
+    /// What people call it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Items => "gharvest: issues and pull requests",
+            Self::Comments => "gharvest: comments and reviews",
+            Self::Daily => "gharvest: daily counts",
+            Self::Intervals => "gharvest: what was true when",
+        }
+    }
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Figure {
+    /// Documents.
+    Count,
+    /// The sum of a field.
+    Sum(&'static str),
+    /// The median of a field.
+    Median(&'static str),
+    /// A percentile of a field.
+    Percentile(&'static str, u8),
+    /// How many different values a field has.
+    Distinct(&'static str),
+}
+
+/// By what figures are split.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// A keyword field.
+    pub field: &'static str,
+    /// The most values shown.
+    pub size: u32,
+}
+
+/// How figures are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// One large number.
+    Number,
+    /// Lines or bars over time.
+    Over {
+        /// A date field.
+        field: &'static str,
+        /// `day`, `week` or `month`.
+        interval: &'static str,
+    },
+    /// Rows, one a value of the split.
+    Table,
+    /// A ring, one piece a value of the split.
+    Donut,
+}
+
+/// One panel: a question and its answer's place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Panel {
+    /// Stable and unique in its dashboard.
+    pub id: &'static str,
+    /// What people read above it.
+    pub title: &'static str,
+    /// Which documents.
+    pub index: Index,
+    /// Only documents with these values.
+    pub filter: Vec<(&'static str, &'static str)>,
+    /// How it looks.
+    pub shape: Shape,
+    /// What is counted.
+    pub figures: Vec<Figure>,
+    /// By what it is split.
+    pub split: Option<Split>,
+    /// x, y, width, height on a grid of 48 columns.
+    pub place: [u32; 4],
+}
+
+/// One dashboard.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dashboard {
+    /// Stable.
+    pub id: &'static str,
+    /// Its title.
+    pub title: &'static str,
+    /// The questions it answers.
+    pub description: &'static str,
+    /// Its panels.
+    pub panels: Vec<Panel>,
+}
+
+const MONTHLY_DAY: Shape = Shape::Over { field: "day", interval: "month" };
+const DAILY: Shape = Shape::Over { field: "day", interval: "day" };
+const CREATED_MONTHLY: Shape = Shape::Over { field: "created_at", interval: "month" };
+
+/// All dashboards.
+pub fn dashboards() -> Vec<Dashboard> {
+    vec![overview(), responsiveness(), labels(), people(), operations()]
+}
+
+fn panel(id: &'static str, title: &'static str, index: Index, shape: Shape, place: [u32; 4]) -> Panel {
+    Panel { id, title, index, filter: Vec::new(), shape, figures: vec![Figure::Count], split: None, place }
+}
+
+impl Panel {
+    fn only(mut self, field: &'static str, value: &'static str) -> Self {
+        self.filter.push((field, value));
+        self
+    }
+
+    fn showing(mut self, figures: &[Figure]) -> Self {
+        self.figures = figures.to_vec();
+        self
+    }
+
+    fn by(mut self, field: &'static str, size: u32) -> Self {
+        self.split = Some(Split { field, size });
+        self
+    }
+}
+
+fn overview() -> Dashboard {
+    Dashboard {
+        id: "gharvest-overview",
+        title: "gharvest: Overview",
+        description: "What is open, how much comes in and goes out, and how the backlog grows.",
+        panels: vec![
+            panel("open", "Open now", Index::Items, Shape::Number, [0, 0, 12, 8]).only("state", "open"),
+            panel("all", "Mirrored", Index::Items, Shape::Number, [12, 0, 12, 8]),
+            panel("kinds", "Issues and pull requests", Index::Items, Shape::Donut, [24, 0, 12, 8]).by("kind", 2),
+            panel("states", "States", Index::Items, Shape::Donut, [36, 0, 12, 8]).by("state", 3),
+            panel("backlog", "Open at the end of each day", Index::Daily, DAILY, [0, 8, 48, 12])
+                .only("dimension", "all")
+                .showing(&[Figure::Sum("open")])
+                .by("kind", 2),
+            panel("flow", "Opened and closed a month", Index::Daily, MONTHLY_DAY, [0, 20, 24, 12])
+                .only("dimension", "all")
+                .showing(&[Figure::Sum("opened"), Figure::Sum("closed")]),
+            panel("repositories", "By repository", Index::Items, Shape::Table, [24, 20, 24, 12]).by("repository", 20),
+        ],
+    }
+}
+
+fn responsiveness() -> Dashboard {
+    Dashboard {
+        id: "gharvest-responsiveness",
+        title: "gharvest: Responsiveness",
+        description: "How long people wait for a first answer, a close, a merge; and what still waits.",
+        panels: vec![
+            panel(
+                "first-response",
+                "Hours to the first response (p50, p90), by month opened",
+                Index::Items,
+                CREATED_MONTHLY,
+                [0, 0, 24, 12],
+            )
+            .showing(&[Figure::Median("h_first_response"), Figure::Percentile("h_first_response", 90)]),
+            panel(
+                "close",
+                "Hours to close (p50, p90), by month opened",
+                Index::Items,
+                CREATED_MONTHLY,
+                [24, 0, 24, 12],
+            )
+            .showing(&[Figure::Median("h_to_close"), Figure::Percentile("h_to_close", 90)]),
+            panel(
+                "merge",
+                "Hours to merge (p50, p90), by month opened",
+                Index::Items,
+                CREATED_MONTHLY,
+                [0, 12, 24, 12],
+            )
+            .only("kind", "pull_request")
+            .showing(&[Figure::Median("h_to_merge"), Figure::Percentile("h_to_merge", 90)]),
+            panel("waiting", "Open, by who has to act", Index::Items, Shape::Donut, [24, 12, 24, 12])
+                .only("state", "open")
+                .by("waiting_on", 2),
+        ],
+    }
+}
+
+fn labels() -> Dashboard {
+    Dashboard {
+        id: "gharvest-labels",
+        title: "gharvest: Labels over time",
+        description: "Which labels were on open items at the end of each day, and how long labels stay.",
+        panels: vec![
+            panel("open-by-label", "Open with a label, at the end of each day", Index::Daily, DAILY, [0, 0, 48, 14])
+                .only("dimension", "label")
+                .showing(&[Figure::Sum("open")])
+                .by("value", 10),
+            panel(
+                "given",
+                "Labels given a month",
+                Index::Intervals,
+                Shape::Over { field: "from", interval: "month" },
+                [0, 14, 24, 12],
+            )
+            .only("dimension", "label")
+            .by("value", 10),
+            panel("now", "Labels now", Index::Items, Shape::Table, [24, 14, 24, 12]).by("labels", 30),
+        ],
+    }
+}
+
+fn people() -> Dashboard {
+    Dashboard {
+        id: "gharvest-people",
+        title: "gharvest: People",
+        description: "Who reports, answers and reviews; bots apart.",
+        panels: vec![
+            panel("reporters", "Reporters", Index::Items, Shape::Table, [0, 0, 16, 14])
+                .only("author_is_bot", "false")
+                .by("author", 25),
+            panel("responders", "Commenters", Index::Comments, Shape::Table, [16, 0, 16, 14])
+                .only("author_is_bot", "false")
+                .only("part", "comment")
+                .by("author", 25),
+            panel("reviewers", "Reviewers", Index::Comments, Shape::Table, [32, 0, 16, 14])
+                .only("author_is_bot", "false")
+                .only("part", "review")
+                .by("author", 25),
+            panel("active", "People who commented, by month", Index::Comments, CREATED_MONTHLY, [0, 14, 32, 12])
+                .only("author_is_bot", "false")
+                .showing(&[Figure::Distinct("author")]),
+            panel("bots", "Bots", Index::Comments, Shape::Table, [32, 14, 16, 12])
+                .only("author_is_bot", "true")
+                .by("author", 10),
+        ],
+    }
+}
+
+fn operations() -> Dashboard {
+    Dashboard {
+        id: "gharvest-operations",
+        title: "gharvest: Operations",
+        description: "How fresh the mirror is. Queues, failures and budgets are metrics: see the Grafana dashboard.",
+        panels: vec![
+            panel(
+                "fetched",
+                "Records by the day they last changed",
+                Index::Items,
+                Shape::Over { field: "fetched_at", interval: "day" },
+                [0, 0, 32, 12],
+            ),
+            panel("repositories", "Repositories", Index::Items, Shape::Table, [32, 0, 16, 12]).by("repository", 50),
+        ],
+    }
+}
