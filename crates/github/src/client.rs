@@ -375,12 +375,12 @@ impl Inner {
     }
 
     fn failed<T>(&self, ask: &Ask<'_>, failure: Failure) -> Attempt<T> {
-        let error = self.error(ask, failure.kind(), &failure.to_string());
-        if failure.is_worth_a_retry() {
-            Attempt::Again(error.with_source(failure))
-        } else {
-            Attempt::Failed(error.with_source(failure))
+        let passing = failure.is_worth_a_retry();
+        let mut error = self.error(ask, failure.kind(), &failure.to_string());
+        if let Some(cause) = failure.into_cause() {
+            error = error.with_source(cause);
         }
+        if passing { Attempt::Again(error) } else { Attempt::Failed(error) }
     }
 
     fn request(&self, ask: &Ask<'_>, credential: Option<&Credential>, etag: Option<&str>) -> Request<Bytes> {

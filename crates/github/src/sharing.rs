@@ -21,7 +21,7 @@ use crate::{
 const PREFIX: &str = "budget/";
 const READ_EVERY: Duration = Duration::from_secs(2);
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-const KEPT_FOR: Duration = Duration::from_hours(2);
+const KEPT_FOR: Duration = Duration::from_secs(2 * 60 * 60);
 
 #[derive(Debug)]
 pub(crate) struct Sharing {

@@ -1,1 +1,6 @@
-//! Tests of the whole client.
+//! Tests of the whole client: over a scripted service on paused time, and over real sockets that misbehave.
+
+mod limits;
+mod meanings;
+mod stub;
+mod wire;

@@ -135,7 +135,7 @@ fn connector(base: &Base) -> Result<Connector> {
 /// Takes a body in, unzipping it on the way, up to a limit.
 enum Sink {
     Plain(Bounded),
-    Gzip { decoder: MultiGzDecoder<Bounded>, taken: usize, most: usize },
+    Gzip { decoder: Box<MultiGzDecoder<Bounded>>, taken: usize, most: usize },
 }
 
 impl Sink {
@@ -144,7 +144,7 @@ impl Sink {
         let bounded = Bounded { bytes: Vec::new(), most, over: false };
         match encoding.to_ascii_lowercase().as_str() {
             "" | "identity" => Ok(Self::Plain(bounded)),
-            "gzip" | "x-gzip" => Ok(Self::Gzip { decoder: MultiGzDecoder::new(bounded), taken: 0, most }),
+            "gzip" | "x-gzip" => Ok(Self::Gzip { decoder: Box::new(MultiGzDecoder::new(bounded)), taken: 0, most }),
             other => Err(Failure::Encoding(crate::base::cut(other))),
         }
     }
@@ -212,6 +212,15 @@ impl Failure {
         match self {
             Self::Slow(_) | Self::Connection(_) => ErrorKind::Unavailable,
             Self::TooLarge(_) | Self::Compression(_) | Self::Encoding(_) => ErrorKind::BadAnswer,
+        }
+    }
+
+    /// What lies below, for the chain of errors.
+    pub(crate) fn into_cause(self) -> Option<BoxError> {
+        match self {
+            Self::Connection(cause) => Some(cause),
+            Self::Compression(cause) => Some(cause.into()),
+            Self::Slow(_) | Self::TooLarge(_) | Self::Encoding(_) => None,
         }
     }
 
