@@ -4,6 +4,7 @@ pub mod duration;
 pub mod health;
 pub mod load;
 pub mod process;
+pub mod serve;
 pub mod settings;
 pub mod telemetry;
 

@@ -3,7 +3,6 @@
 use std::{fmt::Display, future::Future, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
-use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -146,15 +145,6 @@ async fn next_free(address: &str) -> Option<SocketAddr> {
         }
     }
     None
-}
-
-/// Serves until the token is cancelled, then lets requests in hand finish.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service)
-        .with_graceful_shutdown(async move { shutdown.cancelled().await })
-        .await
-        .context("the HTTP server failed")
 }
 
 #[cfg(test)]

@@ -1,0 +1,159 @@
+//! The HTTP server of every process: limits on what a stranger can hold, and a graceful end.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Extension, Router, extract::ConnectInfo};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto::Builder, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::CancellationToken;
+
+/// What one client, or all together, may hold.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections open at once; more wait to be accepted.
+    pub connections: usize,
+    /// A request's headers have to be here after this long: slow senders hold nothing.
+    pub header_deadline: Duration,
+    /// The most bytes of a request's headers.
+    pub header_bytes: usize,
+    /// After shutdown, requests in hand may take this long.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            header_deadline: Duration::from_secs(10),
+            header_bytes: 64 * 1024,
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves until the token is cancelled, then lets requests in hand finish. The peer's address is an extension,
+/// [`ConnectInfo`].
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: CancellationToken) {
+    let server = builder(&limits);
+    let graceful = GracefulShutdown::new();
+    let permits = Arc::new(Semaphore::new(limits.connections));
+    loop {
+        let permit = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            permit = Arc::clone(&permits).acquire_owned() => permit.expect("the semaphore is never closed"),
+        };
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                wait_after(&error).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone().layer(Extension(ConnectInfo::<SocketAddr>(peer))));
+        let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let watched = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = watched.await {
+                tracing::debug!(%peer, error, "a connection ended early");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests in hand took too long and are cut off");
+    }
+}
+
+fn builder(limits: &Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_deadline)
+        .max_buf_size(limits.header_bytes);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(Duration::from_secs(30));
+    builder
+}
+
+/// Out of file descriptors is no reason to stop, but one to wait: accepting at once would fail again at once.
+async fn wait_after(error: &std::io::Error) {
+    tracing::warn!(%error, "a connection cannot be accepted");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
+
+    use super::*;
+
+    async fn start(router: Router, limits: Limits) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
+        (address, shutdown, server)
+    }
+
+    async fn answer(address: SocketAddr, request: &[u8]) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let mut text = Vec::new();
+        drop(stream.read_to_end(&mut text).await);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    #[tokio::test]
+    async fn the_peer_is_known_and_requests_in_hand_finish_at_shutdown() {
+        let entered = Arc::new(tokio::sync::Notify::new());
+        let leave = Arc::new(tokio::sync::Notify::new());
+        let (inside, go) = (Arc::clone(&entered), Arc::clone(&leave));
+        let handler = move |ConnectInfo(peer): ConnectInfo<SocketAddr>| async move {
+            inside.notify_one();
+            go.notified().await;
+            peer.ip().to_string()
+        };
+        let (address, shutdown, server) = start(Router::new().route("/", get(handler)), Limits::default()).await;
+        let request =
+            tokio::spawn(
+                async move { answer(address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await },
+            );
+        entered.notified().await;
+        shutdown.cancel();
+        leave.notify_one();
+        assert!(request.await.unwrap().ends_with("127.0.0.1"));
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn huge_and_slow_headers_are_cut_off() {
+        let limits = Limits { header_deadline: Duration::from_millis(50), ..Limits::default() };
+        let (address, shutdown, server) = start(Router::new(), limits).await;
+        let mut huge = b"GET / HTTP/1.1\r\nHost: x\r\nX: ".to_vec();
+        huge.resize(huge.len() + 100_000, b'a');
+        assert!(answer(address, &huge).await.contains("431"));
+        // Never finished, so the answer comes from the deadline: this test hangs if there is none.
+        answer(address, b"GET / HTTP/1.1\r\nHost: x\r\n").await;
+        shutdown.cancel();
+        server.await.unwrap();
+    }
+}
