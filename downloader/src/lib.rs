@@ -1,1 +1,401 @@
-//! Download job to GitHub to archive to index job.
+//! Download jobs: from GitHub to the archive, and on to the index queue.
+//!
+//! A batch holds jobs of one repository. Jobs of items go through the flow of `item`, jobs of parts through `parts`
+//! (the repository's object and its short lists) and `walk` (the lists of items). A failure is judged by
+//! [`outcome::verdict`]: it concerns the job, the repository, or the whole queue; then everything in hand is given back
+//! and the queue pauses with the reason, so that a limit, a full disk or a lost token never buries a job.
+//!
+//! Metrics: `gharvest_downloads_total` (`kind`: item or part; `result`), `gharvest_reconcile_found_total`,
+//! `gharvest_download_pauses_total` (`scope`).
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use gharvest_archive::{Archive, LedgerChange, Repository};
+use gharvest_github::{Client, Purpose};
+use gharvest_model::{Lane, QueueName, RepositoryId, Subject, job::part, ledger::NumberState};
+use gharvest_queue::{Job, Outcome, Queue, Scope, Settlement, Timing, Trigger};
+use gharvest_service_kit::settings::Settings;
+use gharvest_worker::{Batch, Handler};
+use jiff::Timestamp;
+use metrics::counter;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub mod fetch;
+mod history;
+mod item;
+mod location;
+pub mod outcome;
+mod parts;
+pub mod plan;
+mod repository;
+pub mod track;
+mod walk;
+
+pub use item::CONFIRM_AFTER;
+
+use fetch::{Fetcher, RestFetcher};
+use item::Round;
+use outcome::{Failure, Verdict, verdict};
+
+/// How often a job begins again because somebody else stored a revision meanwhile.
+const ROUNDS: usize = 4;
+/// How long it is believed that a token sees a repository's items.
+const SHOWN_FOR: Duration = Duration::from_secs(600);
+
+/// What the downloader is set to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// How the worker loop works.
+    pub worker: gharvest_worker::Options,
+    /// A longer timeline is an error.
+    pub max_timeline_pages: usize,
+    /// Older texts kept per record.
+    pub max_history: usize,
+    /// How far a reconcile looks back behind its cursor.
+    pub overlap: Duration,
+    /// Free space below which the queue is paused, bytes.
+    pub min_free_bytes: u64,
+    /// Attempts after which the queue buries a job: the ledger learns it then.
+    pub max_attempts: u32,
+}
+
+impl Options {
+    /// The options as set.
+    pub fn new(settings: &Settings) -> Self {
+        let set = &settings.downloader;
+        Self {
+            worker: gharvest_worker::Options {
+                queue: QueueName::Download,
+                workers: set.workers,
+                batch: set.batch,
+                lease: set.lease,
+                drain: set.drain,
+            },
+            max_timeline_pages: set.max_timeline_pages,
+            max_history: set.max_history,
+            overlap: settings.seeder.overlap,
+            min_free_bytes: settings.archive.min_free_bytes,
+            max_attempts: settings.queue.max_attempts,
+        }
+    }
+}
+
+/// The handler of download jobs.
+#[derive(Debug)]
+pub struct Downloader {
+    archive: Archive,
+    client: Client,
+    queue: Arc<dyn Queue>,
+    fetcher: Arc<dyn Fetcher>,
+    options: Options,
+    /// Repositories whose items the token was seen to see, and when.
+    shown: Mutex<HashMap<RepositoryId, Instant>>,
+}
+
+/// Works on the download queue until `shutdown`.
+pub async fn run(
+    queue: Arc<dyn Queue>,
+    archive: Archive,
+    client: Client,
+    options: Options,
+    shutdown: CancellationToken,
+) {
+    let worker = options.worker.clone();
+    let handler = Arc::new(Downloader::new(Arc::clone(&queue), archive, client, options));
+    gharvest_worker::run(queue, handler, worker, shutdown).await;
+}
+
+#[async_trait]
+impl Handler for Downloader {
+    async fn handle(&self, batch: &Batch) -> Vec<Settlement> {
+        let stop = match self.repository_of(batch).await {
+            Ok(repository) => self.handle_jobs(batch, repository).await.err(),
+            Err(failure) => Some(Stopped { repository: None, failure }),
+        };
+        match stop {
+            Some(stopped) => self.stop(batch, stopped).await,
+            None => Vec::new(),
+        }
+    }
+}
+
+/// Why the rest of a batch is not worked on.
+struct Stopped {
+    repository: Option<RepositoryId>,
+    failure: Failure,
+}
+
+impl Downloader {
+    /// A downloader that fetches by REST.
+    pub fn new(queue: Arc<dyn Queue>, archive: Archive, client: Client, options: Options) -> Self {
+        let fetcher = Arc::new(RestFetcher::new(client.clone(), options.max_timeline_pages));
+        Self { archive, client, queue, fetcher, options, shown: Mutex::default() }
+    }
+
+    /// The same with another way to fetch threads.
+    pub fn with_fetcher(mut self, fetcher: Arc<dyn Fetcher>) -> Self {
+        self.fetcher = fetcher;
+        self
+    }
+
+    /// The repository of a batch. One that is tracked but was never fetched, because a webhook began it, is fetched.
+    async fn repository_of(&self, batch: &Batch) -> Result<Repository, Failure> {
+        self.check_space().await?;
+        let id = batch.jobs().first().and_then(|job| job.subject.repository());
+        let Some(id) = id else {
+            return Err(Failure::Hopeless("the downloader knows no jobs without a repository".to_owned()));
+        };
+        if let Some(repository) = self.archive.repository(id).await? {
+            return Ok(repository);
+        }
+        let Some(tracked) = repository::tracked(&self.archive, id).await? else {
+            return Err(Failure::Hopeless(format!("repository {id} is not known here: track it by its name first")));
+        };
+        let fresh = track::discover(&self.client, &tracked.name).await?;
+        if fresh.id != id {
+            return Err(Failure::Hopeless(format!("{} is repository {} now, not {id}", tracked.name, fresh.id)));
+        }
+        self.archive.put_repository(&fresh).await?;
+        Ok(fresh)
+    }
+
+    async fn check_space(&self) -> Result<(), Failure> {
+        let least = self.options.min_free_bytes;
+        match self.archive.space().await?.free {
+            Some(free) if free < least => Err(Failure::NoSpace(format!(
+                "the archive's disk has {} MiB left, [archive] min_free_bytes asks for {} MiB: make room",
+                free >> 20,
+                least >> 20
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    async fn handle_jobs(&self, batch: &Batch, mut repository: Repository) -> Result<(), Stopped> {
+        let id = repository.id;
+        let (items, parts): (Vec<Job>, Vec<Job>) =
+            batch.jobs().iter().cloned().partition(|job| matches!(job.subject, Subject::Item(_)));
+        let mut fetched_items = false;
+        for job in parts {
+            let done = self.part(&repository, &job).await;
+            let Subject::Part { part, .. } = &job.subject else { continue };
+            fetched_items |= done.is_ok() && matches!(part.as_str(), part::ITEMS | part::UPDATES);
+            self.settle_one(batch, id, &job, done).await?;
+            if part == part::METADATA
+                && let Ok(Some(fresh)) = self.archive.repository(id).await
+            {
+                repository = fresh;
+            }
+        }
+        for jobs in items.chunks(self.fetcher.batch().max(1)) {
+            let done = self.items(&mut repository, jobs).await;
+            for (job, done) in jobs.iter().zip(done) {
+                fetched_items |= done.is_ok();
+                self.settle_one(batch, id, job, done).await?;
+            }
+        }
+        if fetched_items {
+            self.end_trouble(id).await.map_err(|failure| Stopped { repository: Some(id), failure })?;
+        }
+        Ok(())
+    }
+
+    async fn part(&self, repository: &Repository, job: &Job) -> Result<Option<Trigger>, Failure> {
+        let Subject::Part { part, .. } = &job.subject else {
+            return Err(Failure::Hopeless("the downloader knows no jobs without a repository".to_owned()));
+        };
+        let purpose = purpose(job.lane);
+        match part.as_str() {
+            part::METADATA => self.metadata(repository, job.lane, purpose).await,
+            part::LABELS => self.short_list(repository, part::LABELS, job.lane, purpose).await,
+            part::MILESTONES => self.short_list(repository, part::MILESTONES, job.lane, purpose).await,
+            part::RELEASES => self.short_list(repository, part::RELEASES, job.lane, purpose).await,
+            part::ITEMS => self.walk_items(repository, Lane::Backfill, purpose).await.map(|()| None),
+            part::UPDATES => self.walk_updates(repository, purpose).await.map(|()| None),
+            other => Err(Failure::Hopeless(format!("this version knows no part `{other}` of a repository"))),
+        }
+    }
+
+    /// Fetches and stores items; each again while its record changes under it or the repository has a new name.
+    async fn items(&self, repository: &mut Repository, jobs: &[Job]) -> Vec<Result<Option<Trigger>, Failure>> {
+        let mut done: Vec<Option<Result<Option<Trigger>, Failure>>> = jobs.iter().map(|_| None).collect();
+        for _ in 0..ROUNDS {
+            let open: Vec<usize> = (0..jobs.len()).filter(|index| done[*index].is_none()).collect();
+            if open.is_empty() {
+                break;
+            }
+            let open_jobs: Vec<&Job> = open.iter().map(|index| &jobs[*index]).collect();
+            for (index, round) in open.into_iter().zip(self.round(repository, &open_jobs).await) {
+                done[index] = match round {
+                    Ok(Round::Done { index: needed }) => Some(Ok(needed.then(|| index_item(&jobs[index])))),
+                    Ok(Round::Again) => None,
+                    Err(failure) => Some(Err(failure)),
+                };
+            }
+            if let Ok(Some(fresh)) = self.archive.repository(repository.id).await {
+                *repository = fresh;
+            }
+        }
+        let busy = || Err(Failure::Again(format!("the record was stored by somebody else {ROUNDS} times in a row")));
+        done.into_iter().map(|done| done.unwrap_or_else(busy)).collect()
+    }
+
+    async fn round(&self, repository: &Repository, jobs: &[&Job]) -> Vec<Result<Round, Failure>> {
+        let purpose = jobs.iter().map(|job| purpose(job.lane)).min().unwrap_or(Purpose::Backfill);
+        let mut prepared = Vec::with_capacity(jobs.len());
+        let mut wanted = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            prepared.push(match number(job) {
+                Ok(number) => self.prepare(repository, job, number).await.map(|(prepared, want)| {
+                    wanted.push(want);
+                    prepared
+                }),
+                Err(failure) => Err(failure),
+            });
+        }
+        let mut fetched = self.fetcher.fetch(&repository.full_name, wanted, purpose).await.into_iter();
+        let mut rounds = Vec::with_capacity(jobs.len());
+        for (job, prepared) in jobs.iter().zip(prepared) {
+            rounds.push(match prepared {
+                Ok(prepared) => match fetched.next() {
+                    Some(Ok(fetched)) => self.finish(repository, job, &prepared, fetched, purpose).await,
+                    Some(Err(failure)) => Err(failure),
+                    None => Err(Failure::Again("the fetcher gave fewer answers than it was asked".to_owned())),
+                },
+                Err(failure) => Err(failure),
+            });
+        }
+        rounds
+    }
+
+    async fn settle_one(
+        &self,
+        batch: &Batch,
+        repository: RepositoryId,
+        job: &Job,
+        done: Result<Option<Trigger>, Failure>,
+    ) -> Result<(), Stopped> {
+        let kind = if matches!(job.subject, Subject::Item(_)) { "item" } else { "part" };
+        let result = if done.is_ok() { "done" } else { "failed" };
+        counter!("gharvest_downloads_total", "kind" => kind, "result" => result).increment(1);
+        let (outcome, follow_up) = match done {
+            Ok(follow_up) => (Outcome::Finish, follow_up),
+            Err(failure) => match verdict(&failure, Timestamp::now(), self.is_live_blocked()) {
+                Verdict::Job(outcome) => {
+                    self.note_failed(job, &outcome).await;
+                    (outcome, None)
+                }
+                _ => return Err(Stopped { repository: Some(repository), failure }),
+            },
+        };
+        batch.settle(vec![Settlement { subject: job.subject.clone(), outcome, follow_up }]).await;
+        Ok(())
+    }
+
+    fn is_live_blocked(&self) -> bool {
+        self.client.blocked_until(Purpose::Live).is_some_and(|until| until > Timestamp::now())
+    }
+
+    /// The ledger says of a number that it failed when its job is about to be buried.
+    async fn note_failed(&self, job: &Job, outcome: &Outcome) {
+        let last = match outcome {
+            Outcome::Retry { .. } => job.attempt >= self.options.max_attempts,
+            Outcome::Bury { .. } => true,
+            Outcome::Finish | Outcome::Release { .. } => false,
+        };
+        let Subject::Item(item) = &job.subject else { return };
+        if !last {
+            return;
+        }
+        let change = LedgerChange { number: item.number, state: NumberState::Failed, verified_at: Timestamp::now() };
+        if let Err(error) = self.archive.update_ledger(item.repository, &[change]).await {
+            tracing::error!(item = %item, error = %error, "Ledger cannot be told of a failed item");
+        }
+    }
+
+    /// Items could be fetched: whatever was wrong with the repository is over.
+    async fn end_trouble(&self, id: RepositoryId) -> Result<(), Failure> {
+        repository::note_trouble(&self.archive, id, None).await
+    }
+
+    /// Gives everything in hand back, and pauses what the failure concerns.
+    async fn stop(&self, batch: &Batch, stopped: Stopped) -> Vec<Settlement> {
+        let Stopped { repository, failure } = stopped;
+        let reason = failure.to_string();
+        let (scope, pause) = match (verdict(&failure, Timestamp::now(), self.is_live_blocked()), repository) {
+            (Verdict::Job(outcome), _) => return batch.all_unsettled(&outcome),
+            (Verdict::PauseRepository { pause }, Some(id)) => {
+                if let Err(error) = repository::note_trouble(&self.archive, id, Some(&reason)).await {
+                    tracing::warn!(repo.id = %id, error = %error, "Tracking entry cannot be updated");
+                }
+                (Scope::Repository(QueueName::Download, id), pause)
+            }
+            (Verdict::PauseRepository { pause }, None) => match batch.jobs()[0].subject.repository() {
+                Some(id) => (Scope::Repository(QueueName::Download, id), pause),
+                None => (Scope::Queue(QueueName::Download), pause),
+            },
+            (Verdict::PauseQueue { pause }, _) => (Scope::Queue(QueueName::Download), pause),
+        };
+        self.pause(&scope, pause, &reason).await;
+        batch.all_unsettled(&Outcome::Release { after: Duration::ZERO })
+    }
+
+    async fn pause(&self, scope: &Scope, pause: Duration, reason: &str) {
+        let label = if matches!(scope, Scope::Queue(_)) { "queue" } else { "repository" };
+        counter!("gharvest_download_pauses_total", "scope" => label).increment(1);
+        tracing::warn!(?scope, seconds = pause.as_secs(), reason, "Downloads paused");
+        let paused = async {
+            let until = self.queue.now().await? + pause;
+            self.queue.pause(scope, until, reason).await
+        };
+        if let Err(error) = paused.await {
+            tracing::error!(error = %error, "Queue cannot be paused");
+        }
+    }
+
+    /// Whether the token sees items of the repository at all; asked at most every ten minutes.
+    async fn shows_items(&self, repository: &Repository, purpose: Purpose) -> Result<bool, Failure> {
+        let lock = || self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = lock().get(&repository.id).is_some_and(|at| at.elapsed() < SHOWN_FOR);
+        if !fresh {
+            if !repository::shows_items(&self.client, &repository.full_name, purpose).await? {
+                return Ok(false);
+            }
+            lock().insert(repository.id, Instant::now());
+        }
+        Ok(true)
+    }
+}
+
+fn number(job: &Job) -> Result<u64, Failure> {
+    match &job.subject {
+        Subject::Item(item) if parts::is_number(item.number) => Ok(item.number),
+        other => Err(Failure::Hopeless(format!("{other} is not a number that GitHub can have given"))),
+    }
+}
+
+/// Whose work a lane is.
+fn purpose(lane: Lane) -> Purpose {
+    match lane {
+        Lane::Webhook | Lane::Manual => Purpose::Live,
+        Lane::Reconcile => Purpose::Scheduled,
+        Lane::Backfill | Lane::Discovery => Purpose::Backfill,
+    }
+}
+
+/// The index job of an item that was stored, in the lane of its download.
+fn index_item(job: &Job) -> Trigger {
+    Trigger {
+        queue: QueueName::Index,
+        subject: job.subject.clone(),
+        lane: job.lane,
+        timing: Timing::WhenFree,
+        reason: "downloaded".to_owned(),
+    }
+}

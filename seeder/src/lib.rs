@@ -1,1 +1,376 @@
-//! Schedules: reconcile, sweep, backfill, discovery.
+//! Produces jobs on a schedule: what no webhook announced is found all the same.
+//!
+//! | task | how often | pushes |
+//! | --- | --- | --- |
+//! | `reconcile` | each repository every `reconcile_every`, spread out | `updates` |
+//! | `metadata` | each repository every `metadata_every`, spread out | `metadata`, `labels`, `milestones`, `releases` |
+//! | `daily` | once a UTC day | `daily` on the index queue: a new day needs its counts |
+//! | `gaps` | every `gap_every` | numbers never fetched; 404s and failures after a day |
+//! | `sweep` | hourly | numbers verified longest ago, within the budget's share |
+//! | `inbox` | every minute | deliveries that waited for the queue, facts without a trigger |
+//!
+//! Any number of seeders may run: the state grants one the lead. When the lead changes during a long run two may push
+//! the same; pushes coalesce, so that costs nothing. When a task last ran, is due, and how it ended stand in the state
+//! under `schedule/{task}`; if the state is lost, each runs once.
+//!
+//! Metrics: `gharvest_seeder_leads`, `gharvest_seeder_runs_total` (`task`, `result`),
+//! `gharvest_seeder_pushed_total` (`task`).
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use gharvest_archive::Archive;
+use gharvest_github::Client;
+use gharvest_model::{Lane, QueueName, Subject, job::part, tracking::Tracked};
+use gharvest_queue::{Queue, Timing, Trigger};
+use gharvest_service_kit::settings::Settings;
+use gharvest_state::State;
+use jiff::Timestamp;
+use metrics::{counter, gauge};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+pub mod gaps;
+pub mod inbox;
+pub mod schedule;
+pub mod sweep;
+
+use schedule::{Schedule, later};
+use sweep::Pace;
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] gharvest_archive::Error),
+    /// The queue.
+    #[error(transparent)]
+    Queue(#[from] gharvest_queue::Error),
+    /// The state.
+    #[error(transparent)]
+    State(#[from] gharvest_state::Error),
+    /// GitHub.
+    #[error(transparent)]
+    Github(#[from] gharvest_github::Error),
+}
+
+/// What the seeder is set to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// How often each repository is asked what was updated.
+    pub reconcile_every: Duration,
+    /// How often repository data is fetched.
+    pub metadata_every: Duration,
+    /// How often ledgers are looked at.
+    pub gap_every: Duration,
+    /// Every item is verified once in this time.
+    pub sweep_period: Duration,
+    /// The sweep's share of the budget, 0 to 1.
+    pub sweep_share: f64,
+}
+
+impl Options {
+    /// The options as set.
+    pub fn new(settings: &Settings) -> Self {
+        let set = &settings.seeder;
+        Self {
+            reconcile_every: set.reconcile_every,
+            metadata_every: set.metadata_every,
+            gap_every: set.gap_every,
+            sweep_period: set.sweep_period,
+            sweep_share: set.sweep_share,
+        }
+    }
+}
+
+/// What the seeder does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Task {
+    /// Asks each repository what was updated.
+    Reconcile,
+    /// Fetches repository data.
+    Metadata,
+    /// Has daily counts made for a new day.
+    Daily,
+    /// Looks for numbers that nobody accounts for.
+    Gaps,
+    /// Verifies what was verified longest ago.
+    Sweep,
+    /// Pushes what waits in the inbox.
+    Inbox,
+}
+
+impl Task {
+    /// Every task, in the order in which they run.
+    pub const ALL: [Self; 6] = [Self::Inbox, Self::Reconcile, Self::Gaps, Self::Metadata, Self::Daily, Self::Sweep];
+
+    /// The task's name in status, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reconcile => "reconcile",
+            Self::Metadata => "metadata",
+            Self::Daily => "daily",
+            Self::Gaps => "gaps",
+            Self::Sweep => "sweep",
+            Self::Inbox => "inbox",
+        }
+    }
+
+    /// Where the state keeps the task's last run.
+    pub fn key(self) -> String {
+        format!("schedule/{}", self.as_str())
+    }
+
+    /// Whether repositories have turns spread over the interval, instead of one run for all.
+    fn is_spread(self) -> bool {
+        matches!(self, Self::Reconcile | Self::Metadata)
+    }
+}
+
+/// A task's last run, for `status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// When it last ran.
+    pub last: Timestamp,
+    /// When it is due again.
+    pub next: Timestamp,
+    /// What it pushed last.
+    pub pushed: u64,
+    /// Why the last attempt failed; none if it did not.
+    #[serde(default)]
+    pub error: Option<String>,
+}
+
+/// Between two looks at what is due.
+const TICK: Duration = Duration::from_secs(1);
+/// How long the lead lasts without renewal.
+const LEAD: Duration = Duration::from_secs(30);
+/// Between two looks at the inbox.
+const INBOX_EVERY: Duration = Duration::from_secs(60);
+/// Between two runs of the sweep.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// Tasks with turns look at each tick; what the state keeps of them is written this often if nothing was pushed.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+
+/// Produces jobs on a schedule.
+#[derive(Debug)]
+pub struct Seeder {
+    archive: Archive,
+    queue: Arc<dyn Queue>,
+    state: Arc<dyn State>,
+    client: Client,
+    options: Options,
+    /// Names this process to the others.
+    holder: String,
+    runs: HashMap<Task, Run>,
+    saved: HashMap<Task, Timestamp>,
+    leads: bool,
+}
+
+/// Seeds until `shutdown`, whenever it has the lead.
+pub async fn run(mut seeder: Seeder, shutdown: CancellationToken) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            _ = ticks.tick() => seeder.tick(Timestamp::now()).await,
+        }
+    }
+    if let Err(error) = seeder.state.resign("seeder", &seeder.holder).await {
+        tracing::warn!(error = %error, "Lead could not be given back, another seeder takes over when it runs out");
+    }
+}
+
+impl Seeder {
+    /// A seeder; it does nothing until it is run.
+    pub fn new(
+        archive: Archive,
+        queue: Arc<dyn Queue>,
+        state: Arc<dyn State>,
+        client: Client,
+        options: Options,
+        holder: String,
+    ) -> Self {
+        Self {
+            archive,
+            queue,
+            state,
+            client,
+            options,
+            holder,
+            runs: HashMap::new(),
+            saved: HashMap::new(),
+            leads: false,
+        }
+    }
+
+    /// Runs what is due, if this seeder leads. A failure is counted, and the task stays due.
+    pub async fn tick(&mut self, now: Timestamp) {
+        match self.lead().await {
+            Ok(leads) => self.leads = leads,
+            Err(error) => {
+                tracing::error!(error = %error, "State does not answer, nothing is scheduled");
+                self.leads = false;
+            }
+        }
+        gauge!("gharvest_seeder_leads").set(if self.leads { 1.0 } else { 0.0 });
+        if !self.leads {
+            return;
+        }
+        for task in Task::ALL {
+            if self.is_due(task, now) {
+                self.run_task(task, now).await;
+            }
+        }
+    }
+
+    /// Takes or renews the lead; whoever takes it goes on where the last leader was.
+    async fn lead(&mut self) -> Result<bool, Failure> {
+        let leads = self.state.lead("seeder", &self.holder, LEAD).await?;
+        if leads && !self.leads {
+            self.runs.clear();
+            for task in Task::ALL {
+                let stored = self.state.get(&task.key()).await?;
+                let run = stored.and_then(|stored| serde_json::from_slice::<Run>(&stored.value).ok());
+                self.runs.extend(run.map(|run| (task, run)));
+            }
+        }
+        Ok(leads)
+    }
+
+    fn last(&self, task: Task) -> Option<Timestamp> {
+        self.runs.get(&task).map(|run| run.last)
+    }
+
+    fn schedule(&self, task: Task) -> Schedule {
+        Schedule::every(match task {
+            Task::Reconcile => self.options.reconcile_every,
+            Task::Metadata => self.options.metadata_every,
+            Task::Daily => Duration::from_secs(24 * 3600),
+            Task::Gaps => self.options.gap_every,
+            Task::Sweep => SWEEP_EVERY.min(self.options.sweep_period),
+            Task::Inbox => INBOX_EVERY,
+        })
+    }
+
+    fn is_due(&self, task: Task, now: Timestamp) -> bool {
+        match task {
+            _ if task.is_spread() => true,
+            Task::Daily => self.last(task).is_none_or(|last| day(last) != day(now)),
+            _ => self.schedule(task).is_due(self.last(task), now),
+        }
+    }
+
+    async fn run_task(&mut self, task: Task, now: Timestamp) {
+        let result = self.push_for(task, now).await;
+        let label = if result.is_ok() { "done" } else { "failed" };
+        let next = self.schedule(task).next(Some(now), now);
+        match result {
+            Ok(pushed) => {
+                if pushed > 0 || !task.is_spread() {
+                    counter!("gharvest_seeder_runs_total", "task" => task.as_str(), "result" => label).increment(1);
+                    counter!("gharvest_seeder_pushed_total", "task" => task.as_str()).increment(pushed);
+                    tracing::debug!(task = task.as_str(), pushed, "Task ran");
+                }
+                self.remember(task, Run { last: now, next, pushed, error: None }).await;
+            }
+            // `last` stays: what was missed is still due at the next tick.
+            Err(error) => {
+                counter!("gharvest_seeder_runs_total", "task" => task.as_str(), "result" => label).increment(1);
+                tracing::error!(task = task.as_str(), error = %error, "Task failed, it is tried again");
+                if let Some(run) = self.runs.get_mut(&task) {
+                    run.error = Some(error.to_string());
+                }
+            }
+        }
+    }
+
+    async fn remember(&mut self, task: Task, run: Run) {
+        let silent = task.is_spread() && run.pushed == 0;
+        let saved_lately = self.saved.get(&task).is_some_and(|at| later(*at, SAVE_EVERY) > run.last);
+        let value = serde_json::to_vec(&run).expect("a run is plain data");
+        let last = run.last;
+        self.runs.insert(task, run);
+        if silent && saved_lately {
+            return;
+        }
+        match self.state.put(&task.key(), &value, None, None).await {
+            Ok(_) => {
+                self.saved.insert(task, last);
+            }
+            Err(error) => tracing::warn!(task = task.as_str(), error = %error, "Last run cannot be kept"),
+        }
+    }
+
+    async fn push_for(&self, task: Task, now: Timestamp) -> Result<u64, Failure> {
+        let tracked = self.archive.tracking().await?;
+        match task {
+            Task::Inbox => inbox::sweep(&self.archive, self.queue.as_ref(), now).await,
+            Task::Reconcile => self.push_turns(&tracked, task, &[part::UPDATES], now).await,
+            Task::Metadata => {
+                let parts = [part::METADATA, part::LABELS, part::MILESTONES, part::RELEASES];
+                self.push_turns(&tracked, task, &parts, now).await
+            }
+            Task::Daily => {
+                let daily = |tracked: &Tracked| trigger(QueueName::Index, tracked, part::DAILY);
+                self.push(tracked.iter().map(daily).collect()).await
+            }
+            Task::Gaps => {
+                let mut pushed = 0;
+                for tracked in &tracked {
+                    pushed += gaps::check(&self.archive, self.queue.as_ref(), tracked, now).await?;
+                }
+                Ok(pushed)
+            }
+            Task::Sweep => self.sweep(&tracked, now).await,
+        }
+    }
+
+    async fn push_turns(&self, all: &[Tracked], task: Task, parts: &[&str], now: Timestamp) -> Result<u64, Failure> {
+        let (schedule, last) = (self.schedule(task), self.last(task));
+        let turns = all.iter().filter(|tracked| schedule.has_turn(tracked.id, last, now));
+        let triggers = turns.flat_map(|tracked| parts.iter().map(|part| trigger(QueueName::Download, tracked, part)));
+        self.push(triggers.collect()).await
+    }
+
+    async fn push(&self, triggers: Vec<Trigger>) -> Result<u64, Failure> {
+        for step in triggers.chunks(500) {
+            self.queue.push(step, None).await?;
+        }
+        Ok(triggers.len() as u64)
+    }
+
+    async fn sweep(&self, all: &[Tracked], now: Timestamp) -> Result<u64, Failure> {
+        let budgets = self.client.refresh_budgets().await?;
+        let core = budgets.iter().filter(|budget| budget.resource == "core" && budget.trouble.is_none());
+        let calls_an_hour = core.map(|budget| budget.limit).sum::<u64>();
+        let pace = Pace {
+            every: self.schedule(Task::Sweep).every,
+            period: self.options.sweep_period,
+            calls_per_hour: calls_an_hour as f64 * self.options.sweep_share,
+        };
+        let mut left = pace.affordable();
+        // The first mirror of a repository verifies everything by itself.
+        for tracked in all.iter().filter(|tracked| tracked.complete_at.is_some()) {
+            left -= sweep::sweep(&self.archive, self.queue.as_ref(), tracked, pace, left, now).await?;
+        }
+        Ok(pace.affordable() - left)
+    }
+}
+
+fn trigger(queue: QueueName, tracked: &Tracked, part: &str) -> Trigger {
+    Trigger {
+        queue,
+        subject: Subject::part(tracked.id, part),
+        lane: Lane::Reconcile,
+        timing: Timing::WhenFree,
+        reason: "schedule".to_owned(),
+    }
+}
+
+/// The UTC day.
+fn day(at: Timestamp) -> i64 {
+    at.as_second().div_euclid(24 * 3600)
+}

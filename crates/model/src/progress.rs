@@ -1,0 +1,123 @@
+//! How far a repository's mirror has come: the place of its first walk, and what is accounted for.
+
+use std::ops::RangeInclusive;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    ids::RepositoryId,
+    job::part,
+    ledger::{Ledger, NumberState},
+};
+
+/// The place of the walk over the list of all items, as its cursor keeps it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemsCursor {
+    /// When the walk began.
+    pub started_at: Option<Timestamp>,
+    /// The address of the next page; none before the first.
+    #[serde(default)]
+    pub next: Option<String>,
+    /// Items seen so far.
+    #[serde(default)]
+    pub seen: u64,
+    /// When it ended; none while it is under way.
+    #[serde(default)]
+    pub finished_at: Option<Timestamp>,
+}
+
+impl ItemsCursor {
+    /// The cursor's name among the archive's cursors.
+    pub fn feed(id: RepositoryId) -> String {
+        format!("{}/{id}", part::ITEMS)
+    }
+
+    /// Reads a stored cursor; what cannot be read counts as none, so that the walk begins again.
+    pub fn read(stored: Option<Value>) -> Option<Self> {
+        serde_json::from_value(stored?).ok()
+    }
+}
+
+/// How much of a repository is accounted for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Completeness {
+    /// Whether the list of all items was read to its end: only then is the highest number known.
+    pub walked: bool,
+    /// The highest number seen.
+    pub highest: u64,
+    /// Numbers with a record of an item that GitHub shows.
+    pub present: u64,
+    /// Numbers that are gone: deleted, transferred, hidden.
+    pub gone: u64,
+    /// Numbers that are not items.
+    pub not_items: u64,
+    /// Numbers of which nothing is known, or nothing for certain.
+    pub unknown: u64,
+    /// Numbers that could not be fetched.
+    pub failed: u64,
+}
+
+impl Completeness {
+    /// Counts a ledger.
+    pub fn new(ledger: &Ledger, cursor: Option<&ItemsCursor>) -> Self {
+        let counts = ledger.counts();
+        let of = |state: NumberState| counts[state as usize];
+        Self {
+            walked: cursor.is_some_and(|cursor| cursor.finished_at.is_some()),
+            highest: ledger.highest(),
+            present: of(NumberState::Present),
+            gone: of(NumberState::Deleted) + of(NumberState::Transferred) + of(NumberState::Hidden),
+            not_items: of(NumberState::NotAnItem),
+            unknown: of(NumberState::Unknown),
+            failed: of(NumberState::Failed),
+        }
+    }
+
+    /// Whether every number up to the highest is accounted for, and the highest is known.
+    pub fn is_complete(&self) -> bool {
+        self.walked && self.unknown == 0 && self.failed == 0
+    }
+
+    /// How many numbers are accounted for.
+    pub fn accounted(&self) -> u64 {
+        self.highest - self.unknown - self.failed
+    }
+}
+
+/// Ascending numbers as runs of consecutive ones: what a queue takes as ranges.
+pub fn runs(numbers: &[u64]) -> Vec<RangeInclusive<u64>> {
+    let chunks = numbers.chunk_by(|a, b| *b <= a + 1);
+    chunks.map(|run| run[0]..=run[run.len() - 1]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_become_runs() {
+        assert_eq!(runs(&[1, 2, 3, 7, 9, 10]), [1..=3, 7..=7, 9..=10]);
+        assert_eq!(runs(&[]), []);
+        assert_eq!(runs(&[4, 4, 5]), [4..=5]);
+    }
+
+    #[test]
+    fn a_mirror_is_complete_when_the_walk_has_ended_and_no_number_is_open() {
+        let mut ledger = Ledger::default();
+        let at = Timestamp::from_second(1_700_000_000).unwrap();
+        ledger.set(1, NumberState::Present, at);
+        ledger.set(2, NumberState::Deleted, at);
+        ledger.reach(3);
+        let walking = ItemsCursor { started_at: Some(at), ..ItemsCursor::default() };
+        let walked = ItemsCursor { finished_at: Some(at), ..walking.clone() };
+        let completeness = Completeness::new(&ledger, Some(&walked));
+        assert_eq!((completeness.accounted(), completeness.unknown, completeness.gone), (2, 1, 1));
+        assert!(!completeness.is_complete());
+        ledger.set(3, NumberState::NotAnItem, at);
+        assert!(Completeness::new(&ledger, Some(&walked)).is_complete());
+        assert!(!Completeness::new(&ledger, Some(&walking)).is_complete());
+        assert!(!Completeness::new(&ledger, None).is_complete());
+    }
+}

@@ -1,0 +1,274 @@
+//! How threads come from GitHub: the seam between the flow of a job and the API that serves it.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use gharvest_archive::Hint;
+use gharvest_github::{Answer, Client, Found, Purpose, Resource};
+use gharvest_model::{
+    Kind, Record, RepositoryName,
+    record::{Origin, Origins},
+};
+use serde_json::{Map, Value};
+
+use crate::outcome::Failure;
+
+/// A thread that is wanted, and what is known of it already.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The item's number.
+    pub number: u64,
+    /// The issue object, if a list gave it since the job was triggered: it need not be asked for again.
+    pub hint: Option<Hint>,
+    /// The stored record, for conditional requests.
+    pub known: Option<Record>,
+}
+
+/// A thread as GitHub gave it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Thread {
+    /// GitHub's issue object.
+    pub issue: Value,
+    /// All pages of the timeline.
+    pub timeline: Vec<Value>,
+    /// GitHub's pull request object, for a pull request.
+    pub pull: Option<Value>,
+    /// All pages of review comments, for a pull request.
+    pub review_comments: Vec<Value>,
+    /// ETags by part.
+    pub etags: Map<String, Value>,
+    /// By which way each part came.
+    pub origin: Origins,
+}
+
+impl Thread {
+    /// An issue or a pull request.
+    pub fn kind(&self) -> Kind {
+        kind_of(&self.issue)
+    }
+}
+
+/// What GitHub said about a number.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fetched {
+    /// The thread.
+    Thread(Box<Thread>),
+    /// The item was deleted.
+    Deleted,
+    /// Nothing is shown under the number.
+    Missing,
+    /// It is elsewhere.
+    Moved {
+        /// Where: an address.
+        location: String,
+    },
+}
+
+/// Fetches threads of one repository.
+#[async_trait]
+pub trait Fetcher: fmt::Debug + Send + Sync + 'static {
+    /// How many threads one call serves best.
+    fn batch(&self) -> usize;
+
+    /// Fetches threads; answers come in the order asked. A failure of one is not one of the others.
+    async fn fetch(
+        &self,
+        repository: &RepositoryName,
+        wanted: Vec<Wanted>,
+        purpose: Purpose,
+    ) -> Vec<Result<Fetched, Failure>>;
+}
+
+/// An issue or a pull request: GitHub marks pull requests among issues.
+pub(crate) fn kind_of(issue: &Value) -> Kind {
+    if issue.get("pull_request").is_some_and(|pull| !pull.is_null()) { Kind::PullRequest } else { Kind::Issue }
+}
+
+/// Fetches by REST: issue, timeline, and for a pull request the pull request and its review comments.
+#[derive(Debug, Clone)]
+pub struct RestFetcher {
+    client: Client,
+    max_timeline_pages: usize,
+}
+
+#[async_trait]
+impl Fetcher for RestFetcher {
+    fn batch(&self) -> usize {
+        1
+    }
+
+    async fn fetch(
+        &self,
+        repository: &RepositoryName,
+        wanted: Vec<Wanted>,
+        purpose: Purpose,
+    ) -> Vec<Result<Fetched, Failure>> {
+        let mut fetched = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            fetched.push(self.thread(repository, wanted, purpose).await);
+        }
+        fetched
+    }
+}
+
+impl RestFetcher {
+    /// A fetcher; a list of more than `max_timeline_pages` pages is an error.
+    pub fn new(client: Client, max_timeline_pages: usize) -> Self {
+        Self { client, max_timeline_pages }
+    }
+
+    async fn thread(&self, name: &RepositoryName, wanted: Wanted, purpose: Purpose) -> Result<Fetched, Failure> {
+        let Wanted { number, hint, known } = wanted;
+        if let Some(hint) = hint {
+            match self.around(name, number, hint.issue, Map::new(), known.as_ref(), purpose).await {
+                // The rest does not fit the hint: it moved or went since, and the issue itself will say so.
+                Err(Failure::Again(_)) => {}
+                fetched => return fetched,
+            }
+        }
+        let mut etags = Map::new();
+        let part = known.as_ref().and_then(|known| Part::known(known, "issue", known.issue.as_ref()));
+        let issue = match self.part(&Resource::Issue(name.clone(), number), part, purpose).await? {
+            Ok(part) => part.keep(&mut etags, "issue"),
+            Err(other) => return gone(other, number),
+        };
+        self.around(name, number, issue, etags, known.as_ref(), purpose).await
+    }
+
+    /// The rest of a thread around its issue.
+    async fn around(
+        &self,
+        name: &RepositoryName,
+        number: u64,
+        issue: Value,
+        etags: Map<String, Value>,
+        known: Option<&Record>,
+        purpose: Purpose,
+    ) -> Result<Fetched, Failure> {
+        let timeline = self.pages(Resource::Timeline(name.clone(), number), number, purpose).await?;
+        let rest = Some(Origin::Rest);
+        let origin = Origins { issue: rest, timeline: rest, ..Origins::default() };
+        let mut thread = Thread { issue, timeline, pull: None, review_comments: Vec::new(), etags, origin };
+        if thread.kind() == Kind::PullRequest {
+            self.pull(name, number, known, &mut thread, purpose).await?;
+        }
+        Ok(Fetched::Thread(Box::new(thread)))
+    }
+
+    async fn pull(
+        &self,
+        name: &RepositoryName,
+        number: u64,
+        known: Option<&Record>,
+        thread: &mut Thread,
+        purpose: Purpose,
+    ) -> Result<(), Failure> {
+        let known = known.and_then(|known| Part::known(known, "pull", known.pull.as_ref()));
+        let pull = match self.part(&Resource::Pull(name.clone(), number), known, purpose).await? {
+            Ok(part) => part.keep(&mut thread.etags, "pull"),
+            Err(other) => return Err(disagrees("pull request", number, &other)),
+        };
+        // The pull request says how many there are: most have none, and a call is saved.
+        if pull.get("review_comments").and_then(Value::as_u64) != Some(0) {
+            let resource = Resource::ReviewComments(name.clone(), number);
+            thread.review_comments = self.pages(resource, number, purpose).await?;
+        }
+        thread.pull = Some(pull);
+        thread.origin.pull = Some(Origin::Rest);
+        thread.origin.review_comments = Some(Origin::Rest);
+        Ok(())
+    }
+
+    /// One object, conditionally where it is known. The outer error is a failure, the inner one another answer.
+    async fn part(
+        &self,
+        resource: &Resource,
+        known: Option<Part>,
+        purpose: Purpose,
+    ) -> Result<Result<Part, Answer>, Failure> {
+        let etag = known.as_ref().and_then(|known| known.etag.as_deref());
+        Ok(match (self.client.get(resource, etag, purpose).await?, known) {
+            (Answer::Found(Found { body, etag, .. }), _) => Ok(Part { value: body, etag }),
+            (Answer::NotModified, Some(known)) => Ok(known),
+            (other, _) => Err(other),
+        })
+    }
+
+    async fn pages(&self, first: Resource, number: u64, purpose: Purpose) -> Result<Vec<Value>, Failure> {
+        list(&self.client, first, self.max_timeline_pages, purpose)
+            .await?
+            .map_err(|other| disagrees("list", number, &other))
+    }
+}
+
+/// An object with the ETag that it came with.
+struct Part {
+    value: Value,
+    etag: Option<String>,
+}
+
+impl Part {
+    fn known(record: &Record, name: &str, value: Option<&Value>) -> Option<Self> {
+        let etag = record.etags.get(name)?.as_str()?.to_owned();
+        Some(Self { value: value?.clone(), etag: Some(etag) })
+    }
+
+    fn keep(self, etags: &mut Map<String, Value>, name: &str) -> Value {
+        etags.extend(self.etag.map(|etag| (name.to_owned(), etag.into())));
+        self.value
+    }
+}
+
+/// All pages of a list, by `Link` only. The inner error is an answer that is not a page.
+pub(crate) async fn list(
+    client: &Client,
+    first: Resource,
+    most_pages: usize,
+    purpose: Purpose,
+) -> Result<Result<Vec<Value>, Answer>, Failure> {
+    let mut all = Vec::new();
+    let mut resource = first;
+    for _ in 0..most_pages {
+        let found = match client.get(&resource, None, purpose).await? {
+            Answer::Found(found) => found,
+            other => return Ok(Err(other)),
+        };
+        match found.body {
+            Value::Array(page) => all.extend(page),
+            // Some lists answer 204 without a body when there is nothing.
+            Value::Null => {}
+            _ => return Err(Failure::Again(format!("GitHub's answer to {resource:?} is not a list"))),
+        }
+        match found.next {
+            Some(next) => resource = Resource::Address(next),
+            None => return Ok(Ok(all)),
+        }
+    }
+    Err(Failure::Hopeless(format!(
+        "a list has more than {most_pages} pages: raise [downloader] max_timeline_pages if that is real"
+    )))
+}
+
+fn gone(answer: Answer, number: u64) -> Result<Fetched, Failure> {
+    match answer {
+        Answer::Deleted => Ok(Fetched::Deleted),
+        Answer::NotFound => Ok(Fetched::Missing),
+        Answer::Moved { location } => Ok(Fetched::Moved { location }),
+        other => Err(disagrees("issue", number, &other)),
+    }
+}
+
+/// An answer that is a state of the repository, or one that does not fit the issue that was just there.
+fn disagrees(what: &str, number: u64, answer: &Answer) -> Failure {
+    repository_trouble(answer)
+        .unwrap_or_else(|| Failure::Again(format!("the {what} of #{number} is {answer:?} although the item is there")))
+}
+
+/// What is wrong with a repository, if the answer says so.
+pub(crate) fn repository_trouble(answer: &Answer) -> Option<Failure> {
+    match answer {
+        Answer::IssuesDisabled => Some(Failure::Repository("issues are disabled for the repository".to_owned())),
+        Answer::Blocked { reason } => Some(Failure::Repository(format!("GitHub blocks the repository: {reason}"))),
+        _ => None,
+    }
+}

@@ -1,0 +1,395 @@
+//! One item: from what GitHub says about its number to the record, the ledger and the index job.
+//!
+//! The revision is read before GitHub is asked, and the record is stored only if that is still the revision: a slow
+//! worker never replaces what a faster one stored. Record, then ledger, then inbox, then the job's settlement with its
+//! index job. A crash between the first and the last is met by [`index_needed`].
+//!
+//! # What a number can be
+//! | GitHub says | there is a record | there is none |
+//! | --- | --- | --- |
+//! | 200 | stored if it changed | stored |
+//! | 410 deleted | tombstone | ledger only |
+//! | 301 of the repository | the repository is renamed, once more | the same |
+//! | 301 of the item | tombstone with the target | the same |
+//! | 404, and a webhook said what happened | tombstone | ledger only |
+//! | 404, the token sees no other item | nothing, tried again | nothing, tried again |
+//! | 404 | suspected in the ledger (unknown, with the time); a tombstone if so again a day later | hidden in the ledger: nothing can be lost, and the sweep asks again |
+//!
+//! States of the repository (disabled, blocked, not to be seen) change no item.
+
+use std::time::Duration;
+
+use gharvest_archive::{InboxEntry, LedgerChange, Repository, Written};
+use gharvest_github::{Answer, Purpose, Resource};
+use gharvest_model::{
+    ItemId, Kind, Lane, Record,
+    ledger::NumberState,
+    record::{Fact, RecordRepository, RecordState, Visibility},
+};
+use gharvest_queue::Job;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::{
+    Downloader,
+    fetch::{Fetched, Thread, Wanted},
+    history,
+    location::{self, Place},
+    outcome::Failure,
+    repository,
+};
+
+/// A 404 of an item that was there must be seen again after this time before it counts.
+pub const CONFIRM_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// How often a webhook's word is believed more than a 404: GitHub's own copies lag a little.
+const BELIEVED_ATTEMPTS: u32 = 3;
+
+/// What is at hand before GitHub is asked.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    item: ItemId,
+    existing: Option<Record>,
+    inbox: Vec<InboxEntry>,
+}
+
+/// How one round ended.
+#[derive(Debug)]
+pub(crate) enum Round {
+    /// Done; whether the index must be told.
+    Done { index: bool },
+    /// Somebody else stored a revision meanwhile, or the repository has a new name: once more.
+    Again,
+}
+
+impl Downloader {
+    /// Reads what is known of an item, before GitHub is asked.
+    pub(crate) async fn prepare(
+        &self,
+        repository: &Repository,
+        job: &Job,
+        number: u64,
+    ) -> Result<(Prepared, Wanted), Failure> {
+        let item = ItemId { repository: repository.id, number };
+        let existing = self.archive.record(item).await?;
+        let inbox = self.archive.inbox(item).await?;
+        let hint = self.archive.hint(item).await?;
+        let hint = hint.filter(|hint| {
+            let newer_than_stored = existing.as_ref().is_none_or(|record| hint.seen_at > record.fetched_at);
+            newer_than_stored && (job.lane >= Lane::Reconcile || job.last_at.is_some_and(|last| hint.seen_at > last))
+        });
+        let wanted = Wanted { number, hint, known: existing.clone().filter(|record| !record.state.is_tombstone()) };
+        Ok((Prepared { item, existing, inbox }, wanted))
+    }
+
+    /// Stores what GitHub said.
+    pub(crate) async fn finish(
+        &self,
+        repository: &Repository,
+        job: &Job,
+        prepared: &Prepared,
+        fetched: Fetched,
+        purpose: Purpose,
+    ) -> Result<Round, Failure> {
+        match fetched {
+            Fetched::Thread(thread) => {
+                let record = self.record_of(repository, prepared, *thread);
+                self.store(job, prepared, record, NumberState::Present).await
+            }
+            Fetched::Deleted => self.bury_item(repository, job, prepared, RecordState::Deleted).await,
+            Fetched::Moved { location } => self.moved(repository, job, prepared, &location, purpose).await,
+            Fetched::Missing => self.missing(repository, job, prepared, purpose).await,
+        }
+    }
+
+    fn record_of(&self, repository: &Repository, prepared: &Prepared, thread: Thread) -> Record {
+        let now = Timestamp::now();
+        let name = RecordRepository { id: repository.id, full_name: repository.full_name.clone() };
+        let mut record = Record::new(name, prepared.item.number, thread.kind(), now);
+        record.visibility = visibility(repository);
+        record.origin = thread.origin;
+        record.etags = thread.etags;
+        record.issue = Some(thread.issue);
+        record.timeline = thread.timeline;
+        record.pull = thread.pull;
+        record.review_comments = thread.review_comments;
+        if let Some(existing) = &prepared.existing {
+            record.revision = existing.revision;
+            history::carry_over(existing, &mut record, self.options.max_history, now);
+        }
+        history::merge_facts(&mut record, prepared.facts());
+        record
+    }
+
+    /// Makes a tombstone of what is stored. Without a record only a transfer leaves one: its target stands nowhere else.
+    async fn bury_item(
+        &self,
+        repository: &Repository,
+        job: &Job,
+        prepared: &Prepared,
+        state: RecordState,
+    ) -> Result<Round, Failure> {
+        let number_state = match state {
+            RecordState::Present => NumberState::Present,
+            RecordState::Deleted => NumberState::Deleted,
+            RecordState::Hidden => NumberState::Hidden,
+            RecordState::Transferred { .. } => NumberState::Transferred,
+        };
+        let mut record = match &prepared.existing {
+            Some(existing) => existing.clone(),
+            None if number_state == NumberState::Transferred => {
+                let name = RecordRepository { id: repository.id, full_name: repository.full_name.clone() };
+                // Pull requests cannot be transferred.
+                Record::new(name, prepared.item.number, Kind::Issue, Timestamp::now())
+            }
+            None => {
+                self.account(prepared, number_state).await?;
+                return Ok(Round::Done { index: false });
+            }
+        };
+        record.state = state;
+        record.visibility = visibility(repository);
+        record.fetched_at = Timestamp::now();
+        history::merge_facts(&mut record, prepared.facts());
+        self.store(job, prepared, record, number_state).await
+    }
+
+    async fn store(
+        &self,
+        job: &Job,
+        prepared: &Prepared,
+        record: Record,
+        state: NumberState,
+    ) -> Result<Round, Failure> {
+        let written = self.archive.put_record(record).await?;
+        if let Written::Conflict(_) = written {
+            return Ok(Round::Again);
+        }
+        self.account(prepared, state).await?;
+        let index = match written {
+            Written::Stored(_) => true,
+            _ => index_needed(job, prepared.existing.as_ref().map(|existing| existing.changed_at), Timestamp::now()),
+        };
+        Ok(Round::Done { index })
+    }
+
+    /// What follows a durable record: the ledger, and the end of facts and hints that are merged.
+    async fn account(&self, prepared: &Prepared, state: NumberState) -> Result<(), Failure> {
+        let ItemId { repository, number } = prepared.item;
+        let change = LedgerChange { number, state, verified_at: Timestamp::now() };
+        self.archive.update_ledger(repository, &[change]).await?;
+        for entry in &prepared.inbox {
+            self.archive.remove_inbox(&entry.fact.delivery).await?;
+        }
+        self.archive.forget_hint(prepared.item).await?;
+        Ok(())
+    }
+
+    /// 301: of the repository, which has a new name then, or of the item.
+    async fn moved(
+        &self,
+        repository: &Repository,
+        job: &Job,
+        prepared: &Prepared,
+        address: &str,
+        purpose: Purpose,
+    ) -> Result<Round, Failure> {
+        let location = location::parse(address);
+        if location.as_ref().is_some_and(|location| location.discussion) {
+            self.account(prepared, NumberState::NotAnItem).await?;
+            return Ok(Round::Done { index: false });
+        }
+        let (place, number) = match location {
+            Some(location) => (Some(location.place), location.number),
+            None => (None, None),
+        };
+        let same_repository = match &place {
+            Some(Place::Id(id)) => *id == repository.id,
+            Some(Place::Name(name)) => self.is_name_of(repository, name, purpose).await?,
+            None => false,
+        };
+        if same_repository && number == Some(prepared.item.number) {
+            let (fresh, _) = repository::refresh(&self.archive, &self.client, repository, None, purpose).await?;
+            if fresh.full_name == repository.full_name {
+                return Err(Failure::Again(format!("GitHub moves {} to itself: {address}", prepared.item)));
+            }
+            return Ok(Round::Again);
+        }
+        let to = self.target(place, number, address, purpose).await?;
+        self.bury_item(repository, job, prepared, RecordState::Transferred { to: Some(to) }).await
+    }
+
+    async fn is_name_of(
+        &self,
+        repository: &Repository,
+        name: &gharvest_model::RepositoryName,
+        purpose: Purpose,
+    ) -> Result<bool, Failure> {
+        if name.key() == repository.full_name.key() {
+            return Ok(true);
+        }
+        let answer = self.client.get(&Resource::Repository(name.clone()), None, purpose).await?;
+        Ok(matches!(answer, Answer::Found(found) if found.body["id"].as_u64() == Some(repository.id.0)))
+    }
+
+    /// A transfer's target for people, `owner/name#12`; the address where GitHub does not show it.
+    async fn target(
+        &self,
+        place: Option<Place>,
+        number: Option<u64>,
+        address: &str,
+        purpose: Purpose,
+    ) -> Result<String, Failure> {
+        let (Some(place), Some(number)) = (place, number) else { return Ok(address.to_owned()) };
+        let id = match place {
+            Place::Name(name) => return Ok(format!("{name}#{number}")),
+            Place::Id(id) => id,
+        };
+        if let Some(known) = self.archive.repository(id).await? {
+            return Ok(format!("{}#{number}", known.full_name));
+        }
+        let answer = self.client.get(&Resource::Address(address.to_owned()), None, purpose).await?;
+        let Answer::Found(found) = answer else { return Ok(address.to_owned()) };
+        let url = found.body.get("repository_url").and_then(Value::as_str).and_then(location::parse);
+        Ok(match url.map(|location| location.place) {
+            Some(Place::Name(name)) => format!("{name}#{number}"),
+            _ => address.to_owned(),
+        })
+    }
+
+    /// 404: see the table of this module.
+    async fn missing(
+        &self,
+        repository: &Repository,
+        job: &Job,
+        prepared: &Prepared,
+        purpose: Purpose,
+    ) -> Result<Round, Failure> {
+        if let Some(state) = prepared.last_word() {
+            return self.bury_item(repository, job, prepared, state).await;
+        }
+        if !self.shows_items(repository, purpose).await? {
+            return Err(Failure::Again(format!(
+                "{} answers 404, but the token sees no other item of {} either",
+                prepared.item, repository.full_name
+            )));
+        }
+        let now = Timestamp::now();
+        let present = prepared.existing.as_ref().is_some_and(|record| !record.state.is_tombstone());
+        if present {
+            let entry = self.archive.ledger(repository.id).await?.get(prepared.item.number);
+            let suspected = (entry.state == NumberState::Unknown).then_some(entry.verified_at).flatten();
+            return match suspected {
+                Some(since) if is_confirmed(since, now) => {
+                    self.bury_item(repository, job, prepared, RecordState::Hidden).await
+                }
+                Some(_) => Ok(Round::Done { index: false }),
+                None => {
+                    let number = prepared.item.number;
+                    let change = LedgerChange { number, state: NumberState::Unknown, verified_at: now };
+                    self.archive.update_ledger(repository.id, &[change]).await?;
+                    tracing::warn!(item = %prepared.item, "Item answers 404, to be confirmed in a day");
+                    Ok(Round::Done { index: false })
+                }
+            };
+        }
+        if job.lane == Lane::Webhook && job.attempt < BELIEVED_ATTEMPTS {
+            return Err(Failure::Again(format!("a webhook named {}, but GitHub answers 404", prepared.item)));
+        }
+        match &prepared.existing {
+            Some(tombstone) => self.bury_item(repository, job, prepared, tombstone.state.clone()).await,
+            None => self.bury_item(repository, job, prepared, RecordState::Hidden).await,
+        }
+    }
+}
+
+impl Prepared {
+    fn facts(&self) -> impl Iterator<Item = &Fact> {
+        self.inbox.iter().map(|entry| &entry.fact)
+    }
+
+    /// What webhooks said of the item's end, the latest first: GitHub says no more than 404 afterwards.
+    fn last_word(&self) -> Option<RecordState> {
+        let kept = self.existing.iter().flat_map(|record| &record.kept);
+        let mut facts: Vec<&Fact> = kept.chain(self.facts()).filter(|fact| fact.event == "issues").collect();
+        facts.sort_by_key(|fact| fact.received_at);
+        facts.into_iter().rev().find_map(|fact| match fact.action.as_str() {
+            "deleted" => Some(RecordState::Deleted),
+            "transferred" => Some(RecordState::Transferred { to: transfer_target(&fact.facts) }),
+            _ => None,
+        })
+    }
+}
+
+fn transfer_target(facts: &Value) -> Option<String> {
+    let changes = facts.get("changes")?;
+    let name = changes.get("new_repository")?.get("full_name")?.as_str()?;
+    let number = changes.get("new_issue")?.get("number")?.as_u64()?;
+    Some(format!("{name}#{number}"))
+}
+
+fn visibility(repository: &Repository) -> Visibility {
+    if repository::is_private(repository) { Visibility::Private } else { Visibility::Public }
+}
+
+fn is_confirmed(since: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(since).unsigned_abs() >= CONFIRM_AFTER
+}
+
+/// Whether an unchanged record must be indexed all the same.
+///
+/// The record is stored in one step and the index job pushed in another, with the job's settlement. If the first was
+/// done and the second not, the job comes again and finds its own work: unchanged. So an unchanged record is indexed
+/// if this is not the job's first attempt, or if the stored revision is younger than the job (a release costs no
+/// attempt). Jobs of backfills have no times; for them a day is taken. Too many index jobs cost a little work, one too
+/// few would leave a thread out of search.
+fn index_needed(job: &Job, changed_at: Option<Timestamp>, now: Timestamp) -> bool {
+    /// The queue's clock and ours may differ.
+    const SKEW: SignedDuration = SignedDuration::from_mins(1);
+    let since = job.first_at.map_or(now - SignedDuration::from_hours(24), |first| first - SKEW);
+    job.attempt > 1 || job.lost > 0 || changed_at.is_some_and(|changed| changed >= since)
+}
+
+#[cfg(test)]
+mod tests {
+    use gharvest_model::{RepositoryId, Subject};
+
+    use super::*;
+
+    fn at(hours: i64) -> Timestamp {
+        Timestamp::from_second(hours * 3600).unwrap()
+    }
+
+    #[test]
+    fn an_unchanged_record_is_indexed_when_its_index_job_may_be_missing() {
+        let job = |attempt, lost, first_at| Job {
+            subject: Subject::item(RepositoryId(7), 1),
+            lane: Lane::Webhook,
+            attempt,
+            lost,
+            first_at,
+            last_at: first_at,
+            reasons: Vec::new(),
+        };
+        let (now, changed) = (at(1000), Some(at(900)));
+        assert!(!index_needed(&job(1, 0, Some(at(950))), changed, now), "an old change was indexed by its own job");
+        assert!(index_needed(&job(1, 0, Some(at(899))), changed, now), "changed since the trigger: a released run");
+        assert!(index_needed(&job(2, 0, Some(at(950))), changed, now));
+        assert!(index_needed(&job(1, 1, Some(at(950))), changed, now));
+        assert!(!index_needed(&job(1, 0, None), changed, now));
+        assert!(index_needed(&job(1, 0, None), Some(at(990)), now));
+    }
+
+    #[test]
+    fn a_404_is_confirmed_after_a_day() {
+        assert!(!is_confirmed(at(0), at(23)));
+        assert!(is_confirmed(at(0), at(24)));
+    }
+
+    #[test]
+    fn a_transfer_s_target_is_read_from_the_webhook() {
+        let facts =
+            serde_json::json!({"changes": {"new_repository": {"full_name": "c/d"}, "new_issue": {"number": 9}}});
+        assert_eq!(transfer_target(&facts).as_deref(), Some("c/d#9"));
+        assert_eq!(transfer_target(&Value::Null), None);
+    }
+}

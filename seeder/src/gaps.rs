@@ -1,0 +1,99 @@
+//! Looks for numbers that nobody accounts for, and has them fetched.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use gharvest_archive::Archive;
+use gharvest_model::{
+    Lane, QueueName, Subject,
+    job::part,
+    ledger::{Ledger, NumberState},
+    progress::{Completeness, ItemsCursor, runs},
+    tracking::Tracked,
+};
+use gharvest_queue::{Queue, Timing, Trigger};
+use jiff::Timestamp;
+
+use crate::{Failure, schedule::earlier};
+
+/// A number that answered 404 although it was there, and one that failed, are tried again after this time.
+pub const AGAIN_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Triggers pushed in one step.
+const STEP: usize = 500;
+
+/// What a look at one ledger asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Gaps {
+    /// Numbers that were never fetched.
+    never: Vec<RangeInclusive<u64>>,
+    /// Numbers that have waited long enough since GitHub last answered 404 or failed.
+    again: Vec<u64>,
+}
+
+/// Looks at a repository's ledger: pushes jobs for what is open, and notes when it is complete for the first time.
+/// Says how many numbers were pushed.
+pub async fn check(archive: &Archive, queue: &dyn Queue, tracked: &Tracked, now: Timestamp) -> Result<u64, Failure> {
+    let ledger = archive.ledger(tracked.id).await?;
+    let cursor = ItemsCursor::read(archive.cursor(&ItemsCursor::feed(tracked.id)).await?);
+    let completeness = Completeness::new(&ledger, cursor.as_ref());
+    if completeness.is_complete() && tracked.complete_at.is_none() {
+        archive.track(Tracked { complete_at: Some(now), ..tracked.clone() }).await?;
+    }
+    // Before the first mirror is complete its jobs wait in the backfill lane, and must not be raised out of it.
+    let lane = if tracked.complete_at.is_some() { Lane::Reconcile } else { Lane::Backfill };
+    if !completeness.walked {
+        queue.push(&[trigger(Subject::part(tracked.id, part::ITEMS), lane)], None).await?;
+    }
+    let gaps = find(&ledger, now);
+    let mut pushed = 0;
+    for range in gaps.never {
+        pushed += range.end() - range.start() + 1;
+        queue.push_range(QueueName::Download, tracked.id, range, lane).await?;
+    }
+    // A range leaves buried jobs alone; a trigger revives them for one more attempt.
+    let triggers: Vec<_> = gaps.again.iter().map(|n| trigger(Subject::item(tracked.id, *n), Lane::Reconcile)).collect();
+    for step in triggers.chunks(STEP) {
+        queue.push(step, None).await?;
+        pushed += step.len() as u64;
+    }
+    Ok(pushed)
+}
+
+fn find(ledger: &Ledger, now: Timestamp) -> Gaps {
+    let before = earlier(now, AGAIN_AFTER);
+    let (mut never, mut again) = (Vec::new(), Vec::new());
+    for number in ledger.numbers(NumberState::Unknown) {
+        match ledger.get(number).verified_at {
+            None => never.push(number),
+            Some(suspected) if suspected <= before => again.push(number),
+            Some(_) => {}
+        }
+    }
+    let failed = ledger.numbers(NumberState::Failed);
+    again.extend(failed.filter(|number| ledger.get(*number).verified_at.is_none_or(|at| at <= before)));
+    again.sort_unstable();
+    Gaps { never: runs(&never), again }
+}
+
+fn trigger(subject: Subject, lane: Lane) -> Trigger {
+    Trigger { queue: QueueName::Download, subject, lane, timing: Timing::WhenFree, reason: "gap".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_never_fetched_are_pushed_at_once_and_doubtful_ones_after_a_day() {
+        let hour = |hour: i64| Timestamp::from_second(1_700_000_000 + hour * 3600).unwrap();
+        let mut ledger = Ledger::default();
+        ledger.set(1, NumberState::Present, hour(0));
+        ledger.set(4, NumberState::Unknown, hour(0));
+        ledger.set(5, NumberState::Failed, hour(1));
+        ledger.set(6, NumberState::Hidden, hour(0));
+        ledger.reach(8);
+        let never = vec![2..=3, 7..=8];
+        assert_eq!(find(&ledger, hour(23)), Gaps { never: never.clone(), again: vec![] });
+        assert_eq!(find(&ledger, hour(24)), Gaps { never: never.clone(), again: vec![4] });
+        assert_eq!(find(&ledger, hour(25)), Gaps { never, again: vec![4, 5] });
+    }
+}

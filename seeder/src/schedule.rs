@@ -1,0 +1,99 @@
+//! When a task is due. Pure: time comes in as an argument.
+
+use std::time::Duration;
+
+use gharvest_model::RepositoryId;
+use jiff::{SignedDuration, Timestamp};
+
+/// An interval between runs. A run missed while nobody ran is made up for once, not once for each time missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schedule {
+    /// The time between two runs, at least a second.
+    pub every: Duration,
+}
+
+impl Schedule {
+    /// A schedule by interval.
+    pub fn every(every: Duration) -> Self {
+        Self { every: every.max(Duration::from_secs(1)) }
+    }
+
+    /// When the next run is due: at once if there never was one.
+    pub fn next(&self, last: Option<Timestamp>, now: Timestamp) -> Timestamp {
+        last.map_or(now, |last| later(last, self.every))
+    }
+
+    /// Whether a run is due.
+    pub fn is_due(&self, last: Option<Timestamp>, now: Timestamp) -> bool {
+        self.next(last, now) <= now
+    }
+
+    /// Whether a repository has its turn after `last`, up to and with `now`.
+    ///
+    /// Each repository has its own moment within the interval, so that a thousand of them are asked one after the
+    /// other and not all at once. Without a `last` everybody has a turn, and after a gap of an interval as well.
+    pub fn has_turn(&self, id: RepositoryId, last: Option<Timestamp>, now: Timestamp) -> bool {
+        let Some(last) = last else { return true };
+        let every = i64::try_from(self.every.as_millis()).unwrap_or(i64::MAX).max(1);
+        let offset = (id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) % every.unsigned_abs()).cast_signed();
+        let turns = |at: Timestamp| (at.as_millisecond() - offset).div_euclid(every);
+        turns(now) > turns(last)
+    }
+}
+
+/// A time later by a duration; the end of time if there is none.
+pub(crate) fn later(at: Timestamp, by: Duration) -> Timestamp {
+    SignedDuration::try_from(by).ok().and_then(|by| at.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
+}
+
+/// A time earlier by a duration; the beginning of time if there is none.
+pub(crate) fn earlier(at: Timestamp, by: Duration) -> Timestamp {
+    SignedDuration::try_from(by).ok().and_then(|by| at.checked_sub(by).ok()).unwrap_or(Timestamp::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    #[test]
+    fn a_run_missed_while_down_happens_once() {
+        let schedule = Schedule::every(Duration::from_secs(60));
+        assert!(schedule.is_due(None, at(0)));
+        assert!(!schedule.is_due(Some(at(0)), at(59)));
+        assert!(schedule.is_due(Some(at(0)), at(60)));
+        assert!(schedule.is_due(Some(at(0)), at(600)));
+        assert!(!schedule.is_due(Some(at(600)), at(601)), "ten were missed, one was made up for");
+    }
+
+    #[test]
+    fn every_repository_has_one_turn_an_interval_whatever_the_steps_of_time() {
+        let schedule = Schedule::every(Duration::from_secs(300));
+        for id in 1..200 {
+            for step in [1, 7, 60, 299] {
+                let (mut last, mut turns) = (at(0), 0);
+                while last < at(3000) {
+                    let now = at((last.as_second() - at(0).as_second() + step).min(3000));
+                    turns += u32::from(schedule.has_turn(RepositoryId(id), Some(last), now));
+                    last = now;
+                }
+                assert_eq!(turns, 10, "repository {id}, step {step}");
+            }
+            assert!(schedule.has_turn(RepositoryId(id), Some(at(0)), at(300)));
+            assert!(schedule.has_turn(RepositoryId(id), None, at(0)));
+        }
+    }
+
+    #[test]
+    fn turns_are_spread_over_the_interval() {
+        let schedule = Schedule::every(Duration::from_secs(300));
+        let tenths = |tenth: i64| {
+            let ids = (1..=1000).map(RepositoryId);
+            ids.filter(|id| schedule.has_turn(*id, Some(at(30 * tenth)), at(30 * (tenth + 1)))).count()
+        };
+        assert!((0..10).map(tenths).all(|count| (50..200).contains(&count)));
+    }
+}
