@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub mod document;
 mod error;
 pub mod query;
+pub mod tokens;
 
 pub use error::{Error, ErrorKind, Result};
 
