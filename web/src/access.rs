@@ -1,0 +1,305 @@
+//! Who asks, and what they may see and do.
+//!
+//! - Bound to loopback with no API keys made, everything is allowed to whoever reaches the port, that is, to people on
+//!   this machine. Two things could borrow their reach: another website by posting from their browser (refused by
+//!   `Origin` and `Sec-Fetch-Site`), and a name rebound to 127.0.0.1 (refused by `Host`).
+//! - Otherwise an API key decides (`Authorization: Bearer KEY`, or Basic with the key as the password, which browsers
+//!   can ask for), or a user named by a trusted proxy's header. Without either, `[web] anonymous` says what is shown.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::{
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderMap, Method, StatusCode, header},
+    middleware::Next,
+    response::Response,
+};
+use base64::Engine;
+use gharvest_archive::ApiKey;
+use gharvest_model::{RepositoryName, record::Visibility};
+use gharvest_search::Access;
+use gharvest_service_kit::settings::{Anonymous, WebSettings};
+
+use crate::{
+    error::{ApiError, ApiResult},
+    pages,
+    state::WebState,
+};
+
+/// What a key allows, each role including those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Search, read, listen.
+    Read,
+    /// And retry, pause, track.
+    Operate,
+    /// And remove and purge.
+    Admin,
+}
+
+impl Role {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "read" => Some(Self::Read),
+            "operate" => Some(Self::Operate),
+            "admin" => Some(Self::Admin),
+            _ => None,
+        }
+    }
+}
+
+/// Which private repositories somebody may read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Private {
+    None,
+    /// Keys of names, see [`RepositoryName::key`].
+    Named(Vec<String>),
+    All,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    role: Option<Role>,
+    private: Private,
+}
+
+impl Caller {
+    /// The person at this machine, or a composition calling directly: may do everything.
+    pub fn local() -> Self {
+        Self { role: Some(Role::Admin), private: Private::All }
+    }
+
+    /// Somebody without a key, where public things are shown to everybody.
+    pub fn public() -> Self {
+        Self { role: Some(Role::Read), private: Private::None }
+    }
+
+    /// Somebody without a key, where nothing is shown to them.
+    pub fn stranger() -> Self {
+        Self { role: None, private: Private::None }
+    }
+
+    fn with_key(key: &ApiKey) -> Self {
+        let private = match key.private.as_slice() {
+            [] => Private::None,
+            names if names.iter().any(|name| name == "*") => Private::All,
+            names => Private::Named(names.iter().map(|name| name.to_ascii_lowercase()).collect()),
+        };
+        Self { role: Role::parse(&key.role), private }
+    }
+
+    /// Whether the caller has at least this role.
+    pub fn is(&self, role: Role) -> bool {
+        self.role >= Some(role)
+    }
+
+    /// An error unless the caller has at least this role.
+    pub fn require(&self, role: Role) -> ApiResult<()> {
+        let word = match role {
+            Role::Read => "read",
+            Role::Operate => "operate",
+            Role::Admin => "admin",
+        };
+        match self.is(role) {
+            true => Ok(()),
+            false if self.role.is_none() => Err(unauthorized()),
+            false => Err(ApiError::forbidden(format!("this needs a key with the role `{word}`"))),
+        }
+    }
+
+    /// Whether the caller may see a repository or thread.
+    pub fn sees(&self, visibility: Visibility, repository: &RepositoryName) -> bool {
+        visibility == Visibility::Public || self.sees_private(repository)
+    }
+
+    /// Whether the caller may see what is private of a repository.
+    pub fn sees_private(&self, repository: &RepositoryName) -> bool {
+        match &self.private {
+            Private::None => false,
+            Private::Named(names) => names.contains(&repository.key()),
+            Private::All => true,
+        }
+    }
+
+    /// What a search may find.
+    pub async fn search_access(&self, state: &WebState) -> ApiResult<Access> {
+        match &self.private {
+            Private::None => Ok(Access::Public),
+            Private::All => Ok(Access::All),
+            Private::Named(names) => {
+                let mut ids = Vec::new();
+                for name in names.iter().filter_map(|name| name.parse::<RepositoryName>().ok()) {
+                    ids.extend(state.backends.archive.resolve(&name).await?);
+                }
+                Ok(Access::And(ids))
+            }
+        }
+    }
+}
+
+fn unauthorized() -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, "this needs an API key: `gharvest keys add` makes one")
+}
+
+/// Refuses an address that others can reach while nothing says who they may be.
+///
+/// The error is a sentence that names what to set.
+pub fn check_listen(settings: &WebSettings, keys: &[ApiKey]) -> Result<(), String> {
+    let by_proxy = !settings.user_header.is_empty() && !settings.trusted_proxies.is_empty();
+    if is_loopback(&settings.listen) || !keys.is_empty() || by_proxy || settings.anonymous == Anonymous::Public {
+        return Ok(());
+    }
+    Err(format!(
+        "[web] listen = \"{}\" can be reached by others, and there is no API key: make one with `gharvest keys add`, \
+         or set [web] anonymous = \"public\" to show public threads to everybody, or listen on 127.0.0.1",
+        settings.listen
+    ))
+}
+
+fn is_loopback(listen: &str) -> bool {
+    match listen.parse::<SocketAddr>() {
+        Ok(address) => address.ip().is_loopback(),
+        Err(_) => listen.rsplit_once(':').is_some_and(|(host, _)| host == "localhost"),
+    }
+}
+
+/// Finds out who asks, and turns away requests that other websites cause. Runs before every route.
+pub(crate) async fn authenticate(State(state): State<WebState>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    let caller = match identify(&state, request.headers(), request.uri().host(), request.method(), peer).await {
+        Ok(caller) => caller,
+        Err(error) => return pages::error_for(request.uri().path(), &error, &state),
+    };
+    if !caller.is(Role::Read) && !is_open_path(request.uri().path()) {
+        return pages::error_for(request.uri().path(), &unauthorized(), &state);
+    }
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+/// Paths that say nothing about anything mirrored.
+fn is_open_path(path: &str) -> bool {
+    path.starts_with("/-/assets/") || path.starts_with("/-/help/") || matches!(path, "/healthz" | "/readyz")
+}
+
+async fn identify(
+    state: &WebState,
+    headers: &HeaderMap,
+    uri_host: Option<&str>,
+    method: &Method,
+    peer: Option<IpAddr>,
+) -> ApiResult<Caller> {
+    let host = header_text(headers, header::HOST.as_str()).or(uri_host);
+    if !method.is_safe() {
+        check_origin(headers, host, &state.settings.public_url)?;
+    }
+    let keys = state.keys().await?;
+    if let Some(secret) = credentials(headers) {
+        let hash = hash_key(&secret);
+        let key = keys.iter().find(|key| key.hash.eq_ignore_ascii_case(&hash));
+        return key
+            .map(Caller::with_key)
+            .ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "this API key is not known, or was revoked"));
+    }
+    if let Some(user) = proxy_user(&state.settings, headers, peer) {
+        // A key of the user's name says more than the proxy can: role and private repositories.
+        let key = keys.iter().find(|key| key.name == user);
+        return Ok(key.map_or_else(Caller::public, Caller::with_key));
+    }
+    if is_loopback(&state.settings.listen) && keys.is_empty() && state.settings.user_header.is_empty() {
+        return local_caller(host, headers, &state.settings);
+    }
+    Ok(anonymous(&state.settings))
+}
+
+fn anonymous(settings: &WebSettings) -> Caller {
+    match settings.anonymous {
+        Anonymous::Public => Caller::public(),
+        Anonymous::None => Caller::stranger(),
+    }
+}
+
+/// Bound to loopback without keys: everything is allowed, unless the name asked for shows that somebody else asks.
+fn local_caller(host: Option<&str>, headers: &HeaderMap, settings: &WebSettings) -> ApiResult<Caller> {
+    // No browser omits Host, so a request without one is not a rebound website.
+    let Some(host) = host else { return Ok(Caller::local()) };
+    let forwarded = headers.contains_key("x-forwarded-for") || headers.contains_key("forwarded");
+    let name = host_name(host);
+    let is_local = name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    if is_local && !forwarded {
+        return Ok(Caller::local());
+    }
+    if is_local || public_host(&settings.public_url).is_some_and(|public| public.eq_ignore_ascii_case(host)) {
+        return Ok(anonymous(settings));
+    }
+    Err(ApiError::new(
+        StatusCode::MISDIRECTED_REQUEST,
+        format!("this address is not known as `{host}`: set [web] public_url, and make API keys, to serve it there"),
+    ))
+}
+
+/// `host:port` of a base address.
+fn public_host(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    rest.split('/').next().filter(|host| !host.is_empty())
+}
+
+/// The name in `name:port` or `[::1]:port`.
+fn host_name(host: &str) -> &str {
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or(rest);
+    }
+    host.split(':').next().unwrap_or(host)
+}
+
+/// Refuses changes that another website causes. Browsers say where a request comes from; tools say nothing.
+fn check_origin(headers: &HeaderMap, host: Option<&str>, public_url: &str) -> ApiResult<()> {
+    let refused = || ApiError::forbidden("changes are taken from this site's own pages and from tools only");
+    if let Some(origin) = header_text(headers, "origin") {
+        let theirs = origin.split_once("://").map_or(origin, |(_, host)| host);
+        let ours = host.is_some_and(|host| host.eq_ignore_ascii_case(theirs))
+            || public_host(public_url).is_some_and(|host| host.eq_ignore_ascii_case(theirs));
+        return if ours { Ok(()) } else { Err(refused()) };
+    }
+    match header_text(headers, "sec-fetch-site") {
+        None | Some("same-origin" | "none") => Ok(()),
+        Some(_) => Err(refused()),
+    }
+}
+
+fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The secret of a Bearer or Basic `Authorization`.
+fn credentials(headers: &HeaderMap) -> Option<String> {
+    let (scheme, value) = header_text(headers, "authorization")?.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(value.trim().to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = base64::engine::general_purpose::STANDARD.decode(value.trim()).ok()?;
+    let (_, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some(password.to_owned())
+}
+
+/// The form in which keys are stored: SHA-256, hex. Secrets are long and random, so one round is enough.
+pub fn hash_key(secret: &str) -> String {
+    hex::encode(ring::digest::digest(&ring::digest::SHA256, secret.as_bytes()))
+}
+
+fn proxy_user<'a>(settings: &WebSettings, headers: &'a HeaderMap, peer: Option<IpAddr>) -> Option<&'a str> {
+    if settings.user_header.is_empty() {
+        return None;
+    }
+    let peer = peer?.to_canonical().to_string();
+    settings
+        .trusted_proxies
+        .contains(&peer)
+        .then(|| header_text(headers, &settings.user_header))
+        .flatten()
+        .filter(|user| !user.is_empty())
+}

@@ -1,0 +1,198 @@
+//! `/status`: how everything is, and the buttons that put it right.
+
+use axum::{Extension, Form, extract::State, response::Redirect};
+use gharvest_model::{Lane, QueueName};
+use jiff::Timestamp;
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::{Page, count, moment, span};
+use crate::{
+    access::{Caller, Role},
+    error::ApiResult,
+    requests::{
+        jobs::{self, JobAnswer, JobFilter, JobPath, ManyParams},
+        status::{self, IndexAnswer, QueueStatus, StatusAnswer},
+    },
+    state::WebState,
+};
+
+/// `GET /status`
+pub(crate) async fn page(State(state): State<WebState>, Extension(caller): Extension<Caller>) -> ApiResult<Page> {
+    let answer = status::status(&state, &caller).await?;
+    Ok(Page {
+        title: "Status".to_owned(),
+        live: Some("status".to_owned()),
+        body: body(&answer, caller.is(Role::Operate)),
+        ..Page::default()
+    })
+}
+
+fn body(status: &StatusAnswer, may_operate: bool) -> Markup {
+    let complete = status.repositories.iter().filter(|repository| repository.ledger.complete).count();
+    html! {
+        h1 { "Status" }
+        p class="lead" {
+            (complete) " of " (status.repositories.len()) " repositories complete · "
+            @match status.last_change_at { Some(at) => { "last change " (moment(at, status.at)) }, None => "no change seen yet" }
+            @if let Some(free) = status.free_bytes { " · " (bytes(free)) " free" }
+            " · version " (status.version)
+        }
+        section { h2 { "Queues" } (queues(&status.queues, status.at)) p class="quiet" { (status.durability) } }
+        @if may_operate { (failures(&status.failures, status.at)) }
+        section { h2 { "Repositories" } (super::repository::table(&status.repositories)) }
+        (budgets(status))
+        (index(status.index.as_ref()))
+    }
+}
+
+fn queues(queues: &[QueueStatus], now: Timestamp) -> Markup {
+    html! {
+        div class="scroll" tabindex="0" {
+            table class="wide" {
+                thead { tr {
+                    th scope="col" { "Queue" }
+                    @for lane in Lane::ALL { th scope="col" class="number" { (lane) } }
+                    @for word in ["delayed", "in work", "failed", "done"] { th scope="col" class="number" { (word) } }
+                    th scope="col" { "Oldest" }
+                } }
+                tbody {
+                    @for queue in queues {
+                        @let counts = &queue.counts;
+                        tr {
+                            th scope="row" { (counts.queue)
+                                @if let Some(until) = counts.paused_until { " " span class="bad" { "paused until " (moment(until, now)) " " (counts.paused_reason.as_deref().unwrap_or("")) } }
+                            }
+                            @for number in counts.ready { td class="number" { (count(number)) } }
+                            td class="number" { (count(counts.delayed)) }
+                            td class="number" { (count(counts.leased)) }
+                            td class=(if counts.buried > 0 { "number bad" } else { "number" }) { (count(counts.buried)) }
+                            td class="number" { (count(counts.finished)) }
+                            td { @match queue.oldest.iter().min_by_key(|age| age.since) {
+                                Some(age) => { (span(now.duration_since(age.since).as_secs().max(0).unsigned_abs())) " (" (age.lane) ")" },
+                                None => span class="quiet" { "nothing waits" },
+                            } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn failures(failures: &[JobAnswer], now: Timestamp) -> Markup {
+    html! {
+        section {
+            h2 { "Failures" }
+            @if failures.is_empty() { p class="quiet" { "None." } } @else {
+                div class="scroll" tabindex="0" {
+                    table class="wide" {
+                        thead { tr { th scope="col" { "Job" } th scope="col" { "Queue" } th scope="col" class="number" { "Attempts" } th scope="col" { "Since" } th scope="col" { "Reason" } th scope="col" { span class="hidden" { "Again" } } } }
+                        tbody {
+                            @for job in failures {
+                                tr {
+                                    th scope="row" { bdi { (job.title) } }
+                                    td { (job.queue) }
+                                    td class="number" { (job.attempts) }
+                                    td { @if let Some(at) = job.at { (moment(at, now)) } }
+                                    td { bdi { (job.reason.as_deref().unwrap_or("")) } }
+                                    td { form method="post" action="/-/jobs/retry" {
+                                        input type="hidden" name="queue" value=(job.queue);
+                                        input type="hidden" name="subject" value=(job.subject);
+                                        button type="submit" aria-label=(format_args!("Try {} again", job.title)) { "Try again" }
+                                    } }
+                                }
+                            }
+                        }
+                    }
+                }
+                @for queue in QueueName::ALL {
+                    @if failures.iter().any(|job| job.queue == queue) {
+                        form class="inline" method="post" action="/-/jobs/revive" {
+                            input type="hidden" name="queue" value=(queue);
+                            button type="submit" { "Try all of " (queue) " again" }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn budgets(status: &StatusAnswer) -> Markup {
+    html! {
+        @if !status.budgets.is_empty() {
+            section {
+                h2 { "GitHub's budget" }
+                ul class="plain" {
+                    @for budget in &status.budgets {
+                        li {
+                            (budget.token) ", " (budget.resource) ": "
+                            meter min="0" max=(budget.limit) value=(budget.remaining) aria-label=(format_args!("{} left", budget.token)) {}
+                            " " (count(budget.remaining)) " of " (count(budget.limit)) " left, full again " (moment(budget.reset_at, status.at))
+                            @if let Some(trouble) = &budget.trouble { " " span class="bad" { (trouble) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn index(index: Option<&IndexAnswer>) -> Markup {
+    html! {
+        section {
+            h2 { "Index" }
+            @match index {
+                None => p class="bad" { "The search engine does not answer." },
+                Some(index) => {
+                    p {
+                        (index.engine)
+                        @if let Some(size) = index.bytes { " · " (bytes(size)) }
+                        @if index.rebuilding { " · being rebuilt" }
+                    }
+                    @if !index.documents.is_empty() { dl { @for documents in &index.documents { dt { (documents.alias) } dd { (count(documents.count)) } } } }
+                }
+            }
+        }
+    }
+}
+
+/// Bytes in their largest unit.
+fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// `POST /-/jobs/retry`, from the button beside a failure.
+pub(crate) async fn retry(
+    State(state): State<WebState>,
+    Extension(caller): Extension<Caller>,
+    Form(path): Form<JobPath>,
+) -> ApiResult<Redirect> {
+    jobs::retry(&state, &caller, &path).await?;
+    Ok(Redirect::to("/status"))
+}
+
+/// A form with one queue.
+#[derive(Debug, Deserialize)]
+pub(crate) struct QueueForm {
+    queue: QueueName,
+}
+
+/// `POST /-/jobs/revive`, from the button below the failures.
+pub(crate) async fn revive(
+    State(state): State<WebState>,
+    Extension(caller): Extension<Caller>,
+    Form(form): Form<QueueForm>,
+) -> ApiResult<Redirect> {
+    let params = ManyParams { queue: form.queue, filter: JobFilter::default(), limit: None };
+    jobs::revive(&state, &caller, &params).await?;
+    Ok(Redirect::to("/status"))
+}

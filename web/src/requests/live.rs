@@ -1,0 +1,90 @@
+//! What is happening now.
+
+use gharvest_model::Kind;
+use gharvest_state::Published;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    access::Caller,
+    error::{ApiError, ApiResult},
+    state::WebState,
+};
+
+/// Which events.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct RecentParams {
+    /// At most this many, 1 to 100; 20 if not said.
+    #[param(minimum = 1, maximum = 100)]
+    pub limit: Option<usize>,
+}
+
+/// Recent changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RecentAnswer {
+    /// Latest first.
+    pub events: Vec<Change>,
+}
+
+/// One change that became searchable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Change {
+    /// Its place in the history: strictly increasing.
+    pub sequence: u64,
+    /// `owner/name`.
+    pub repository: String,
+    /// The item's number.
+    pub number: u64,
+    /// `issue` or `pull_request`.
+    #[schema(value_type = String)]
+    pub kind: Kind,
+    /// The title now.
+    pub title: String,
+    /// `open`, `closed`, `merged`, or the tombstone's state.
+    pub state: String,
+    /// The revision that is searchable now.
+    pub revision: u32,
+    /// When it became searchable.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// The path of its page.
+    pub url: String,
+}
+
+impl From<Published> for Change {
+    fn from(published: Published) -> Self {
+        let Published { sequence, event } = published;
+        let repository = event.repository.to_string();
+        Self {
+            sequence,
+            url: crate::links::item(&repository, event.kind, event.item.number),
+            repository,
+            number: event.item.number,
+            kind: event.kind,
+            title: event.title,
+            state: event.state,
+            revision: event.revision.0,
+            at: event.at,
+        }
+    }
+}
+
+/// Whether the caller may be told of an event.
+pub fn may_hear(caller: &Caller, published: &Published) -> bool {
+    caller.sees(published.event.visibility, &published.event.repository)
+}
+
+/// The latest changes, latest first.
+pub async fn recent(state: &WebState, caller: &Caller, params: &RecentParams) -> ApiResult<RecentAnswer> {
+    let limit = params.limit.unwrap_or(20);
+    if !(1..=100).contains(&limit) {
+        return Err(ApiError::invalid("`limit` is 1 to 100"));
+    }
+    let mut heard = state.backends.state.history(0, gharvest_state::HISTORY).await?;
+    heard.retain(|published| may_hear(caller, published));
+    heard.sort_by_key(|published| std::cmp::Reverse(published.sequence));
+    heard.truncate(limit);
+    Ok(RecentAnswer { events: heard.into_iter().map(Change::from).collect() })
+}

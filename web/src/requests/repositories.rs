@@ -1,0 +1,186 @@
+//! Repositories: what is mirrored, and how completely.
+
+use futures::StreamExt;
+use gharvest_model::{RepositoryId, RepositoryName, ledger::Ledger, record::Visibility, tracking::Tracked};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    access::{Caller, Role},
+    error::ApiResult,
+    requests::{RepositoryPath, visible_repository},
+    state::WebState,
+};
+
+/// All repositories that the caller may see.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RepositoriesAnswer {
+    /// In the order of their names.
+    pub repositories: Vec<RepositoryAnswer>,
+}
+
+/// A repository and how completely it is mirrored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RepositoryAnswer {
+    /// GitHub's numeric id.
+    pub id: u64,
+    /// `owner/name` now.
+    pub full_name: String,
+    /// Names it had before, latest first.
+    pub former_names: Vec<String>,
+    /// Seen only by who may read it.
+    pub private: bool,
+    /// Archived on GitHub.
+    pub archived: bool,
+    /// GitHub's description.
+    pub description: Option<String>,
+    /// The main language.
+    pub language: Option<String>,
+    /// Stars.
+    pub stars: u64,
+    /// Forks.
+    pub forks: u64,
+    /// Whether it is followed.
+    pub tracked: bool,
+    /// Since when it is tracked.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+    /// When GitHub's object was last fetched.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub fetched_at: Option<Timestamp>,
+    /// Why it is not fetched at present; none when all is well.
+    pub trouble: Option<String>,
+    /// What became of its numbers.
+    pub ledger: LedgerAnswer,
+}
+
+/// What became of every number of a repository.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LedgerAnswer {
+    /// The highest number seen.
+    pub highest: u64,
+    /// Whether every number is accounted for.
+    pub complete: bool,
+    /// Numbers with a record that GitHub shows.
+    pub present: u64,
+    /// Numbers that GitHub said were deleted.
+    pub deleted: u64,
+    /// Numbers that moved to another repository.
+    pub transferred: u64,
+    /// Numbers that GitHub shows nothing for, confirmed.
+    pub hidden: u64,
+    /// Numbers of discussions.
+    pub not_an_item: u64,
+    /// Numbers that nothing is known of yet.
+    pub unknown: u64,
+    /// Numbers that could not be fetched.
+    pub failed: u64,
+    /// When the number verified longest ago was verified; none if one never was.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub oldest_verification: Option<Timestamp>,
+}
+
+impl From<&Ledger> for LedgerAnswer {
+    fn from(ledger: &Ledger) -> Self {
+        let [unknown, present, deleted, transferred, hidden, not_an_item, failed] = ledger.counts();
+        Self {
+            highest: ledger.highest(),
+            complete: ledger.is_complete(),
+            present,
+            deleted,
+            transferred,
+            hidden,
+            not_an_item,
+            unknown,
+            failed,
+            oldest_verification: ledger.oldest_verification(),
+        }
+    }
+}
+
+/// All tracked repositories that the caller may see, by name.
+pub async fn list(state: &WebState, caller: &Caller) -> ApiResult<RepositoriesAnswer> {
+    let mut tracked = state.backends.archive.tracking().await?;
+    tracked.retain(|tracked| caller.sees(visibility(tracked.private), &tracked.name));
+    tracked.sort_by_cached_key(|tracked| tracked.name.key());
+    let answers =
+        futures::stream::iter(tracked).map(|tracked| answer(state, tracked.id, tracked.name.clone(), Some(tracked)));
+    let repositories: Vec<ApiResult<RepositoryAnswer>> = answers.buffered(8).collect().await;
+    let repositories = repositories.into_iter().collect::<ApiResult<Vec<_>>>()?;
+    // A repository may have become private since it was tracked.
+    let seen = |answer: &RepositoryAnswer| {
+        answer.full_name.parse().is_ok_and(|name| caller.sees(visibility(answer.private), &name))
+    };
+    Ok(RepositoriesAnswer { repositories: repositories.into_iter().filter(seen).collect() })
+}
+
+fn visibility(private: bool) -> Visibility {
+    if private { Visibility::Private } else { Visibility::Public }
+}
+
+/// One repository.
+pub async fn show(state: &WebState, caller: &Caller, path: &RepositoryPath) -> ApiResult<RepositoryAnswer> {
+    let visible = visible_repository(state, caller, &path.full_name()?).await?;
+    let tracked = state.backends.archive.tracking().await?.into_iter().find(|tracked| tracked.id == visible.id);
+    answer(state, visible.id, visible.name, tracked).await
+}
+
+async fn answer(
+    state: &WebState,
+    id: RepositoryId,
+    name: RepositoryName,
+    tracked: Option<Tracked>,
+) -> ApiResult<RepositoryAnswer> {
+    let archive = &state.backends.archive;
+    let file = archive.repository(id).await?;
+    let ledger = archive.ledger(id).await?;
+    let object = file.as_ref().map(|file| &file.repository);
+    let text = |key: &str| object.and_then(|object| object[key].as_str()).map(str::to_owned);
+    let number = |key: &str| object.and_then(|object| object[key].as_u64()).unwrap_or(0);
+    let is = |key: &str| object.is_some_and(|object| object[key] == true);
+    Ok(RepositoryAnswer {
+        id: id.0,
+        full_name: file.as_ref().map_or_else(|| name.to_string(), |file| file.full_name.to_string()),
+        former_names: file.iter().flat_map(|file| &file.former_names).map(ToString::to_string).collect(),
+        private: is("private") || tracked.as_ref().is_some_and(|tracked| tracked.private),
+        archived: is("archived"),
+        description: text("description"),
+        language: text("language"),
+        stars: number("stargazers_count"),
+        forks: number("forks_count"),
+        tracked: tracked.is_some(),
+        since: tracked.as_ref().map(|tracked| tracked.since),
+        fetched_at: file.as_ref().filter(|file| !file.repository.is_null()).map(|file| file.fetched_at),
+        trouble: tracked.and_then(|tracked| tracked.trouble),
+        ledger: LedgerAnswer::from(&ledger),
+    })
+}
+
+/// Begins to mirror a repository, by name: GitHub is asked for it.
+pub async fn track(state: &WebState, caller: &Caller, path: &RepositoryPath) -> ApiResult<RepositoryAnswer> {
+    caller.require(Role::Operate)?;
+    let tracked = state.backends.operations.track(&path.full_name()?).await?;
+    answer(state, tracked.id, tracked.name.clone(), Some(tracked)).await
+}
+
+/// How tracking ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct UntrackParams {
+    /// Also remove everything that was archived and indexed; needs the role `admin`.
+    #[serde(default)]
+    pub purge: bool,
+}
+
+/// Ends the mirroring of a repository.
+pub async fn untrack(
+    state: &WebState,
+    caller: &Caller,
+    path: &RepositoryPath,
+    params: &UntrackParams,
+) -> ApiResult<()> {
+    caller.require(if params.purge { Role::Admin } else { Role::Operate })?;
+    let visible = visible_repository(state, caller, &path.full_name()?).await?;
+    Ok(state.backends.operations.untrack(visible.id, params.purge).await?)
+}

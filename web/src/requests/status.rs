@@ -1,0 +1,148 @@
+//! How the whole system is.
+
+use gharvest_model::{Lane, QueueName};
+use gharvest_queue::JobState;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    jobs::{self, CountAnswer, JobAnswer, ListParams},
+    repositories::{self, RepositoryAnswer},
+};
+use crate::{
+    access::{Caller, Role},
+    error::ApiResult,
+    state::{Budget, WebState},
+};
+
+/// Failures shown at once.
+const FAILURES: usize = 50;
+
+/// How the whole system is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StatusAnswer {
+    /// This program's version.
+    pub version: String,
+    /// When this was true.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// Both queues, in the order of the flow.
+    pub queues: Vec<QueueStatus>,
+    /// What a crash of the queue's backend can lose.
+    pub durability: String,
+    /// Budgets of tokens; empty where this process does not know them.
+    pub budgets: Vec<Budget>,
+    /// The search engine; none if it does not answer.
+    pub index: Option<IndexAnswer>,
+    /// Free bytes where the archive is, where known.
+    pub free_bytes: Option<u64>,
+    /// Repositories and how completely they are mirrored.
+    pub repositories: Vec<RepositoryAnswer>,
+    /// Buried jobs, for those who may operate; at most 50 a queue.
+    pub failures: Vec<JobAnswer>,
+    /// When something last became searchable.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_change_at: Option<Timestamp>,
+}
+
+/// A queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct QueueStatus {
+    /// Jobs by state and lane.
+    pub counts: CountAnswer,
+    /// Lanes with waiting jobs, and since when the oldest waits.
+    pub oldest: Vec<LaneAge>,
+}
+
+/// Since when a lane's oldest job waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LaneAge {
+    /// Which lane.
+    #[schema(value_type = jobs::LaneWord)]
+    pub lane: Lane,
+    /// When its oldest job became due.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+}
+
+/// What the index says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IndexAnswer {
+    /// The engine and its version.
+    pub engine: String,
+    /// Documents by alias; with those of private repositories only for who may see all.
+    pub documents: Vec<DocumentCount>,
+    /// Bytes on disk, where known.
+    pub bytes: Option<u64>,
+    /// Whether a rebuild is under way.
+    pub rebuilding: bool,
+}
+
+/// How many documents an alias has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DocumentCount {
+    /// The alias.
+    pub alias: String,
+    /// Documents, tombstones left out.
+    pub count: u64,
+}
+
+/// How the whole system is, as far as the caller may know it.
+pub async fn status(state: &WebState, caller: &Caller) -> ApiResult<StatusAnswer> {
+    let queue = &state.backends.queue;
+    let mut queues = Vec::new();
+    let mut failures = Vec::new();
+    for name in QueueName::ALL {
+        let oldest = queue.oldest(name).await?;
+        let ages = Lane::ALL.into_iter().zip(oldest).filter_map(|(lane, since)| Some(LaneAge { lane, since: since? }));
+        queues.push(QueueStatus { counts: CountAnswer::new(name, queue.counts(name).await?), oldest: ages.collect() });
+        if caller.is(Role::Operate) {
+            failures.extend(buried(state, caller, name).await?);
+        }
+    }
+    let last = state.backends.state.history(0, gharvest_state::HISTORY).await?;
+    Ok(StatusAnswer {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        at: state.clock.now(),
+        queues,
+        durability: queue.durability().await?,
+        budgets: if caller.is(Role::Operate) { state.backends.operations.budgets().await } else { Vec::new() },
+        index: index(state, caller).await,
+        free_bytes: state.backends.archive.space().await?.free,
+        repositories: repositories::list(state, caller).await?.repositories,
+        failures,
+        last_change_at: last.iter().map(|published| published.event.at).max(),
+    })
+}
+
+async fn buried(state: &WebState, caller: &Caller, queue: QueueName) -> ApiResult<Vec<JobAnswer>> {
+    let params = ListParams {
+        queue,
+        repository: None,
+        lane: None,
+        state: Some(JobState::Buried),
+        after: None,
+        limit: Some(FAILURES),
+    };
+    Ok(jobs::list(state, caller, &params).await?.jobs)
+}
+
+/// An engine that is away must not hide the rest.
+async fn index(state: &WebState, caller: &Caller) -> Option<IndexAnswer> {
+    let status = match state.backends.search.status().await {
+        Ok(status) => status,
+        Err(error) => {
+            tracing::warn!(%error, "the search engine does not say how it is");
+            return None;
+        }
+    };
+    let sees_all = caller.search_access(state).await == Ok(gharvest_search::Access::All);
+    let documents = status.documents.into_iter().map(|(alias, count)| DocumentCount { alias, count });
+    Some(IndexAnswer {
+        engine: status.engine,
+        documents: if sees_all { documents.collect() } else { Vec::new() },
+        bytes: status.bytes,
+        rebuilding: status.rebuilding,
+    })
+}

@@ -1,0 +1,179 @@
+//! What the web front is made of: the ports it reads, its settings, its clock.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use gharvest_archive::{ApiKey, Archive};
+use gharvest_model::{ItemId, ItemRef, RepositoryId, RepositoryName, tracking::Tracked};
+use gharvest_queue::QueueAdmin;
+use gharvest_search::SearchIndex;
+use gharvest_service_kit::{Settings, health::Readiness, settings::WebSettings};
+use gharvest_state::State;
+use jiff::Timestamp;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// What only a process that talks to GitHub can do. The composition root implements it.
+#[async_trait]
+pub trait Operations: fmt::Debug + Send + Sync + 'static {
+    /// Asks GitHub for the repository, tracks it and pushes its first jobs. Tracking it again changes nothing.
+    async fn track(&self, name: &RepositoryName) -> Result<Tracked, OperationError>;
+
+    /// Ends tracking; with `purge` everything of the repository goes, from queues, archive and index.
+    async fn untrack(&self, repository: RepositoryId, purge: bool) -> Result<(), OperationError>;
+
+    /// Pushes a download job in the manual lane for an item named by a person, with a record or without.
+    async fn download(&self, item: &ItemRef) -> Result<ItemId, OperationError>;
+
+    /// The budgets of all tokens as last heard of; empty where that is not known.
+    async fn budgets(&self) -> Vec<Budget>;
+}
+
+/// Why an operation was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OperationError {
+    /// GitHub, or the archive, knows no such thing.
+    #[error("{0}")]
+    NotFound(String),
+    /// It cannot be done as asked.
+    #[error("{0}")]
+    Refused(String),
+    /// Something needed does not answer: try again later.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// What is left of one token's budget.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Budget {
+    /// The token's name for people; never the token.
+    pub token: String,
+    /// `core`, `graphql` …
+    pub resource: String,
+    /// Calls an hour.
+    pub limit: u64,
+    /// Calls left.
+    pub remaining: u64,
+    /// When it is full again.
+    #[schema(value_type = String, format = DateTime)]
+    pub reset_at: Timestamp,
+    /// Why the token is set aside, if it is.
+    pub trouble: Option<String>,
+}
+
+/// The ports behind the pages.
+#[derive(Debug, Clone)]
+pub struct Backends {
+    /// Both queues, with an operator's verbs.
+    pub queue: Arc<dyn QueueAdmin>,
+    /// Records and repository data.
+    pub archive: Archive,
+    /// Live events and what else may be lost.
+    pub state: Arc<dyn State>,
+    /// The search engine.
+    pub search: Arc<dyn SearchIndex>,
+    /// What needs GitHub.
+    pub operations: Arc<dyn Operations>,
+}
+
+/// A clock that tests can set.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// A clock that asks `now`.
+    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// Everything that a request may touch. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct WebState {
+    /// The ports.
+    pub backends: Backends,
+    /// `[web]`
+    pub settings: Arc<WebSettings>,
+    /// Base of GitHub's pages, no trailing slash.
+    pub github_url: Arc<str>,
+    /// The longest time for one search.
+    pub search_timeout: Duration,
+    /// The time.
+    pub clock: Clock,
+    /// Whether the process wants work.
+    pub readiness: Readiness,
+    /// What `/metrics` prints; none for an empty page.
+    pub metrics: Option<PrometheusHandle>,
+    /// Cancelled when the process stops: ends live streams, which would otherwise never end.
+    pub shutdown: CancellationToken,
+    /// One permit per live reader.
+    pub(crate) live_readers: Arc<Semaphore>,
+    keys: Arc<Mutex<Option<CachedKeys>>>,
+}
+
+#[derive(Debug, Clone)]
+struct CachedKeys {
+    read_at: Timestamp,
+    keys: Arc<Vec<ApiKey>>,
+}
+
+/// API keys are read from the archive at most this often: a revoked key works for that long at most.
+const KEYS_LIVE: Duration = Duration::from_secs(5);
+
+impl WebState {
+    /// The state of a web front over these backends.
+    pub fn new(backends: Backends, settings: &Settings) -> Self {
+        let readiness = Readiness::default();
+        readiness.set(true);
+        Self {
+            backends,
+            live_readers: Arc::new(Semaphore::new(settings.web.live_readers)),
+            settings: Arc::new(settings.web.clone()),
+            github_url: settings.github.web_url.trim_end_matches('/').into(),
+            search_timeout: settings.search.timeout,
+            clock: Clock::new(Timestamp::now),
+            readiness,
+            metrics: None,
+            shutdown: CancellationToken::new(),
+            keys: Arc::default(),
+        }
+    }
+
+    /// All API keys, as of a few seconds ago at most.
+    pub(crate) async fn keys(&self) -> gharvest_archive::Result<Arc<Vec<ApiKey>>> {
+        let now = self.clock.now();
+        let cached = self.cached_keys().clone();
+        if let Some(cached) = cached.filter(|cached| age(cached.read_at, now) < KEYS_LIVE) {
+            return Ok(cached.keys);
+        }
+        let keys = Arc::new(self.backends.archive.keys().await?);
+        *self.cached_keys() = Some(CachedKeys { read_at: now, keys: keys.clone() });
+        Ok(keys)
+    }
+
+    fn cached_keys(&self) -> std::sync::MutexGuard<'_, Option<CachedKeys>> {
+        self.keys.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// How long ago something was; nothing for the future.
+fn age(then: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(then)).unwrap_or_default()
+}
