@@ -11,9 +11,22 @@ use gharvest_model::{Lane, QueueName, RepositoryId, Subject};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub mod check;
+pub mod clock;
+pub mod contract;
 mod error;
+pub mod faulty;
+pub mod key;
+pub mod model;
+pub mod property;
+pub mod rules;
+pub mod schedule;
+pub mod wake;
 
+pub use clock::{Clock, ManualClock};
 pub use error::{Error, ErrorKind, Result};
+pub use faulty::FaultyQueue;
+pub use model::MemoryQueue;
 
 /// When a triggered job may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,1 @@
+//! Random operations on a backend and the model, compared.
