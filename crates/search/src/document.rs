@@ -413,3 +413,11 @@ pub struct ReleaseDocument {
     /// The version to compare.
     pub version: u64,
 }
+
+/// The digest of one document as an index holds it: SHA-256 over its JSON with keys in order, hex. What an index
+/// computes from what it stored, and `verify` from what it renders.
+pub fn document_digest(document: &Value) -> String {
+    let mut canonical = document.clone();
+    canonical.sort_all_objects();
+    hex::encode(ring::digest::digest(&ring::digest::SHA256, canonical.to_string().as_bytes()))
+}

@@ -19,6 +19,8 @@ pub enum ErrorKind {
     Corrupt,
     /// A disk or a limit is full.
     Full,
+    /// The request itself is wrong: a cursor that is not ours.
+    Invalid,
 }
 
 /// An error of a search backend.

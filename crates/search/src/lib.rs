@@ -95,6 +95,19 @@ impl Facet {
         Self::Year,
         Self::Month,
     ];
+
+    /// The qualifier that asks for one of its values: what a click puts into the query. Months have none.
+    pub fn qualifier(self) -> Option<&'static str> {
+        match self {
+            Self::Repository => Some("repo"),
+            Self::Kind | Self::State => Some("is"),
+            Self::Label => Some("label"),
+            Self::Author => Some("author"),
+            Self::Milestone => Some("milestone"),
+            Self::Year => Some("created"),
+            Self::Month => None,
+        }
+    }
 }
 
 /// One value of a facet.
@@ -106,7 +119,9 @@ pub struct FacetValue {
     pub count: u64,
 }
 
-/// A facet's values, most frequent first (years and months: latest first), 20 at most (months: all).
+/// A facet's values, most frequent first (years and months: latest first), 20 at most (months: all). Equally frequent
+/// ones stand in the order of their letters. A value is what its qualifier takes (`pr`, `2024`), and its count is what
+/// asking for it finds: `closed` counts merged ones as well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FacetCounts {
     /// Which facet.
@@ -162,7 +177,7 @@ pub struct Piece {
 /// A completion offered while typing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suggestion {
-    /// What it is: `label`, `author`, `assignee`, `milestone`, `repository` or `item`.
+    /// What it is: `label`, `author`, `assignee`, `milestone`, `repository`, `item`, or the qualifier asked for.
     pub kind: String,
     /// The value: a label, a login, a title.
     pub value: String,

@@ -1,0 +1,231 @@
+//! Generations of the index on disk.
+//!
+//! ```text
+//! index/lock                  held by the one process that writes
+//! index/current               the name of the generation that is searched; replaced by a rename
+//! index/{generation}/generation.json   whose archive it is, and what it was made with
+//! index/{generation}/…        tantivy's files
+//! ```
+//! A rebuild fills a second generation. When it is complete, `current` is replaced and the old folder removed: a crash
+//! before leaves the old one, a crash after the new one, and the next start removes whichever is not named.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use gharvest_search::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+use tantivy::{
+    Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, Searcher, directory::MmapDirectory,
+    indexer::LogMergePolicy,
+};
+
+use crate::{
+    error::{corrupt, from_io, from_tantivy},
+    schema::{Fields, MAPPING},
+    tokenizer,
+};
+
+/// The engine, as generations name it: another version of it may read its files differently.
+pub(crate) const ENGINE: &str = "tantivy 0.27";
+
+/// Memory for documents not yet written, for all threads together.
+const WRITER_MEMORY: usize = 96 << 20;
+/// The share of deleted documents at which a segment is merged with others; by itself tantivy never does.
+const DELETED_BEFORE_MERGE: f32 = 0.3;
+
+/// What a generation says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Description {
+    pub(crate) archive: String,
+    pub(crate) mapping: u32,
+    pub(crate) engine: String,
+}
+
+impl Description {
+    pub(crate) fn of(archive: &str) -> Self {
+        Self { archive: archive.to_owned(), mapping: MAPPING, engine: ENGINE.to_owned() }
+    }
+
+    /// Whether this build can read and write its documents.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.mapping == MAPPING && self.engine == ENGINE
+    }
+}
+
+/// One index on disk.
+pub(crate) struct Generation {
+    pub(crate) name: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) description: Description,
+    reader: IndexReader,
+    /// None where it is only read.
+    pub(crate) writer: Option<Mutex<Writer>>,
+}
+
+/// tantivy's writer, and what was given to it since the last commit.
+pub(crate) struct Writer {
+    pub(crate) index: IndexWriter,
+    /// Versions of heads given since the last commit, by key; older ones are read from the index.
+    pub(crate) pending: HashMap<String, u64>,
+    pub(crate) is_dirty: bool,
+}
+
+impl Generation {
+    /// Makes a generation of a new name.
+    pub(crate) fn create(root: &Path, archive: &str, fields: &Fields) -> Result<Self> {
+        let name = unused_name(root)?;
+        let folder = root.join(&name);
+        fs::create_dir_all(&folder).map_err(from_io("create", &folder))?;
+        let description = Description::of(archive);
+        let json = serde_json::to_vec(&description).expect("a description has text keys only");
+        write_durably(&folder.join("generation.json"), &json)?;
+        let directory = MmapDirectory::open(&folder).map_err(|error| from_tantivy("create")(error.into()))?;
+        Index::create(directory, fields.schema.clone(), IndexSettings::default()).map_err(from_tantivy("create"))?;
+        Self::open(root, &name, true)
+    }
+
+    /// Opens a generation that this build can read.
+    pub(crate) fn open(root: &Path, name: &str, writing: bool) -> Result<Self> {
+        let folder = root.join(name);
+        let description = describe(root, name)?;
+        let mut index = Index::open_in_dir(&folder).map_err(from_tantivy("open"))?;
+        index.set_tokenizers(tokenizer::manager());
+        let reader =
+            index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(from_tantivy("open"))?;
+        let writer = if writing { Some(Mutex::new(Writer::open(&index)?)) } else { None };
+        Ok(Self { name: name.to_owned(), folder, description, reader, writer })
+    }
+
+    pub(crate) fn searcher(&self) -> Searcher {
+        self.reader.searcher()
+    }
+
+    /// Shows what was committed since.
+    pub(crate) fn reload(&self) -> Result<()> {
+        self.reader.reload().map_err(from_tantivy("reload"))
+    }
+
+    /// The writer, for one step. A panic in an earlier step leaves nothing half done that a commit would not.
+    pub(crate) fn lock_writer(&self) -> Result<std::sync::MutexGuard<'_, Writer>> {
+        let Some(writer) = &self.writer else {
+            return Err(Error::new(ErrorKind::Refused, "write", "the index is open for reading only"));
+        };
+        Ok(writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Makes everything given durable and searchable.
+    pub(crate) fn commit(&self) -> Result<()> {
+        let mut writer = self.lock_writer()?;
+        if writer.is_dirty {
+            writer.index.commit().map_err(from_tantivy("commit"))?;
+            self.reload()?;
+            writer.pending.clear();
+            writer.is_dirty = false;
+        }
+        Ok(())
+    }
+
+    /// Bytes of its files.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        let files = fs::read_dir(&self.folder).ok()?;
+        Some(files.filter_map(|file| file.ok()?.metadata().ok()).map(|metadata| metadata.len()).sum())
+    }
+}
+
+impl Writer {
+    fn open(index: &Index) -> Result<Self> {
+        let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2));
+        let writer: IndexWriter =
+            index.writer_with_num_threads(threads, WRITER_MEMORY).map_err(from_tantivy("open for writing"))?;
+        let mut policy = LogMergePolicy::default();
+        policy.set_del_docs_ratio_before_merge(DELETED_BEFORE_MERGE);
+        writer.set_merge_policy(Box::new(policy));
+        Ok(Self { index: writer, pending: HashMap::new(), is_dirty: false })
+    }
+}
+
+/// What a generation says of itself.
+pub(crate) fn describe(root: &Path, name: &str) -> Result<Description> {
+    let path = root.join(name).join("generation.json");
+    let bytes = fs::read(&path).map_err(from_io("open", &path))?;
+    serde_json::from_slice(&bytes).map_err(|error| corrupt("open", format!("{}: {error}", path.display())))
+}
+
+/// The name of the generation that is searched, if there is one.
+pub(crate) fn current(root: &Path) -> Result<Option<String>> {
+    let path = root.join("current");
+    match fs::read_to_string(&path) {
+        Ok(name) if is_name(name.trim()) => Ok(Some(name.trim().to_owned())),
+        Ok(name) => Err(corrupt("open", format!("{}: `{name}` is no generation", path.display()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(from_io("open", &path)(error)),
+    }
+}
+
+/// Names the generation that is searched from now on.
+pub(crate) fn set_current(root: &Path, name: &str) -> Result<()> {
+    write_durably(&root.join("current"), name.as_bytes())
+}
+
+/// Takes the lock of the one process that writes; it is given back when the file is closed, also by a crash.
+pub(crate) fn lock(root: &Path) -> Result<File> {
+    fs::create_dir_all(root).map_err(from_io("open", root))?;
+    let path = root.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(from_io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => {
+            let message =
+                format!("{} is written by another process; stop it, or open the index for reading", root.display());
+            Err(Error::new(ErrorKind::Refused, "open", message))
+        }
+        Err(fs::TryLockError::Error(error)) => Err(from_io("lock", &path)(error)),
+    }
+}
+
+/// Removes generations that a crash left behind. The lock must be held.
+pub(crate) fn sweep(root: &Path, keep: Option<&str>) -> Result<()> {
+    for entry in fs::read_dir(root).map_err(from_io("sweep", root))? {
+        let name = entry.map_err(from_io("sweep", root))?.file_name();
+        let name = name.to_string_lossy();
+        if is_name(&name) && Some(&*name) != keep {
+            let folder = root.join(&*name);
+            fs::remove_dir_all(&folder).map_err(from_io("sweep", &folder))?;
+        }
+    }
+    Ok(())
+}
+
+/// Generations are called `g1`, `g2` …
+fn is_name(name: &str) -> bool {
+    name.strip_prefix('g').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn unused_name(root: &Path) -> Result<String> {
+    let mut highest = 0_u64;
+    for entry in fs::read_dir(root).map_err(from_io("create", root))? {
+        let name = entry.map_err(from_io("create", root))?.file_name();
+        let number = name.to_string_lossy().strip_prefix('g').and_then(|digits| digits.parse().ok());
+        highest = highest.max(number.unwrap_or(0));
+    }
+    Ok(format!("g{}", highest + 1))
+}
+
+/// Writes a small file so that it is there as a whole or not at all, also after a power cut.
+fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
+    let staged = path.with_extension("staged");
+    let folder = path.parent().expect("the file lies in a folder");
+    let write = || {
+        let mut file = File::create(&staged)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&staged, path)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(from_io("write", path))
+}

@@ -1,0 +1,119 @@
+//! Items like another: those that share its rarest words.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+};
+
+use gharvest_model::ItemId;
+use gharvest_search::{Access, Hit, Result, document::ItemDocument, tokens};
+use tantivy::{
+    DocAddress, Searcher, Term,
+    query::{BooleanQuery, BoostQuery, EnableScoring, Occur, Query, TermQuery},
+    schema::IndexRecordOption,
+};
+
+use crate::{
+    error::from_tantivy,
+    lower::Lowering,
+    schema::{Fields, ordinal},
+    search,
+};
+
+/// How many words are compared.
+const MOST_WORDS: usize = 25;
+/// A word of the title says as much as so many of the body.
+const TITLE_WEIGHT: f32 = 3.0;
+/// The share of the words that a similar item must have.
+const SHARED: f32 = 0.3;
+/// How much of a body is looked at, in bytes.
+const LOOKED_AT: usize = 16 << 10;
+
+/// Items like this one, most similar first; none where the caller may not see it.
+pub(crate) fn similar(
+    searcher: &Searcher,
+    fields: &Fields,
+    item: ItemId,
+    access: &Access,
+    limit: usize,
+) -> Result<Vec<Hit>> {
+    let Some(own) = ordinal(item) else { return Ok(Vec::new()) };
+    let lowering = Lowering { fields };
+    let itself = BooleanQuery::new(vec![
+        (Occur::Must, lowering.visible(access)),
+        (Occur::Must, Box::new(TermQuery::new(fields.item_term(own), IndexRecordOption::Basic))),
+    ]);
+    let Some(address) = search::addresses(searcher, &itself)?.first().copied() else { return Ok(Vec::new()) };
+    let words = telling_words(searcher, fields, &search::item(searcher, fields, address)?)?;
+    if words.is_empty() {
+        return Ok(Vec::new());
+    }
+    let query = BooleanQuery::new(vec![
+        (Occur::Must, lowering.visible(access)),
+        (Occur::Must, sharing(fields, &words)),
+        (Occur::MustNot, Box::new(TermQuery::new(fields.item_term(own), IndexRecordOption::Basic))),
+    ]);
+    let hit = |(score, address)| Ok(Hit { item: search::item(searcher, fields, address)?, score, snippet: None });
+    best(searcher, &query, limit)?.into_iter().map(hit).collect()
+}
+
+/// Items that share enough of the words, in title or body.
+fn sharing(fields: &Fields, words: &[String]) -> Box<dyn Query> {
+    let clause = |word: &String| {
+        let in_field = |field, boost| {
+            let term = TermQuery::new(Term::from_field_text(field, word), IndexRecordOption::WithFreqs);
+            (Occur::Should, Box::new(BoostQuery::new(Box::new(term), boost)) as Box<dyn Query>)
+        };
+        let places = vec![in_field(fields.title, TITLE_WEIGHT), in_field(fields.body, 1.0)];
+        Box::new(BooleanQuery::new(places)) as Box<dyn Query>
+    };
+    let required = ((words.len() as f32 * SHARED) as usize).max(1);
+    Box::new(BooleanQuery::union_with_minimum_required_clauses(words.iter().map(clause).collect(), required))
+}
+
+/// The words that tell an item from others: frequent in it, most of all in its title, and rare elsewhere.
+fn telling_words(searcher: &Searcher, fields: &Fields, item: &ItemDocument) -> Result<Vec<String>> {
+    let mut weights: HashMap<String, f32> = HashMap::new();
+    for token in tokens::words(&item.title) {
+        *weights.entry(token.text).or_default() += TITLE_WEIGHT;
+    }
+    let end = (0..=LOOKED_AT.min(item.body.len())).rev().find(|at| item.body.is_char_boundary(*at)).unwrap_or(0);
+    for token in tokens::words(&item.body[..end]) {
+        *weights.entry(token.text).or_default() += 1.0;
+    }
+    let documents = searcher.num_docs() as f32;
+    let mut ranked = Vec::with_capacity(weights.len());
+    for (word, weight) in weights {
+        let in_bodies = searcher.doc_freq(&Term::from_field_text(fields.body, &word));
+        let in_titles = searcher.doc_freq(&Term::from_field_text(fields.title, &word));
+        let elsewhere = in_bodies.and_then(|bodies| Ok(bodies + in_titles?)).map_err(from_tantivy("similar"))?;
+        // A word that no other item has finds none.
+        if elsewhere > 1 && word.chars().count() > 1 {
+            let rarity = (documents / elsewhere as f32).max(1.0).ln();
+            ranked.push((weight.sqrt() * rarity, word));
+        }
+    }
+    ranked.sort_by(|(one, a), (other, b)| other.total_cmp(one).then_with(|| a.cmp(b)));
+    Ok(ranked.into_iter().take(MOST_WORDS).map(|(_, word)| word).collect())
+}
+
+fn best(searcher: &Searcher, query: &dyn Query, limit: usize) -> Result<Vec<(f32, DocAddress)>> {
+    let weight = query.weight(EnableScoring::enabled_from_searcher(searcher)).map_err(from_tantivy("similar"))?;
+    // Scores are not negative, so their bits stand in their order; among equal ones the later item comes first.
+    let mut best: BinaryHeap<Reverse<(u32, u64, DocAddress)>> = BinaryHeap::new();
+    for (segment_ord, segment) in (0_u32..).zip(searcher.segment_readers()) {
+        let items = segment.fast_fields().u64("item").map_err(from_tantivy("similar"))?;
+        let mut each = |doc, score: f32| {
+            if !segment.is_deleted(doc) {
+                let item = items.first(doc).unwrap_or(0);
+                best.push(Reverse((score.max(0.0).to_bits(), item, DocAddress::new(segment_ord, doc))));
+                if best.len() > limit {
+                    best.pop();
+                }
+            }
+        };
+        weight.for_each(segment, &mut each).map_err(from_tantivy("similar"))?;
+    }
+    let found = best.into_sorted_vec().into_iter();
+    Ok(found.map(|Reverse((bits, _, address))| (f32::from_bits(bits), address)).collect())
+}
