@@ -17,7 +17,6 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures::{FutureExt, future::BoxFuture};
 use gharvest_model::QueueName;
 use gharvest_queue::{Job, Lease, LeaseReply, LeaseRequest, Queue, Settlement};
 use jiff::Timestamp;
@@ -87,6 +86,9 @@ struct Worker {
     tracker: TaskTracker,
 }
 
+/// The least time between two leases that found nothing.
+const SHORTEST_WAIT: Duration = Duration::from_millis(5);
+
 /// A lease with the instant of its request on our own clock: its end is judged by that, never by two hosts' clocks.
 struct Leased {
     lease: Lease,
@@ -112,34 +114,25 @@ impl Worker {
         }
     }
 
-    /// One lease, or a wait until there may be one.
+    /// One lease, or a wait until there may be one. A push between the two is not missed: [`Queue::wait`] registers
+    /// its interest before it looks.
     async fn lease_or_wait(&self, backoff: &mut Backoff) -> Option<Leased> {
-        let name = self.options.queue;
-        // Interest is registered before the queue is asked: a push between the answer and the wait is not missed.
-        let mut woken: BoxFuture<'_, _> = self.queue.wait(name, None);
-        let woken_early = (&mut woken).now_or_never();
         let (leased, next_at) = self.lease(backoff).await?;
         if leased.is_some() {
             return leased;
         }
-        if matches!(woken_early, Some(Ok(()))) {
-            return None;
-        }
-        let wake = async {
-            match woken_early {
-                Some(failed) => failed,
-                None => woken.await,
-            }
-        };
+        let waiting_since = Instant::now();
         let result = tokio::select! {
             biased;
             () = self.shutdown.cancelled() => return None,
-            result = wake => result,
-            result = self.queue.wait(name, next_at), if next_at.is_some() => result,
+            result = self.queue.wait(self.options.queue, next_at) => result,
         };
         if let Err(error) = result {
             self.report("wait", &error);
             self.pause(backoff).await;
+        } else if waiting_since.elapsed() < SHORTEST_WAIT {
+            // A queue that is woken for nothing, over and over, must not keep a core busy.
+            tokio::time::sleep(SHORTEST_WAIT).await;
         }
         None
     }
