@@ -71,6 +71,11 @@ impl Base {
         if inside && same_origin && !has_credentials(&url) { Ok(url) } else { Err(refused()) }
     }
 
+    /// The base without a slash at its end, as objects' addresses begin.
+    pub(crate) fn to_text(&self) -> String {
+        self.url.as_str().trim_end_matches('/').to_owned()
+    }
+
     /// The address of the GraphQL API: `/graphql`, and beside `v3` on GitHub Enterprise.
     pub(crate) fn graphql(&self) -> Url {
         let mut url = self.url.clone();

@@ -23,6 +23,7 @@ use crate::{
     clock::Clock,
     credential::{ANONYMOUS, Credential, Source},
     gate::Gate,
+    graphql::Memory,
     limits::{Reading, later, reset_time, until},
     resource::CORE,
     sharing::Sharing,
@@ -60,6 +61,8 @@ pub(crate) struct Inner {
     user_agent: HeaderValue,
     backoff: Duration,
     calls: AtomicU64,
+    points: AtomicU64,
+    pub(crate) graphql: Memory,
 }
 
 /// One request, before a token is chosen.
@@ -75,6 +78,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) purpose: Purpose,
     /// The ETag, and the fingerprint of the token that it belongs to.
     pub(crate) etag: Option<(&'a str, &'a str)>,
+    /// Whether passing failures are retried; if not, the caller has a better idea.
+    pub(crate) patient: bool,
 }
 
 impl Client {
@@ -110,16 +115,19 @@ impl Client {
             let message = "[github] user_agent must be plain text: GitHub refuses requests without one";
             Error::new(ErrorKind::Misconfigured, "settings", message)
         })?;
+        let tokens = tokens_of(config)?;
         let inner = Inner {
             base: Base::parse(&config.api_url)?,
             transport,
-            tokens: Arc::new(Tokens::new(tokens_of(config)?, config.reserve)),
+            graphql: Memory::new(tokens.len()),
+            tokens: Arc::new(Tokens::new(tokens, config.reserve)),
             gate: Arc::new(Gate::new(config.concurrency, config.points_per_minute)),
             sharing: Sharing::new(state),
             clock,
             user_agent,
             backoff: config.backoff,
             calls: AtomicU64::new(0),
+            points: AtomicU64::new(0),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -141,6 +149,7 @@ impl Client {
             budget: resource.budget(),
             purpose,
             etag: etag.and_then(|etag| etag.split_once(':')),
+            patient: true,
         };
         self.inner.ask(&ask, judge).await
     }
@@ -168,6 +177,7 @@ impl Client {
                 budget: None,
                 purpose: Purpose::Live,
                 etag: None,
+                patient: false,
             };
             let permit = self.inner.gate.enter(Purpose::Live).await;
             let seat = self.inner.tokens.seat(index, None);
@@ -183,6 +193,11 @@ impl Client {
     /// Requests sent since the start, retries included, for plans and metrics.
     pub fn calls(&self) -> u64 {
         self.inner.calls.load(Ordering::Relaxed)
+    }
+
+    /// Points of GraphQL spent since the start, as GitHub told them.
+    pub fn points(&self) -> u64 {
+        self.inner.points.load(Ordering::Relaxed)
     }
 
     /// When work of this purpose may go on, if budgets are used up now: for pausing a queue instead of waiting.
@@ -251,7 +266,7 @@ impl Inner {
                 }
                 Attempt::Again(error) => {
                     failures += 1;
-                    if failures >= MOST_ATTEMPTS {
+                    if failures >= MOST_ATTEMPTS || !ask.patient {
                         return Err(error);
                     }
                     tokio::time::sleep(self.backoff(failures)).await;
@@ -412,8 +427,19 @@ impl Inner {
         self.tokens.all().iter().position(|token| token.identity == fingerprint)
     }
 
+    /// Whether there is no token at all.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.tokens.all().iter().all(|token| matches!(token.source, Source::Anonymous))
+    }
+
+    /// Counts points of GraphQL.
+    pub(crate) fn spend(&self, points: u64, purpose: Purpose) {
+        self.points.fetch_add(points, Ordering::Relaxed);
+        metrics::counter!("gharvest_github_points_total", "purpose" => purpose.name()).increment(points);
+    }
+
     /// Twice as long each time, from half to one and a half of it at random, so that retries do not march in step.
-    fn backoff(&self, failures: u32) -> Duration {
+    pub(crate) fn backoff(&self, failures: u32) -> Duration {
         let doubled = self.backoff.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST_BACKOFF);
         doubled.mul_f64(0.5 + fastrand::f64())
     }

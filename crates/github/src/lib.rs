@@ -1,4 +1,4 @@
-//! The one client of GitHub: tokens, budgets, REST.
+//! The one client of GitHub: tokens, budgets, REST, and whole threads by GraphQL.
 //!
 //! Every request of every component goes through [`Client`]: so one budget per token and resource is kept, limits are
 //! respected before GitHub enforces them, and live triggers go ahead of backfills. Bodies stay raw JSON: typed models
@@ -11,6 +11,7 @@
 //! Metrics: `gharvest_github_requests_total{resource,purpose,status}`, `gharvest_github_request_seconds{resource,purpose}`,
 //! `gharvest_github_wait_seconds{purpose}`, `gharvest_github_limits_total{limit}`,
 //! `gharvest_github_budget_remaining{token,resource}`, `gharvest_github_budget_limit{token,resource}`,
+//! `gharvest_github_points_total{purpose}`, `gharvest_github_batches_halved_total`,
 //! `gharvest_github_tokens_refused_total`, `gharvest_github_sharing_failures_total`.
 
 use std::time::Duration;
@@ -26,8 +27,10 @@ mod config;
 mod credential;
 mod error;
 mod gate;
+mod graphql;
 mod limits;
 mod link;
+mod node_id;
 mod resource;
 mod sharing;
 #[cfg(test)]
@@ -40,6 +43,8 @@ pub use client::Client;
 pub use clock::Clock;
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
+pub use graphql::{LOSSY, Lossy, ThreadAnswer, ThreadOutcome, ThreadParts, Wanted};
+pub use node_id::{NodeId, Part as NodeIdPart};
 
 /// Whose work a request is; decides who waits when the budget is short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

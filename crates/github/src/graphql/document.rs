@@ -1,0 +1,244 @@
+//! Writes the GraphQL documents.
+//!
+//! Prices, by GitHub's formula (a hundredth of the requests that the connections need): a thread whose issue object is
+//! known costs one request, a pull request three; unknown ones count as both kinds. What stands below the entries of a
+//! timeline would cost a hundred requests a thread, so commits' parents and counts of reactions are asked for by id
+//! afterwards, and reactions only where `createdAt` shows that there are some.
+
+use std::{collections::BTreeSet, fmt::Write};
+
+use serde_json::Value;
+
+use super::{
+    Wanted,
+    events::{EVENT_TYPES, EventType},
+};
+
+/// What the server's schema has beyond the oldest that is supported.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Schema {
+    types: BTreeSet<String>,
+    fields: BTreeSet<String>,
+}
+
+/// Asks for what [`Schema`] needs to know. A fragment on an unknown type fails the whole document, so it is asked first.
+pub(crate) const INTROSPECTION: &str = "query Schema{\
+    timeline:__type(name:\"PullRequestTimelineItems\"){possibleTypes{name}} \
+    issue:__type(name:\"Issue\"){fields{name}} \
+    rateLimit{cost remaining resetAt}}";
+
+impl Schema {
+    /// From the answer to [`INTROSPECTION`].
+    pub(crate) fn of(data: &Value) -> Self {
+        let names = |list: &Value| {
+            let entries = list.as_array().into_iter().flatten();
+            entries.filter_map(|entry| entry["name"].as_str().map(str::to_owned)).collect()
+        };
+        Self { types: names(&data["timeline"]["possibleTypes"]), fields: names(&data["issue"]["fields"]) }
+    }
+
+    fn has(&self, event: &EventType) -> bool {
+        !event.newer || self.types.contains(event.graphql)
+    }
+}
+
+const BUDGET: &str = "rateLimit{cost remaining resetAt}";
+const REPOSITORY: &str = "id databaseId name nameWithOwner url isPrivate isFork owner{...U}";
+
+/// The document of a batch of threads; each under the alias `i{number}`.
+pub(crate) fn threads(wanted: &[&Wanted], schema: &Schema) -> String {
+    let mut operation = format!(
+        "query Threads($owner:String!,$name:String!){{{BUDGET} repository(owner:$owner,name:$name){{{REPOSITORY}"
+    );
+    for wanted in wanted {
+        let number = wanted.number;
+        let field = match wanted.is_pull() {
+            Some(true) => format!(" i{number}:pullRequest(number:{number}){{__typename ...PrPart ...PullTl}}"),
+            Some(false) => format!(" i{number}:issue(number:{number}){{__typename ...IssueTl}}"),
+            None => format!(
+                " i{number}:issueOrPullRequest(number:{number})\
+                 {{__typename ...IssueCore ...IssueTl ...PrCore ...PrPart ...PullTl}}"
+            ),
+        };
+        operation.push_str(&field);
+    }
+    operation.push_str("}}");
+    with_fragments(operation, schema)
+}
+
+/// The document of one more page of one long timeline, after the cursor `$after`.
+pub(crate) fn page(number: u64, pull: bool, schema: &Schema) -> String {
+    let (field, entries) = if pull { ("pullRequest", "...TL ...PTL") } else { ("issue", "...TL") };
+    let operation = format!(
+        "query Page($owner:String!,$name:String!,$after:String!){{{BUDGET} repository(owner:$owner,name:$name){{{REPOSITORY} \
+         i{number}:{field}(number:{number}){{__typename timelineItems(first:100,after:$after)\
+         {{pageInfo{{hasNextPage endCursor}} nodes{{__typename {entries}}}}}}}}}}}"
+    );
+    with_fragments(operation, schema)
+}
+
+/// The document that asks for parents of commits and counts of reactions of up to a hundred nodes `$ids`.
+pub(crate) const DETAILS: &str = "query Details($ids:[ID!]!){rateLimit{cost remaining resetAt} nodes(ids:$ids){\
+    __typename id ... on Commit{parents(first:10){nodes{oid}}} \
+    ... on Reactable{reactionGroups{content reactors{totalCount}}}}}";
+
+/// Adds the fragments that are used, and only those: an unused one is an error.
+fn with_fragments(mut document: String, schema: &Schema) -> String {
+    let fragments = fragments(schema);
+    let mut missing: Vec<&(&str, String)> = fragments.iter().collect();
+    loop {
+        let (used, rest): (Vec<_>, Vec<_>) = missing.into_iter().partition(|(name, _)| uses(&document, name));
+        if used.is_empty() {
+            return document;
+        }
+        for (name, body) in used {
+            write!(document, " fragment {name} {body}").expect("a string takes everything");
+        }
+        missing = rest;
+    }
+}
+
+fn uses(document: &str, name: &str) -> bool {
+    let spread = format!("...{name}");
+    document.match_indices(&spread).any(|(at, _)| {
+        let after = document[at + spread.len()..].chars().next();
+        after.is_none_or(|character| !character.is_ascii_alphanumeric())
+    })
+}
+
+fn fragments(schema: &Schema) -> Vec<(&'static str, String)> {
+    let text = |name, body: &str| (name, body.to_owned());
+    vec![
+        ("IssueCore", format!("on Issue{{{CORE} state stateReason {}}}", newer_issue_fields(schema))),
+        ("PrCore", format!("on PullRequest{{{CORE} prState:state isDraft mergedAt}}")),
+        ("PrPart", format!("on PullRequest{{{PULL}}}")),
+        ("IssueTl", timeline("Issue", "timelineItems", "...TL")),
+        ("PullTl", timeline("PullRequest", "prItems:timelineItems", "...TL ...PTL")),
+        ("TL", entries(schema, false)),
+        ("PTL", entries(schema, true)),
+        text(
+            "Src",
+            "on Issue{__typename id fullDatabaseId number title url state stateReason createdAt updatedAt closedAt author{...U} repository{...Repo}}",
+        ),
+        text(
+            "PrSrc",
+            "on PullRequest{__typename id fullDatabaseId number title url prState:state isDraft mergedAt createdAt updatedAt closedAt author{...U} repository{...Repo}}",
+        ),
+        text("Repo", "on Repository{id databaseId name nameWithOwner url isPrivate isFork owner{...U}}"),
+        text("Rel", "on Issue{number title state stateReason repository{nameWithOwner}}"),
+        text("Rev", "on RequestedReviewer{__typename ...U ... on Team{databaseId id name slug description url}}"),
+        text("Cm", "on Commit{id oid repository{nameWithOwner}}"),
+        text("Rx", "on Reactable{reactionGroups{content createdAt}}"),
+        text(
+            "U",
+            "on Actor{__typename login url avatarUrl ... on User{databaseId id isSiteAdmin} ... on Bot{databaseId id} ... on Mannequin{databaseId id} ... on Organization{databaseId id} ... on EnterpriseUserAccount{id}}",
+        ),
+    ]
+}
+
+const CORE: &str = "id fullDatabaseId number title body url locked activeLockReason createdAt updatedAt closedAt \
+    authorAssociation author{...U} assignees(first:20){nodes{...U}} \
+    labels(first:100){nodes{id name color description isDefault}} \
+    milestone{id number title description state dueOn createdAt updatedAt closedAt url creator{...U}} \
+    comments{totalCount} ...Rx";
+
+const PULL: &str = "id fullDatabaseId merged mergedAt mergedBy{...U} headRefName headRefOid headRepository{...Repo} \
+    headRepositoryOwner{...U} baseRefName baseRefOid mergeCommit{oid} potentialMergeCommit{oid} additions deletions \
+    changedFiles commits{totalCount} maintainerCanModify reviewThreads{totalCount} \
+    autoMergeRequest{mergeMethod commitHeadline commitBody enabledBy{...U}} \
+    reviewRequests(first:50){nodes{requestedReviewer{...Rev}}}";
+
+fn timeline(on: &str, field: &str, entries: &str) -> String {
+    format!("on {on}{{{field}(first:100){{pageInfo{{hasNextPage endCursor}} nodes{{__typename {entries}}}}}}}")
+}
+
+fn newer_issue_fields(schema: &Schema) -> String {
+    let known = [
+        ("issueType", "issueType{id name description color isEnabled}"),
+        ("subIssuesSummary", "subIssuesSummary{total completed percentCompleted}"),
+        ("issueDependenciesSummary", "issueDependenciesSummary{blockedBy blocking totalBlockedBy totalBlocking}"),
+        ("parent", "parent{...Rel}"),
+    ];
+    let fields = known.iter().filter(|(name, _)| schema.fields.contains(*name)).map(|(_, text)| *text);
+    fields.collect::<Vec<_>>().join(" ")
+}
+
+/// One inline fragment for each type of entry.
+fn entries(schema: &Schema, pulls_only: bool) -> String {
+    let mut text = String::from("on Node{id");
+    for event in EVENT_TYPES.iter().filter(|event| event.pulls_only == pulls_only && schema.has(event)) {
+        let common = if event.is_event() { "createdAt actor{...U} " } else { "" };
+        if !(common.is_empty() && event.fields.is_empty()) {
+            write!(text, " ... on {}{{{common}{}}}", event.graphql, event.fields).expect("a string takes everything");
+        }
+    }
+    text.push('}');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn wanted(number: u64, issue: Option<Value>) -> Wanted {
+        Wanted { number, issue }
+    }
+
+    #[test]
+    fn a_document_has_every_fragment_that_it_uses_and_no_other() {
+        let issue = wanted(1, Some(json!({"number": 1})));
+        let pull = wanted(2, Some(json!({"number": 2, "pull_request": {}})));
+        let unknown = wanted(3, None);
+        let schema = Schema::default();
+        for document in [
+            threads(&[&issue], &schema),
+            threads(&[&pull], &schema),
+            threads(&[&unknown], &schema),
+            threads(&[&issue, &pull, &unknown], &schema),
+            page(7, true, &schema),
+            page(7, false, &schema),
+        ] {
+            for (name, _) in fragments(&schema) {
+                let defined = document.matches(&format!("fragment {name} ")).count();
+                assert_eq!(defined, usize::from(uses(&document, name)), "{name}");
+            }
+            assert_eq!(document.matches('{').count(), document.matches('}').count());
+        }
+        assert!(!threads(&[&issue], &schema).contains("PullRequestReview{"), "issues have no reviews");
+    }
+
+    #[test]
+    fn newer_types_are_selected_only_where_the_server_has_them() {
+        let unknown = wanted(3, None);
+        assert!(!threads(&[&unknown], &Schema::default()).contains("IssueTypeAddedEvent"));
+        let schema = Schema::of(&json!({
+            "timeline": {"possibleTypes": [{"name": "IssueTypeAddedEvent"}]},
+            "issue": {"fields": [{"name": "issueType"}]},
+        }));
+        let document = threads(&[&unknown], &schema);
+        assert!(document.contains("... on IssueTypeAddedEvent{createdAt actor{...U} issueType{id name color}}"));
+        assert!(document.contains("issueType{id name description color isEnabled}"));
+        assert!(!document.contains("subIssuesSummary"));
+    }
+
+    /// Prints all documents for a validator of one's own: `GHARVEST_PRINT_DOCUMENTS=FILE`.
+    #[test]
+    fn documents_can_be_written_out_for_validation_against_a_schema() {
+        let all = [
+            threads(
+                &[&wanted(1, Some(json!({}))), &wanted(2, Some(json!({"pull_request": {}}))), &wanted(3, None)],
+                &Schema::default(),
+            ),
+            page(7, true, &Schema::default()),
+            page(7, false, &Schema::default()),
+            DETAILS.to_owned(),
+            INTROSPECTION.to_owned(),
+        ];
+        assert!(all.iter().all(|document| document.starts_with("query ")));
+        if let Ok(file) = std::env::var("GHARVEST_PRINT_DOCUMENTS") {
+            std::fs::write(file, all.join("\n\u{1e}\n")).unwrap();
+        }
+    }
+}
