@@ -13,6 +13,10 @@ use serde_json::{Map, Value};
 
 use crate::outcome::Failure;
 
+mod graphql;
+
+pub use graphql::GraphqlFetcher;
+
 /// A thread that is wanted, and what is known of it already.
 #[derive(Debug, Clone)]
 pub struct Wanted {
@@ -67,8 +71,8 @@ pub enum Fetched {
 /// Fetches threads of one repository.
 #[async_trait]
 pub trait Fetcher: fmt::Debug + Send + Sync + 'static {
-    /// How many threads one call serves best.
-    fn batch(&self) -> usize;
+    /// How many threads of a repository one call serves best.
+    fn batch(&self, repository: &RepositoryName) -> usize;
 
     /// Fetches threads; answers come in the order asked. A failure of one is not one of the others.
     async fn fetch(
@@ -93,7 +97,7 @@ pub struct RestFetcher {
 
 #[async_trait]
 impl Fetcher for RestFetcher {
-    fn batch(&self) -> usize {
+    fn batch(&self, _repository: &RepositoryName) -> usize {
         1
     }
 

@@ -168,7 +168,17 @@ pub struct Seeder {
 }
 
 /// Seeds until `shutdown`, whenever it has the lead.
-pub async fn run(mut seeder: Seeder, shutdown: CancellationToken) {
+pub async fn run(
+    queue: Arc<dyn Queue>,
+    archive: Archive,
+    state: Arc<dyn State>,
+    client: Client,
+    options: Options,
+    shutdown: CancellationToken,
+) {
+    // A new name at each start: what a former process of this host held is not ours.
+    let holder = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
+    let mut seeder = Seeder::new(archive, queue, state, client, options, holder);
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -178,13 +188,11 @@ pub async fn run(mut seeder: Seeder, shutdown: CancellationToken) {
             _ = ticks.tick() => seeder.tick(Timestamp::now()).await,
         }
     }
-    if let Err(error) = seeder.state.resign("seeder", &seeder.holder).await {
-        tracing::warn!(error = %error, "Lead could not be given back, another seeder takes over when it runs out");
-    }
+    seeder.resign().await;
 }
 
 impl Seeder {
-    /// A seeder; it does nothing until it is run.
+    /// A seeder that does nothing until it is run. `holder` names it among the others.
     pub fn new(
         archive: Archive,
         queue: Arc<dyn Queue>,
@@ -223,6 +231,14 @@ impl Seeder {
             if self.is_due(task, now) {
                 self.run_task(task, now).await;
             }
+        }
+    }
+
+    /// Gives the lead back, so that another seeder need not wait for its end.
+    pub async fn resign(&mut self) {
+        self.leads = false;
+        if let Err(error) = self.state.resign("seeder", &self.holder).await {
+            tracing::warn!(error = %error, "Lead could not be given back, another seeder takes over when it runs out");
         }
     }
 

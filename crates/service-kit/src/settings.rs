@@ -164,6 +164,8 @@ pub struct DownloaderSettings {
     pub drain: Duration,
     /// Health and metrics, as a process of its own.
     pub listen: String,
+    /// Whether first mirrors use GraphQL.
+    pub graphql: bool,
     /// A longer timeline is an error.
     pub max_timeline_pages: usize,
     /// Older texts kept per record.
