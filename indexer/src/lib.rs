@@ -1,1 +1,368 @@
-//! Index job to archive to search engine to live event.
+//! Index jobs: from the archive to the search engine, and on to whoever watches.
+//!
+//! A batch of items is read, rendered and applied, then committed together with what other batches applied meanwhile,
+//! then settled, and only then told to live readers: what is told is searchable. Documents that the engine refuses
+//! bury their job with the engine's reason. The jobs of parts write a repository's document, its releases and its
+//! daily counts.
+//!
+//! [`rebuild`] fills a new index from the archive while the old one serves; [`verify`] compares both.
+//!
+//! Metrics: `gharvest_indexed_total` (`result`), `gharvest_index_refused_total`, `gharvest_index_commits_total`,
+//! `gharvest_index_commit_seconds`, `gharvest_index_pauses_total`, `gharvest_daily_documents_total`.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use gharvest_archive::Archive;
+use gharvest_model::{
+    ItemId, Lane, QueueName, Record, RepositoryId, Revision, Subject, job::part, live::LiveEvent, record::RecordState,
+};
+use gharvest_queue::{Job, Outcome, Queue, Scope, Settlement, Timing, Trigger};
+use gharvest_search::{
+    Applied, SearchIndex,
+    document::{ThreadDocuments, Version},
+};
+use gharvest_service_kit::settings::Settings;
+use gharvest_state::State;
+use gharvest_worker::{Batch, Handler};
+use jiff::Timestamp;
+use metrics::counter;
+use tokio::{sync::Semaphore, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+mod commit;
+mod daily;
+pub mod outcome;
+pub mod rebuild;
+mod render;
+pub mod verify;
+
+use commit::Committer;
+use outcome::{Failure, Verdict, verdict};
+
+/// Batches that may wait for a commit at once. They hold no documents while they wait.
+const WAITING_BATCHES: usize = 32;
+/// Documents rendered before they are handed to the engine: bounds memory, whatever the threads are like.
+const DOCUMENTS_AT_ONCE: usize = 10_000;
+
+/// What the indexer is set to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Batches rendered and applied at once.
+    pub workers: usize,
+    /// Threads per commit.
+    pub batch: usize,
+    /// A batch is committed this long after the last commit at the latest.
+    pub linger: Duration,
+    /// How long a lease lasts without a heartbeat.
+    pub lease: Duration,
+    /// How long work in hand may take at shutdown.
+    pub drain: Duration,
+    /// Daily counts of a repository are written at most this often.
+    pub daily_delay: Duration,
+}
+
+impl Options {
+    /// The options as set.
+    pub fn new(settings: &Settings) -> Self {
+        let set = &settings.indexer;
+        Self {
+            workers: set.workers,
+            batch: set.batch,
+            linger: set.linger,
+            lease: set.lease,
+            drain: set.drain,
+            daily_delay: set.daily_delay,
+        }
+    }
+}
+
+/// Works on the index queue until `shutdown`.
+pub async fn run(
+    queue: Arc<dyn Queue>,
+    archive: Archive,
+    state: Arc<dyn State>,
+    index: Arc<dyn SearchIndex>,
+    options: Options,
+    shutdown: CancellationToken,
+) {
+    let worker = gharvest_worker::Options {
+        queue: QueueName::Index,
+        workers: WAITING_BATCHES.max(options.workers),
+        batch: options.batch,
+        lease: options.lease,
+        drain: options.drain,
+    };
+    let handler = Arc::new(Indexer::new(Arc::clone(&queue), archive, state, index, options));
+    gharvest_worker::run(queue, handler, worker, shutdown).await;
+}
+
+/// The handler of index jobs.
+#[derive(Debug)]
+pub struct Indexer {
+    archive: Archive,
+    queue: Arc<dyn Queue>,
+    state: Arc<dyn State>,
+    index: Arc<dyn SearchIndex>,
+    committer: Committer,
+    /// Taken while rendering and applying; given back for the wait for a commit.
+    turns: Semaphore,
+    daily_delay: Duration,
+    daily_written: Mutex<HashMap<RepositoryId, Instant>>,
+}
+
+/// What became of one job, before the commit.
+struct Done {
+    job: Job,
+    result: Result<Option<LiveEvent>, Failure>,
+    follow_up: Option<Trigger>,
+}
+
+#[async_trait]
+impl Handler for Indexer {
+    async fn handle(&self, batch: &Batch) -> Vec<Settlement> {
+        match self.work(batch).await {
+            Ok(()) => Vec::new(),
+            Err(failure) => self.stop(batch, &failure).await,
+        }
+    }
+}
+
+impl Indexer {
+    /// A handler that writes to `index`.
+    pub fn new(
+        queue: Arc<dyn Queue>,
+        archive: Archive,
+        state: Arc<dyn State>,
+        index: Arc<dyn SearchIndex>,
+        options: Options,
+    ) -> Self {
+        Self {
+            archive,
+            queue,
+            state,
+            committer: Committer::new(Arc::clone(&index), options.linger, options.batch),
+            index,
+            turns: Semaphore::new(options.workers.max(1)),
+            daily_delay: options.daily_delay,
+            daily_written: Mutex::default(),
+        }
+    }
+
+    async fn work(&self, batch: &Batch) -> Result<(), Failure> {
+        let turn = self.turns.acquire().await.expect("the semaphore is never closed");
+        let mut done = self.items(batch.jobs()).await?;
+        for job in batch.jobs().iter().filter(|job| !matches!(job.subject, Subject::Item(_))) {
+            let result = match self.part(job).await {
+                Err(failure) if matches!(verdict(&failure), Verdict::PauseQueue { .. }) => return Err(failure),
+                result => result.map(|()| None),
+            };
+            done.push(Done { job: job.clone(), result, follow_up: None });
+        }
+        drop(turn);
+        self.committer.commit(done.len()).await?;
+        let (settlements, events) = split(done);
+        batch.settle(settlements).await;
+        if let Err(error) = self.publish(&events).await {
+            tracing::warn!(error = %error, events = events.len(), "Live readers cannot be told");
+        }
+        Ok(())
+    }
+
+    async fn publish(&self, events: &[LiveEvent]) -> gharvest_state::Result<()> {
+        if events.is_empty() { Ok(()) } else { self.state.publish(events).await }
+    }
+
+    /// Renders and applies all items of a batch, a bounded number of documents at a time.
+    async fn items(&self, jobs: &[Job]) -> Result<Vec<Done>, Failure> {
+        let mut done = Vec::with_capacity(jobs.len());
+        let mut waiting: Vec<(Job, Record, ThreadDocuments)> = Vec::new();
+        let mut documents = 0;
+        for job in jobs {
+            let Subject::Item(item) = &job.subject else { continue };
+            match self.rendered(*item).await {
+                Ok(Some((record, thread))) => {
+                    documents += 1 + thread.comments.len() + thread.events.len() + thread.intervals.len();
+                    waiting.push((job.clone(), record, thread));
+                }
+                // The record was purged since: there is nothing to say of it.
+                Ok(None) => done.push(Done { job: job.clone(), result: Ok(None), follow_up: None }),
+                Err(failure) if matches!(verdict(&failure), Verdict::PauseQueue { .. }) => return Err(failure),
+                Err(failure) => done.push(Done { job: job.clone(), result: Err(failure), follow_up: None }),
+            }
+            if documents >= DOCUMENTS_AT_ONCE {
+                done.extend(self.apply(std::mem::take(&mut waiting)).await?);
+                documents = 0;
+            }
+        }
+        done.extend(self.apply(waiting).await?);
+        // One job for the daily counts of the whole batch: its items are of one repository.
+        if let Some(done) = done.iter_mut().find(|done| matches!(&done.result, Ok(Some(_)))) {
+            done.follow_up = daily_trigger(&done.job);
+        }
+        Ok(done)
+    }
+
+    async fn rendered(&self, item: ItemId) -> Result<Option<(Record, ThreadDocuments)>, Failure> {
+        let Some(record) = self.archive.record(item).await? else { return Ok(None) };
+        let repository = self.archive.repository(item.repository).await?;
+        let thread = render::thread(&record, repository.as_ref(), Timestamp::now());
+        Ok(Some((record, thread)))
+    }
+
+    async fn apply(&self, waiting: Vec<(Job, Record, ThreadDocuments)>) -> Result<Vec<Done>, Failure> {
+        if waiting.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut jobs = Vec::with_capacity(waiting.len());
+        let mut threads = Vec::with_capacity(waiting.len());
+        for (job, record, thread) in waiting {
+            jobs.push((job, live_event(&record, &thread)));
+            threads.push(thread);
+        }
+        let applied = self.index.apply(threads).await?;
+        if applied.len() != jobs.len() {
+            return Err(Failure::Hopeless(format!("{} threads got {} answers", jobs.len(), applied.len())));
+        }
+        let done = jobs.into_iter().zip(applied).map(|((job, event), applied)| {
+            let (label, result) = match applied {
+                Applied::Written => ("written", Ok(Some(event))),
+                Applied::Stale => ("stale", Ok(None)),
+                Applied::Refused { id, reason } => {
+                    counter!("gharvest_index_refused_total").increment(1);
+                    ("refused", Err(Failure::Hopeless(format!("the engine refuses document {id}: {reason}"))))
+                }
+            };
+            counter!("gharvest_indexed_total", "result" => label).increment(1);
+            Done { job, result, follow_up: None }
+        });
+        Ok(done.collect())
+    }
+
+    async fn part(&self, job: &Job) -> Result<(), Failure> {
+        let Subject::Part { repository, part } = &job.subject else {
+            return Err(Failure::Hopeless("the indexer knows no jobs without a repository".to_owned()));
+        };
+        match part.as_str() {
+            part::METADATA => apply_repository(&self.archive, self.index.as_ref(), *repository).await,
+            part::RELEASES => apply_releases(&self.archive, self.index.as_ref(), *repository).await,
+            part::DAILY => self.daily(*repository).await,
+            other => Err(Failure::Hopeless(format!("this version knows no part `{other}` of a repository to index"))),
+        }
+    }
+
+    async fn daily(&self, id: RepositoryId) -> Result<(), Failure> {
+        let lock = || self.daily_written.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = lock().get(&id).map(Instant::elapsed);
+        if let Some(wait) = since.and_then(|since| self.daily_delay.checked_sub(since)).filter(|wait| !wait.is_zero()) {
+            return Err(Failure::NotYet(wait));
+        }
+        // What is counted must be committed: items of other batches are read back from the index.
+        self.index.commit().await?;
+        apply_daily(&self.archive, self.index.as_ref(), id).await?;
+        lock().insert(id, Instant::now());
+        Ok(())
+    }
+
+    /// Gives everything in hand back and pauses the queue; or answers all jobs alike.
+    async fn stop(&self, batch: &Batch, failure: &Failure) -> Vec<Settlement> {
+        match verdict(failure) {
+            Verdict::Job(outcome) => batch.all_unsettled(&outcome),
+            Verdict::PauseQueue { pause } => {
+                self.pause(pause, &failure.to_string()).await;
+                batch.all_unsettled(&Outcome::Release { after: Duration::ZERO })
+            }
+        }
+    }
+
+    async fn pause(&self, pause: Duration, reason: &str) {
+        counter!("gharvest_index_pauses_total").increment(1);
+        tracing::error!(seconds = pause.as_secs(), reason, "Indexing paused");
+        let paused = async {
+            let until = self.queue.now().await? + pause;
+            self.queue.pause(&Scope::Queue(QueueName::Index), until, reason).await
+        };
+        if let Err(error) = paused.await {
+            tracing::error!(error = %error, "Queue cannot be paused");
+        }
+    }
+}
+
+fn split(done: Vec<Done>) -> (Vec<Settlement>, Vec<LiveEvent>) {
+    let mut events = Vec::new();
+    let settlement = |Done { job, result, follow_up }: Done| {
+        let outcome = match result {
+            Ok(event) => {
+                events.extend(event);
+                Outcome::Finish
+            }
+            Err(failure) => match verdict(&failure) {
+                Verdict::Job(outcome) => outcome,
+                Verdict::PauseQueue { .. } => Outcome::Release { after: Duration::ZERO },
+            },
+        };
+        Settlement { subject: job.subject, outcome, follow_up }
+    };
+    (done.into_iter().map(settlement).collect(), events)
+}
+
+fn live_event(record: &Record, thread: &ThreadDocuments) -> LiveEvent {
+    let state = match &record.state {
+        RecordState::Present => thread.item.state.as_str(),
+        RecordState::Deleted => "deleted",
+        RecordState::Hidden => "hidden",
+        RecordState::Transferred { .. } => "transferred",
+    };
+    LiveEvent {
+        item: record.id(),
+        repository: record.repository.full_name.clone(),
+        kind: record.kind,
+        title: thread.item.title.clone(),
+        state: state.to_owned(),
+        revision: record.revision,
+        visibility: record.visibility,
+        at: Timestamp::now(),
+    }
+}
+
+/// The job that makes the daily counts anew: settled, so that a stream of changes makes few of them.
+fn daily_trigger(job: &Job) -> Option<Trigger> {
+    Some(Trigger {
+        queue: QueueName::Index,
+        subject: Subject::part(job.subject.repository()?, part::DAILY),
+        lane: job.lane.max(Lane::Reconcile),
+        timing: Timing::Settled,
+        reason: "indexed".to_owned(),
+    })
+}
+
+/// Writes a repository's document, without a commit.
+async fn apply_repository(archive: &Archive, index: &dyn SearchIndex, id: RepositoryId) -> Result<(), Failure> {
+    if let Some(repository) = archive.repository(id).await? {
+        index.apply_repositories(vec![render::repository(&repository)]).await?;
+    }
+    Ok(())
+}
+
+/// Writes the documents of a repository's releases, without a commit.
+async fn apply_releases(archive: &Archive, index: &dyn SearchIndex, id: RepositoryId) -> Result<(), Failure> {
+    let (Some(repository), Some(releases)) = (archive.repository(id).await?, archive.part(id, part::RELEASES).await?)
+    else {
+        return Ok(());
+    };
+    let version = Version::new(Revision(1), Timestamp::now());
+    let documents = render::releases(&repository, &releases, version);
+    Ok(index.apply_releases(id, version, documents).await?)
+}
+
+/// Makes a repository's daily counts anew, without a commit.
+async fn apply_daily(archive: &Archive, index: &dyn SearchIndex, id: RepositoryId) -> Result<(), Failure> {
+    let Some(repository) = archive.repository(id).await? else { return Ok(()) };
+    let written = daily::refresh(archive, index, &repository, Timestamp::now()).await?;
+    counter!("gharvest_daily_documents_total").increment(written);
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! From what the archive holds to what the index holds, under the name and visibility that the repository has now.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use gharvest_archive::Repository;
+use gharvest_model::{Record, Revision, record::Visibility};
+use gharvest_search::{
+    document::{ReleaseDocument, RepositoryDocument, ThreadDocuments, Version},
+    render::{self, RenderContext},
+};
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// All documents of a record. A repository that became private since the record was written hides its items at once.
+pub(crate) fn thread(record: &Record, repository: Option<&Repository>, now: Timestamp) -> ThreadDocuments {
+    let mut record = Cow::Borrowed(record);
+    let mut context = RenderContext {
+        repository: record.repository.full_name.to_string(),
+        archived: false,
+        label_renames: BTreeMap::new(),
+        rendered_at: now,
+    };
+    if let Some(repository) = repository {
+        context.repository = repository.full_name.to_string();
+        context.archived = flag(repository, "archived");
+        let visibility = if is_private(repository) { Visibility::Private } else { Visibility::Public };
+        if record.visibility != visibility && !repository.repository.is_null() {
+            record.to_mut().visibility = visibility;
+        }
+    }
+    render::thread(&record, &context)
+}
+
+/// A repository's document.
+pub(crate) fn repository(repository: &Repository) -> RepositoryDocument {
+    let version = Version::new(Revision(1), repository.fetched_at);
+    let name = repository.full_name.to_string();
+    render::repository(repository.id, &name, &repository.repository, repository.fetched_at, version)
+}
+
+/// The documents of a repository's releases.
+pub(crate) fn releases(repository: &Repository, releases: &Value, version: Version) -> Vec<ReleaseDocument> {
+    let (name, private) = (repository.full_name.to_string(), is_private(repository));
+    render::releases(repository.id, &name, private, releases, repository.fetched_at, version)
+}
+
+/// Whether only some may see a repository.
+pub(crate) fn is_private(repository: &Repository) -> bool {
+    flag(repository, "private")
+}
+
+fn flag(repository: &Repository, name: &str) -> bool {
+    repository.repository.get(name).and_then(Value::as_bool).unwrap_or(false)
+}
