@@ -12,7 +12,7 @@ use axum::{
     extract::{ConnectInfo, Request, State},
     http::{HeaderMap, Method, StatusCode, header},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use base64::Engine;
 use gharvest_archive::ApiKey;
@@ -174,6 +174,10 @@ pub(crate) async fn authenticate(State(state): State<WebState>, mut request: Req
     if !caller.is(Role::Read) && !is_open_path(request.uri().path()) {
         return pages::error_for(request.uri().path(), &unauthorized(), &state);
     }
+    if request.uri().path() == "/metrics" && !caller.is(Role::Operate) {
+        let error = caller.require(Role::Operate).err().unwrap_or_else(unauthorized);
+        return error.into_response();
+    }
     request.extensions_mut().insert(caller);
     next.run(request).await
 }
@@ -289,6 +293,13 @@ fn credentials(headers: &HeaderMap) -> Option<String> {
 /// The form in which keys are stored: SHA-256, hex. Secrets are long and random, so one round is enough.
 pub fn hash_key(secret: &str) -> String {
     hex::encode(ring::digest::digest(&ring::digest::SHA256, secret.as_bytes()))
+}
+
+/// A new secret for a key; none if the system gives no randomness.
+pub fn new_key() -> Option<String> {
+    let mut bytes = [0; 32];
+    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes).ok()?;
+    Some(format!("gharvest_{}", hex::encode(bytes)))
 }
 
 fn proxy_user<'a>(settings: &WebSettings, headers: &'a HeaderMap, peer: Option<IpAddr>) -> Option<&'a str> {

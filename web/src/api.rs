@@ -22,7 +22,7 @@ use crate::{
             ManyParams, PauseAnswer, PauseParams, ResumeParams,
         },
         live::{self, RecentAnswer, RecentParams},
-        repositories::{self, RepositoriesAnswer, RepositoryAnswer, UntrackParams},
+        repositories::{self, RepositoriesAnswer, RepositoryAnswer, ResponsivenessAnswer, UntrackParams},
         search::{SearchAnswer, SearchParams},
         status::{self, StatusAnswer},
         suggest::{self, SuggestAnswer, SuggestParams},
@@ -50,6 +50,7 @@ pub(crate) fn router() -> (axum::Router<WebState>, Description) {
         .routes(routes!(similar))
         .routes(routes!(list_repositories))
         .routes(routes!(show_repository, track, untrack))
+        .routes(routes!(responsiveness))
         .routes(routes!(recent))
         .routes(routes!(show_status))
         .routes(routes!(list_jobs, add_jobs))
@@ -162,6 +163,17 @@ async fn show_repository(
     InPath(path): InPath<RepositoryPath>,
 ) -> Caught<RepositoryAnswer> {
     repositories::show(&state, &caller, &path).await.map(Json)
+}
+
+/// How quickly a repository answers and closes issues, by month.
+#[utoipa::path(get, path = "/api/v1/repositories/{owner}/{name}/responsiveness", params(RepositoryPath), responses(
+    (status = 200, description = "The latest month first.", body = ResponsivenessAnswer), Problems))]
+async fn responsiveness(
+    State(state): State<WebState>,
+    Extension(caller): Extension<Caller>,
+    InPath(path): InPath<RepositoryPath>,
+) -> Caught<ResponsivenessAnswer> {
+    repositories::responsiveness(&state, &caller, &path).await.map(Json)
 }
 
 /// Tracks a repository.

@@ -59,19 +59,20 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 /// for nothing. What is merged into it later is outside its checks of access and origin.
 pub fn router(state: WebState) -> Router {
     let (api, description) = api::router();
+    let health = state.metrics.clone().map(|metrics| health::router(state.readiness.clone(), metrics));
     let router = Router::new()
         .merge(api)
         .route("/api/v1/openapi.json", get(move || async move { Json(description) }))
         .route("/api/{*rest}", get(api::unknown).fallback(api::unknown))
         .merge(pages())
         .fallback(fallback)
+        .with_state(state.clone())
+        .merge(health.unwrap_or_default())
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, LONGEST_ANSWER))
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .layer(middleware::from_fn_with_state(state.clone(), cors))
         .layer(middleware::from_fn_with_state(state.clone(), access::authenticate))
-        .layer(middleware::from_fn_with_state(state.clone(), pages::dress_errors));
-    let health = state.metrics.clone().map(|metrics| health::router(state.readiness.clone(), metrics));
-    let router = router.with_state(state).merge(health.unwrap_or_default());
+        .layer(middleware::from_fn_with_state(state, pages::dress_errors));
     let fixed = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };

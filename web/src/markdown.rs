@@ -56,7 +56,11 @@ pub(crate) fn render(source: &str, place: &Place<'_>) -> Markup {
 
 /// The text as it was typed, as far as the limit; all of it stands in the raw record.
 fn plain(source: &str, why: &str) -> Markup {
-    let shown = &source[..source.floor_char_boundary(LONGEST)];
+    let mut end = LONGEST.min(source.len());
+    while !source.is_char_boundary(end) {
+        end -= 1;
+    }
+    let shown = &source[..end];
     html! {
         p class="note" { (why) }
         pre class="plain" tabindex="0" { (shown) }
@@ -182,6 +186,8 @@ mod tests {
             ("thanks @some-body!", r#"<a href="/?q=involves%3Asome-body" class="mention">@some-body</a>!"#),
             ("0123456789abcdef", r#"<a href="/?q=0123456789abcdef"><code>0123456789</code></a>"#),
             ("https://github.com/c/d/pull/7#issuecomment-1", r#"href="/c/d/pull/7#issuecomment-1""#),
+            ("https://github.com/a/b/pull/7#issuecomment-1", ">#7 (comment)</a>"),
+            ("https://github.com/c/d/issues/7", ">c/d#7</a>"),
             ("[x](docs/a.md)", r#"href="https://github.com/a/b/blob/HEAD/docs/a.md""#),
             ("[x](https://example.com)", r#"rel="nofollow noopener noreferrer""#),
         ] {
@@ -227,7 +233,7 @@ mod tests {
         ];
         for source in sources {
             let shown = rendered(source);
-            let tags: Vec<&str> = shown.split('<').skip(1).map(|rest| finish::first_tag(rest)).collect();
+            let tags: Vec<&str> = shown.split('<').skip(1).map(finish::first_tag).collect();
             for tag in tags {
                 let name = tag.trim_start_matches('/').split([' ', '>']).next().unwrap_or("");
                 for bad in [

@@ -168,12 +168,26 @@ pub(crate) fn span(seconds: u64) -> String {
     }
 }
 
+/// A line of text in which backticks mark code, as in titles on GitHub.
+pub(crate) fn ticked(text: &str) -> Markup {
+    let pieces: Vec<&str> = text.split('`').collect();
+    // An unpaired backtick is just a backtick.
+    if pieces.len().is_multiple_of(2) {
+        return html! { (text) };
+    }
+    html! {
+        @for (at, piece) in pieces.iter().enumerate() {
+            @if at % 2 == 1 && !piece.is_empty() { code { (piece) } } @else if at % 2 == 1 { "``" } @else { (piece) }
+        }
+    }
+}
+
 /// A number with separators for thousands.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

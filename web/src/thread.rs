@@ -100,7 +100,7 @@ impl<'a> Thread<'a> {
             core,
             repository,
             facts: match cutoff {
-                Some(cutoff) => now.as_of(&record.timeline, cutoff),
+                Some(cutoff) => now.taken_back_to(&record.timeline, cutoff),
                 None => now,
             },
             entries: Vec::new(),
@@ -335,7 +335,7 @@ impl Facts {
     }
 
     /// What was true at a time: what happened since is taken back, latest first.
-    fn as_of(mut self, timeline: &[Value], cutoff: Timestamp) -> Self {
+    fn taken_back_to(mut self, timeline: &[Value], cutoff: Timestamp) -> Self {
         let is_later = |event: &&Value| happened_at(event).is_some_and(|at| at > cutoff);
         for event in timeline.iter().filter(is_later).rev() {
             self.take_back(event);

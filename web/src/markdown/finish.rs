@@ -12,8 +12,14 @@ use crate::{code, links};
 
 /// Links mentions, references and commits, and replaces pictures and foreign links, in sanitised HTML.
 pub(super) fn finish(clean: &str, place: &Place<'_>) -> String {
-    let mut writer =
-        Writer { place, output: String::with_capacity(clean.len() * 5 / 4), in_link: 0, in_code: 0, language: None };
+    let mut writer = Writer {
+        place,
+        output: String::with_capacity(clean.len() * 5 / 4),
+        in_link: 0,
+        in_code: 0,
+        language: None,
+        address: None,
+    };
     let mut rest = clean;
     while let Some(at) = rest.find('<') {
         writer.text(&rest[..at]);
@@ -32,6 +38,8 @@ struct Writer<'a> {
     in_code: usize,
     /// The language of the code block that we are in.
     language: Option<String>,
+    /// The address of the link that we are in.
+    address: Option<String>,
 }
 
 /// The length of the tag at the beginning, its `>` included; one inside quotes does not end it.
@@ -105,7 +113,8 @@ impl Writer<'_> {
 
     fn link(&mut self, tag: &str) {
         self.in_link += 1;
-        let href = attribute(tag, "href").map(|href| self.target(&href));
+        self.address = attribute(tag, "href");
+        let href = self.address.as_deref().map(|href| self.target(href));
         let id = attribute(tag, "id").map(|id| format!("{}-{id}", self.place.anchor));
         let title = attribute(tag, "title");
         let is_foreign = href.as_deref().is_some_and(|href| !href.starts_with(['/', '#', '?']));
@@ -134,6 +143,27 @@ impl Writer<'_> {
         match href.strip_prefix('/') {
             Some(path) => format!("{}/{path}", self.place.github_url),
             None => format!("{}/{}/blob/HEAD/{href}", self.place.github_url, self.place.repository),
+        }
+    }
+
+    /// A bare address of GitHub as people write it: `#12 (comment)`, `owner/name#12`, `owner/name@0123456789`.
+    fn short(&self, address: &str) -> Option<String> {
+        let path = address.strip_prefix(self.place.github_url)?.strip_prefix('/')?;
+        let (path, fragment) = path.split_once('#').unwrap_or((path, ""));
+        let [owner, name, word, what] = path.split('/').collect::<Vec<_>>()[..] else { return None };
+        let full_name = format!("{owner}/{name}");
+        let prefix = if full_name.eq_ignore_ascii_case(&self.place.repository.to_string()) { "" } else { &full_name };
+        match word {
+            "issues" | "pull" if what.parse::<u64>().is_ok() => {
+                let place = match fragment.split(['-', '_']).next() {
+                    Some("") | None => "",
+                    Some("pullrequestreview") => " (review)",
+                    Some(_) => " (comment)",
+                };
+                Some(format!("{prefix}#{what}{place}"))
+            }
+            "commit" if what.len() == 40 => Some(format!("{full_name}@{}", what.get(..10)?)),
+            _ => None,
         }
     }
 
@@ -179,7 +209,15 @@ impl Writer<'_> {
                 None => self.output.push_str(text),
             }
         } else if self.in_link > 0 {
-            self.output.push_str(text);
+            let short = self
+                .address
+                .as_deref()
+                .filter(|address| *address == unescape(text))
+                .and_then(|address| self.short(address));
+            match short {
+                Some(short) => self.output.push_str(&html! { (short) }.into_string()),
+                None => self.output.push_str(text),
+            }
         } else {
             self.references(text);
         }

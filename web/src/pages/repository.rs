@@ -17,7 +17,7 @@ use crate::{
     labels, links, plot,
     requests::{
         RepositoryPath, Visible,
-        repositories::{self, LedgerAnswer, RepositoryAnswer},
+        repositories::{self, LedgerAnswer, RepositoryAnswer, ResponsivenessAnswer},
         search::{self, FacetCount, SearchAnswer, SearchParams},
         visible_repository,
     },
@@ -121,6 +121,7 @@ struct Figures {
     everything: Option<SearchAnswer>,
     backlog: Vec<(String, u64)>,
     open_pulls: Vec<(String, u64)>,
+    responsiveness: Option<ResponsivenessAnswer>,
     labels: Option<Value>,
     releases: Option<Value>,
 }
@@ -134,8 +135,10 @@ impl Figures {
         let open = |kind| {
             days.iter().filter(|day| day.kind == kind).map(|day| (day.day.clone(), u64::from(day.open))).collect()
         };
+        let path = RepositoryPath { owner: visible.name.owner().to_owned(), name: visible.name.name().to_owned() };
         Ok(Self {
             everything,
+            responsiveness: repositories::responsiveness(state, caller, &path).await.ok(),
             backlog: open(gharvest_model::Kind::Issue),
             open_pulls: open(gharvest_model::Kind::PullRequest),
             labels: state.backends.archive.part(visible.id, part::LABELS).await?,
@@ -182,6 +185,7 @@ fn body(state: &WebState, answer: &RepositoryAnswer, figures: &Figures) -> Marku
                 @if let Some(everything) = &figures.everything {
                     section { h2 { "Opened and closed" } (plot::opened_and_closed(&super::search::periods(everything))) }
                 }
+                @if let Some(answer) = &figures.responsiveness { (responsiveness(answer)) }
                 (releases(figures.releases.as_ref(), now))
             }
             aside {
@@ -200,6 +204,28 @@ fn body(state: &WebState, answer: &RepositoryAnswer, figures: &Figures) -> Marku
                     li { a rel="noopener noreferrer" href=(format_args!("{}/{name}", state.github_url)) { "On GitHub" } }
                     li { a href=(format_args!("{}/issues", links::repository(name))) { "All issues" } }
                     li { a href=(format_args!("{}/pulls", links::repository(name))) { "All pull requests" } }
+                } }
+            }
+        }
+    }
+}
+
+fn responsiveness(answer: &ResponsivenessAnswer) -> Markup {
+    let hours = |hours: Option<f32>| match hours {
+        Some(hours) => super::span((f64::from(hours.max(0.0)) * 3600.0) as u64),
+        None => "–".to_owned(),
+    };
+    html! {
+        @if answer.issues > 0 {
+            section {
+                h2 { "Answers, by month of opening (the latest " (count(answer.issues as u64)) " issues)" }
+                div class="scroll" tabindex="0" { table class="wide" {
+                    thead { tr { th scope="col" { "Month" } @for word in ["opened", "first answer p50", "p90", "close p50", "p90"] { th scope="col" class="number" { (word) } } } }
+                    tbody { @for month in answer.months.iter().take(12) { tr {
+                        th scope="row" { (month.month) }
+                        td class="number" { (month.opened) }
+                        @for value in [month.response_p50, month.response_p90, month.close_p50, month.close_p90] { td class="number" { (hours(value)) } }
+                    } } }
                 } }
             }
         }
@@ -276,5 +302,5 @@ async fn list(
     let word = if kind == "is:pr" { "Pull requests" } else { "Issues" };
     let name = visible.name.to_string();
     let heading = html! { p class="crumbs" { a href=(links::repository(&name)) { (name) } " / " (word) } };
-    Ok(results(&state, &params, &answer, Some(heading)).into_response())
+    Ok(results(&params, &answer, Some(heading), state.clock.now(), state.settings.page_size).into_response())
 }

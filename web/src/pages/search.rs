@@ -10,7 +10,7 @@ use gharvest_search::query::{Jump, edit};
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::{Page, count, moment, person};
+use super::{Page, count, moment, person, ticked};
 use crate::{
     access::Caller,
     error::ApiResult,
@@ -42,13 +42,20 @@ pub(crate) async fn page(
         return Ok(Redirect::to(&path).into_response());
     }
     let answer = search::search(&state, &caller, &params).await?;
-    Ok(results(&state, &params, &answer, None).into_response())
+    Ok(results(&params, &answer, None, state.clock.now(), state.settings.page_size).into_response())
 }
 
 /// The page of hits; a heading stands above it where the search is a list of something.
-pub(crate) fn results(state: &WebState, params: &SearchParams, answer: &SearchAnswer, heading: Option<Markup>) -> Page {
-    let now = state.clock.now();
+pub(crate) fn results(
+    params: &SearchParams,
+    answer: &SearchAnswer,
+    heading: Option<Markup>,
+    now: Timestamp,
+    page_size: usize,
+) -> Page {
     let feed = |format: &str| format!("/?{}", links::form_urlencoded(&[("q", &params.q), ("format", format)]));
+    // One repository need not be named in every row.
+    let several = answer.facets.get("repository").is_none_or(|repositories| repositories.len() != 1);
     Page {
         title: if params.q.is_empty() { "Search".to_owned() } else { params.q.clone() },
         query: params.q.clone(),
@@ -62,8 +69,8 @@ pub(crate) fn results(state: &WebState, params: &SearchParams, answer: &SearchAn
                     (summary(params, answer, &feed))
                     (notes(&params.q, &answer.notes))
                     @if answer.items.is_empty() { (nothing(&params.q)) }
-                    ol class="hits" data-list { @for item in &answer.items { (hit(item, now)) } }
-                    (pager(state, params, answer))
+                    ol class="hits" data-list { @for item in &answer.items { (hit(item, now, several)) } }
+                    (pager(params, answer, page_size))
                     (plot::opened_and_closed(&periods(answer)))
                 }
                 (facets(params, answer))
@@ -98,7 +105,7 @@ fn notes(query: &str, notes: &[Note]) -> Markup {
             ul class="notes" aria-label="What was not understood" {
                 @for note in notes {
                     li {
-                        "Column " (note.column) ": " (note.message) "."
+                        "Column " (note.column) ": " (ticked(&note.message)) "."
                         @if let Some(suggestion) = &note.suggestion {
                             " Did you mean " a href=(links::search(&corrected(query, note.column, suggestion))) { code { (suggestion) } } "?"
                         }
@@ -135,18 +142,18 @@ fn nothing(query: &str) -> Markup {
 }
 
 /// One hit: a dense row that is one link.
-pub(crate) fn hit(item: &SearchItem, now: Timestamp) -> Markup {
+pub(crate) fn hit(item: &SearchItem, now: Timestamp, names_repository: bool) -> Markup {
     let is_pull = item.kind == Kind::PullRequest;
     html! {
         li class="hit" {
             (icons::state(is_pull, &item.state, item.state_reason.as_deref(), item.draft))
             div class="what" {
                 p class="title" {
-                    a href=(item.url) data-open { bdi { (title(&item.title)) } }
+                    a href=(item.url) data-open { bdi { (ticked(title(&item.title))) } }
                     @for label in &item.labels { " " (labels::label(&label.name, &label.color, Some(&links::search(&edit::with("", "label", &label.name))))) }
                 }
                 p class="meta" {
-                    a class="where" href=(links::repository(&item.repository)) { (item.repository) } "#" (item.number)
+                    @if names_repository { a class="where" href=(links::repository(&item.repository)) { (item.repository) } } "#" (item.number)
                     @if let Some(author) = &item.author { " by " (person(author)) }
                     " · opened " (moment(item.created_at, now))
                     @if let Some(closed) = item.closed_at { " · closed " (moment(closed, now)) }
@@ -193,8 +200,8 @@ fn snippet(item: &SearchItem, found: &ItemSnippet) -> Markup {
     }
 }
 
-fn pager(state: &WebState, params: &SearchParams, answer: &SearchAnswer) -> Markup {
-    let per_page = params.per_page.unwrap_or(state.settings.page_size);
+fn pager(params: &SearchParams, answer: &SearchAnswer, page_size: usize) -> Markup {
+    let per_page = params.per_page.unwrap_or(page_size);
     let page = params.page.unwrap_or(1);
     let last = usize::try_from(answer.total).unwrap_or(usize::MAX).min(search::LAST_BY_PAGE).div_ceil(per_page);
     let address = |page: usize| {
@@ -332,6 +339,7 @@ async fn home(state: &WebState, caller: &Caller) -> ApiResult<Response> {
     };
     // The engine may be away or empty: the rest of the page is still of use.
     let latest = search::search(state, caller, &params).await.map(|answer| answer.items).unwrap_or_default();
+    let several = repositories.len() != 1;
     let page = Page {
         title: "Search".to_owned(),
         live: Some("home".to_owned()),
@@ -341,7 +349,7 @@ async fn home(state: &WebState, caller: &Caller) -> ApiResult<Response> {
             div class="columns" {
                 div {
                     section { h2 { "Latest updates" } @if latest.is_empty() { p class="quiet" { "Nothing is indexed yet." } }
-                        ol class="hits" data-list { @for item in &latest { (hit(item, now)) } } }
+                        ol class="hits" data-list { @for item in &latest { (hit(item, now, several)) } } }
                 }
                 aside {
                     section { h2 { "Repositories" } (repository_list(&repositories)) }

@@ -83,8 +83,13 @@ async fn page(
     })?;
     let asked_name = path.repository().full_name()?;
     if record.kind != asked || asked_name.key() != stored.repository.key() {
-        return Ok(Redirect::permanent(&links::item(&stored.repository.to_string(), record.kind, record.number))
-            .into_response());
+        let path = links::item(&stored.repository.to_string(), record.kind, record.number);
+        let query = if params.at.is_empty() {
+            String::new()
+        } else {
+            format!("?{}", links::form_urlencoded(&[("at", &params.at)]))
+        };
+        return Ok(Redirect::permanent(&format!("{path}{query}")).into_response());
     }
     let at = match params.at.trim() {
         "" => None,
@@ -176,7 +181,7 @@ impl View<'_> {
         html! {
             header class="thread-head" {
                 p class="crumbs" { a href=(links::repository(&repository.to_string())) { (repository) } }
-                h1 { bdi { (title) } " " span class="number" { "#" (record.number) } }
+                h1 { bdi { (super::ticked(title)) } " " span class="number" { "#" (record.number) } }
                 p class="meta" {
                     span class=(format_args!("badge {word}")) {
                         (icons::state(self.thread.is_pull(), &facts.state, facts.reason.as_deref(), facts.draft)) (word)
@@ -232,7 +237,7 @@ impl View<'_> {
                     (association(object))
                     " " span class="quiet" { (deed) " " }
                     @if let Some(at) = at { a class="quiet" href=(format_args!("#{anchor}")) { (moment(at, self.context.now)) } }
-                    @if let Some(edited) = edited { span class="quiet" { " · changed " (moment(edited, self.context.now)) } }
+                    @if let Some(edited) = edited { span class="quiet" title=(edited.strftime("%Y-%m-%d %H:%M UTC").to_string()) { " · edited" } }
                 }
                 @match minimized {
                     Some(minimized) => details {
@@ -366,7 +371,7 @@ impl View<'_> {
                     }
                 }
                 @if !self.context.similar.is_empty() {
-                    section { h2 { "Similar" } ol class="hits compact" { @for item in &self.context.similar { (hit(item, self.context.now)) } } }
+                    section { h2 { "Similar" } ol class="hits compact" { @for item in &self.context.similar { (hit(item, self.context.now, true)) } } }
                 }
             }
         }

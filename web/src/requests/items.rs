@@ -1,7 +1,7 @@
 //! One item: its record, and items like it.
 
 use bytes::Bytes;
-use gharvest_model::{ItemId, RepositoryName, record::Visibility};
+use gharvest_model::{ItemId, RepositoryName, ledger::NumberState, record::Visibility};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +63,13 @@ pub async fn record(state: &WebState, caller: &Caller, path: &ItemPath) -> ApiRe
         _ => error,
     })?;
     let id = ItemId { repository: repository.id, number: path.number };
-    let bytes = state.backends.archive.record_bytes(id).await?.ok_or_else(missing)?;
+    let Some(bytes) = state.backends.archive.record_bytes(id).await? else {
+        let known = state.backends.archive.ledger(id.repository).await?.get(id.number).state;
+        return Err(ApiError::new(
+            axum::http::StatusCode::NOT_FOUND,
+            absence(&format!("{name}#{}", path.number), known),
+        ));
+    };
     let head: Head = serde_json::from_slice(&bytes).map_err(|error| {
         tracing::error!(%error, item = %id, "a stored record cannot be read");
         ApiError::new(
@@ -76,6 +82,18 @@ pub async fn record(state: &WebState, caller: &Caller, path: &ItemPath) -> ApiRe
     }
     let etag = format!("\"{}-{}\"", head.revision, head.changed_at.as_second());
     Ok(StoredRecord { id, repository: repository.name, bytes, etag })
+}
+
+/// Why there is no record of a number, in words.
+fn absence(item: &str, known: NumberState) -> String {
+    match known {
+        NumberState::NotAnItem => format!("{item} is a discussion, not an issue or pull request"),
+        NumberState::Deleted => format!("{item} was deleted before it could be recorded"),
+        NumberState::Transferred => format!("{item} was moved to another repository before it could be recorded"),
+        NumberState::Hidden => format!("GitHub does not show {item}, without saying why"),
+        NumberState::Failed => format!("{item} could not be fetched: the status page says why"),
+        NumberState::Unknown | NumberState::Present => format!("{item} is not in this mirror, or not yet"),
+    }
 }
 
 /// How many similar items.

@@ -82,7 +82,8 @@ pub async fn recent(state: &WebState, caller: &Caller, params: &RecentParams) ->
     if !(1..=100).contains(&limit) {
         return Err(ApiError::invalid("`limit` is 1 to 100"));
     }
-    let mut heard = state.backends.state.history(0, gharvest_state::HISTORY).await?;
+    // More than asked for, because not all of them may be for this caller.
+    let mut heard = state.backends.state.history(0, limit * 5).await?;
     heard.retain(|published| may_hear(caller, published));
     heard.sort_by_key(|published| std::cmp::Reverse(published.sequence));
     heard.truncate(limit);

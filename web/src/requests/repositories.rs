@@ -1,7 +1,10 @@
 //! Repositories: what is mirrored, and how completely.
 
+use std::collections::BTreeMap;
+
 use futures::StreamExt;
 use gharvest_model::{RepositoryId, RepositoryName, ledger::Ledger, record::Visibility, tracking::Tracked};
+use gharvest_search::{SearchRequest, Start};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -9,7 +12,11 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     access::{Caller, Role},
     error::ApiResult,
-    requests::{RepositoryPath, visible_repository},
+    requests::{
+        RepositoryPath,
+        search::{self, LARGEST_PAGE},
+        visible_repository,
+    },
     state::WebState,
 };
 
@@ -183,4 +190,96 @@ pub async fn untrack(
     caller.require(if params.purge { Role::Admin } else { Role::Operate })?;
     let visible = visible_repository(state, caller, &path.full_name()?).await?;
     Ok(state.backends.operations.untrack(visible.id, params.purge).await?)
+}
+
+/// How quickly a repository answers and closes issues, by the month in which they were opened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ResponsivenessAnswer {
+    /// The latest month first, as far back as the latest issues reach.
+    pub months: Vec<MonthAnswer>,
+    /// How many of the latest issues were looked at.
+    pub issues: usize,
+}
+
+/// Times of the issues opened in one month, in hours; none where nothing of the kind happened yet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MonthAnswer {
+    /// `2024-05`
+    pub month: String,
+    /// Issues opened.
+    pub opened: usize,
+    /// Half of the answered ones got their first answer by a human other than the author within this.
+    pub response_p50: Option<f32>,
+    /// Nine in ten of them did within this.
+    pub response_p90: Option<f32>,
+    /// Half of the closed ones were first closed within this.
+    pub close_p50: Option<f32>,
+    /// Nine in ten of them were within this.
+    pub close_p90: Option<f32>,
+}
+
+/// Issues looked at for times: enough for a year of most repositories, and quickly read.
+const LOOKED_AT: usize = 500;
+
+/// How quickly a repository answers and closes issues.
+pub async fn responsiveness(
+    state: &WebState,
+    caller: &Caller,
+    path: &RepositoryPath,
+) -> ApiResult<ResponsivenessAnswer> {
+    let visible = visible_repository(state, caller, &path.full_name()?).await?;
+    let (query, _) = search::parse(state, &format!("repo:{} is:issue sort:created-desc", visible.name))?;
+    let mut request = SearchRequest {
+        query,
+        access: caller.search_access(state).await?,
+        per_page: LARGEST_PAGE,
+        start: Start::Page(1),
+        facets: Vec::new(),
+        snippets: false,
+        timeout: state.search_timeout,
+    };
+    let mut months: BTreeMap<String, (usize, Vec<f32>, Vec<f32>)> = BTreeMap::new();
+    let mut issues = 0;
+    while issues < LOOKED_AT {
+        let reply = state.backends.search.search(&request).await?;
+        for hit in &reply.hits {
+            let (opened, responses, closes) =
+                months.entry(hit.item.created_at.strftime("%Y-%m").to_string()).or_default();
+            *opened += 1;
+            responses.extend(hit.item.metrics.h_first_response);
+            closes.extend(hit.item.metrics.h_to_close);
+        }
+        issues += reply.hits.len();
+        let Some(next) = reply.next else { break };
+        request.start = Start::Cursor(next);
+    }
+    let months = months.into_iter().rev().map(|(month, (opened, mut responses, mut closes))| MonthAnswer {
+        month,
+        opened,
+        response_p50: percentile(&mut responses, 50),
+        response_p90: percentile(&mut responses, 90),
+        close_p50: percentile(&mut closes, 50),
+        close_p90: percentile(&mut closes, 90),
+    });
+    Ok(ResponsivenessAnswer { months: months.collect(), issues })
+}
+
+/// The value that this many of a hundred do not exceed: the nearest rank.
+fn percentile(values: &mut [f32], percent: usize) -> Option<f32> {
+    values.sort_by(f32::total_cmp);
+    let rank = (values.len() * percent).div_ceil(100);
+    values.get(rank.checked_sub(1)?).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_occur() {
+        assert_eq!(percentile(&mut [3.0, 1.0, 2.0], 50), Some(2.0));
+        assert_eq!(percentile(&mut [4.0, 1.0], 50), Some(1.0));
+        assert_eq!(percentile(&mut [4.0, 1.0], 90), Some(4.0));
+        assert_eq!(percentile(&mut [], 50), None);
+    }
 }

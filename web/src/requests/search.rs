@@ -268,7 +268,7 @@ async fn prepare(state: &WebState, caller: &Caller, params: &SearchParams) -> Ap
 
 fn checked_page(page: usize, per_page: usize) -> ApiResult<usize> {
     match page.checked_mul(per_page) {
-        Some(last) if page > 0 && last <= LAST_BY_PAGE + per_page - 1 => Ok(page),
+        Some(last) if page > 0 && last < LAST_BY_PAGE + per_page => Ok(page),
         _ => Err(ApiError::invalid(format!(
             "`page` reaches {LAST_BY_PAGE} hits, from page 1: go on with `cursor`, which has no end"
         ))),

@@ -101,7 +101,7 @@ pub async fn status(state: &WebState, caller: &Caller) -> ApiResult<StatusAnswer
             failures.extend(buried(state, caller, name).await?);
         }
     }
-    let last = state.backends.state.history(0, gharvest_state::HISTORY).await?;
+    let last = state.backends.state.history(0, 1).await?;
     Ok(StatusAnswer {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         at: state.clock.now(),
