@@ -10,7 +10,7 @@ use crate::{
     random::{mix, stream},
     render::{SHARED, Subject, Thread, new_pull},
     repository::{Gone, Repository, Standing},
-    state::{State, View, extend},
+    state::{Detail, State, View, extend},
     text,
     token::Token,
 };
@@ -400,7 +400,7 @@ impl State {
         }
         extend(&mut payload, more);
         if let Some(repository) = self.repositories.get(&scene.repository) {
-            payload["repository"] = self.repository_object(repository, false, 0);
+            payload["repository"] = self.repository_object(repository, Detail::Standard, 0);
         }
         payload["organization"] = json!({
             "login": Token::Owner(scene.repository, "").text(),
@@ -516,8 +516,10 @@ impl State {
     }
 
     fn edit_body(&mut self, scene: Scene, number: u64, body: &str) -> Outcome {
-        let old =
-            self.edit(scene, number, |thread, _| Ok(std::mem::replace(&mut thread.issue["body"], json!(body))))?;
+        let old = self.edit(scene, number, |thread, _| {
+            let old = std::mem::replace(&mut thread.issue["body"], json!(body));
+            Ok(json!(old.as_str().unwrap_or_default()))
+        })?;
         Ok(vec![self.item_event(scene, number, "edited", json!({"changes": {"body": {"from": old}}}))])
     }
 
@@ -665,8 +667,10 @@ impl State {
         Ok(vec![self.announce(scene, "pull_request_review", Some("submitted"), Some(number), payload)])
     }
 
+    /// The pull request as events about its reviews carry it: without the details of the single object.
     fn pull_of(&self, scene: Scene, number: u64) -> Value {
-        self.thread(scene.repository, number).and_then(|thread| thread.pull).unwrap_or_default()
+        let pull = self.thread(scene.repository, number).and_then(|thread| thread.pull).unwrap_or_default();
+        without(pull, crate::routes::DETAILS)
     }
 
     fn review_comment_event(

@@ -667,7 +667,7 @@ fn related(repository: u64, number: u64) -> Value {
         "title": format!("Part {number} of the plan"),
         "state": "open",
         "state_reason": null,
-        "repository": Token::FullName(repository, "").text(),
+        "repository": Token::SimpleRepository(repository).text(),
         "issue_type": null,
     })
 }

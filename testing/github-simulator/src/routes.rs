@@ -11,7 +11,7 @@ use crate::{
     objects::{seconds, time},
     repository::{Gone, ItemQuery, Repository},
     server::Shared,
-    state::State,
+    state::{Detail, State},
     token::Token,
     webhook::HOOK,
 };
@@ -276,7 +276,7 @@ fn form_urlencoded(query: &[(String, String)], changes: &[(&str, String)]) -> St
 }
 
 fn repository(call: &Call<'_>) -> Reply {
-    Reply::ok(call.state.repository_object(call.repository(), true, 0))
+    Reply::ok(call.state.repository_object(call.repository(), Detail::Full, 0))
 }
 
 const TOO_DEEP: &str = "Pagination with the page parameter is not supported for large datasets, please use cursor \
@@ -499,7 +499,7 @@ fn all_issue_events(call: &Call<'_>) -> Reply {
 }
 
 /// Keys that only the single pull request has.
-const DETAILS: &[&str] = &[
+pub(crate) const DETAILS: &[&str] = &[
     "merged",
     "mergeable",
     "rebaseable",
@@ -710,11 +710,10 @@ fn rate_limit(call: &Call<'_>) -> Reply {
             "remaining": budget.remaining(),
             "reset": budget.reset,
             "used": budget.used,
-            "resource": resource,
         })
     };
     let (core, graphql) = (entry("core"), entry("graphql"));
-    let search = json!({"limit": 30, "remaining": 30, "reset": core["reset"], "used": 0, "resource": "search"});
+    let search = json!({"limit": 30, "remaining": 30, "reset": core["reset"], "used": 0});
     Reply::ok(json!({"resources": {"core": core, "search": search, "graphql": graphql}, "rate": core}))
 }
 

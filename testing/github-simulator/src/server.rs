@@ -14,7 +14,7 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde::Serialize;
@@ -539,8 +539,17 @@ async fn truncated(response: Response<Body>) -> Response<Body> {
     let bytes = all_of(body).await;
     insert(&mut head.headers, "content-length", &bytes.len().max(1).to_string());
     let half = bytes.slice(..bytes.len() / 2);
-    let parts = [Ok(half), Err(std::io::Error::other("the simulated body ends here"))];
-    Response::from_parts(head, Body::from_stream(stream::iter(parts)))
+    // A pause, so that head and half are on their way before the connection breaks.
+    let pieces = stream::iter([Some(half), None]).then(|piece| async {
+        match piece {
+            Some(half) => Ok(half),
+            None => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Err(std::io::Error::other("the simulated body ends here"))
+            }
+        }
+    });
+    Response::from_parts(head, Body::from_stream(pieces))
 }
 
 async fn slowed(response: Response<Body>, pause: Duration) -> Response<Body> {

@@ -23,6 +23,17 @@ pub(crate) struct View {
     pub(crate) later: bool,
 }
 
+/// How much of a repository an object tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// Names and addresses, as related issues carry it.
+    Simple,
+    /// As it stands inside pull requests and webhooks.
+    Standard,
+    /// As `GET /repos/{owner}/{repo}` answers.
+    Full,
+}
+
 /// The result of looking a name up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -82,7 +93,7 @@ impl State {
                 if view.later {
                     drop_old_fields(object);
                 }
-                move_recorded(object, view.tick);
+                move_volatile(object, view.tick);
                 object.values_mut().for_each(|element| self.fill(element, view));
             }
             _ => {}
@@ -107,7 +118,10 @@ impl State {
             }
             Token::Milestone(repository, number) => self.milestone(repository, number, view),
             Token::RepositoryObject(id) => self.repositories.get(&id).map_or(Value::Null, |repository| {
-                self.show(self.repository_object(repository, false, view.tick), view)
+                self.show(self.repository_object(repository, Detail::Standard, view.tick), view)
+            }),
+            Token::SimpleRepository(id) => self.repositories.get(&id).map_or(Value::Null, |repository| {
+                self.show(self.repository_object(repository, Detail::Simple, view.tick), view)
             }),
             Token::Fork(repository, user) => self.fork(repository, user, view),
             Token::Issue(repository, number) => self.live_copy(repository, number, view),
@@ -138,7 +152,7 @@ impl State {
             return Value::Null;
         };
         shift(&mut issue, "comments", view.tick % 3);
-        issue["repository"] = self.repository_object(found, false, view.tick);
+        issue["repository"] = self.repository_object(found, Detail::Standard, view.tick);
         self.show(issue, view)
     }
 
@@ -146,7 +160,7 @@ impl State {
         let (Some(found), Some(person)) = (self.repositories.get(&repository), self.person(user)) else {
             return Value::Null;
         };
-        let mut fork = self.show(self.repository_object(found, false, view.tick), view);
+        let mut fork = self.show(self.repository_object(found, Detail::Standard, view.tick), view);
         let full_name = format!("{}/{}", person.login, found.name);
         fork["id"] = json!(repository + user);
         fork["full_name"] = json!(full_name);
@@ -171,7 +185,7 @@ impl State {
     }
 
     /// A repository: in full as `GET /repos/{owner}/{repo}` shows it, or as it stands inside other objects.
-    pub(crate) fn repository_object(&self, repository: &Repository, full: bool, tick: u64) -> Value {
+    pub(crate) fn repository_object(&self, repository: &Repository, detail: Detail, tick: u64) -> Value {
         let api = |rest: &str| Token::Repository(repository.id, rest).text();
         let open = repository.open_items + tick % 4;
         let stars = repository.stars + tick;
@@ -190,6 +204,9 @@ impl State {
         });
         for (key, rest) in REPOSITORY_URLS {
             object[*key] = json!(api(rest));
+        }
+        if detail == Detail::Simple {
+            return object;
         }
         let rest = json!({
             "created_at": time(WORLD_START - 86_400),
@@ -233,7 +250,7 @@ impl State {
             "default_branch": "main",
         });
         extend(&mut object, rest);
-        if full {
+        if detail == Detail::Full {
             let more = json!({
                 "temp_clone_token": null,
                 "organization": Token::Owner(repository.id, "").text(),
@@ -270,9 +287,11 @@ fn shift(object: &mut Value, key: &str, by: u64) {
     }
 }
 
-/// Moves what a recorded document carries in itself: pictures of people, counters of repositories.
-fn move_recorded(object: &mut Map<String, Value>, tick: u64) {
-    if tick == 0 {
+/// Moves what a document carries in itself: pictures of recorded people, counters of recorded repositories, and what
+/// GitHub computes of a pull request each time anew. Objects that were shown before (their address is filled in, as in
+/// the delivery log) stay as they were.
+fn move_volatile(object: &mut Map<String, Value>, tick: u64) {
+    if tick == 0 || !object.get("url").and_then(Value::as_str).is_some_and(|url| url.starts_with(MARK)) {
         return;
     }
     if let Some(Value::String(picture)) = object.get_mut("avatar_url")
@@ -285,6 +304,17 @@ fn move_recorded(object: &mut Map<String, Value>, tick: u64) {
         if let Some(count) = object.get(key).and_then(Value::as_u64) {
             object.insert(key.to_owned(), json!(count + tick));
         }
+    }
+    if object.contains_key("mergeable_state") && object.get("state").is_some_and(|state| state == "open") {
+        let (mergeable, state) = match tick % 3 {
+            0 => (Value::Null, "unknown"),
+            1 => (json!(true), "clean"),
+            _ => (json!(false), "dirty"),
+        };
+        object.insert("mergeable".to_owned(), mergeable.clone());
+        object.insert("rebaseable".to_owned(), mergeable);
+        object.insert("mergeable_state".to_owned(), json!(state));
+        object.insert("merge_commit_sha".to_owned(), json!(crate::random::sha(tick, &[])));
     }
 }
 

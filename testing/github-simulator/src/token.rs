@@ -31,6 +31,8 @@ pub(crate) enum Token<'a> {
     Milestone(u64, u64),
     /// A repository's object as it stands inside a pull request.
     RepositoryObject(u64),
+    /// A repository's shortest object, as related issues carry it.
+    SimpleRepository(u64),
     /// A person's fork: repository and user id.
     Fork(u64, u64),
     /// Another item's issue object as it is now: repository and number.
@@ -51,6 +53,7 @@ impl Token<'_> {
             Self::Label(repository, id) => format!("{MARK}L{repository}:{id};"),
             Self::Milestone(repository, number) => format!("{MARK}M{repository}:{number};"),
             Self::RepositoryObject(id) => format!("{MARK}P{id};"),
+            Self::SimpleRepository(id) => format!("{MARK}S{id};"),
             Self::Fork(repository, user) => format!("{MARK}F{repository}:{user};"),
             Self::Issue(repository, number) => format!("{MARK}X{repository}:{number};"),
         }
@@ -74,6 +77,7 @@ impl Token<'_> {
             'L' => Token::Label(first, second),
             'M' => Token::Milestone(first, second),
             'P' => Token::RepositoryObject(first),
+            'S' => Token::SimpleRepository(first),
             'F' => Token::Fork(first, second),
             'X' => Token::Issue(first, second),
             _ => return None,
