@@ -19,6 +19,7 @@ use url::Url;
 
 use crate::{
     Answer, Budget, Config, Error, ErrorKind, LONGEST_WAIT, Purpose, Resource, Result,
+    app::Installation,
     base::Base,
     clock::Clock,
     credential::{ANONYMOUS, Credential, Source},
@@ -29,7 +30,7 @@ use crate::{
     sharing::Sharing,
     tokens::{Closed, Seat, Token, Tokens},
     transport::{Failure, Reply, Transport},
-    verdict::{Limit, Sent, Verdict, judge},
+    verdict::{Limit, Sent, Verdict, judge, judge_refusal},
 };
 
 /// One for everything, because an ETag depends on it.
@@ -224,6 +225,13 @@ fn tokens_of(config: &Config) -> Result<Vec<Token>> {
             tokens.push(Token::new(name, credential.fingerprint.clone(), Source::Fixed(credential)));
         }
     }
+    for config in &config.installations {
+        let installation = Installation::new(config)?;
+        let (name, identity) = (format!("installation {}", installation.id), installation.identity());
+        if tokens.iter().all(|token| token.identity != identity) {
+            tokens.push(Token::new(name, identity, Source::Installation(Box::new(installation))));
+        }
+    }
     if tokens.is_empty() {
         tokens.push(Token::new(ANONYMOUS.to_owned(), ANONYMOUS.to_owned(), Source::Anonymous));
     }
@@ -308,10 +316,11 @@ impl Inner {
         judge: &impl Fn(&Reply, &Sent<'_>) -> Verdict<T>,
     ) -> Attempt<T> {
         let token = seat.token();
-        let credential = match &token.source {
-            Source::Anonymous => None,
-            Source::Fixed(credential) => Some(credential),
+        let credential = match self.credential(ask, token).await {
+            Ok(credential) => credential,
+            Err(attempt) => return attempt,
         };
+        let credential = credential.as_ref();
         let fingerprint = credential.map_or(ANONYMOUS, |credential| &credential.fingerprint);
         let etag = ask.etag.and_then(|(owner, etag)| (owner == fingerprint).then_some(etag));
         let sent_at = self.clock.now();
@@ -328,9 +337,65 @@ impl Inner {
         let verdict = judge(&reply, &sent);
         let waits = matches!(verdict, Verdict::Limited(_));
         self.learn(ask, token, &reply, now);
-        let attempt = self.settle(ask, token, verdict, sent_at);
+        let attempt = match (verdict, &token.source) {
+            // Tokens of installations can be revoked or end early: a new one first.
+            (Verdict::TokenRefused(_), Source::Installation(installation)) if installation.forget(fingerprint, now) => {
+                Attempt::ChooseAgain
+            }
+            (verdict, _) => self.settle(ask, token, verdict, sent_at),
+        };
         self.sharing.write(token, ask.budget.unwrap_or(CORE), &self.clock, waits).await;
         attempt
+    }
+
+    /// What to send with the token; for an installation got first, if need be.
+    async fn credential<T>(&self, ask: &Ask<'_>, token: &Token) -> Result<Option<Credential>, Attempt<T>> {
+        let installation = match &token.source {
+            Source::Installation(installation) => installation,
+            source => return Ok(source.known()),
+        };
+        if let Some(credential) = installation.valid(self.clock.now()) {
+            return Ok(Some(credential));
+        }
+        let _turn = installation.renewal.lock().await;
+        if token.is_out_of_use(self.clock.now()) {
+            return Err(Attempt::ChooseAgain);
+        }
+        match installation.valid(self.clock.now()) {
+            Some(credential) => Ok(Some(credential)),
+            None => self.renew(ask, token, installation).await.map(Some),
+        }
+    }
+
+    /// Gets a new token for an installation.
+    async fn renew<T>(
+        &self,
+        ask: &Ask<'_>,
+        token: &Token,
+        installation: &Installation,
+    ) -> Result<Credential, Attempt<T>> {
+        let url = self.base.join(&["app", "installations", &installation.id.to_string(), "access_tokens"], &[]);
+        let renewal =
+            Ask { method: Method::POST, url: &url, name: "installation_token", etag: None, body: Bytes::new(), ..*ask };
+        let sent_at = self.clock.now();
+        let mut request = self.request(&renewal, None, None);
+        request.headers_mut().insert(header::AUTHORIZATION, installation.proof(sent_at));
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let started = tokio::time::Instant::now();
+        let reply = self.transport.send(request).await;
+        count(&renewal, &reply, started.elapsed());
+        let reply = reply.map_err(|failure| self.failed(&renewal, failure))?;
+        let now = self.clock.now();
+        if reply.status == StatusCode::CREATED {
+            let unread = || Attempt::Again(self.error(&renewal, ErrorKind::BadAnswer, "answered 201 without a token"));
+            return installation.issue(&reply.body, now).ok_or_else(unread);
+        }
+        let verdict = match judge_refusal(&reply, now) {
+            Ok(verdict) => verdict,
+            // Uninstalled, suspended, or of another App: the installation is of no use until a person acts.
+            Err(refusal) => Verdict::TokenRefused(format!("{}: {}", reply.status.as_u16(), refusal.reason())),
+        };
+        Err(self.settle(&renewal, token, verdict, sent_at))
     }
 
     fn settle<T>(&self, ask: &Ask<'_>, token: &Token, verdict: Verdict<T>, sent_at: Timestamp) -> Attempt<T> {
@@ -424,7 +489,7 @@ impl Inner {
     /// Which token the ETag belongs to.
     fn owner(&self, ask: &Ask<'_>) -> Option<usize> {
         let (fingerprint, _) = ask.etag?;
-        self.tokens.all().iter().position(|token| token.identity == fingerprint)
+        self.tokens.all().iter().position(|token| token.source.owns(fingerprint))
     }
 
     /// Whether there is no token at all.
@@ -455,10 +520,8 @@ impl Inner {
 
     /// A message as it is, unless it repeats a token back at us.
     fn without_secrets(&self, message: &str) -> String {
-        let tells = self.tokens.all().iter().any(|token| match &token.source {
-            Source::Anonymous => false,
-            Source::Fixed(credential) => credential.is_told_by(message),
-        });
+        let mut credentials = self.tokens.all().iter().filter_map(|token| token.source.known());
+        let tells = credentials.any(|credential| credential.is_told_by(message));
         if tells { "(a message that repeats a token is withheld)".to_owned() } else { message.to_owned() }
     }
 }

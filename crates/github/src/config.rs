@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::AppInstallation;
+
 /// The client's settings. [`Config::default`] is github.com without a token.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Base of the REST API. GitHub Enterprise: `https://HOST/api/v3`.
     pub api_url: String,
-    /// Personal access tokens. None: anonymous, 60 calls an hour.
+    /// Personal access tokens. Neither these nor installations: anonymous, 60 calls an hour.
     pub tokens: Vec<SecretString>,
+    /// Installations of GitHub Apps, beside the tokens.
+    pub installations: Vec<AppInstallation>,
     /// For one request, from the first byte sent to the last byte read.
     pub request_timeout: Duration,
     /// The largest body taken, before and after decompression, bytes.
@@ -32,6 +36,7 @@ impl Default for Config {
         Self {
             api_url: "https://api.github.com".to_owned(),
             tokens: Vec::new(),
+            installations: Vec::new(),
             request_timeout: Duration::from_secs(30),
             max_body_bytes: 64 * 1024 * 1024,
             concurrency: 8,

@@ -3,7 +3,7 @@
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, app::Installation};
 
 /// A secret ready to be sent. Its `Debug` shows no secret: the header's value is marked sensitive.
 #[derive(Debug, Clone)]
@@ -38,6 +38,27 @@ pub(crate) enum Source {
     Anonymous,
     /// A personal access token.
     Fixed(Credential),
+    /// An installation of a GitHub App, whose token changes every hour.
+    Installation(Box<Installation>),
+}
+
+impl Source {
+    /// What was last used, as far as known.
+    pub(crate) fn known(&self) -> Option<Credential> {
+        match self {
+            Self::Anonymous => None,
+            Self::Fixed(credential) => Some(credential.clone()),
+            Self::Installation(installation) => installation.known(),
+        }
+    }
+
+    /// Whether an ETag with this fingerprint was got with it.
+    pub(crate) fn owns(&self, fingerprint: &str) -> bool {
+        match self {
+            Self::Anonymous => fingerprint == ANONYMOUS,
+            _ => self.known().is_some_and(|credential| credential.fingerprint == fingerprint),
+        }
+    }
 }
 
 /// How requests without a token are named in keys and ETags.

@@ -215,7 +215,7 @@ impl Client {
     /// ask again for those. Numbers given twice are asked for once.
     ///
     /// # Errors
-    /// As [`Client::get`], when there is no answer at all.
+    /// As [`Client::get`], when GraphQL told nothing about any number.
     pub async fn threads(
         &self,
         repository: &RepositoryName,
@@ -224,7 +224,9 @@ impl Client {
     ) -> Result<Vec<ThreadAnswer>> {
         let mut run = Run { client: self, repository, purpose, answers: Vec::new(), failures: 0 };
         match run.work_through(wanted).await {
-            Err(error) if run.answers.is_empty() && !wanted.is_empty() => Err(error),
+            Err(error) if run.answers.iter().all(|answer| matches!(answer.outcome, ThreadOutcome::ByRest(_))) => {
+                Err(error)
+            }
             Ok(()) | Err(_) => Ok(run.answers),
         }
     }

@@ -20,6 +20,7 @@ use gharvest_model::RepositoryName;
 use jiff::Timestamp;
 use serde_json::Value;
 
+mod app;
 mod base;
 mod client;
 mod clock;
@@ -39,6 +40,7 @@ mod tokens;
 mod transport;
 mod verdict;
 
+pub use app::AppInstallation;
 pub use client::Client;
 pub use clock::Clock;
 pub use config::Config;

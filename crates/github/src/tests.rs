@@ -1,6 +1,8 @@
 //! Tests of the whole client: over a scripted service on paused time, and over real sockets that misbehave.
 
+mod installations;
 mod limits;
 mod meanings;
 mod stub;
+mod threads;
 mod wire;

@@ -174,7 +174,8 @@ impl Refusal {
         Self { message, block, text: text.to_lowercase() }
     }
 
-    fn reason(&self) -> String {
+    /// What GitHub said, for people.
+    pub(crate) fn reason(&self) -> String {
         self.block.clone().or_else(|| self.message.clone()).unwrap_or_else(|| "without a message".to_owned())
     }
 

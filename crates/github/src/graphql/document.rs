@@ -204,6 +204,10 @@ mod tests {
                 let defined = document.matches(&format!("fragment {name} ")).count();
                 assert_eq!(defined, usize::from(uses(&document, name)), "{name}");
             }
+            for spread in document.split("...").skip(1).filter(|rest| !rest.starts_with(' ')) {
+                let name: String = spread.chars().take_while(char::is_ascii_alphanumeric).collect();
+                assert!(document.contains(&format!("fragment {name} on ")), "{name} is not defined");
+            }
             assert_eq!(document.matches('{').count(), document.matches('}').count());
         }
         assert!(!threads(&[&issue], &schema).contains("PullRequestReview{"), "issues have no reviews");

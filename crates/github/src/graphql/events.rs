@@ -58,7 +58,7 @@ pub(crate) const EVENT_TYPES: &[EventType] = &[
     both(
         "CrossReferencedEvent",
         "cross-referenced",
-        "referencedAt source{__typename ... on Issue{...Src} ... on PullRequest{...SrcPr}}",
+        "referencedAt source{__typename ... on Issue{...Src} ... on PullRequest{...PrSrc}}",
     ),
     both("DemilestonedEvent", "demilestoned", "milestoneTitle"),
     pull("DeployedEvent", "deployed", ""),

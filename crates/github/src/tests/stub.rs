@@ -25,7 +25,6 @@ use crate::{Client, Clock, Config, Resource, transport::Transport};
 pub(super) struct Seen {
     pub(super) uri: String,
     pub(super) headers: HeaderMap,
-    #[allow(dead_code, reason = "GraphQL's tests look at it")]
     pub(super) body: Bytes,
     pub(super) at: Timestamp,
 }

@@ -1,0 +1,541 @@
+//! Threads by GraphQL: how batches adapt, what becomes of errors, and REST's shape of what came.
+
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::stub::{Reply, Seen, client_of, config, epoch, name, reply};
+use crate::{Client, ErrorKind, Purpose, ThreadOutcome, ThreadParts, Wanted};
+
+const REPO: u64 = 272_700_405;
+
+fn repository() -> Value {
+    json!({
+        "id": "R_1", "databaseId": REPO, "name": "log", "nameWithOwner": "Rust-Lang/log",
+        "url": "https://github.com/Rust-Lang/log", "isPrivate": false, "isFork": false,
+        "owner": {"__typename": "Organization", "login": "Rust-Lang", "url": "https://github.com/Rust-Lang",
+            "avatarUrl": "https://avatars.example/u/5?v=4", "databaseId": 5, "id": "O_kgDNBQ"},
+    })
+}
+
+fn user(login: &str) -> Value {
+    json!({"__typename": "User", "login": login, "url": format!("https://github.com/{login}"), "databaseId": 7,
+        "avatarUrl": "https://avatars.example/u/7?u=abc&v=4", "id": "U_kgDOBpEBlQ", "isSiteAdmin": false})
+}
+
+/// An issue node with these timeline entries.
+fn issue(number: u64, entries: Value) -> Value {
+    json!({
+        "__typename": "Issue", "id": "I_kwDOEEET9c416Z4m", "fullDatabaseId": "5000000001", "number": number,
+        "title": "A title", "body": "", "url": format!("https://github.com/Rust-Lang/log/issues/{number}"),
+        "locked": true, "activeLockReason": "TOO_HEATED", "state": "OPEN", "stateReason": null,
+        "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-02T00:00:00Z", "closedAt": null,
+        "authorAssociation": "MEMBER", "author": null, "assignees": {"nodes": [user("ann")]},
+        "labels": {"nodes": [{"id": "MDU6TGFiZWwyMTQ3NjkzODg0", "name": "good first", "color": "ff0000",
+            "description": null, "isDefault": false}]},
+        "milestone": null, "comments": {"totalCount": 1}, "reactionGroups": [],
+        "timelineItems": {"pageInfo": {"hasNextPage": false, "endCursor": null}, "nodes": entries},
+    })
+}
+
+fn pull(number: u64, entries: Value) -> Value {
+    json!({
+        "__typename": "PullRequest", "id": "PR_1", "fullDatabaseId": "77", "merged": true,
+        "mergedAt": "2026-01-03T00:00:00Z", "mergedBy": user("ann"), "headRefName": "topic", "headRefOid": "aa",
+        "headRepository": null, "headRepositoryOwner": null, "baseRefName": "main", "baseRefOid": "bb",
+        "mergeCommit": {"oid": "cc"}, "potentialMergeCommit": null, "additions": 1, "deletions": 2,
+        "changedFiles": 3, "commits": {"totalCount": 4}, "maintainerCanModify": false,
+        "reviewThreads": {"totalCount": 0}, "autoMergeRequest": null, "number": number,
+        "reviewRequests": {"nodes": [{"requestedReviewer": user("bob")},
+            {"requestedReviewer": {"__typename": "Team", "databaseId": 9, "id": "T_1", "name": "Core", "slug": "core"}}]},
+        "prItems": {"pageInfo": {"hasNextPage": false, "endCursor": null}, "nodes": entries},
+    })
+}
+
+/// The aliases of a query: the numbers asked for.
+fn asked(query: &str) -> Vec<u64> {
+    let numbers = query.split("(number:").skip(1).filter_map(|rest| rest.split_once(')')?.0.parse().ok());
+    numbers.collect()
+}
+
+fn query_of(seen: &Seen) -> String {
+    let body: Value = serde_json::from_slice(&seen.body).unwrap();
+    body["query"].as_str().unwrap().to_owned()
+}
+
+/// An answer with one node for each number asked for.
+fn nodes(seen: &Seen, node: impl Fn(u64) -> Value) -> Reply {
+    let mut found = repository();
+    for number in asked(&query_of(seen)) {
+        found[format!("i{number}")] = node(number);
+    }
+    data(&json!({"rateLimit": {"cost": 1}, "repository": found}))
+}
+
+fn data(data: &Value) -> Reply {
+    let reset = epoch(1800);
+    let headers = [
+        ("x-ratelimit-limit", "5000"),
+        ("x-ratelimit-remaining", "4000"),
+        ("x-ratelimit-reset", reset.as_str()),
+        ("x-ratelimit-resource", "graphql"),
+    ];
+    reply(200, &headers, &json!({"data": data}).to_string())
+}
+
+fn errors(data: &Value, errors: &Value) -> Reply {
+    reply(200, &[], &json!({"data": data, "errors": errors}).to_string())
+}
+
+fn is_introspection(seen: &Seen) -> bool {
+    query_of(seen).contains("__type(")
+}
+
+fn schema() -> Reply {
+    data(&json!({"timeline": {"possibleTypes": [{"name": "IssueTypeAddedEvent"}]}, "issue": {"fields": []}}))
+}
+
+fn wanted(numbers: impl IntoIterator<Item = u64>) -> Vec<Wanted> {
+    numbers.into_iter().map(Wanted::from).collect()
+}
+
+async fn fetch(client: &Client, wanted: &[Wanted]) -> BTreeMap<u64, ThreadOutcome> {
+    let answers = client.threads(&name(), wanted, Purpose::Backfill).await.unwrap();
+    let count = answers.len();
+    let by_number: BTreeMap<u64, ThreadOutcome> =
+        answers.into_iter().map(|answer| (answer.number, answer.outcome)).collect();
+    assert_eq!(by_number.len(), count, "each number is answered once");
+    by_number
+}
+
+fn found(outcome: &ThreadOutcome) -> &ThreadParts {
+    match outcome {
+        ThreadOutcome::Found(parts) => parts,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn timeline_of(entries: Value) -> Vec<Value> {
+    let (client, _) = client_of(&config(&["token"]), move |seen| {
+        if is_introspection(seen) { schema() } else { nodes(seen, |number| issue(number, entries.clone())) }
+    });
+    found(&fetch(&client, &wanted([7])).await[&7]).timeline.clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_threads_come_in_few_requests_that_grow() {
+    let (client, log) = client_of(&config(&["token"]), |seen| {
+        if is_introspection(seen) { schema() } else { nodes(seen, |number| issue(number, json!([]))) }
+    });
+    let answers = fetch(&client, &wanted((1..=100).chain(1..=5))).await;
+    assert_eq!(answers.len(), 100);
+    let sizes: Vec<usize> = log.all()[1..].iter().map(|seen| asked(&query_of(seen)).len()).collect();
+    assert_eq!(sizes, [20, 22, 24, 26, 8]);
+    assert_eq!(client.points(), 6);
+    assert_eq!(log.all()[0].uri, "https://api.github.com/graphql");
+    assert!(client.budgets().iter().any(|budget| budget.resource == "graphql" && budget.remaining == 4000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_halve_until_github_bears_them() {
+    let something = r#"{"data":null,"errors":[{"message":"Something went wrong while executing your query."}]}"#;
+    for (status, body) in [
+        (502, "<html>Bad Gateway</html>".to_owned()),
+        (504, String::new()),
+        (200, something.to_owned()),
+        (502, something.to_owned()),
+        (500, String::new()),
+    ] {
+        let (client, log) = client_of(&config(&["token"]), move |seen| match asked(&query_of(seen)).len() {
+            _ if is_introspection(seen) => schema(),
+            6.. => reply(status, &[], &body),
+            _ => nodes(seen, |number| issue(number, json!([]))),
+        });
+        let answers = fetch(&client, &wanted(1..=40)).await;
+        assert_eq!(answers.values().filter(|outcome| matches!(outcome, ThreadOutcome::Found(_))).count(), 40);
+        assert!(log.count() < 24, "{status}: {} requests", log.count());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_answers_make_batches_smaller() {
+    let (client, _) = super::stub::client_taking(
+        &config(&["token"]),
+        None,
+        crate::Clock::following_tokio(super::stub::start()),
+        Duration::from_secs(8),
+        |seen| if is_introspection(seen) { schema() } else { nodes(seen, |number| issue(number, json!([]))) },
+    );
+    fetch(&client, &wanted(1..=20)).await;
+    assert_eq!(client.batch_size(&name()), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_alone_goes_by_rest_and_the_others_are_kept() {
+    let (client, _) = client_of(&config(&["token"]), |seen| {
+        if is_introspection(seen) {
+            return schema();
+        }
+        let mut found = repository();
+        let mut wrong = Vec::new();
+        for number in asked(&query_of(seen)) {
+            let alias = format!("i{number}");
+            match number {
+                3 => wrong
+                    .push(json!({"type": "NOT_FOUND", "path": ["repository", alias], "message": "Could not resolve"})),
+                4 => wrong.push(json!({"type": "FORBIDDEN", "path": ["repository", alias], "message": "SAML"})),
+                5 => {
+                    let path = json!(["repository", alias, "timelineItems", "nodes", 3]);
+                    wrong.push(json!({"type": "RESOURCE_LIMITS_EXCEEDED", "path": path, "message": "Resource limits"}));
+                    found[alias] = issue(number, json!([null]));
+                }
+                _ => found[alias] = issue(number, json!([])),
+            }
+        }
+        errors(&json!({"repository": found}), &json!(wrong))
+    });
+    let answers = fetch(&client, &wanted(1..=6)).await;
+    assert_eq!(answers.len(), 6);
+    for number in [1, 2, 6] {
+        found(&answers[&number]);
+    }
+    assert_eq!(answers[&3], ThreadOutcome::NotFound);
+    assert!(matches!(&answers[&4], ThreadOutcome::ByRest(reason) if reason == "SAML"));
+    assert!(matches!(&answers[&5], ThreadOutcome::ByRest(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_an_error_and_not_a_thousand_requests() {
+    let (client, log) =
+        client_of(&config(&["token"]), |seen| if is_introspection(seen) { schema() } else { reply(503, &[], "") });
+    let error = client.threads(&name(), &wanted(1..=1000), Purpose::Backfill).await.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Unavailable);
+    assert!(log.count() < 30, "{}", log.count());
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_of_graphql_come_with_200_and_are_obeyed() {
+    let limited = json!([{"type": "RATE_LIMITED", "message": "API rate limit exceeded"}]);
+    let secondary = json!([{"message": "You have exceeded a secondary rate limit."}]);
+    for (told, headers, until) in [
+        (
+            &limited,
+            vec![
+                ("x-ratelimit-limit", "5000".to_owned()),
+                ("x-ratelimit-remaining", "0".to_owned()),
+                ("x-ratelimit-reset", epoch(900)),
+            ],
+            901,
+        ),
+        (&limited, vec![], 60),
+        (&secondary, vec![("retry-after", "90".to_owned())], 90),
+        (&secondary, vec![], 60),
+    ] {
+        let (told, calls) = (told.clone(), Mutex::new(0));
+        let (client, log) = client_of(&config(&["token"]), move |seen| {
+            let mut calls = calls.lock().unwrap();
+            *calls += 1;
+            match *calls {
+                1 => schema(),
+                2 => nodes(seen, |number| issue(number, json!([]))),
+                _ => {
+                    let headers: Vec<(&str, &str)> =
+                        headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                    reply(200, &headers, &json!({"errors": told}).to_string())
+                }
+            }
+        });
+        assert_eq!(fetch(&client, &wanted(1..=50)).await.len(), 20, "what was got before the limit is kept");
+        let error = client.threads(&name(), &wanted(1..=50), Purpose::Backfill).await.unwrap_err();
+        let waits = error.retry_at().unwrap().duration_since(super::stub::start()).as_secs();
+        assert!((until..until + 2).contains(&waits), "{waits} {until}");
+        assert_eq!(log.count(), 3, "nothing is sent while told to wait");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_repository_is_left_to_rest() {
+    let (client, _) = client_of(&config(&["token"]), |seen| {
+        if is_introspection(seen) {
+            return schema();
+        }
+        errors(&json!({"repository": null}), &json!([{"type": "NOT_FOUND", "path": ["repository"], "message": "no"}]))
+    });
+    let answers = fetch(&client, &wanted(1..=3)).await;
+    assert!(answers.values().all(|outcome| matches!(outcome, ThreadOutcome::ByRest(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hides_its_schema_gets_what_all_servers_know() {
+    let (client, log) = client_of(&config(&["token"]), |seen| {
+        if is_introspection(seen) {
+            return reply(200, &[], r#"{"errors":[{"message":"introspection is off"}]}"#);
+        }
+        nodes(seen, |number| issue(number, json!([])))
+    });
+    found(&fetch(&client, &wanted([1])).await[&1]);
+    assert!(!query_of(&log.all()[1]).contains("IssueTypeAddedEvent"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn long_timelines_are_read_to_their_end() {
+    let entry =
+        |index: u64| json!({"__typename": "PinnedEvent", "id": "x", "createdAt": format!("t{index}"), "actor": null});
+    let (client, log) = client_of(&config(&["token"]), move |seen| {
+        if is_introspection(seen) {
+            return schema();
+        }
+        let body: Value = serde_json::from_slice(&seen.body).unwrap();
+        let page = body["variables"]["after"].as_str().map_or(0, |cursor| cursor.parse::<u64>().unwrap());
+        nodes(seen, |number| {
+            let mut node = issue(number, json!([entry(page)]));
+            node["timelineItems"]["pageInfo"] = json!({"hasNextPage": page < 3, "endCursor": (page + 1).to_string()});
+            node
+        })
+    });
+    let answers = fetch(&client, &wanted([7])).await;
+    let times: Vec<_> = found(&answers[&7]).timeline.iter().map(|entry| entry["created_at"].clone()).collect();
+    assert_eq!(times, ["t0", "t1", "t2", "t3"]);
+    assert_eq!(log.count(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_that_graphql_tells_too_little_of_send_the_thread_by_rest() {
+    let old_thread = "MDIzOlB1bGxSZXF1ZXN0UmV2aWV3VGhyZWFkMTcyNDY4MTY6djI=";
+    for (kind, id, by_rest) in [
+        ("FromTheFutureEvent", "x", true),
+        ("PullRequestCommitCommentThread", "x", true),
+        ("AddedToProjectEvent", "x", true),
+        ("PullRequestReviewThread", old_thread, true),
+        ("PullRequestReviewThread", "PRRT_kwDOEEET9c416Z4m", false),
+        ("PullRequestRevisionMarker", "x", false),
+    ] {
+        let (client, _) = client_of(&config(&["token"]), move |seen| {
+            if is_introspection(seen) {
+                return schema();
+            }
+            nodes(seen, |number| issue(number, json!([{"__typename": kind, "id": id}])))
+        });
+        match &fetch(&client, &wanted([7])).await[&7] {
+            ThreadOutcome::ByRest(_) => assert!(by_rest, "{kind}"),
+            ThreadOutcome::Found(parts) => assert!(!by_rest && parts.timeline.is_empty(), "{kind}"),
+            ThreadOutcome::NotFound => panic!("{kind}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn parents_and_reactions_are_asked_for_by_id_where_there_are_some() {
+    let entries = json!([
+        {"__typename": "IssueComment", "id": "IC_kwDOEEET9c416Z4m", "reactionGroups": [{"content": "HEART", "createdAt": "t"}]},
+        {"__typename": "IssueComment", "id": "none", "reactionGroups": [{"content": "HEART", "createdAt": null}]},
+        {"__typename": "PullRequestCommit", "prCommit": {"id": "C_1", "oid": "ab", "author": {"name": "n", "email": "e",
+            "date": "2026-01-01T02:00:00+02:00"}, "tree": {"oid": "tt"}, "signature": null}},
+    ]);
+    let (client, log) = client_of(&config(&["token"]), move |seen| {
+        if is_introspection(seen) {
+            return schema();
+        }
+        if query_of(seen).contains("nodes(ids:") {
+            return data(&json!({"nodes": [
+                {"__typename": "IssueComment", "id": "new form", "reactionGroups": [{"content": "HEART", "reactors": {"totalCount": 3}}]},
+                {"__typename": "Commit", "id": "C_1", "parents": {"nodes": [{"oid": "cd"}]}},
+            ]}));
+        }
+        nodes(seen, |number| issue(number, entries.clone()))
+    });
+    let answers = fetch(&client, &wanted([7])).await;
+    let timeline = &found(&answers[&7]).timeline;
+    assert_eq!(timeline[0]["reactions"]["heart"], 3);
+    assert_eq!(timeline[0]["reactions"]["total_count"], 3);
+    assert_eq!(timeline[1]["reactions"]["total_count"], 0);
+    assert_eq!(timeline[2]["parents"][0]["url"], "https://api.github.com/repos/Rust-Lang/log/git/commits/cd");
+    assert_eq!(timeline[2]["author"]["date"], "2026-01-01T00:00:00Z");
+    assert_eq!(timeline[2]["verification"]["reason"], "unsigned");
+    let body: Value = serde_json::from_slice(&log.all()[2].body).unwrap();
+    assert_eq!(body["variables"]["ids"], json!(["IC_kwDOEEET9c416Z4m", "C_1"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issue_has_rests_fields_in_rests_order() {
+    let (client, _) = client_of(&config(&["token"]), |seen| {
+        if is_introspection(seen) { schema() } else { nodes(seen, |number| issue(number, json!([]))) }
+    });
+    let answers = fetch(&client, &wanted([7])).await;
+    let parts = found(&answers[&7]);
+    assert!(parts.issue_is_graphql && parts.pull.is_none());
+    let keys: Vec<&str> = parts.issue.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(
+        keys,
+        [
+            "url",
+            "repository_url",
+            "labels_url",
+            "comments_url",
+            "events_url",
+            "html_url",
+            "id",
+            "node_id",
+            "number",
+            "title",
+            "user",
+            "labels",
+            "state",
+            "locked",
+            "assignee",
+            "assignees",
+            "milestone",
+            "comments",
+            "created_at",
+            "updated_at",
+            "closed_at",
+            "author_association",
+            "type",
+            "active_lock_reason",
+            "body",
+            "closed_by",
+            "reactions",
+            "timeline_url",
+            "performed_via_github_app",
+            "state_reason"
+        ]
+    );
+    let issue = &parts.issue;
+    assert_eq!(issue["id"], 5_000_000_001_u64);
+    assert_eq!(issue["user"]["login"], "ghost", "a deleted author has a stand-in");
+    assert_eq!(issue["user"]["html_url"], "https://github.com/ghost");
+    assert_eq!(issue["active_lock_reason"], "too heated");
+    assert_eq!(issue["labels"][0]["id"], 2_147_693_884_u64);
+    assert_eq!(issue["labels"][0]["url"], "https://api.github.com/repos/Rust-Lang/log/labels/good%20first");
+    assert_eq!(issue["assignee"]["avatar_url"], "https://avatars.example/u/7?v=4");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_known_issue_object_makes_the_request_cheap_and_stays_as_it_is() {
+    let (client, log) = client_of(&config(&["token"]), |seen| match seen {
+        _ if is_introspection(seen) => schema(),
+        _ => nodes(seen, |number| if number == 7 { pull(7, json!([])) } else { issue(number, json!([])) }),
+    });
+    let known = json!({"number": 7, "title": "exact", "state": "closed", "user": {"login": "author"},
+        "html_url": "https://github.com/Rust-Lang/log/pull/7", "pull_request": {"merged_at": null}, "labels": ["as REST"]});
+    let other = json!({"number": 8, "title": "an issue"});
+    let asked = [Wanted { number: 7, issue: Some(known.clone()) }, Wanted { number: 8, issue: Some(other.clone()) }];
+    let answers = fetch(&client, &asked).await;
+    let query = query_of(&log.all()[1]);
+    assert!(query.contains("i7:pullRequest(number:7)") && query.contains("i8:issue(number:8)"), "{query}");
+    assert!(!query.contains("labels(first"), "what is known is not asked for");
+    let parts = found(&answers[&7]);
+    assert_eq!((&parts.issue, parts.issue_is_graphql), (&known, false));
+    assert_eq!(found(&answers[&8]).issue, other);
+    let pull = parts.pull.as_ref().unwrap();
+    assert_eq!(pull["title"], "exact");
+    assert_eq!(pull["labels"], json!(["as REST"]));
+    assert_eq!((&pull["id"], &pull["merged"], &pull["merge_commit_sha"]), (&json!(77), &json!(true), &json!("cc")));
+    assert_eq!(
+        pull["head"],
+        json!({"label": "author:topic", "ref": "topic", "sha": "aa", "user": {"login": "author"}, "repo": null})
+    );
+    assert_eq!(pull["base"]["label"], "Rust-Lang:main");
+    assert_eq!(pull["base"]["repo"]["full_name"], "Rust-Lang/log");
+    assert_eq!(pull["requested_reviewers"][0]["login"], "bob");
+    assert_eq!(pull["requested_teams"][0]["slug"], "core");
+    assert_eq!(parts.review_comments, Some(Vec::new()), "no threads, so no comments");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_have_rests_fields() {
+    let id = "LE_lADOEEET9c46Qr9QzwAAAAE5FpT7";
+    let event = |kind: &str, more: Value| {
+        let mut event =
+            json!({"__typename": kind, "id": id, "createdAt": "2026-01-01T00:00:00Z", "actor": user("ann")});
+        event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        event
+    };
+    let commit = json!({"__typename": "Commit", "id": "C", "oid": "ab", "repository": {"nameWithOwner": "fork/log"}});
+    let timeline = timeline_of(json!([
+        event("LabeledEvent", json!({"label": {"name": "bug", "color": "f00"}})),
+        event("ClosedEvent", json!({"stateReason": "NOT_PLANNED", "closer": commit})),
+        event("ClosedEvent", json!({"stateReason": null, "closer": {"__typename": "PullRequest"}})),
+        event("ReferencedEvent", json!({"commit": commit, "commitRepository": {"nameWithOwner": "other/log"}})),
+        event("ReferencedEvent", json!({"commit": null, "commitRepository": {"nameWithOwner": "other/log"}})),
+        event("RenamedTitleEvent", json!({"previousTitle": "a", "currentTitle": "b"})),
+        event("LockedEvent", json!({"lockReason": "OFF_TOPIC"})),
+        event(
+            "ReviewRequestedEvent",
+            json!({"requestedReviewer": {"__typename": "Bot", "login": "dependabot", "id": "BOT_kgDOCnlnWA"}})
+        ),
+        event(
+            "ReviewDismissedEvent",
+            json!({"previousReviewState": "APPROVED", "review": {"fullDatabaseId": "5"}, "dismissalMessage": "no"})
+        ),
+        event(
+            "SubIssueAddedEvent",
+            json!({"subIssue": {"number": 3, "title": "t", "state": "OPEN", "repository": {"nameWithOwner": "a/b"}}})
+        ),
+        event("MentionedEvent", json!({"actor": null})),
+    ]))
+    .await;
+    let keys: Vec<&str> = timeline[0].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(
+        keys,
+        [
+            "id",
+            "node_id",
+            "url",
+            "actor",
+            "event",
+            "commit_id",
+            "commit_url",
+            "created_at",
+            "label",
+            "performed_via_github_app"
+        ]
+    );
+    assert_eq!(timeline[0]["id"], 5_252_748_539_u64);
+    assert_eq!(timeline[0]["url"], "https://api.github.com/repos/Rust-Lang/log/issues/events/5252748539");
+    assert_eq!(timeline[0]["label"], json!({"name": "bug", "color": "f00"}));
+    assert_eq!(timeline[1]["commit_url"], "https://api.github.com/repos/fork/log/commits/ab");
+    assert_eq!((&timeline[1]["commit_id"], &timeline[1]["state_reason"]), (&json!("ab"), &json!("not_planned")));
+    assert_eq!((&timeline[2]["commit_id"], &timeline[2]["commit_url"]), (&Value::Null, &Value::Null));
+    assert_eq!(timeline[3]["commit_url"], "https://api.github.com/repos/other/log/commits/ab");
+    assert_eq!((&timeline[4]["commit_id"], &timeline[4]["commit_url"]), (&Value::Null, &Value::Null));
+    assert_eq!(timeline[5]["rename"], json!({"from": "a", "to": "b"}));
+    assert_eq!(timeline[6]["lock_reason"], "off-topic");
+    assert_eq!(timeline[7]["requested_reviewer"]["login"], "dependabot[bot]");
+    assert_eq!(timeline[7]["requested_reviewer"]["id"], 175_728_472);
+    assert_eq!(timeline[7]["review_requester"]["login"], "ann");
+    assert_eq!(
+        timeline[8]["dismissed_review"],
+        json!({"state": "approved", "review_id": 5, "dismissal_message": "no"})
+    );
+    assert_eq!(timeline[9]["sub_issue"]["repository"], "a/b");
+    assert_eq!(timeline[10]["actor"], Value::Null, "events of deleted accounts have no stand-in");
+}
+
+#[tokio::test(start_paused = true)]
+async fn comments_reviews_and_cross_references_have_rests_fields() {
+    let timeline = timeline_of(json!([
+        {"__typename": "IssueComment", "id": "IC_kwDOEEET9c416Z4m", "fullDatabaseId": "904502822", "url": "https://github.com/x",
+            "body": "hi", "createdAt": "t1", "updatedAt": "t2", "authorAssociation": "NONE", "author": null,
+            "isMinimized": true, "minimizedReason": "OUTDATED", "reactionGroups": []},
+        {"__typename": "PullRequestReview", "id": "PRR_x", "fullDatabaseId": "9", "state": "CHANGES_REQUESTED", "author": null,
+            "body": "", "url": "https://github.com/y", "submittedAt": "t3", "updatedAt": "t3",
+            "authorAssociation": "NONE", "commit": null},
+        {"__typename": "CrossReferencedEvent", "id": "x", "createdAt": "t4", "actor": user("ann"),
+            "source": {"__typename": "PullRequest", "id": "PR_2", "number": 12, "title": "other", "closedAt": null,
+                "url": "https://github.com/a/b/pull/12", "repository": {"nameWithOwner": "a/b", "name": "b", "databaseId": 3}}},
+    ]))
+    .await;
+    assert_eq!(timeline[0]["url"], "https://api.github.com/repos/Rust-Lang/log/issues/comments/904502822");
+    assert_eq!(timeline[0]["user"]["login"], "ghost");
+    assert_eq!(timeline[0]["minimized"], json!({"reason": "outdated"}));
+    assert_eq!(timeline[0]["event"], "commented");
+    assert_eq!((&timeline[1]["user"], &timeline[1]["state"]), (&Value::Null, &json!("changes_requested")));
+    assert_eq!(timeline[1]["_links"]["html"]["href"], "https://github.com/y");
+    let keys: Vec<&str> = timeline[2].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["actor", "created_at", "updated_at", "source", "event"], "REST gives no id");
+    let source = &timeline[2]["source"]["issue"];
+    assert_eq!(source["url"], "https://api.github.com/repos/a/b/issues/12");
+    assert_eq!(source["pull_request"]["url"], "https://api.github.com/repos/a/b/pulls/12");
+    assert_eq!(source["repository"]["full_name"], "a/b");
+}
