@@ -26,4 +26,9 @@ impl Error {
         self.source = Some(source.into());
         self
     }
+
+    /// The same error about a file.
+    pub(crate) fn at(self, path: &std::path::Path) -> Self {
+        Self::new(self.operation, format!("`{}` cannot be used", path.display())).with_source(self)
+    }
 }

@@ -8,9 +8,12 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use gharvest_model::live::LiveEvent;
 
+pub mod contract;
 mod error;
+mod sqlite;
 
 pub use error::{Error, Result};
+pub use sqlite::SqliteState;
 
 /// A value with the version to compare when it is replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
