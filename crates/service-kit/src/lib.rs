@@ -5,6 +5,7 @@ pub mod health;
 pub mod load;
 pub mod process;
 pub mod serve;
+pub mod service;
 pub mod settings;
 pub mod telemetry;
 
