@@ -43,8 +43,29 @@ pub struct ThreadDocuments {
     pub intervals: Vec<IntervalDocument>,
     /// The version of all of them.
     pub version: Version,
-    /// SHA-256 over the canonical JSON of all documents but their version fields, hex.
+    /// SHA-256 over the ids and digests of all documents in order of id, hex; see [`document_digest`] and [`thread_digest`].
     pub digest: String,
+}
+
+impl ThreadDocuments {
+    /// Ids and digests of all documents, in order of id: what [`crate::StoredThread::documents`] is compared with.
+    pub fn digests(&self) -> Vec<(String, String)> {
+        let mut digests = vec![(self.item.key.clone(), digest(&self.item))];
+        digests.extend(self.comments.iter().map(|document| (document.key.clone(), digest(document))));
+        digests.extend(self.events.iter().map(|document| (document.key.clone(), digest(document))));
+        digests.extend(self.intervals.iter().map(|document| (document.key.clone(), digest(document))));
+        digests.sort_unstable();
+        digests
+    }
+}
+
+/// The digest of a thread: SHA-256 over a line `id digest` for each of its documents, in order of id, hex.
+pub fn thread_digest(documents: &[(String, String)]) -> String {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    for (id, digest) in documents {
+        context.update(format!("{id} {digest}\n").as_bytes());
+    }
+    hex::encode(context.finish())
 }
 
 /// An issue or pull request as it is now, with computed metrics: alias `gharvest-items`.
@@ -138,7 +159,7 @@ pub struct ItemDocument {
     pub reactions: u32,
     /// Reactions and comments.
     pub interactions: u32,
-    /// People who said something, the author included.
+    /// People who said something, the author included, bots left out.
     pub participants: u32,
     /// How often it was reopened.
     pub reopens: u32,
@@ -174,13 +195,13 @@ pub struct Metrics {
     pub h_first_response: Option<f32>,
     /// The same by an owner, member or collaborator.
     pub h_first_maintainer_response: Option<f32>,
-    /// First label, assignee or milestone set by somebody else than the author.
+    /// First label, assignee or milestone set by a human other than the author.
     pub h_to_triage: Option<f32>,
     /// First close.
     pub h_to_close: Option<f32>,
     /// Merge.
     pub h_to_merge: Option<f32>,
-    /// First review by somebody else than the author.
+    /// First review by a human other than the author.
     pub h_to_first_review: Option<f32>,
     /// Sum of all open spans that ended.
     pub h_open_total: Option<f32>,
@@ -192,9 +213,9 @@ pub struct Metrics {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitingOn {
-    /// A maintainer spoke last.
+    /// A maintainer other than the author spoke last, bots left out.
     Author,
-    /// Somebody else spoke last.
+    /// Somebody else spoke last, or nobody yet.
     Maintainers,
 }
 
@@ -414,10 +435,5 @@ pub struct ReleaseDocument {
     pub version: u64,
 }
 
-/// The digest of one document as an index holds it: SHA-256 over its JSON with keys in order, hex. What an index
-/// computes from what it stored, and `verify` from what it renders.
-pub fn document_digest(document: &Value) -> String {
-    let mut canonical = document.clone();
-    canonical.sort_all_objects();
-    hex::encode(ring::digest::digest(&ring::digest::SHA256, canonical.to_string().as_bytes()))
-}
+/// Fields that say which version a document is of, not what it says.
+const VERSION_FIELDS: [&str; 2] = ["revision", "fetched_at"];

@@ -11,9 +11,13 @@ use futures::stream::BoxStream;
 use gharvest_model::{ItemId, RepositoryId};
 use serde::{Deserialize, Serialize};
 
+pub mod daily;
 pub mod document;
 mod error;
+mod intervals;
+mod metrics;
 pub mod query;
+pub mod render;
 pub mod tokens;
 
 pub use error::{Error, ErrorKind, Result};

@@ -77,6 +77,7 @@ struct Classes {
     letter: Ranges,
     combining: Ranges,
     number: Ranges,
+    digit: Ranges,
     letter_or_number: Ranges,
     no_spaces: Ranges,
     emoji: Ranges,
@@ -90,6 +91,7 @@ fn classes() -> &'static Classes {
         letter: Ranges::of(r"\p{L}"),
         combining: Ranges::of(r"\p{M}"),
         number: Ranges::of(r"\p{N}"),
+        digit: Ranges::of(r"\p{Nd}"),
         letter_or_number: Ranges::of(r"[\p{L}\p{N}]"),
         no_spaces: Ranges::of(
             r"[[\p{Thai}\p{Lao}\p{Myanmar}\p{Khmer}\p{Tai_Le}\p{New_Tai_Lue}\p{Tai_Tham}\p{Tai_Viet}\p{Ahom}]&&[\p{L}\p{M}]]",
@@ -105,6 +107,11 @@ pub(super) fn is_letter_or_number(character: char) -> bool {
     } else {
         classes().letter_or_number.contains(character)
     }
+}
+
+/// A decimal digit of any script.
+pub(super) fn is_digit(character: char) -> bool {
+    if character.is_ascii() { character.is_ascii_digit() } else { classes().digit.contains(character) }
 }
 
 /// A letter of a script that is written without spaces, and that Lucene keeps in one piece.

@@ -66,9 +66,7 @@ impl Stemmer {
     }
 
     fn plurals_and_participles(&mut self) {
-        if self.stem_before("sses").is_some() {
-            self.cut(2);
-        } else if self.stem_before("ies").is_some() {
+        if self.stem_before("sses").or_else(|| self.stem_before("ies")).is_some() {
             self.cut(2);
         } else if self.stem_before("s").is_some() && self.stem_before("ss").is_none() {
             self.cut(1);

@@ -9,7 +9,7 @@ use unicode_segmentation::{UWordBoundIndices, UnicodeSegmentation};
 
 use super::{
     LUCENE_CUT,
-    character::{is_emoji, is_of_script_without_spaces},
+    character::{is_digit, is_emoji, is_of_script_without_spaces},
 };
 
 pub(super) struct StandardTokens<'a> {
@@ -78,7 +78,10 @@ impl Iterator for StandardTokens<'_> {
 }
 
 fn is_token(segment: &str) -> bool {
-    segment
-        .chars()
-        .any(|character| character.is_alphanumeric() || is_emoji(character) || is_of_script_without_spaces(character))
+    segment.chars().any(|character| {
+        character.is_alphabetic()
+            || is_digit(character)
+            || is_emoji(character)
+            || is_of_script_without_spaces(character)
+    })
 }

@@ -1,0 +1,293 @@
+//! Intervals: what was true of an item from when to when.
+//!
+//! Built from the timeline in the order of (time, id), and reconciled at the end with what GitHub says now, because
+//! timelines have gaps: renamed and deleted labels, transferred items, events older than GitHub keeps. An end that was
+//! concluded and not told by an event is `inferred`. Spans are half open, and those of no length are left out.
+//!
+//! - State: `open` at creation, then `closed`, `merged` and `open` again; a merge and its close are one change.
+//! - A value that is taken off without having been put on was there since the creation.
+//! - A value that is there now without having been put on came when it was last taken off, else at the creation.
+//! - A value that was put on and is not there now ended at GitHub's `updated_at`; a label that was renamed goes on, and
+//!   says its name now. A milestone whose title differs now was renamed.
+//! - A tombstone's open spans end when the item was first seen to be gone.
+
+use std::collections::BTreeMap;
+
+use gharvest_model::Kind;
+use jiff::Timestamp;
+
+use crate::render::timeline::Entry;
+
+/// Something that was true for a time; the document's own fields are added by `render`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Span {
+    pub(crate) dimension: &'static str,
+    pub(crate) value: String,
+    pub(crate) value_now: Option<String>,
+    pub(crate) from: Timestamp,
+    pub(crate) to: Option<Timestamp>,
+    pub(crate) by: Option<String>,
+    pub(crate) inferred: bool,
+}
+
+/// What GitHub says of the item now, to reconcile with.
+#[derive(Debug)]
+pub(crate) struct Now<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) author: Option<String>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+    pub(crate) closed_at: Option<Timestamp>,
+    pub(crate) merged_at: Option<Timestamp>,
+    pub(crate) state: &'a str,
+    pub(crate) title: &'a str,
+    pub(crate) labels: &'a [String],
+    pub(crate) assignees: &'a [String],
+    pub(crate) milestone: Option<&'a str>,
+    pub(crate) draft: bool,
+    pub(crate) locked: bool,
+    /// When a tombstone was first seen to be one.
+    pub(crate) gone_at: Option<Timestamp>,
+}
+
+/// The spans of an item, in the order of dimension, beginning and value. `name_now` follows renames of labels.
+pub(crate) fn spans(entries: &[Entry<'_>], now: &Now<'_>, name_now: &dyn Fn(&str) -> String) -> Vec<Span> {
+    let mut ordered: Vec<&Entry<'_>> = entries.iter().collect();
+    ordered.sort_by_key(|entry| (entry.at, entry.id));
+    let mut spans = Vec::new();
+    spans.extend(state(&ordered, now));
+    spans.extend(title(&ordered, now));
+    spans.extend(values("label", &ordered, now, name_now, now.labels));
+    spans.extend(values("assignee", &ordered, now, &str::to_owned, now.assignees));
+    spans.extend(milestone(&ordered, now));
+    if now.kind == Kind::PullRequest {
+        spans.extend(switch("draft", ("convert_to_draft", "ready_for_review"), &ordered, now, now.draft));
+    }
+    spans.extend(switch("locked", ("locked", "unlocked"), &ordered, now, now.locked));
+    for span in &mut spans {
+        end_with_the_item(span, now.gone_at);
+    }
+    spans.retain(|span| span.to.is_none_or(|to| to > span.from));
+    spans.sort_by(|a, b| (a.dimension, a.from, &a.value, a.to).cmp(&(b.dimension, b.from, &b.value, b.to)));
+    spans
+}
+
+fn end_with_the_item(span: &mut Span, gone_at: Option<Timestamp>) {
+    if let (None, Some(gone_at)) = (span.to, gone_at) {
+        span.to = Some(gone_at.max(span.from));
+        span.inferred = true;
+    }
+}
+
+/// A dimension that always has one value: each change ends the span before.
+struct Line {
+    dimension: &'static str,
+    spans: Vec<Span>,
+}
+
+impl Line {
+    fn new(dimension: &'static str, value: &str, from: Timestamp, by: Option<String>) -> Self {
+        let mut line = Self { dimension, spans: Vec::new() };
+        line.change(value, from, by, false);
+        line
+    }
+
+    fn value(&self) -> &str {
+        self.spans.last().map_or("", |span| span.value.as_str())
+    }
+
+    fn change(&mut self, value: &str, at: Timestamp, by: Option<String>, inferred: bool) {
+        if let Some(last) = self.spans.last_mut() {
+            if last.value == value {
+                return;
+            }
+            last.to = Some(at.max(last.from));
+            last.inferred |= inferred;
+        }
+        let from = self.spans.last().and_then(|last| last.to).unwrap_or(at);
+        self.spans.push(Span {
+            dimension: self.dimension,
+            value: value.to_owned(),
+            value_now: None,
+            from,
+            to: None,
+            by,
+            inferred,
+        });
+    }
+}
+
+fn actor(entry: &Entry<'_>) -> Option<String> {
+    entry.actor.as_ref().map(|actor| actor.login.clone())
+}
+
+fn state(entries: &[&Entry<'_>], now: &Now<'_>) -> Vec<Span> {
+    let mut line = Line::new("state", "open", now.created_at, now.author.clone());
+    for entry in entries {
+        match (entry.event.as_str(), line.value()) {
+            ("merged", _) => line.change("merged", entry.at, actor(entry), false),
+            ("closed", "open") => line.change("closed", entry.at, actor(entry), false),
+            ("reopened", _) => line.change("open", entry.at, actor(entry), false),
+            _ => {}
+        }
+    }
+    let told = match now.state {
+        "merged" => now.merged_at.or(now.closed_at),
+        "closed" => now.closed_at,
+        _ => None,
+    };
+    line.change(now.state, told.unwrap_or(now.updated_at), None, true);
+    line.spans
+}
+
+fn title(entries: &[&Entry<'_>], now: &Now<'_>) -> Vec<Span> {
+    use crate::render::json;
+    let renames = || entries.iter().filter(|entry| entry.event == "renamed");
+    let first = renames().find_map(|entry| json::name(entry.value, "/rename/from"));
+    let mut line = Line::new("title", first.as_deref().unwrap_or(now.title), now.created_at, now.author.clone());
+    for entry in renames() {
+        if let Some(title) = json::name(entry.value, "/rename/to") {
+            line.change(&title, entry.at, actor(entry), false);
+        }
+    }
+    line.change(now.title, now.updated_at, None, true);
+    line.spans
+}
+
+/// A dimension of which an item has any number of values at once. Values are the same when their names now are.
+struct Set<'a> {
+    dimension: &'static str,
+    created_at: Timestamp,
+    name_now: &'a dyn Fn(&str) -> String,
+    open: BTreeMap<String, Span>,
+    ended: Vec<Span>,
+    /// When each value ended last.
+    last_ends: BTreeMap<String, Timestamp>,
+}
+
+impl<'a> Set<'a> {
+    fn new(dimension: &'static str, created_at: Timestamp, name_now: &'a dyn Fn(&str) -> String) -> Self {
+        Self { dimension, created_at, name_now, open: BTreeMap::new(), ended: Vec::new(), last_ends: BTreeMap::new() }
+    }
+
+    fn key(&self, value: &str) -> String {
+        (self.name_now)(value).to_lowercase()
+    }
+
+    fn span(&self, value: &str, from: Timestamp, by: Option<String>, inferred: bool) -> Span {
+        let renamed = Some((self.name_now)(value)).filter(|name| name != value);
+        Span { dimension: self.dimension, value: value.to_owned(), value_now: renamed, from, to: None, by, inferred }
+    }
+
+    fn put_on(&mut self, value: &str, at: Timestamp, by: Option<String>) {
+        let span = self.span(value, at, by, false);
+        self.open.entry(self.key(value)).or_insert(span);
+    }
+
+    fn take_off(&mut self, value: &str, at: Timestamp, inferred: bool) {
+        let key = self.key(value);
+        let mut span = match self.open.remove(&key) {
+            Some(span) => span,
+            None => self.span(value, self.last_end(&key), None, true),
+        };
+        let to = at.max(span.from);
+        span.to = Some(to);
+        span.inferred |= inferred;
+        self.ended.push(span);
+        self.last_ends.insert(key, to);
+    }
+
+    fn last_end(&self, key: &str) -> Timestamp {
+        self.last_ends.get(key).copied().unwrap_or(self.created_at)
+    }
+
+    fn reconcile(mut self, values: &[String], updated_at: Timestamp) -> Vec<Span> {
+        let there: BTreeMap<String, &String> = values.iter().map(|value| (self.key(value), value)).collect();
+        for (key, value) in &there {
+            if !self.open.contains_key(key) {
+                let span = self.span(value, self.last_end(key), None, true);
+                self.open.insert(key.clone(), span);
+            }
+        }
+        let gone: Vec<String> =
+            self.open.iter().filter(|(key, _)| !there.contains_key(*key)).map(|(_, span)| span.value.clone()).collect();
+        for value in gone {
+            self.take_off(&value, updated_at, true);
+        }
+        self.ended.extend(self.open.into_values());
+        self.ended
+    }
+}
+
+fn values(
+    dimension: &'static str,
+    entries: &[&Entry<'_>],
+    now: &Now<'_>,
+    name_now: &dyn Fn(&str) -> String,
+    current: &[String],
+) -> Vec<Span> {
+    let mut set = Set::new(dimension, now.created_at, name_now);
+    for entry in entries {
+        let put_on = match (dimension, entry.event.as_str()) {
+            ("label", "labeled") | ("assignee", "assigned") => true,
+            ("label", "unlabeled") | ("assignee", "unassigned") => false,
+            _ => continue,
+        };
+        let Some(value) = (if dimension == "label" { entry.label() } else { entry.subject() }) else { continue };
+        if put_on {
+            set.put_on(&value, entry.at, actor(entry));
+        } else {
+            set.take_off(&value, entry.at, false);
+        }
+    }
+    set.reconcile(current, now.updated_at)
+}
+
+fn milestone(entries: &[&Entry<'_>], now: &Now<'_>) -> Vec<Span> {
+    let same = str::to_owned;
+    let mut set = Set::new("milestone", now.created_at, &same);
+    for entry in entries {
+        let Some(title) = entry.subject() else { continue };
+        match entry.event.as_str() {
+            "milestoned" => {
+                for before in set.open.values().map(|span| span.value.clone()).collect::<Vec<_>>() {
+                    set.take_off(&before, entry.at, true);
+                }
+                set.put_on(&title, entry.at, actor(entry));
+            }
+            "demilestoned" => set.take_off(&title, entry.at, false),
+            _ => {}
+        }
+    }
+    if let (Some(title), Some((key, mut span))) = (now.milestone, set.open.pop_first()) {
+        if span.value != title {
+            span.value_now = Some(title.to_owned());
+        }
+        set.open.insert(key, span);
+        let open: Vec<String> = set.open.values().map(|span| span.value.clone()).collect();
+        return set.reconcile(&open, now.updated_at);
+    }
+    let current: Vec<String> = now.milestone.map(str::to_owned).into_iter().collect();
+    set.reconcile(&current, now.updated_at)
+}
+
+/// A dimension that is on or off: its spans are those in which it was on, with the value `true`.
+fn switch(
+    dimension: &'static str,
+    (on, off): (&str, &str),
+    entries: &[&Entry<'_>],
+    now: &Now<'_>,
+    is_on: bool,
+) -> Vec<Span> {
+    let same = str::to_owned;
+    let mut set = Set::new(dimension, now.created_at, &same);
+    for entry in entries {
+        if entry.event == on {
+            set.put_on("true", entry.at, actor(entry));
+        } else if entry.event == off {
+            set.take_off("true", entry.at, false);
+        }
+    }
+    let current: Vec<String> = is_on.then(|| "true".to_owned()).into_iter().collect();
+    set.reconcile(&current, now.updated_at)
+}

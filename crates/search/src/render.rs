@@ -1,0 +1,607 @@
+//! A record becomes documents.
+//!
+//! Parsing is lenient: GitHub adds events and leaves out fields, imports lack whole objects, deleted accounts are null.
+//! Nothing in a record is an error; what cannot be read is left out, and stays in the archive. Everything that comes
+//! from outside is bounded: names at 1 KiB, bodies at 512 KiB, references at 2,000 of each sort.
+
+pub(crate) mod extract;
+pub(crate) mod json;
+pub(crate) mod text;
+pub(crate) mod timeline;
+
+use std::collections::{BTreeMap, HashSet};
+
+use gharvest_model::{Kind, Record, RepositoryId, record::Visibility};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::{
+    document::{
+        CommentDocument, EventDocument, IntervalDocument, ItemDocument, Metrics, ReleaseDocument, RepositoryDocument,
+        ThreadDocuments, Version, thread_digest,
+    },
+    intervals::{self, Now},
+    metrics::Facts,
+};
+use extract::{References, Unique, closed_items};
+use json::{LONGEST_NAME, Person, bounded};
+use text::without_html_comments;
+use timeline::{Entry, entries};
+
+/// What documents say that the record does not know.
+#[derive(Debug, Clone)]
+pub struct RenderContext {
+    /// The repository's `owner/name` now.
+    pub repository: String,
+    /// Whether the repository is archived on GitHub.
+    pub archived: bool,
+    /// Labels that were renamed: the name then, the name now. Chains are followed.
+    pub label_renames: BTreeMap<String, String>,
+    /// When the documents are made.
+    pub rendered_at: Timestamp,
+}
+
+/// The longest chain of renames that is followed.
+const MOST_RENAMES: usize = 16;
+
+impl RenderContext {
+    fn label_now(&self, label: &str) -> String {
+        let mut name = label;
+        for _ in 0..MOST_RENAMES {
+            match self.label_renames.get(name) {
+                Some(renamed) => name = renamed,
+                None => break,
+            }
+        }
+        name.to_owned()
+    }
+}
+
+/// The documents of a thread.
+pub fn thread(record: &Record, context: &RenderContext) -> ThreadDocuments {
+    let nothing = Value::Null;
+    let thread = Thread::read(record, context, record.core().unwrap_or(&nothing));
+    let comments = thread.comments();
+    let events = thread.events();
+    let spans = thread.spans();
+    let intervals = thread.intervals(&spans);
+    let mut item = thread.item(&comments, &spans);
+    item.comment_documents = length(&comments);
+    item.event_documents = length(&events);
+    item.interval_documents = length(&intervals);
+    let version = Version::new(record.revision, context.rendered_at);
+    let mut documents = ThreadDocuments { item, comments, events, intervals, version, digest: String::new() };
+    documents.digest = thread_digest(&documents.digests());
+    documents
+}
+
+fn length<T>(list: &[T]) -> u32 {
+    u32::try_from(list.len()).unwrap_or(u32::MAX)
+}
+
+/// A record with what all its documents have in common.
+struct Thread<'a> {
+    record: &'a Record,
+    context: &'a RenderContext,
+    /// GitHub's issue object, or the pull request where there is only that.
+    core: &'a Value,
+    pull: &'a Value,
+    entries: Vec<Entry<'a>>,
+    key: String,
+    title: String,
+    author: Option<Person>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    closed_at: Option<Timestamp>,
+    merged_at: Option<Timestamp>,
+    state: &'static str,
+    labels: Vec<String>,
+    assignees: Vec<String>,
+    milestone: Option<String>,
+}
+
+impl<'a> Thread<'a> {
+    fn read(record: &'a Record, context: &'a RenderContext, core: &'a Value) -> Self {
+        let pull = record.pull.as_ref().unwrap_or(&Value::Null);
+        let created_at = json::time(core, "/created_at").unwrap_or(record.fetched_at);
+        let entries = entries(&record.timeline, created_at);
+        let merge_event = || entries.iter().find(|entry| entry.event == "merged").map(|entry| entry.at);
+        let merged_at = json::time(pull, "/merged_at")
+            .or_else(|| json::time(core, "/pull_request/merged_at"))
+            .or_else(|| json::flag(pull, "/merged").then(merge_event).flatten());
+        let is_closed =
+            core.pointer("/state").and_then(Value::as_str).is_some_and(|state| state.eq_ignore_ascii_case("closed"));
+        let state = if merged_at.is_some() {
+            "merged"
+        } else if is_closed {
+            "closed"
+        } else {
+            "open"
+        };
+        Self {
+            record,
+            context,
+            core,
+            pull,
+            key: format!("{}:{}", record.repository.id, record.number),
+            title: json::name(core, "/title").unwrap_or_default(),
+            author: json::person(core, "/user"),
+            created_at,
+            updated_at: json::time(core, "/updated_at").unwrap_or(created_at),
+            closed_at: json::time(core, "/closed_at").filter(|_| state != "open"),
+            merged_at,
+            state,
+            labels: json::list(core, "/labels").iter().filter_map(label_name).collect(),
+            assignees: json::list(core, "/assignees").iter().filter_map(|user| json::name(user, "/login")).collect(),
+            milestone: json::name(core, "/milestone/title"),
+            entries,
+        }
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.record.state.is_tombstone()
+    }
+
+    fn is_private(&self) -> bool {
+        self.record.visibility == Visibility::Private
+    }
+
+    fn comments(&self) -> Vec<CommentDocument> {
+        let mut found = Vec::new();
+        let mut review_comments: Vec<&Value> = self.record.review_comments.iter().collect();
+        for entry in &self.entries {
+            match entry.event.as_str() {
+                "commented" => found.push(self.comment("comment", entry.value, entry.at)),
+                "reviewed" => found.push(self.comment("review", entry.value, entry.at)),
+                // Old threads without a review, and comments on commits; most of them are review comments as well.
+                "line-commented" | "commit-commented" => review_comments.extend(json::list(entry.value, "/comments")),
+                _ => {}
+            }
+        }
+        let mut seen = HashSet::new();
+        for value in review_comments {
+            if json::number(value, "/id").is_none_or(|id| seen.insert(id)) {
+                found.push(self.comment("review_comment", value, self.created_at));
+            }
+        }
+        found.sort_by_key(|comment| comment.created_at);
+        for (ordinal, comment) in found.iter_mut().enumerate() {
+            comment.key = format!("{}:c{ordinal}", self.key);
+        }
+        found
+    }
+
+    fn comment(&self, part: &str, value: &Value, at: Timestamp) -> CommentDocument {
+        let author = json::person(value, "/user").or_else(|| json::person(value, "/actor"));
+        CommentDocument {
+            key: String::new(),
+            item: self.key.clone(),
+            repository_id: self.record.repository.id,
+            repository: self.context.repository.clone(),
+            number: self.record.number,
+            kind: self.record.kind,
+            title: self.title.clone(),
+            deleted: self.is_deleted(),
+            private: self.is_private(),
+            part: part.into(),
+            id: json::number(value, "/id"),
+            author_is_bot: author.as_ref().is_some_and(|author| author.is_bot),
+            author: author.map(|author| author.login),
+            author_association: json::name(value, "/author_association"),
+            body: without_html_comments(json::body(value, "/body")),
+            review_state: json::name(value, "/state").filter(|_| part == "review").map(|state| state.to_lowercase()),
+            path: json::name(value, "/path"),
+            reactions: json::count(value, "/reactions/total_count"),
+            created_at: json::time(value, "/created_at").unwrap_or(at),
+            updated_at: json::time(value, "/updated_at"),
+            revision: self.record.revision,
+        }
+    }
+
+    fn events(&self) -> Vec<EventDocument> {
+        let event = |(ordinal, entry): (usize, &Entry<'_>)| EventDocument {
+            key: format!("{}:e{ordinal}", self.key),
+            item: self.key.clone(),
+            repository_id: self.record.repository.id,
+            repository: self.context.repository.clone(),
+            number: self.record.number,
+            kind: self.record.kind,
+            deleted: self.is_deleted(),
+            private: self.is_private(),
+            event: entry.event.clone(),
+            actor: entry.actor.as_ref().map(|actor| actor.login.clone()),
+            actor_is_bot: entry.actor.as_ref().is_some_and(|actor| actor.is_bot),
+            label: entry.label(),
+            value: entry.subject(),
+            created_at: entry.at,
+            revision: self.record.revision,
+        };
+        self.entries.iter().enumerate().map(event).collect()
+    }
+
+    fn spans(&self) -> Vec<intervals::Span> {
+        let now = Now {
+            kind: self.record.kind,
+            author: self.author.as_ref().map(|author| author.login.clone()),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            closed_at: self.closed_at,
+            merged_at: self.merged_at,
+            state: self.state,
+            title: &self.title,
+            labels: &self.labels,
+            assignees: &self.assignees,
+            milestone: self.milestone.as_deref(),
+            draft: self.is_draft(),
+            locked: json::flag(self.core, "/locked"),
+            gone_at: self.is_deleted().then_some(self.record.changed_at),
+        };
+        intervals::spans(&self.entries, &now, &|label| self.context.label_now(label))
+    }
+
+    fn intervals(&self, spans: &[intervals::Span]) -> Vec<IntervalDocument> {
+        let interval = |(ordinal, span): (usize, &intervals::Span)| IntervalDocument {
+            key: format!("{}:i{ordinal}", self.key),
+            item: self.key.clone(),
+            repository_id: self.record.repository.id,
+            repository: self.context.repository.clone(),
+            number: self.record.number,
+            kind: self.record.kind,
+            deleted: self.is_deleted(),
+            private: self.is_private(),
+            dimension: span.dimension.into(),
+            value: span.value.clone(),
+            value_now: span.value_now.clone(),
+            from: span.from,
+            to: span.to,
+            by: span.by.clone(),
+            inferred: span.inferred,
+            revision: self.record.revision,
+        };
+        spans.iter().enumerate().map(interval).collect()
+    }
+
+    fn is_draft(&self) -> bool {
+        json::flag(self.core, "/draft") || json::flag(self.pull, "/draft")
+    }
+
+    fn item(&self, comments: &[CommentDocument], spans: &[intervals::Span]) -> ItemDocument {
+        let (record, context, core) = (self.record, self.context, self.core);
+        let references = self.references(comments);
+        let people = People::of(self, comments);
+        let count = |part: &str| u32::try_from(comments.iter().filter(|c| c.part == part).count()).unwrap_or(u32::MAX);
+        let reactions = json::count(core, "/reactions/total_count");
+        ItemDocument {
+            key: self.key.clone(),
+            repository_id: record.repository.id,
+            repository: context.repository.clone(),
+            number: record.number,
+            kind: record.kind,
+            state: self.state.into(),
+            state_reason: json::name(core, "/state_reason"),
+            draft: self.is_draft(),
+            locked: json::flag(core, "/locked"),
+            deleted: self.is_deleted(),
+            private: self.is_private(),
+            archived: context.archived,
+            title: self.title.clone(),
+            body: without_html_comments(json::body(core, "/body")),
+            author: self.author.as_ref().map(|author| author.login.clone()),
+            author_is_bot: self.author.as_ref().is_some_and(|author| author.is_bot),
+            author_association: json::name(core, "/author_association"),
+            labels: self.labels.clone(),
+            label_colors: self.label_colors(),
+            labels_ever: self.labels_ever(spans),
+            assignees: self.assignees.clone(),
+            milestone: self.milestone.clone(),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            closed_at: self.closed_at,
+            merged_at: self.merged_at,
+            closed_by: self.closed_by(),
+            head: json::name(self.pull, "/head/ref"),
+            base: json::name(self.pull, "/base/ref"),
+            linked: self.is_linked(),
+            refs: references.items.into_vec(),
+            shas: references.shas.into_vec(),
+            paths: references.paths.into_vec(),
+            mentions: references.mentions.into_vec(),
+            commenters: people.commenters.into_vec(),
+            reviewers: people.reviewers.into_vec(),
+            review: (record.kind == Kind::PullRequest).then(|| self.review(comments).into()),
+            review_requested: self.review_requested(),
+            actors: people.actors.into_vec(),
+            comments: count("comment"),
+            reviews: count("review"),
+            review_comments: count("review_comment"),
+            reactions,
+            interactions: reactions.saturating_add(count("comment")),
+            participants: u32::try_from(people.participants.len()).unwrap_or(u32::MAX),
+            reopens: u32::try_from(self.entries.iter().filter(|e| e.event == "reopened").count()).unwrap_or(u32::MAX),
+            metrics: self.metrics(comments, spans),
+            comment_documents: 0,
+            event_documents: 0,
+            interval_documents: 0,
+            revision: record.revision,
+            fetched_at: record.fetched_at,
+            extra: extra(core, self.pull),
+        }
+    }
+
+    fn metrics(&self, comments: &[CommentDocument], spans: &[intervals::Span]) -> Metrics {
+        Facts {
+            author: self.author.as_ref(),
+            created_at: self.created_at,
+            closed_at: self.closed_at,
+            merged_at: self.merged_at,
+            is_open: self.state == "open",
+            entries: &self.entries,
+            comments,
+            spans,
+        }
+        .metrics()
+    }
+
+    fn label_colors(&self) -> Vec<String> {
+        let color = |label: &Value| {
+            let told = json::name(label, "/color").filter(|c| c.len() == 6 && c.bytes().all(|b| b.is_ascii_hexdigit()));
+            told.map_or_else(|| NO_COLOR.to_owned(), |color| color.to_ascii_lowercase())
+        };
+        json::list(self.core, "/labels").iter().filter(|label| label_name(label).is_some()).map(color).collect()
+    }
+
+    fn labels_ever(&self, spans: &[intervals::Span]) -> Vec<String> {
+        let mut ever = Unique::default();
+        ever.extend(self.labels.iter().cloned());
+        // An event of a span without length is no interval, and the label was there all the same.
+        ever.extend(self.entries.iter().filter(|entry| entry.event == "labeled").filter_map(Entry::label));
+        for span in spans.iter().filter(|span| span.dimension == "label") {
+            ever.insert(span.value.as_str());
+            ever.extend(span.value_now.clone());
+        }
+        ever.into_vec()
+    }
+
+    fn closed_by(&self) -> Option<String> {
+        if self.state == "open" {
+            return None;
+        }
+        let told = json::name(self.pull, "/merged_by/login").or_else(|| json::name(self.core, "/closed_by/login"));
+        told.or_else(|| {
+            let ends = |entry: &&Entry<'_>| matches!(entry.event.as_str(), "closed" | "merged");
+            self.entries.iter().rfind(ends).and_then(|entry| Some(entry.actor.as_ref()?.login.clone()))
+        })
+    }
+
+    fn references(&self, comments: &[CommentDocument]) -> References {
+        let repository = &self.context.repository;
+        let mut references = References::default();
+        references.read(&self.title, repository);
+        references.read(json::body(self.core, "/body"), repository);
+        for comment in comments {
+            references.read(&comment.body, repository);
+            if let Some(path) = &comment.path {
+                references.known_path(path);
+            }
+        }
+        for entry in &self.entries {
+            for pointer in ["/commit_id", "/sha"] {
+                if let Some(sha) = json::name(entry.value, pointer) {
+                    references.sha(&sha);
+                }
+            }
+            match (entry.event.as_str(), &entry.actor) {
+                ("mentioned", Some(actor)) => references.mentions.insert(actor.login.as_str()),
+                ("cross-referenced", _) => references.items.extend(timeline::source_item(entry.value)),
+                _ => {}
+            }
+        }
+        for pointer in ["/head/sha", "/merge_commit_sha"] {
+            if let Some(sha) = json::name(self.pull, pointer) {
+                references.sha(&sha);
+            }
+        }
+        references.items.remove(&self.own_reference());
+        references
+    }
+
+    fn own_reference(&self) -> String {
+        format!("{}#{}", self.context.repository, self.record.number)
+    }
+
+    /// Connected by hand, or by closing words: of a pull request, or of one that refers to this issue.
+    fn is_linked(&self) -> bool {
+        let times = |event: &str| self.entries.iter().filter(|entry| entry.event == event).count();
+        if times("connected") > times("disconnected") {
+            return true;
+        }
+        let repository = &self.context.repository;
+        if self.record.kind == Kind::PullRequest {
+            return closed_items(json::body(self.core, "/body"), repository).next().is_some();
+        }
+        let own = self.own_reference().to_lowercase();
+        let closes_this = |entry: &Entry<'_>| {
+            entry.event == "cross-referenced"
+                && entry.value.pointer("/source/issue/pull_request").is_some_and(Value::is_object)
+                && timeline::source_item(entry.value).is_some_and(|source| {
+                    let source_repository = source.split('#').next().unwrap_or_default().to_owned();
+                    let body = json::body(entry.value, "/source/issue/body");
+                    closed_items(body, &source_repository).any(|item| item.to_lowercase() == own)
+                })
+        };
+        self.entries.iter().any(closes_this)
+    }
+
+    fn review_requested(&self) -> Vec<String> {
+        let mut asked = Unique::default();
+        let people = json::list(self.pull, "/requested_reviewers").iter();
+        asked.extend(people.filter_map(|user| json::name(user, "/login")));
+        let teams = json::list(self.pull, "/requested_teams").iter();
+        asked.extend(teams.filter_map(|team| json::name(team, "/slug")));
+        asked.into_vec()
+    }
+
+    /// The pull request's review state: the last verdict of each reviewer, bots' and the author's left out.
+    fn review(&self, comments: &[CommentDocument]) -> &'static str {
+        let mut verdicts = BTreeMap::new();
+        for review in comments.iter().filter(|comment| comment.part == "review" && !comment.author_is_bot) {
+            let verdict = review.review_state.as_deref().unwrap_or_default();
+            if matches!(verdict, "approved" | "changes_requested" | "dismissed") {
+                verdicts.insert(review.author.as_deref(), verdict);
+            }
+        }
+        verdicts.remove(&self.author.as_ref().map(|author| author.login.as_str()));
+        if verdicts.values().any(|verdict| *verdict == "changes_requested") {
+            "changes_requested"
+        } else if verdicts.values().any(|verdict| *verdict == "approved") {
+            "approved"
+        } else if self.review_requested().is_empty() {
+            "none"
+        } else {
+            "required"
+        }
+    }
+}
+
+/// GitHub's colour for a label that has none.
+const NO_COLOR: &str = "ededed";
+
+/// A label is an object, or by GitHub's schema just its name.
+fn label_name(label: &Value) -> Option<String> {
+    json::name(label, "/name").or_else(|| json::name(label, ""))
+}
+
+/// Who took part, by what they did.
+struct People {
+    commenters: Unique,
+    reviewers: Unique,
+    actors: Unique,
+    participants: Unique,
+}
+
+impl People {
+    fn of(thread: &Thread<'_>, comments: &[CommentDocument]) -> Self {
+        let (mut commenters, mut reviewers) = (Unique::default(), Unique::default());
+        let (mut actors, mut participants) = (Unique::default(), Unique::default());
+        if let Some(author) = &thread.author {
+            actors.insert(author.login.as_str());
+            if !author.is_bot {
+                participants.insert(author.login.as_str());
+            }
+        }
+        for comment in comments {
+            let Some(login) = comment.author.as_deref() else { continue };
+            actors.insert(login);
+            if !comment.author_is_bot {
+                participants.insert(login);
+            }
+            let said = if comment.part == "comment" { &mut commenters } else { &mut reviewers };
+            said.insert(login);
+        }
+        actors.extend(thread.entries.iter().filter_map(|entry| Some(entry.actor.as_ref()?.login.clone())));
+        Self { commenters, reviewers, actors, participants }
+    }
+}
+
+/// Fields of the issue and the pull request that documents have under their own names, or that say nothing.
+const SAID_ELSEWHERE: [&str; 27] = [
+    "_links",
+    "assignee",
+    "assignees",
+    "author_association",
+    "base",
+    "body",
+    "body_html",
+    "body_text",
+    "closed_at",
+    "closed_by",
+    "comments",
+    "created_at",
+    "draft",
+    "head",
+    "id",
+    "labels",
+    "locked",
+    "merged_at",
+    "merged_by",
+    "milestone",
+    "number",
+    "repository",
+    "requested_reviewers",
+    "state",
+    "state_reason",
+    "title",
+    "user",
+];
+
+/// What GitHub says and no other field has, addresses left out: small, because every hit carries it.
+fn extra(core: &Value, pull: &Value) -> Map<String, Value> {
+    let mut extra = Map::new();
+    for object in [core, pull].into_iter().filter_map(Value::as_object) {
+        for (name, value) in object {
+            let is_address = name == "url" || (name.ends_with("_url") && name != "html_url");
+            let is_known = SAID_ELSEWHERE.contains(&name.as_str()) || name == "updated_at" || name == "requested_teams";
+            let is_small = value.as_str().is_none_or(|text| text.len() <= LONGEST_NAME);
+            if !is_address && !is_known && is_small && !value.is_null() && !extra.contains_key(name) {
+                extra.insert(bounded(name, LONGEST_NAME).to_owned(), value.clone());
+            }
+        }
+    }
+    extra
+}
+
+/// The document of a repository, from GitHub's own object.
+pub fn repository(
+    id: RepositoryId,
+    full_name: &str,
+    object: &Value,
+    fetched_at: Timestamp,
+    version: Version,
+) -> RepositoryDocument {
+    RepositoryDocument {
+        key: id.to_string(),
+        repository_id: id,
+        repository: full_name.to_owned(),
+        private: json::flag(object, "/private"),
+        archived: json::flag(object, "/archived"),
+        description: json::name(object, "/description"),
+        topics: json::list(object, "/topics").iter().filter_map(|topic| json::name(topic, "")).collect(),
+        language: json::name(object, "/language"),
+        stars: json::number(object, "/stargazers_count").unwrap_or_default(),
+        forks: json::number(object, "/forks_count").unwrap_or_default(),
+        open_items: json::number(object, "/open_issues_count").unwrap_or_default(),
+        created_at: json::time(object, "/created_at"),
+        pushed_at: json::time(object, "/pushed_at"),
+        fetched_at,
+        version: version.0,
+    }
+}
+
+/// The documents of a repository's releases, from GitHub's list; drafts are left out, nobody else sees them.
+pub fn releases(
+    id: RepositoryId,
+    full_name: &str,
+    private: bool,
+    list: &Value,
+    fetched_at: Timestamp,
+    version: Version,
+) -> Vec<ReleaseDocument> {
+    let published = json::list(list, "").iter().filter(|release| !json::flag(release, "/draft"));
+    let document = |release: &Value| {
+        Some(ReleaseDocument {
+            key: format!("{id}:r:{}", json::number(release, "/id")?),
+            repository_id: id,
+            repository: full_name.to_owned(),
+            private,
+            tag: json::name(release, "/tag_name").unwrap_or_default(),
+            name: json::name(release, "/name"),
+            body: without_html_comments(json::body(release, "/body")),
+            author: json::name(release, "/author/login"),
+            prerelease: json::flag(release, "/prerelease"),
+            created_at: json::time(release, "/created_at").unwrap_or(fetched_at),
+            published_at: json::time(release, "/published_at"),
+            version: version.0,
+        })
+    };
+    published.filter_map(document).collect()
+}
