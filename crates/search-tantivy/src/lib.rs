@@ -11,6 +11,7 @@
 //! e-fold of comments and reactions.
 
 mod error;
+mod excluded;
 mod generation;
 mod held;
 mod lower;
@@ -158,13 +159,14 @@ impl Inner {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The generation that answers searches. A reader looks whether the writer has moved on.
+    /// The generation that answers. A reader looks whether the writer has moved on. Where the old one cannot be read,
+    /// what was committed of the one being built answers.
     fn served(&self) -> Result<Arc<Generation>> {
         if self.lock.is_none() {
             self.follow_writer()?;
         }
         let state = self.read_state();
-        state.current.clone().ok_or_else(|| state.nothing_to_serve(&self.root))
+        state.current.clone().or_else(|| state.building.clone()).ok_or_else(|| state.nothing_to_serve(&self.root))
     }
 
     fn follow_writer(&self) -> Result<()> {

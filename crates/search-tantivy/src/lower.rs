@@ -22,6 +22,7 @@ use tantivy::{
 };
 
 use crate::{
+    excluded::Excluded,
     held,
     schema::{Fields, PUBLIC, any_term, exact_title, flag_term, kind, private_term},
 };
@@ -81,7 +82,7 @@ impl Lowering<'_> {
             Node::Or(members) => self.group(Occur::Should, members),
             Node::Not(inner) => condition(Box::new(BooleanQuery::new(vec![
                 (Occur::Must, self.items()),
-                (Occur::MustNot, self.node(inner)),
+                (Occur::MustNot, Box::new(Excluded(self.node(inner)))),
             ]))),
             Node::Text(text) => self.text(text),
             Node::Is(keyword, value) => condition(self.term(self.fields.keyword(*keyword), value)),

@@ -3,10 +3,12 @@
 use gharvest_model::{ItemId, RepositoryId};
 use gharvest_search::{
     Result, StoredThread,
-    document::{DailyDocument, IntervalDocument, RepositoryDocument, Version, document_digest},
+    document::{
+        CommentDocument, DailyDocument, EventDocument, IntervalDocument, ItemDocument, RepositoryDocument, Version,
+        digest,
+    },
 };
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::{Deserialize, de::DeserializeOwned};
 use tantivy::{
     DocAddress, Searcher, TantivyDocument, Term,
     query::{BooleanQuery, EnableScoring, Occur, Query, TermQuery, TermSetQuery},
@@ -31,18 +33,39 @@ fn stored<T: DeserializeOwned>(searcher: &Searcher, fields: &Fields, address: Do
     parse(&search::json(searcher, fields, address)?)
 }
 
+/// Which document a stored one is.
+#[derive(Deserialize)]
+struct Key {
+    key: String,
+    /// The item's key, in its children.
+    item: Option<String>,
+}
+
+impl Key {
+    /// The digest of the stored document, read as what it is, so that numbers are those that were rendered.
+    fn digest(&self, json: &str) -> Result<String> {
+        let ordinal = self.key.rsplit(':').next().unwrap_or_default();
+        Ok(match (&self.item, ordinal.chars().next()) {
+            (None, _) => digest(&parse::<ItemDocument>(json)?),
+            (Some(_), Some('c')) => digest(&parse::<CommentDocument>(json)?),
+            (Some(_), Some('e')) => digest(&parse::<EventDocument>(json)?),
+            (Some(_), _) => digest(&parse::<IntervalDocument>(json)?),
+        })
+    }
+}
+
 /// The documents of one thread.
 pub(crate) fn thread(searcher: &Searcher, fields: &Fields, item: ItemId) -> Result<Option<StoredThread>> {
     let Some(own) = ordinal(item) else { return Ok(None) };
     let mut documents = Vec::new();
     let mut head = None;
     for address in search::addresses(searcher, term(fields.item_term(own)).as_ref())? {
-        let json: Value = stored(searcher, fields, address)?;
-        let key = json.get("key").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if json.get("item").is_none() {
+        let json = search::json(searcher, fields, address)?;
+        let key: Key = parse(&json)?;
+        if key.item.is_none() {
             head = Some(address);
         }
-        documents.push((key, document_digest(&json)));
+        documents.push((key.key.clone(), key.digest(&json)?));
     }
     documents.sort_unstable();
     let Some(head) = head else {

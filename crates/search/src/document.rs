@@ -437,3 +437,22 @@ pub struct ReleaseDocument {
 
 /// Fields that say which version a document is of, not what it says.
 const VERSION_FIELDS: [&str; 2] = ["revision", "fetched_at"];
+
+/// The digest of one document as an index holds it: SHA-256 of its canonical JSON (keys sorted, no blanks) without
+/// `revision` and `fetched_at`, hex.
+///
+/// Numbers must be those of the document: an `f32` printed to text and read as JSON is another number, so an engine
+/// that stores text reads it as the document's type first, and uses [`digest`].
+pub fn document_digest(document: &Value) -> String {
+    let mut value = document.clone();
+    if let Value::Object(fields) = &mut value {
+        fields.retain(|name, _| !VERSION_FIELDS.contains(&name.as_str()));
+    }
+    value.sort_all_objects();
+    hex::encode(ring::digest::digest(&ring::digest::SHA256, value.to_string().as_bytes()))
+}
+
+/// The same of a document as it was rendered.
+pub fn digest(document: &impl Serialize) -> String {
+    document_digest(&serde_json::to_value(document).expect("documents have text keys and plain values"))
+}

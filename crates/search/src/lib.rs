@@ -11,6 +11,7 @@ use futures::stream::BoxStream;
 use gharvest_model::{ItemId, RepositoryId};
 use serde::{Deserialize, Serialize};
 
+pub mod contract;
 pub mod daily;
 pub mod document;
 mod error;
@@ -18,6 +19,8 @@ mod intervals;
 mod metrics;
 pub mod query;
 pub mod render;
+pub mod sample;
+pub mod scenario;
 pub mod tokens;
 
 pub use error::{Error, ErrorKind, Result};
@@ -125,7 +128,8 @@ pub struct FacetValue {
 
 /// A facet's values, most frequent first (years and months: latest first), 20 at most (months: all). Equally frequent
 /// ones stand in the order of their letters. A value is what its qualifier takes (`pr`, `2024`), and its count is what
-/// asking for it finds: `closed` counts merged ones as well.
+/// asking for it finds: `closed` counts merged ones as well. Values that
+/// differ in letter case only are counted apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FacetCounts {
     /// Which facet.

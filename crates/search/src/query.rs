@@ -5,6 +5,7 @@
 //! understood is left out with a [`Note`], and the rest still runs.
 
 pub mod edit;
+pub mod evaluate;
 pub mod fields;
 mod jump;
 mod lower;

@@ -19,7 +19,9 @@ pub fn keywords(item: &ItemDocument, field: Keyword) -> Vec<String> {
         Keyword::Milestone => optional(&item.milestone),
         Keyword::Head => optional(&item.head),
         Keyword::Base => optional(&item.base),
-        Keyword::Reference => item.refs.iter().flat_map(|reference| with_tails(reference, |c| c == '#', true)).collect(),
+        Keyword::Reference => {
+            item.refs.iter().flat_map(|reference| with_tails(reference, |c| c == '#', true)).collect()
+        }
         Keyword::Sha => item.shas.clone(),
         Keyword::Path => item.paths.iter().flat_map(|path| with_tails(path, |c| c == '/', false)).collect(),
         Keyword::Mention => item.mentions.clone(),

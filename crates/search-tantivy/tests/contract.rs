@@ -1,0 +1,15 @@
+//! The contract of every search engine, on tantivy.
+
+use std::sync::Arc;
+
+use gharvest_search::SearchIndex;
+use gharvest_search_tantivy::TantivyIndex;
+use tempfile::TempDir;
+
+async fn fresh() -> (Arc<dyn SearchIndex>, TempDir) {
+    let folder = TempDir::new().unwrap();
+    let index = TantivyIndex::open(&folder.path().join("index")).await.unwrap();
+    (index, folder)
+}
+
+gharvest_search::search_contract!(fresh());
