@@ -160,16 +160,21 @@ impl Client {
         self.inner.tokens.budgets(self.inner.clock.now())
     }
 
-    /// Asks GitHub for the budgets of every token (free against the primary limit), also of those set aside.
+    /// Asks GitHub for the budgets of every token (free against the primary limit), also of those set aside, but not of
+    /// those that it told to wait.
     ///
     /// A token that GitHub does not accept is set aside and says so in its budget's `trouble`; a server without limits
     /// (GitHub Enterprise) has no budgets.
     ///
     /// # Errors
-    /// When GitHub does not answer.
+    /// When GitHub does not answer for any token.
     pub async fn refresh_budgets(&self) -> Result<Vec<Budget>> {
         let url = Resource::RateLimit.address(&self.inner.base)?;
-        for index in 0..self.inner.tokens.all().len() {
+        let mut failure = None;
+        for (index, token) in self.inner.tokens.all().iter().enumerate() {
+            if token.is_blocked(self.inner.clock.now()) {
+                continue;
+            }
             let ask = Ask {
                 method: Method::GET,
                 url: &url,
@@ -183,12 +188,16 @@ impl Client {
             let permit = self.inner.gate.enter(Purpose::Live).await;
             let seat = self.inner.tokens.seat(index, None);
             let attempt = self.inner.once(&ask, &seat, &judge).await;
-            drop(permit);
-            if let Attempt::Failed(error) = attempt {
-                return Err(error);
+            drop((seat, permit));
+            if let Attempt::Failed(error) | Attempt::Again(error) = attempt {
+                failure = Some(error);
             }
         }
-        Ok(self.budgets())
+        let budgets = self.budgets();
+        match failure {
+            Some(error) if budgets.is_empty() => Err(error),
+            _ => Ok(budgets),
+        }
     }
 
     /// Requests sent since the start, retries included, for plans and metrics.
@@ -255,6 +264,7 @@ impl Inner {
         let (mut failures, mut limits, mut patience) = (0, 0_usize, LONGEST_WAIT);
         loop {
             self.wait_for_budget(ask, &mut patience).await?;
+            self.sharing.announce(&self.gate).await;
             let permit = self.gate.enter(ask.purpose).await;
             // Nothing is awaited between choosing and sending: a token just told to wait is not used any more.
             let Ok(seat) = self.tokens.take(ask.budget, ask.purpose, self.owner(ask), self.clock.now()) else {

@@ -29,6 +29,8 @@ pub(crate) struct Gate {
 
 #[derive(Debug)]
 struct Inner {
+    /// Among how many processes the limits are divided.
+    sharers: u32,
     in_flight: usize,
     points: f64,
     filled_at: Instant,
@@ -60,6 +62,7 @@ impl Gate {
             rate: points / 60.0,
             burst,
             inner: Mutex::new(Inner {
+                sharers: 1,
                 in_flight: 0,
                 points: burst,
                 filled_at: Instant::now(),
@@ -84,6 +87,13 @@ impl Gate {
         }
     }
 
+    /// Divides the limits among so many processes.
+    pub(crate) fn share(&self, sharers: usize) {
+        let mut inner = self.lock();
+        inner.sharers = u32::try_from(sharers.max(1)).unwrap_or(u32::MAX);
+        inner.call_first();
+    }
+
     fn stand(&self, purpose: Purpose) -> Waiter<'_> {
         let mut inner = self.lock();
         inner.arrivals += 1;
@@ -95,16 +105,17 @@ impl Gate {
 
     fn step(&self, place: Place) -> Step {
         let mut inner = self.lock();
-        if inner.waiting.first_key_value().map(|(first, _)| *first) != Some(place)
-            || inner.in_flight >= self.concurrency
-        {
+        let sharers = inner.sharers;
+        let concurrency = self.concurrency.min(MOST_AT_ONCE / sharers as usize).max(1);
+        if inner.waiting.first_key_value().map(|(first, _)| *first) != Some(place) || inner.in_flight >= concurrency {
             return Step::Stand;
         }
+        let (rate, burst) = (self.rate / f64::from(sharers), (self.burst / f64::from(sharers)).max(1.0));
         let now = Instant::now();
-        inner.points = (inner.points + (now - inner.filled_at).as_secs_f64() * self.rate).min(self.burst);
+        inner.points = (inner.points + (now - inner.filled_at).as_secs_f64() * rate).min(burst);
         inner.filled_at = now;
         if inner.points < 1.0 {
-            return Step::After(Duration::from_secs_f64((1.0 - inner.points) / self.rate) + Duration::from_millis(1));
+            return Step::After(Duration::from_secs_f64((1.0 - inner.points) / rate) + Duration::from_millis(1));
         }
         inner.points -= 1.0;
         inner.in_flight += 1;

@@ -3,6 +3,9 @@
 //! One key for each token and resource, `budget/{identity}/{resource}`, holds the latest reading as JSON and dies with
 //! its hour. Each process reads all of them at most every two seconds and writes a key at most every second, at once
 //! when GitHub told a token to wait. The truth is in every answer's headers: losing this state costs a few requests.
+//!
+//! The pace has no header, so it is divided: each process that asks GitHub renews `pace/{process}` every 20 seconds for a
+//! minute, and takes its share by how many such keys there are. An idle process has none.
 
 use std::{
     collections::BTreeMap,
@@ -15,30 +18,58 @@ use tokio::time::Instant;
 
 use crate::{
     clock::Clock,
+    gate::Gate,
     tokens::{Token, Tokens, Window},
 };
 
 const PREFIX: &str = "budget/";
 const READ_EVERY: Duration = Duration::from_secs(2);
 const WRITE_EVERY: Duration = Duration::from_secs(1);
+const PACE: &str = "pace/";
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(20);
+const PRESENT_FOR: Duration = Duration::from_secs(60);
 const KEPT_FOR: Duration = Duration::from_secs(2 * 60 * 60);
 
 #[derive(Debug)]
 pub(crate) struct Sharing {
     state: Option<Arc<dyn State>>,
+    /// This process's key.
+    presence: String,
+    announced_at: Mutex<Option<Instant>>,
     read_at: Mutex<Option<Instant>>,
     written: Mutex<BTreeMap<String, (Instant, Window)>>,
 }
 
 impl Sharing {
     pub(crate) fn new(state: Option<Arc<dyn State>>) -> Self {
-        Self { state, read_at: Mutex::default(), written: Mutex::default() }
+        Self {
+            state,
+            presence: format!("{PACE}{:016x}", fastrand::u64(..)),
+            announced_at: Mutex::default(),
+            read_at: Mutex::default(),
+            written: Mutex::default(),
+        }
+    }
+
+    /// Says that this process asks GitHub, and takes its share of the pace, if it is time to.
+    pub(crate) async fn announce(&self, gate: &Gate) {
+        let Some(state) = &self.state else { return };
+        if !is_due(&self.announced_at, ANNOUNCE_EVERY) {
+            return;
+        }
+        if let Err(error) = state.put(&self.presence, b"", None, Some(PRESENT_FOR)).await {
+            return report(&error);
+        }
+        match state.list(PACE).await {
+            Ok(present) => gate.share(present.len()),
+            Err(error) => report(&error),
+        }
     }
 
     /// Learns what other processes know, if it is time to.
     pub(crate) async fn read(&self, tokens: &Tokens, clock: &Clock) {
         let Some(state) = &self.state else { return };
-        if !self.is_time_to_read() {
+        if !is_due(&self.read_at, READ_EVERY) {
             return;
         }
         let entries = match state.list(PREFIX).await {
@@ -71,15 +102,6 @@ impl Sharing {
         }
     }
 
-    fn is_time_to_read(&self) -> bool {
-        let mut read_at = self.read_at.lock().expect("nothing panics while this is locked");
-        let due = read_at.is_none_or(|at| at.elapsed() >= READ_EVERY);
-        if due {
-            *read_at = Some(Instant::now());
-        }
-        due
-    }
-
     fn is_time_to_write(&self, key: &str, window: Window, urgent: bool) -> bool {
         let mut written = self.written.lock().expect("nothing panics while this is locked");
         let due =
@@ -89,6 +111,16 @@ impl Sharing {
         }
         due
     }
+}
+
+/// Whether so much time has passed since it was last due; if so, it counts as done now.
+fn is_due(done_at: &Mutex<Option<Instant>>, every: Duration) -> bool {
+    let mut done_at = done_at.lock().expect("nothing panics while this is locked");
+    let due = done_at.is_none_or(|at| at.elapsed() >= every);
+    if due {
+        *done_at = Some(Instant::now());
+    }
+    due
 }
 
 /// Work goes on by the headers alone.

@@ -276,11 +276,14 @@ impl Token {
         self.standing().trouble = Some(Trouble { reason, until: later(now, SET_ASIDE_FOR) });
     }
 
+    /// Whether GitHub told the token to wait.
+    pub(crate) fn is_blocked(&self, now: Timestamp) -> bool {
+        self.standing().blocked_until.is_some_and(|until| until > now)
+    }
+
     /// Whether GitHub told the token to wait, or did not accept it.
     pub(crate) fn is_out_of_use(&self, now: Timestamp) -> bool {
-        let standing = self.standing();
-        standing.blocked_until.is_some_and(|until| until > now)
-            || standing.trouble.as_ref().is_some_and(|trouble| trouble.until > now)
+        self.is_blocked(now) || self.standing().trouble.as_ref().is_some_and(|trouble| trouble.until > now)
     }
 
     /// What to share with other processes about one budget.

@@ -293,7 +293,7 @@ async fn processes_that_share_state_share_budgets_and_waits() {
     assert_eq!(limited_until(&second, Purpose::Live).await, at(100));
     tokio::time::advance(Duration::from_secs(2)).await;
     assert_eq!(limited_until(&first, Purpose::Live).await, at(100), "and the second told of its wait");
-    let keys: Vec<_> = state.list("").await.unwrap().into_iter().map(|(key, _)| key).collect();
+    let keys: Vec<_> = state.list("budget/").await.unwrap().into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys.len(), 1);
     assert!(keys[0].starts_with("budget/") && keys[0].ends_with("/core"), "{keys:?}");
 }
@@ -318,4 +318,40 @@ async fn tokens_that_cannot_stand_in_a_header_are_refused_at_start() {
     let error = Client::new(config(&["fine", "a\nb"])).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Misconfigured);
     assert!(error.to_string().contains("token 2"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn processes_that_share_state_share_the_pace() {
+    let state: Arc<dyn State> = Arc::new(MemoryState::default());
+    let clock = Clock::following_tokio(start());
+    let slow = Config { points_per_minute: 120, ..config(&["a"]) };
+    let clients: Vec<_> = (0..4)
+        .map(|_| client_sharing(&slow, Some(Arc::clone(&state)), clock.clone(), |_| reply(200, &[], "{}")))
+        .collect();
+    let work = clients.iter().map(|(client, _)| async move {
+        for number in 1..=100 {
+            client.get(&issue(number), None, Purpose::Backfill).await.unwrap();
+        }
+    });
+    futures::future::join_all(work).await;
+    let mut times: Vec<Timestamp> = clients.iter().flat_map(|(_, log)| log.all()).map(|seen| seen.at).collect();
+    times.sort();
+    assert_eq!(times.len(), 400);
+    // The first twenty seconds go by before all know of each other.
+    for (index, begin) in times.iter().enumerate().filter(|(_, begin)| **begin > at(20)) {
+        let within = times[index..].iter().filter(|time| time.duration_since(*begin).as_secs() < 60).count();
+        assert!(within <= 136, "{within} points in one minute");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_does_not_ask_with_a_token_that_was_told_to_wait() {
+    let (client, log) = client_of(&config(&["a"]), |_| reply(429, &[("retry-after", "600")], ""));
+    limited_until(&client, Purpose::Live).await;
+    let budgets = client.refresh_budgets().await.unwrap();
+    assert!(budgets[0].trouble.as_ref().is_some_and(|trouble| trouble.contains("wait")), "{budgets:?}");
+    assert_eq!(log.count(), 1);
+
+    let (client, _) = client_of(&config(&["a"]), |_| reply(503, &[], ""));
+    assert_eq!(*client.refresh_budgets().await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
