@@ -30,7 +30,10 @@ use crate::{
 
 mod document;
 mod events;
+mod probe;
 mod shape;
+
+pub use probe::{Glimpse, Probe};
 
 /// The budget of GraphQL.
 pub(crate) const GRAPHQL: &str = "graphql";

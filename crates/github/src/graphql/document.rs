@@ -178,6 +178,7 @@ fn entries(schema: &Schema, pulls_only: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use gharvest_model::Kind;
     use serde_json::json;
 
     use super::*;
@@ -237,6 +238,7 @@ mod tests {
             ),
             page(7, true, &Schema::default()),
             page(7, false, &Schema::default()),
+            super::super::probe::document(&[(1, None), (2, Some(Kind::Issue)), (3, Some(Kind::PullRequest))]),
             DETAILS.to_owned(),
             INTROSPECTION.to_owned(),
         ];

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
+use gharvest_model::Kind;
 use serde_json::{Value, json};
 
 use super::stub::{Reply, Seen, client_of, config, epoch, name, reply};
-use crate::{Client, ErrorKind, Purpose, ThreadOutcome, ThreadParts, Wanted};
+use crate::{Client, ErrorKind, Glimpse, Purpose, ThreadOutcome, ThreadParts, Wanted};
 
 const REPO: u64 = 272_700_405;
 
@@ -538,4 +539,37 @@ async fn comments_reviews_and_cross_references_have_rests_fields() {
     assert_eq!(source["url"], "https://api.github.com/repos/a/b/issues/12");
     assert_eq!(source["pull_request"]["url"], "https://api.github.com/repos/a/b/pulls/12");
     assert_eq!(source["repository"]["full_name"], "a/b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_items_are_probed_by_one_request() {
+    let (client, log) = client_of(&config(&["token"]), |seen| {
+        let numbers = asked(&query_of(seen));
+        if numbers.len() > 60 {
+            return reply(502, &[], "");
+        }
+        let mut found = json!({"id": "R_1"});
+        let mut wrong = Vec::new();
+        for number in numbers {
+            let alias = format!("i{number}");
+            match number {
+                5 => wrong.push(json!({"type": "NOT_FOUND", "path": ["repository", alias], "message": "no"})),
+                6 => wrong.push(json!({"type": "INTERNAL", "path": ["repository", alias], "message": "no"})),
+                _ => {
+                    found[alias] = json!({"__typename": "PullRequest", "updatedAt": "2026-01-01T00:00:00Z",
+                        "prItems": {"totalCount": number, "updatedAt": null}});
+                }
+            }
+        }
+        errors(&json!({"repository": found}), &json!(wrong))
+    });
+    let items: Vec<_> = (1..=250).map(|number| (number, (number % 2 == 0).then_some(Kind::PullRequest))).collect();
+    let probes = client.probe(&name(), &items, Purpose::Scheduled).await.unwrap();
+    assert!(probes.iter().map(|probe| probe.number).eq(1..=250), "in the order of asking");
+    let seen = |number: usize| probes[number - 1].seen.clone();
+    assert_eq!((seen(5), seen(6)), (Glimpse::NotFound, Glimpse::Unknown));
+    let updated_at = "2026-01-01T00:00:00Z".parse().unwrap();
+    let expected = Glimpse::Present { kind: Kind::PullRequest, updated_at, entries: 9, timeline_updated_at: None };
+    assert_eq!(seen(9), expected);
+    assert_eq!(log.count(), 7, "two batches of a hundred are halved");
 }

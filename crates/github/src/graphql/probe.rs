@@ -1,0 +1,126 @@
+//! Cheap looks at many items: has anything changed since the last look?
+//!
+//! A hundred items cost one point when their kinds are known, two when not. Numbers of the timeline are GraphQL's own
+//! count: compare them with an earlier probe, not with the length of a timeline that came by REST.
+
+use std::fmt::Write;
+
+use gharvest_model::{Kind, RepositoryName};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Reached, text};
+use crate::{Client, Error, ErrorKind, Purpose, Result};
+
+/// Items in one request.
+const MOST: usize = 100;
+
+/// How one item looked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// Its number.
+    pub number: u64,
+    /// What GitHub shows of it.
+    pub seen: Glimpse,
+}
+
+/// What GitHub shows of an item at a glance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Glimpse {
+    /// It is there.
+    Present {
+        /// What it is.
+        kind: Kind,
+        /// Its `updated_at`, which hides much: references, reactions, deleted comments.
+        updated_at: Timestamp,
+        /// How many entries its timeline has.
+        entries: u64,
+        /// When its timeline last changed.
+        timeline_updated_at: Option<Timestamp>,
+    },
+    /// Deleted, transferred, hidden, or never an item: REST tells them apart.
+    NotFound,
+    /// GitHub did not tell; look again later.
+    Unknown,
+}
+
+impl Client {
+    /// Looks at many items of one repository: numbers, and their kinds where known. Answers come in the order of asking.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn probe(
+        &self,
+        repository: &RepositoryName,
+        items: &[(u64, Option<Kind>)],
+        purpose: Purpose,
+    ) -> Result<Vec<Probe>> {
+        let mut probes = Vec::with_capacity(items.len());
+        let mut waiting: Vec<&[(u64, Option<Kind>)]> = items.chunks(MOST).rev().collect();
+        let variables = json!({"owner": repository.owner(), "name": repository.name()});
+        while let Some(batch) = waiting.pop() {
+            match self.ask_graphql(&document(batch), &variables, purpose, true).await? {
+                Reached::Data { data, errors } => probes.extend(read(batch, &data["repository"], &errors)?),
+                Reached::TooMuch(_) if batch.len() > 1 => {
+                    let (first, second) = batch.split_at(batch.len() / 2);
+                    waiting.extend([second, first]);
+                }
+                Reached::TooMuch(reason) => return Err(Error::new(ErrorKind::Unavailable, "POST /graphql", reason)),
+            }
+        }
+        Ok(probes)
+    }
+}
+
+pub(super) fn document(items: &[(u64, Option<Kind>)]) -> String {
+    let mut document = String::from(
+        "query Probe($owner:String!,$name:String!){rateLimit{cost remaining resetAt} \
+         repository(owner:$owner,name:$name){id",
+    );
+    let issue = "updatedAt timelineItems(first:1){totalCount updatedAt}";
+    let pull = "updatedAt prItems:timelineItems(first:1){totalCount updatedAt}";
+    for (number, kind) in items {
+        let (field, fields) = match kind {
+            Some(Kind::Issue) => ("issue", issue.to_owned()),
+            Some(Kind::PullRequest) => ("pullRequest", pull.to_owned()),
+            None => ("issueOrPullRequest", format!("... on Issue{{{issue}}} ... on PullRequest{{{pull}}}")),
+        };
+        write!(document, " i{number}:{field}(number:{number}){{__typename {fields}}}")
+            .expect("a string takes everything");
+    }
+    document.push_str("}}");
+    document
+}
+
+fn read(batch: &[(u64, Option<Kind>)], repository: &Value, errors: &[Value]) -> Result<Vec<Probe>> {
+    if !repository.is_object() {
+        let message = errors.first().map_or("the repository is not there", text);
+        return Err(Error::new(ErrorKind::Refused, "POST /graphql", crate::base::cut(message)));
+    }
+    let probe = |(number, _): &(u64, Option<Kind>)| {
+        let alias = format!("i{number}");
+        let error = errors.iter().find(|error| error["path"][1] == alias.as_str());
+        let seen = match error {
+            Some(error) if error["type"] == "NOT_FOUND" => Glimpse::NotFound,
+            Some(_) => Glimpse::Unknown,
+            None => glimpse(&repository[&alias]).unwrap_or(Glimpse::Unknown),
+        };
+        Probe { number: *number, seen }
+    };
+    Ok(batch.iter().map(probe).collect())
+}
+
+fn glimpse(node: &Value) -> Option<Glimpse> {
+    let time = |value: &Value| value.as_str()?.parse::<Timestamp>().ok();
+    let (kind, timeline) = match node["__typename"].as_str()? {
+        "Issue" => (Kind::Issue, &node["timelineItems"]),
+        "PullRequest" => (Kind::PullRequest, &node["prItems"]),
+        _ => return None,
+    };
+    Some(Glimpse::Present {
+        kind,
+        updated_at: time(&node["updatedAt"])?,
+        entries: timeline["totalCount"].as_u64()?,
+        timeline_updated_at: time(&timeline["updatedAt"]),
+    })
+}
