@@ -56,6 +56,8 @@ pub enum Fault {
     },
     /// The token stops being valid as of now.
     RevokeToken,
+    /// A GraphQL query took too much: null for the repository, and `RESOURCE_LIMITS_EXCEEDED`.
+    ResourceLimit,
 }
 
 /// A fault and when it happens.

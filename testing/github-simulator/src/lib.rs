@@ -31,6 +31,8 @@ mod change;
 mod control;
 mod fault;
 mod feed;
+mod graph;
+mod graphql;
 mod limits;
 mod live;
 mod lock;

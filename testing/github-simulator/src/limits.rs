@@ -44,14 +44,17 @@ struct Told {
     /// Milliseconds since 1970.
     until: u64,
     since: Instant,
-    primary: bool,
 }
+
+/// The scope of the secondary limit.
+pub(crate) const EVERYTHING: &str = "everything";
 
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
     budgets: HashMap<(Caller, &'static str), Budget>,
     minutes: HashMap<Caller, (u64, u64)>,
-    told: HashMap<Caller, Told>,
+    /// Who was told to wait, for a resource or, by the secondary limit, for all of them.
+    told: HashMap<(Caller, &'static str), Told>,
     tokens: HashMap<String, Option<(String, u64)>>,
     shift_ms: u64,
 }
@@ -152,23 +155,31 @@ impl Limits {
         entry.1 <= most
     }
 
-    /// Remembers that the caller was told to wait until then.
-    pub(crate) fn tell(&mut self, caller: &Caller, until_ms: u64, primary: bool) {
-        let old = self.told.get(caller).filter(|told| told.until > self.now_ms());
+    /// Remembers that the caller was told to wait until then: for one resource, or for [`EVERYTHING`].
+    pub(crate) fn tell(&mut self, caller: &Caller, scope: &'static str, until_ms: u64) {
+        let key = (caller.clone(), scope);
+        let old = self.told.get(&key).filter(|told| told.until > self.now_ms());
         let since = old.map_or_else(Instant::now, |told| told.since);
         let until = old.map_or(until_ms, |told| told.until.max(until_ms));
-        self.told.insert(caller.clone(), Told { until, since, primary });
+        self.told.insert(key, Told { until, since });
     }
 
     /// Whether the caller must still wait, and whether it should know by now.
-    pub(crate) fn waiting(&self, caller: &Caller, options: &Options) -> Option<(Refusal, bool)> {
-        let told = self.told.get(caller)?;
-        let left = told.until.checked_sub(self.now_ms() + 50)?;
-        let refusal = if told.primary {
-            Refusal::Primary
-        } else {
-            Refusal::Secondary { retry_after: Some(left.div_ceil(1_000).max(1)) }
-        };
-        Some((refusal, told.since.elapsed() > options.grace))
+    pub(crate) fn waiting(
+        &self,
+        caller: &Caller,
+        resource: &'static str,
+        options: &Options,
+    ) -> Option<(Refusal, bool)> {
+        [EVERYTHING, resource].iter().find_map(|scope| {
+            let told = self.told.get(&(caller.clone(), *scope))?;
+            let left = told.until.checked_sub(self.now_ms() + 50)?;
+            let refusal = if *scope == EVERYTHING {
+                Refusal::Secondary { retry_after: Some(left.div_ceil(1_000).max(1)) }
+            } else {
+                Refusal::Primary
+            };
+            Some((refusal, told.since.elapsed() > options.grace))
+        })
     }
 }

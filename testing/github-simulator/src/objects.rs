@@ -264,7 +264,7 @@ pub(crate) fn reactions(url: &str, luck: u64) -> Value {
 }
 
 /// GraphQL's type name and the letters of the new node id, for a REST event.
-fn event_type(name: &str) -> (String, String) {
+pub(crate) fn event_type(name: &str) -> (String, String) {
     let known = match name {
         "assigned" => ("AssignedEvent", "AE"),
         "unassigned" => ("UnassignedEvent", "UNE"),

@@ -1,7 +1,7 @@
 //! One request after the other: strictness, budgets, faults, the answer, and how it goes over the wire.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     convert::Infallible,
     io::Write as _,
     sync::{
@@ -23,7 +23,7 @@ use serde_json::Value;
 use crate::{
     control,
     fault::{Fault, Faults},
-    limits::{Caller, Limits, Refusal},
+    limits::{Caller, EVERYTHING, Limits, Refusal},
     lock::Lock,
     options::Options,
     repository::{Repository, Standing},
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) tick: AtomicU64,
     pub(crate) in_flight: AtomicUsize,
+    /// Which item a node belongs to, for the nodes that GraphQL answers have shown.
+    pub(crate) node_ids: Lock<HashMap<String, (u64, u64)>>,
 }
 
 /// The connection closes without an answer.
@@ -161,27 +163,29 @@ impl Shared {
     fn check_limits(&self, asked: &Asked, caller: &Caller) -> Option<Reply> {
         let free = asked.path == "/rate_limit";
         let mut limits = self.limits.lock();
-        if let Some((refusal, knows)) = limits.waiting(caller, &self.options).filter(|_| !free) {
+        if let Some((refusal, knows)) =
+            limits.waiting(caller, resource_of(&asked.path), &self.options).filter(|_| !free)
+        {
             drop(limits);
             if knows {
                 self.violate(asked, "a call made while told to wait".to_owned());
             }
             return Some(self.refuse(caller, refusal));
         }
-        let points = if asked.method == "GET" { 1 } else { 5 };
+        let points = if asked.method == "GET" || asked.path == "/graphql" { 1 } else { 5 };
         let crowded = self.options.concurrent.is_some_and(|most| self.in_flight.load(Ordering::SeqCst) > most);
         if !limits.count_minute(caller, points, &self.options) || crowded {
             let retry_after = self.options.secondary_retry_after.map(|wait| wait.as_secs().max(1));
             let wait = retry_after.unwrap_or(60);
             let until = limits.now_ms() + wait * 1_000;
-            limits.tell(caller, until, false);
+            limits.tell(caller, EVERYTHING, until);
             drop(limits);
             return Some(self.refuse(caller, Refusal::Secondary { retry_after }));
         }
         let graphql = asked.path == "/graphql";
         if !free && !graphql && !limits.charge(caller, "core", 1, &self.options) {
             let reset = limits.budget(caller, "core", &self.options).reset;
-            limits.tell(caller, reset * 1_000, true);
+            limits.tell(caller, "core", reset * 1_000);
             drop(limits);
             return Some(self.refuse(caller, Refusal::Primary));
         }
@@ -215,6 +219,14 @@ impl Shared {
 
     /// Finds the route and lets it answer.
     async fn answer(&self, asked: &Asked, caller: &Caller) -> Reply {
+        if asked.path == "/graphql" && asked.method == "POST" {
+            let (reply, problem) = crate::graphql::answer(self, caller, &asked.body);
+            if let Some(problem) = problem {
+                self.violate(asked, problem);
+            }
+            *self.requests.lock().entry("POST /graphql".to_owned()).or_default() += 1;
+            return reply;
+        }
         let state = self.state.lock();
         let (repository, rest) = match locate(&state, &asked.path) {
             Place::Nowhere => (None, asked.path.as_str()),
@@ -295,7 +307,7 @@ impl Shared {
                 let mut limits = self.limits.lock();
                 limits.exhaust(caller, resource, reset_in_s, &self.options);
                 let until = limits.budget(caller, resource, &self.options).reset * 1_000;
-                limits.tell(caller, until, true);
+                limits.tell(caller, resource, until);
                 drop(limits);
                 let reply = Reply { status, ..self.refuse(caller, Refusal::Primary) };
                 Ok(self.finish(asked, caller, reply))
@@ -303,7 +315,7 @@ impl Shared {
             Fault::SecondaryLimit { retry_after_s, status } => {
                 let mut limits = self.limits.lock();
                 let until = limits.now_ms() + retry_after_s.unwrap_or(60) * 1_000;
-                limits.tell(caller, until, false);
+                limits.tell(caller, EVERYTHING, until);
                 drop(limits);
                 let refusal = Refusal::Secondary { retry_after: retry_after_s };
                 let reply = Reply { status, ..self.refuse(caller, refusal) };
@@ -316,6 +328,7 @@ impl Shared {
                 let reply = self.answer(asked, caller).await;
                 Ok(self.finish(asked, caller, reply))
             }
+            Fault::ResourceLimit => Ok(self.finish(asked, caller, crate::graphql::resource_limit())),
             Fault::RevokeToken => {
                 if let Some(token) = &asked.token {
                     self.limits.lock().revoke(token);

@@ -1,0 +1,553 @@
+//! GraphQL's objects from REST's: the same facts under GraphQL's names.
+//!
+//! A connection is an object with the key `@nodes`; the executor turns it into pages. Every object says its
+//! `__typename`. A field that is not here is one that this simulator lacks, and asking for it is a violation.
+
+use serde_json::{Value, json};
+
+use crate::{
+    node_id,
+    objects::event_type,
+    people::GHOST,
+    render::Thread,
+    repository::Repository,
+    state::{Detail, State, View},
+};
+
+/// All nodes of a connection.
+pub(crate) const NODES: &str = "@nodes";
+
+/// The members of `PullRequestTimelineItems`.
+pub(crate) const TIMELINE_TYPES: &[&str] = &[
+    "AddedToMergeQueueEvent",
+    "AddedToProjectEvent",
+    "AddedToProjectV2Event",
+    "AssignedEvent",
+    "AutoMergeDisabledEvent",
+    "AutoMergeEnabledEvent",
+    "AutoRebaseEnabledEvent",
+    "AutoSquashEnabledEvent",
+    "AutomaticBaseChangeFailedEvent",
+    "AutomaticBaseChangeSucceededEvent",
+    "BaseRefChangedEvent",
+    "BaseRefDeletedEvent",
+    "BaseRefForcePushedEvent",
+    "BlockedByAddedEvent",
+    "BlockedByRemovedEvent",
+    "BlockingAddedEvent",
+    "BlockingRemovedEvent",
+    "ClosedEvent",
+    "CommentDeletedEvent",
+    "ConnectedEvent",
+    "ConvertToDraftEvent",
+    "ConvertedFromDraftEvent",
+    "ConvertedNoteToIssueEvent",
+    "ConvertedToDiscussionEvent",
+    "CrossReferencedEvent",
+    "DemilestonedEvent",
+    "DeployedEvent",
+    "DeploymentEnvironmentChangedEvent",
+    "DisconnectedEvent",
+    "HeadRefDeletedEvent",
+    "HeadRefForcePushedEvent",
+    "HeadRefRestoredEvent",
+    "IssueComment",
+    "IssueCommentPinnedEvent",
+    "IssueCommentUnpinnedEvent",
+    "IssueFieldAddedEvent",
+    "IssueFieldChangedEvent",
+    "IssueFieldRemovedEvent",
+    "IssueTypeAddedEvent",
+    "IssueTypeChangedEvent",
+    "IssueTypeRemovedEvent",
+    "LabeledEvent",
+    "LockedEvent",
+    "MarkedAsDuplicateEvent",
+    "MentionedEvent",
+    "MergedEvent",
+    "MilestonedEvent",
+    "MovedColumnsInProjectEvent",
+    "ParentIssueAddedEvent",
+    "ParentIssueRemovedEvent",
+    "PinnedEvent",
+    "ProjectV2ItemStatusChangedEvent",
+    "PullRequestCommit",
+    "PullRequestCommitCommentThread",
+    "PullRequestReview",
+    "PullRequestReviewThread",
+    "PullRequestRevisionMarker",
+    "ReadyForReviewEvent",
+    "ReferencedEvent",
+    "RemovedFromMergeQueueEvent",
+    "RemovedFromProjectEvent",
+    "RemovedFromProjectV2Event",
+    "RenamedTitleEvent",
+    "ReopenedEvent",
+    "ReviewDismissedEvent",
+    "ReviewRequestRemovedEvent",
+    "ReviewRequestedEvent",
+    "SubIssueAddedEvent",
+    "SubIssueRemovedEvent",
+    "SubscribedEvent",
+    "TransferredEvent",
+    "UnassignedEvent",
+    "UnlabeledEvent",
+    "UnlockedEvent",
+    "UnmarkedAsDuplicateEvent",
+    "UnpinnedEvent",
+    "UnsubscribedEvent",
+    "UserBlockedEvent",
+];
+
+pub(crate) fn connection(nodes: Vec<Value>) -> Value {
+    json!({"@nodes": nodes})
+}
+
+/// A connection of which only the count is known.
+fn counted(count: &Value) -> Value {
+    json!({"@nodes": [], "totalCount": count})
+}
+
+fn upper(value: &Value) -> Value {
+    value.as_str().map_or(Value::Null, |text| json!(text.to_uppercase().replace([' ', '-'], "_")))
+}
+
+fn text_id(value: &Value) -> Value {
+    value.as_u64().map_or(Value::Null, |id| json!(id.to_string()))
+}
+
+/// An account; REST's stand-in for deleted ones is nobody here.
+fn actor(user: &Value) -> Value {
+    if user.is_null() || user["id"] == GHOST {
+        return Value::Null;
+    }
+    let login = user["login"].as_str().unwrap_or_default();
+    json!({
+        "__typename": user["type"],
+        "login": login.trim_end_matches("[bot]"),
+        "url": user["html_url"],
+        "resourcePath": format!("/{login}"),
+        "avatarUrl": user["avatar_url"],
+        "databaseId": user["id"],
+        "id": user["node_id"],
+        "isSiteAdmin": user["site_admin"],
+        "name": null,
+    })
+}
+
+fn actors(users: &Value) -> Value {
+    connection(users.as_array().into_iter().flatten().map(actor).collect())
+}
+
+/// A repository from REST's object of it.
+fn repository_of(object: &Value) -> Value {
+    if object.is_null() {
+        return Value::Null;
+    }
+    json!({
+        "__typename": "Repository",
+        "id": object["node_id"],
+        "databaseId": object["id"],
+        "name": object["name"],
+        "nameWithOwner": object["full_name"],
+        "url": object["html_url"],
+        "isPrivate": object["private"],
+        "isFork": object["fork"],
+        "owner": actor(&object["owner"]),
+    })
+}
+
+fn label(label: &Value) -> Value {
+    json!({
+        "__typename": "Label",
+        "id": label["node_id"],
+        "name": label["name"],
+        "color": label["color"],
+        "description": label["description"],
+        "isDefault": label["default"],
+    })
+}
+
+fn milestone(milestone: &Value) -> Value {
+    if milestone.is_null() {
+        return Value::Null;
+    }
+    json!({
+        "__typename": "Milestone",
+        "id": milestone["node_id"],
+        "number": milestone["number"],
+        "title": milestone["title"],
+        "description": milestone["description"],
+        "state": upper(&milestone["state"]),
+        "dueOn": milestone["due_on"],
+        "createdAt": milestone["created_at"],
+        "updatedAt": milestone["updated_at"],
+        "closedAt": milestone["closed_at"],
+        "url": milestone["html_url"],
+        "creator": actor(&milestone["creator"]),
+    })
+}
+
+/// All eight kinds of reaction, each with its count.
+fn reaction_groups(reactions: &Value, created: &Value) -> Value {
+    let kinds = [
+        ("THUMBS_UP", "+1"),
+        ("THUMBS_DOWN", "-1"),
+        ("LAUGH", "laugh"),
+        ("HOORAY", "hooray"),
+        ("CONFUSED", "confused"),
+        ("HEART", "heart"),
+        ("ROCKET", "rocket"),
+        ("EYES", "eyes"),
+    ];
+    kinds
+        .iter()
+        .map(|(content, key)| {
+            let count = reactions[*key].as_u64().unwrap_or(0);
+            json!({
+                "__typename": "ReactionGroup",
+                "content": content,
+                "createdAt": if count > 0 { created.clone() } else { Value::Null },
+                "reactors": counted(&json!(count)),
+            })
+        })
+        .collect()
+}
+
+fn issue_type(kind: &Value) -> Value {
+    if kind.is_null() {
+        return Value::Null;
+    }
+    let id = kind["id"].as_u64().unwrap_or(0);
+    json!({
+        "__typename": "IssueType",
+        "id": node_id::new("IT", &[node_id::Part::Id(id)]),
+        "name": kind["name"],
+        "description": kind["description"],
+        "color": upper(&kind["color"]),
+        "isEnabled": true,
+    })
+}
+
+/// The fields of an issue that `__type(name: "Issue")` tells of beyond the oldest schema.
+pub(crate) const NEWER_ISSUE_FIELDS: &[&str] = &["issueType", "subIssuesSummary", "issueDependenciesSummary", "parent"];
+
+impl State {
+    /// A repository as GraphQL's object.
+    pub(crate) fn graph_repository(&self, repository: &Repository) -> Value {
+        let view = View::default();
+        repository_of(&self.show(self.repository_object(repository, Detail::Standard, 0), view))
+    }
+
+    /// An issue or pull request with everything, as GraphQL's object.
+    pub(crate) fn graph_item(&self, repository: &Repository, thread: Thread) -> Value {
+        let view = View::default();
+        let issue = self.show(thread.issue, view);
+        let mut item = self.graph_core(repository, &issue, thread.pull.is_some());
+        let entries: Vec<Value> = thread
+            .timeline
+            .into_iter()
+            .filter_map(|entry| self.graph_entry(repository, &self.show(entry, view)))
+            .collect();
+        let comments = entries.iter().filter(|entry| entry["__typename"] == "IssueComment").cloned().collect();
+        item["comments"] = connection(comments);
+        item["timelineItems"] = json!({"@nodes": entries, "updatedAt": issue["updated_at"]});
+        if let Some(pull) = thread.pull {
+            let threads = thread.review_comments.iter().filter(|comment| comment["in_reply_to_id"].is_null()).count();
+            let part = graph_pull(&self.show(pull, view), threads);
+            crate::state::extend(&mut item, part);
+        }
+        item
+    }
+
+    /// What issue and pull request share, and references to them show.
+    fn graph_core(&self, repository: &Repository, issue: &Value, pull: bool) -> Value {
+        let closed = issue["state"] == "closed";
+        let merged = !issue["pull_request"]["merged_at"].is_null();
+        let state = if merged {
+            "MERGED"
+        } else if closed {
+            "CLOSED"
+        } else {
+            "OPEN"
+        };
+        let summary = &issue["sub_issues_summary"];
+        let waits = &issue["issue_dependencies_summary"];
+        let mut core = json!({
+            "__typename": if pull { "PullRequest" } else { "Issue" },
+            "id": issue["node_id"],
+            "databaseId": issue["id"],
+            "fullDatabaseId": text_id(&issue["id"]),
+            "number": issue["number"],
+            "title": issue["title"],
+            "body": issue["body"].as_str().unwrap_or_default(),
+            "url": issue["html_url"],
+            "state": state,
+            "closed": closed,
+            "locked": issue["locked"],
+            "activeLockReason": upper(&issue["active_lock_reason"]),
+            "createdAt": issue["created_at"],
+            "updatedAt": issue["updated_at"],
+            "closedAt": issue["closed_at"],
+            "authorAssociation": issue["author_association"],
+            "author": actor(&issue["user"]),
+            "assignees": actors(&issue["assignees"]),
+            "labels": connection(issue["labels"].as_array().into_iter().flatten().map(label).collect()),
+            "milestone": milestone(&issue["milestone"]),
+            "reactionGroups": reaction_groups(&issue["reactions"], &issue["created_at"]),
+            "repository": self.graph_repository(repository),
+        });
+        let own = if pull {
+            json!({"isDraft": issue["draft"], "merged": merged, "mergedAt": issue["pull_request"]["merged_at"]})
+        } else {
+            json!({
+                "stateReason": upper(&issue["state_reason"]),
+                "issueType": issue_type(&issue["type"]),
+                "subIssuesSummary": {
+                    "total": summary["total"],
+                    "completed": summary["completed"],
+                    "percentCompleted": summary["percent_completed"],
+                },
+                "issueDependenciesSummary": {
+                    "blockedBy": waits["blocked_by"],
+                    "blocking": waits["blocking"],
+                    "totalBlockedBy": waits["total_blocked_by"],
+                    "totalBlocking": waits["total_blocking"],
+                },
+                "parent": null,
+            })
+        };
+        crate::state::extend(&mut core, own);
+        core
+    }
+
+    /// A timeline entry; none for what only REST shows.
+    fn graph_entry(&self, repository: &Repository, entry: &Value) -> Option<Value> {
+        let event = entry["event"].as_str()?;
+        Some(match event {
+            "commented" => comment(entry),
+            "reviewed" => review(entry),
+            "committed" => {
+                json!({"__typename": "PullRequestCommit", "id": format!("PURC_{}", entry["sha"]), "commit": commit(repository, entry)})
+            }
+            "line-commented" => json!({"__typename": "PullRequestReviewThread", "id": entry["node_id"]}),
+            "commit-commented" => {
+                json!({"__typename": "PullRequestCommitCommentThread", "id": entry["node_id"]})
+            }
+            "cross-referenced" => self.cross_reference(entry)?,
+            _ => {
+                let (typename, _) = event_type(event);
+                if !TIMELINE_TYPES.contains(&typename.as_str()) {
+                    return None;
+                }
+                let mut node = json!({
+                    "__typename": typename,
+                    "id": entry["node_id"],
+                    "databaseId": entry["id"],
+                    "createdAt": entry["created_at"],
+                    "actor": actor(&entry["actor"]),
+                });
+                crate::state::extend(&mut node, self.own_fields(repository, event, entry));
+                node
+            }
+        })
+    }
+
+    fn cross_reference(&self, entry: &Value) -> Option<Value> {
+        let issue = &entry["source"]["issue"];
+        let found = self.repositories.get(&issue["repository"]["id"].as_u64()?)?;
+        let id = format!("{}{}", entry["created_at"], issue["id"]);
+        Some(json!({
+            "__typename": "CrossReferencedEvent",
+            "id": node_id::old("CrossReferencedEvent", crate::random::mix(id.len() as u64, &[issue["id"].as_u64()?])),
+            "createdAt": entry["created_at"],
+            "referencedAt": entry["created_at"],
+            "actor": actor(&entry["actor"]),
+            "isCrossRepository": false,
+            "willCloseTarget": false,
+            "source": self.graph_core(found, issue, issue["pull_request"].is_object()),
+        }))
+    }
+
+    fn own_fields(&self, repository: &Repository, event: &str, entry: &Value) -> Value {
+        let reference = || match entry["commit_id"].as_str() {
+            Some(sha) => json!({
+                "__typename": "Commit",
+                "id": node_id::commit(i64::MAX, repository.id, sha),
+                "oid": sha,
+                "url": null,
+                "repository": self.graph_repository(repository),
+            }),
+            None => Value::Null,
+        };
+        let related = |key: &str| {
+            let issue = &entry[key];
+            json!({
+                "__typename": "Issue",
+                "number": issue["number"],
+                "title": issue["title"],
+                "state": upper(&issue["state"]),
+                "stateReason": upper(&issue["state_reason"]),
+                "repository": repository_of(&issue["repository"]),
+            })
+        };
+        match event {
+            "labeled" | "unlabeled" => {
+                let now = repository.labels.values().find(|label| label["name"] == entry["label"]["name"]);
+                json!({"label": label(now.unwrap_or(&entry["label"]))})
+            }
+            "assigned" | "unassigned" => json!({"assignee": actor(&entry["assignee"])}),
+            "milestoned" | "demilestoned" => json!({"milestoneTitle": entry["milestone"]["title"]}),
+            "renamed" => json!({"previousTitle": entry["rename"]["from"], "currentTitle": entry["rename"]["to"]}),
+            "closed" => json!({"stateReason": upper(&entry["state_reason"]), "closer": reference()}),
+            "reopened" => json!({"stateReason": upper(&entry["state_reason"])}),
+            "locked" => json!({"lockReason": upper(&entry["lock_reason"])}),
+            "merged" => json!({"commit": reference(), "mergeRefName": "main"}),
+            "referenced" => json!({
+                "commit": reference(),
+                "commitRepository": self.graph_repository(repository),
+                "isDirectReference": true,
+                "isCrossRepository": false,
+            }),
+            "head_ref_force_pushed" | "base_ref_force_pushed" => {
+                json!({"afterCommit": reference(), "beforeCommit": null})
+            }
+            "review_requested" | "review_request_removed" => json!({"requestedReviewer": reviewer(entry)}),
+            "review_dismissed" => {
+                let dismissed = &entry["dismissed_review"];
+                json!({
+                    "previousReviewState": upper(&dismissed["state"]),
+                    "dismissalMessage": dismissed["dismissal_message"],
+                    "review": {"__typename": "PullRequestReview", "fullDatabaseId": text_id(&dismissed["review_id"])},
+                    "pullRequestCommit": null,
+                })
+            }
+            "sub_issue_added" | "sub_issue_removed" => json!({"subIssue": related("sub_issue")}),
+            "parent_issue_added" | "parent_issue_removed" => json!({"parent": related("parent_issue")}),
+            "blocked_by_added" | "blocked_by_removed" => json!({"blockingIssue": related("blocked_by")}),
+            "blocking_added" | "blocking_removed" => json!({"blockedIssue": related("blocking")}),
+            "issue_type_removed" => json!({"issueType": issue_type(&entry["prev_issue_type"])}),
+            "issue_type_added" | "issue_type_changed" => json!({
+                "issueType": issue_type(&entry["issue_type"]),
+                "prevIssueType": issue_type(&entry["prev_issue_type"]),
+            }),
+            _ => json!({}),
+        }
+    }
+}
+
+fn reviewer(entry: &Value) -> Value {
+    let team = &entry["requested_team"];
+    if team.is_null() {
+        return actor(&entry["requested_reviewer"]);
+    }
+    json!({
+        "__typename": "Team",
+        "databaseId": team["id"],
+        "id": team["node_id"],
+        "name": team["name"],
+        "slug": team["slug"],
+        "description": team["description"],
+        "url": team["html_url"],
+    })
+}
+
+fn comment(entry: &Value) -> Value {
+    json!({
+        "__typename": "IssueComment",
+        "id": entry["node_id"],
+        "databaseId": entry["id"],
+        "fullDatabaseId": text_id(&entry["id"]),
+        "url": entry["html_url"],
+        "body": entry["body"],
+        "createdAt": entry["created_at"],
+        "updatedAt": entry["updated_at"],
+        "authorAssociation": entry["author_association"],
+        "isMinimized": false,
+        "minimizedReason": null,
+        "author": actor(&entry["user"]),
+        "reactionGroups": reaction_groups(&entry["reactions"], &entry["created_at"]),
+    })
+}
+
+fn review(entry: &Value) -> Value {
+    let commit = entry["commit_id"].as_str().map(|sha| json!({"__typename": "Commit", "oid": sha}));
+    json!({
+        "__typename": "PullRequestReview",
+        "id": entry["node_id"],
+        "databaseId": entry["id"],
+        "fullDatabaseId": text_id(&entry["id"]),
+        "url": entry["html_url"],
+        "body": entry["body"].as_str().unwrap_or_default(),
+        "state": upper(&entry["state"]),
+        "submittedAt": entry["submitted_at"],
+        "updatedAt": entry["updated_at"],
+        "authorAssociation": entry["author_association"],
+        "author": actor(&entry["user"]),
+        "commit": commit,
+        "reactionGroups": reaction_groups(&Value::Null, &Value::Null),
+    })
+}
+
+fn commit(repository: &Repository, entry: &Value) -> Value {
+    let verification = &entry["verification"];
+    let signature = verification["signature"].as_str().map(|signature| {
+        json!({
+            "__typename": "GpgSignature",
+            "isValid": verification["verified"],
+            "state": upper(&verification["reason"]),
+            "payload": verification["payload"],
+            "signature": signature,
+            "verifiedAt": verification["verified_at"],
+        })
+    });
+    let parents = entry["parents"].as_array().into_iter().flatten();
+    json!({
+        "__typename": "Commit",
+        "id": entry["node_id"],
+        "oid": entry["sha"],
+        "url": entry["html_url"],
+        "message": entry["message"],
+        "tree": {"__typename": "Tree", "oid": entry["tree"]["sha"]},
+        "author": entry["author"],
+        "committer": entry["committer"],
+        "parents": connection(parents.map(|parent| json!({"__typename": "Commit", "oid": parent["sha"]})).collect()),
+        "signature": signature,
+        "repository": {"__typename": "Repository", "nameWithOwner": repository.full_name()},
+    })
+}
+
+fn graph_pull(pull: &Value, threads: usize) -> Value {
+    let merged = pull["merged"] == true;
+    let commit = json!({"__typename": "Commit", "oid": pull["merge_commit_sha"]});
+    let requested = |key: &str| pull[key].as_array().into_iter().flatten().cloned().collect::<Vec<_>>();
+    let people = requested("requested_reviewers").into_iter().map(|person| json!({"requested_reviewer": person}));
+    let teams = requested("requested_teams").into_iter().map(|team| json!({"requested_team": team}));
+    let requests = people
+        .chain(teams)
+        .map(|request| json!({"__typename": "ReviewRequest", "requestedReviewer": reviewer(&request)}));
+    json!({
+        "databaseId": pull["id"],
+        "fullDatabaseId": text_id(&pull["id"]),
+        "mergedBy": actor(&pull["merged_by"]),
+        "headRefName": pull["head"]["ref"],
+        "headRefOid": pull["head"]["sha"],
+        "headRepository": repository_of(&pull["head"]["repo"]),
+        "headRepositoryOwner": actor(&pull["head"]["repo"]["owner"]),
+        "baseRefName": pull["base"]["ref"],
+        "baseRefOid": pull["base"]["sha"],
+        "baseRepository": repository_of(&pull["base"]["repo"]),
+        "mergeCommit": if merged { commit.clone() } else { Value::Null },
+        "potentialMergeCommit": if merged { Value::Null } else { commit },
+        "additions": pull["additions"],
+        "deletions": pull["deletions"],
+        "changedFiles": pull["changed_files"],
+        "commits": counted(&pull["commits"]),
+        "maintainerCanModify": pull["maintainer_can_modify"],
+        "reviewThreads": counted(&json!(threads)),
+        "autoMergeRequest": null,
+        "reviewRequests": connection(requests.collect()),
+        "mergeable": "UNKNOWN",
+        "mergeStateStatus": "UNKNOWN",
+    })
+}
