@@ -4,7 +4,10 @@
 //! private as well, so its counts are only upper bounds: values are counted exactly in the order of their bounds,
 //! until no bound can reach the worst that is kept.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+};
 
 use gharvest_search::{
     Access, ItemSuggestion, Result, Suggestion,
@@ -184,10 +187,7 @@ impl Suggester<'_> {
         let matching = if digits { Some(lowering.prefix(self.fields.number_text, number)) } else { by_title() };
         let Some(matching) = matching else { return Ok(Vec::new()) };
         let query = BooleanQuery::new(vec![(Occur::Must, lowering.visible(self.access)), (Occur::Must, matching)]);
-        let mut found = self.latest(&query)?;
-        found.sort_unstable();
-        found.truncate(limit);
-        found.into_iter().map(|(_, address)| self.item(address)).collect()
+        self.latest(&query, limit)?.into_iter().map(|address| self.item(address)).collect()
     }
 
     fn title(&self, lowering: &Lowering<'_>, typed: &str) -> Option<Box<dyn Query>> {
@@ -211,23 +211,27 @@ impl Suggester<'_> {
         (!clauses.is_empty()).then(|| Box::new(BooleanQuery::new(clauses)) as Box<dyn Query>)
     }
 
-    /// What matches, with what it is sorted by: latest updated first, then the later item.
-    #[expect(clippy::type_complexity, reason = "a sort key beside an address")]
-    fn latest(&self, query: &dyn Query) -> Result<Vec<((Reverse<i64>, Reverse<u64>), DocAddress)>> {
-        let mut ranked = Vec::new();
-        let mut columns = HashMap::new();
-        for address in search::addresses(self.searcher, query)? {
-            if !columns.contains_key(&address.segment_ord) {
-                let fast = self.searcher.segment_reader(address.segment_ord).fast_fields();
-                let updated = fast.i64(&time_name(Time::Updated)).map_err(from_tantivy("suggest"))?;
-                let items = fast.u64("item").map_err(from_tantivy("suggest"))?;
-                columns.insert(address.segment_ord, (updated, items));
-            }
-            let (updated, items) = &columns[&address.segment_ord];
-            let (updated, item) = (updated.first(address.doc_id), items.first(address.doc_id));
-            ranked.push(((Reverse(updated.unwrap_or(i64::MIN)), Reverse(item.unwrap_or(0))), address));
+    /// What matches: the latest updated first, then the later item.
+    fn latest(&self, query: &dyn Query, limit: usize) -> Result<Vec<DocAddress>> {
+        let scoring = EnableScoring::disabled_from_searcher(self.searcher);
+        let weight = query.weight(scoring).map_err(from_tantivy("suggest"))?;
+        let mut best = BinaryHeap::new();
+        for (segment_ord, segment) in (0_u32..).zip(self.searcher.segment_readers()) {
+            let columns = segment.fast_fields();
+            let updated = columns.i64(&time_name(Time::Updated)).map_err(from_tantivy("suggest"))?;
+            let items = columns.u64("item").map_err(from_tantivy("suggest"))?;
+            let mut each = |doc, _score| {
+                if !segment.is_deleted(doc) {
+                    let rank = (updated.first(doc), items.first(doc));
+                    best.push(Reverse((rank, DocAddress::new(segment_ord, doc))));
+                    if best.len() > limit {
+                        best.pop();
+                    }
+                }
+            };
+            weight.for_each(segment, &mut each).map_err(from_tantivy("suggest"))?;
         }
-        Ok(ranked)
+        Ok(best.into_sorted_vec().into_iter().map(|Reverse((_, address))| address).collect())
     }
 
     fn item(&self, address: DocAddress) -> Result<Suggestion> {

@@ -1,4 +1,5 @@
 //! Random documents and queries: tantivy finds what the plain reading of the query finds, nothing else, whoever asks.
+#![allow(clippy::unwrap_used, reason = "a test that fails here says where")]
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -1,4 +1,5 @@
 //! The contract of every search engine, on tantivy.
+#![allow(clippy::unwrap_used, reason = "a test that fails here says where")]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! The query language as a whole: what it understands, what it notes, and that nothing upsets it.
+#![allow(clippy::unwrap_used, reason = "a test that fails here says where")]
 
 use gharvest_search::query::{
     ParseContext, Parsed, Query, edit, suggest, table,

@@ -1,4 +1,5 @@
 //! The scenarios cover the whole language, and the plain reading of the tree agrees with them.
+#![allow(clippy::unwrap_used, reason = "a test that fails here says where")]
 
 use std::collections::BTreeSet;
 
