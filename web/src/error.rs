@@ -124,7 +124,7 @@ impl From<gharvest_search::Error> for ApiError {
             gharvest_search::ErrorKind::TimedOut => {
                 Self::new(StatusCode::GATEWAY_TIMEOUT, "the search took too long: make it narrower")
             }
-            gharvest_search::ErrorKind::Refused => Self::invalid(&error),
+            gharvest_search::ErrorKind::Invalid => Self::invalid(&error),
             _ => Self::backend(&error, error.is_retryable()),
         }
     }

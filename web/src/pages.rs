@@ -168,6 +168,11 @@ pub(crate) fn span(seconds: u64) -> String {
     }
 }
 
+/// Hours in their largest unit.
+pub(crate) fn hours(hours: f32) -> String {
+    span((f64::from(hours.max(0.0)) * 3600.0) as u64)
+}
+
 /// A line of text in which backticks mark code, as in titles on GitHub.
 pub(crate) fn ticked(text: &str) -> Markup {
     let pieces: Vec<&str> = text.split('`').collect();

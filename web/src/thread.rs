@@ -2,7 +2,13 @@
 //!
 //! Everything is read leniently from GitHub's own objects: a missing field leaves a gap, never an error.
 
+use std::collections::BTreeMap;
+
 use gharvest_model::{Kind, Record, RepositoryName, record::RecordState};
+use gharvest_search::{
+    document::{IntervalDocument, Metrics},
+    render::{self, RenderContext},
+};
 use jiff::{Timestamp, civil::Date};
 use serde_json::Value;
 
@@ -36,6 +42,8 @@ pub(crate) struct Thread<'a> {
     pub(crate) core: &'a Value,
     pub(crate) repository: RepositoryName,
     pub(crate) facts: Facts,
+    /// Computed as for the index, of now.
+    pub(crate) metrics: Metrics,
     pub(crate) entries: Vec<Entry<'a>>,
     /// Events left out because nobody reads them: subscriptions and mentions.
     pub(crate) quiet: usize,
@@ -95,14 +103,22 @@ impl<'a> Thread<'a> {
         let core = record.core().unwrap_or(&NULL);
         let cutoff = at.and_then(end_of_day);
         let now = Facts::now(record, core);
+        let context = RenderContext {
+            repository: repository.to_string(),
+            archived: false,
+            label_renames: BTreeMap::new(),
+            rendered_at: record.fetched_at,
+        };
+        let documents = render::thread(record, &context);
         let mut thread = Self {
             record,
             core,
             repository,
             facts: match cutoff {
-                Some(cutoff) => now.taken_back_to(&record.timeline, cutoff),
+                Some(cutoff) => now.as_of(&documents.intervals, &record.timeline, cutoff),
                 None => now,
             },
+            metrics: documents.item.metrics,
             entries: Vec::new(),
             quiet: 0,
             later: 0,
@@ -227,25 +243,19 @@ impl<'a> Thread<'a> {
         self.entries.iter().map(count).sum()
     }
 
-    /// Lengths of time in seconds, with what they measure, where they can be known.
-    pub(crate) fn figures(&self) -> Vec<(&'static str, u64)> {
-        let Some(opened) = time(self.core, "/created_at") else { return Vec::new() };
-        let since = |at: Timestamp| u64::try_from(at.duration_since(opened).as_secs()).ok();
-        let answer = self.record.timeline.iter().find(|event| {
-            let by_human = !matches!(text(event, "/user/type").or(text(event, "/actor/type")), Some("Bot"));
-            matches!(event_name(event), "commented" | "reviewed")
-                && by_human
-                && actor(event).is_some()
-                && actor(event) != self.author()
-        });
-        let event = |name: &str| self.record.timeline.iter().find(|event| event_name(event) == name);
+    /// Lengths of time in hours, with what they measure, where they can be known.
+    pub(crate) fn figures(&self) -> Vec<(&'static str, f32)> {
+        let metrics = &self.metrics;
         [
-            ("to first answer", answer.and_then(happened_at)),
-            ("to first close", event("closed").and_then(happened_at)),
-            ("to merge", event("merged").and_then(happened_at)),
+            ("first answer", metrics.h_first_response),
+            ("by a maintainer", metrics.h_first_maintainer_response),
+            ("first review", metrics.h_to_first_review),
+            ("triage", metrics.h_to_triage),
+            ("first close", metrics.h_to_close),
+            ("merge", metrics.h_to_merge),
         ]
         .into_iter()
-        .filter_map(|(name, at)| Some((name, since(at?)?)))
+        .filter_map(|(name, hours)| Some((name, hours?)))
         .collect()
     }
 
@@ -334,45 +344,40 @@ impl Facts {
         }
     }
 
-    /// What was true at a time: what happened since is taken back, latest first.
-    fn taken_back_to(mut self, timeline: &[Value], cutoff: Timestamp) -> Self {
-        let is_later = |event: &&Value| happened_at(event).is_some_and(|at| at > cutoff);
-        for event in timeline.iter().filter(is_later).rev() {
-            self.take_back(event);
-        }
-        let decided = timeline.iter().filter(|event| !is_later(event)).fold(("open", None), |state, event| {
-            match event_name(event) {
-                "closed" if state.0 != "merged" => ("closed", text(event, "/state_reason")),
-                "merged" => ("merged", None),
-                "reopened" => ("open", None),
-                _ => state,
+    /// What was true at a time, by the same intervals that searches as of a date are answered with.
+    fn as_of(&self, intervals: &[IntervalDocument], timeline: &[Value], cutoff: Timestamp) -> Self {
+        let mut then = Self::default();
+        let held = |interval: &&IntervalDocument| interval.from <= cutoff && interval.to.is_none_or(|to| to > cutoff);
+        for interval in intervals.iter().filter(held) {
+            let value = interval.value.clone();
+            match interval.dimension.as_str() {
+                "title" => then.title = value,
+                "state" => then.state = value,
+                "label" => then.labels.push((value, self.color(&interval.value, timeline))),
+                "assignee" => then.assignees.push(value),
+                "milestone" => then.milestone = Some(value),
+                "draft" => then.draft = true,
+                "locked" => then.locked = true,
+                _ => {}
             }
-        });
-        self.state = decided.0.to_owned();
-        self.reason = decided.1.map(str::to_owned);
-        self
+        }
+        let closed = timeline
+            .iter()
+            .rev()
+            .find(|event| event_name(event) == "closed" && happened_at(event).is_some_and(|at| at <= cutoff));
+        then.reason = closed.and_then(|event| text(event, "/state_reason")).map(str::to_owned);
+        then
     }
 
-    fn take_back(&mut self, event: &Value) {
-        let label = text(event, "/label/name");
-        let assignee = text(event, "/assignee/login");
-        match event_name(event) {
-            "labeled" => self.labels.retain(|(name, _)| Some(name.as_str()) != label),
-            "unlabeled" => {
-                let color = text(event, "/label/color").unwrap_or("");
-                self.labels.extend(label.map(|name| (name.to_owned(), color.to_owned())));
-            }
-            "assigned" => self.assignees.retain(|login| Some(login.as_str()) != assignee),
-            "unassigned" => self.assignees.extend(assignee.map(str::to_owned)),
-            "milestoned" => self.milestone = None,
-            "demilestoned" => self.milestone = text(event, "/milestone/title").map(str::to_owned),
-            "renamed" => self.title = text(event, "/rename/from").unwrap_or(&self.title).to_owned(),
-            "locked" => self.locked = false,
-            "unlocked" => self.locked = true,
-            "ready_for_review" => self.draft = true,
-            "convert_to_draft" => self.draft = false,
-            _ => {}
-        }
+    /// A label's colour now, or the one it had when it was set.
+    fn color(&self, label: &str, timeline: &[Value]) -> String {
+        let now = self.labels.iter().find(|(name, _)| name == label).map(|(_, color)| color.as_str());
+        let then = || {
+            timeline
+                .iter()
+                .find_map(|event| (text(event, "/label/name")? == label).then(|| text(event, "/label/color"))?)
+        };
+        now.or_else(then).unwrap_or("").to_owned()
     }
 }
 
@@ -386,8 +391,9 @@ mod tests {
     fn record(timeline: Value) -> Record {
         let repository = RecordRepository { id: gharvest_model::RepositoryId(1), full_name: "a/b".parse().unwrap() };
         let mut record = Record::new(repository, 7, Kind::Issue, "2024-06-01T00:00:00Z".parse().unwrap());
-        record.issue =
-            Some(json!({"title": "new", "state": "closed", "labels": [{"name": "late", "color": "ff0000"}]}));
+        record.issue = Some(
+            json!({"title": "new", "state": "closed", "created_at": "2023-12-31T00:00:00Z", "labels": [{"name": "late", "color": "ff0000"}]}),
+        );
         record.timeline = serde_json::from_value(timeline).unwrap();
         record
     }

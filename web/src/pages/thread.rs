@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use gharvest_model::{Kind, Record, RepositoryName};
-use gharvest_search::query::edit;
+use gharvest_search::{document::WaitingOn, query::edit};
 use jiff::{Timestamp, civil::Date};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -396,9 +396,18 @@ impl View<'_> {
 
     fn figures(&self) -> Markup {
         let figures = self.thread.figures();
+        let waiting = match self.thread.metrics.waiting_on {
+            Some(WaitingOn::Author) => Some("the author"),
+            Some(WaitingOn::Maintainers) => Some("the maintainers"),
+            None => None,
+        };
         html! {
-            @if !figures.is_empty() {
-                section { h2 { "Times" } dl { @for (name, seconds) in figures { dt { (name) } dd { (super::span(seconds)) } } } }
+            // They are of now, so a thread of another day shows none.
+            @if self.thread.at.is_none() && (!figures.is_empty() || waiting.is_some()) {
+                section { h2 { "Time to" }
+                    dl { @for (name, hours) in figures { dt { (name) } dd { (super::hours(hours)) } } }
+                    @if let Some(waiting) = waiting { p class="quiet" { "Waits for " (waiting) } }
+                }
             }
         }
     }

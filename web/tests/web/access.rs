@@ -1,0 +1,165 @@
+//! Who may see and do what.
+
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+};
+use gharvest_model::record::Visibility;
+use gharvest_web::check_listen;
+use serde_json::json;
+use tower::ServiceExt;
+
+use crate::mirror::Mirror;
+
+const PUBLIC: (&str, &str) = ("GHARVEST_WEB__LISTEN", "0.0.0.0:8080");
+
+#[tokio::test]
+async fn an_address_that_others_reach_needs_a_key() {
+    let mirror = Mirror::with_settings(&[PUBLIC]).await;
+    let refused = check_listen(&mirror.state.settings, &[]).unwrap_err();
+    assert!(refused.contains("gharvest keys add") && refused.contains("0.0.0.0:8080"), "{refused}");
+    mirror.key("secret", "read", &[]).await;
+    assert_eq!(check_listen(&mirror.state.settings, &mirror.archive.keys().await.unwrap()), Ok(()));
+    assert_eq!(check_listen(&Mirror::new().await.state.settings, &[]), Ok(()));
+}
+
+#[tokio::test]
+async fn without_a_key_nothing_is_shown_unless_the_operator_says_so() {
+    let mirror = Mirror::with_settings(&[PUBLIC]).await;
+    mirror.key("secret", "read", &[]).await;
+    for path in ["/", "/?q=crash", "/octo/box/issues/1", "/status", "/api/v1/search", "/events", "/metrics"] {
+        let answer = mirror.get(path).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+        assert!(answer.header("www-authenticate").starts_with("Basic"), "{path}");
+        answer.hides("Crash");
+    }
+    assert_eq!(mirror.get("/healthz").await.status, StatusCode::OK);
+    assert_eq!(mirror.get_with("/api/v1/search", "wrong").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(mirror.get_with("/octo/box/issues/1", "secret").await.status, StatusCode::OK);
+    // Browsers send what was typed into their own window.
+    let basic = Request::get("/").header("authorization", "Basic YW55OnNlY3JldA==").body(Body::empty()).unwrap();
+    assert_eq!(mirror.send(basic).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn private_threads_are_seen_by_those_who_may_and_by_nobody_else() {
+    let mirror = Mirror::with_settings(&[PUBLIC, ("GHARVEST_WEB__ANONYMOUS", "public")]).await;
+    mirror.key("some", "read", &["octo/vault"]).await;
+    mirror.key("other", "read", &["octo/elsewhere"]).await;
+    mirror.publish((2, "octo/vault"), 1, Visibility::Private).await;
+    let paths = [
+        "/",
+        "/?q=secret",
+        "/?q=crash&format=atom",
+        "/?q=crash&format=csv",
+        "/status",
+        "/octo",
+        "/octo/vault",
+        "/octo/vault/issues",
+        "/octo/vault/issues/1",
+        "/api/v1/search?q=secret",
+        "/api/v1/search",
+        "/api/v1/suggest?q=secret",
+        "/api/v1/suggest?q=repo:octo",
+        "/api/v1/items/octo/vault/1",
+        "/api/v1/items/octo/box/1/similar",
+        "/api/v1/repositories",
+        "/api/v1/repositories/octo/vault",
+        "/api/v1/status",
+        "/api/v1/recent",
+    ];
+    for path in paths {
+        for answer in [mirror.get(path).await, mirror.get_with(path, "other").await] {
+            answer.hides("Secret crash");
+            answer.hides("Nobody may know");
+            answer.hides("Event of 1");
+            // An address that was asked for may be named back.
+            if !path.contains("vault") {
+                answer.hides("vault");
+            }
+        }
+    }
+    let total = |answer: crate::mirror::Answer| answer.json()["total"].as_u64();
+    assert_eq!(total(mirror.get("/api/v1/search").await), Some(2));
+    assert_eq!(total(mirror.get_with("/api/v1/search", "some").await), Some(3));
+    mirror.get_with("/octo/vault/issues/1", "some").await.shows("Secret crash");
+    mirror.get_with("/api/v1/recent", "some").await.shows("Event of 1");
+}
+
+#[tokio::test]
+async fn changes_need_the_role_for_them() {
+    let mirror = Mirror::with_settings(&[PUBLIC, ("GHARVEST_WEB__ANONYMOUS", "public")]).await;
+    for role in ["read", "operate", "admin"] {
+        mirror.key(role, role, &[]).await;
+    }
+    let send = async |key: Option<&str>, path: &str| {
+        let mut request = Request::post(path).header("content-type", "application/json");
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        mirror.send(request.body(Body::from(json!({"queue": "download"}).to_string())).unwrap()).await.status
+    };
+    for (path, operate) in [("/api/v1/jobs/revive", StatusCode::OK), ("/api/v1/jobs/purge", StatusCode::FORBIDDEN)] {
+        assert_eq!(send(None, path).await, StatusCode::FORBIDDEN);
+        assert_eq!(send(Some("read"), path).await, StatusCode::FORBIDDEN);
+        assert_eq!(send(Some("operate"), path).await, operate);
+        assert_eq!(send(Some("admin"), path).await, StatusCode::OK);
+    }
+    assert_eq!(mirror.get("/metrics").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(mirror.get_with("/metrics", "operate").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn other_websites_can_neither_post_nor_rebind() {
+    let mirror = Mirror::new().await;
+    let post = async |headers: &[(&str, &str)]| {
+        let mut request = Request::post("/api/v1/jobs/resume").header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        mirror.send(request.body(Body::from(r#"{"queue":"download"}"#)).unwrap()).await.status
+    };
+    let host = ("host", "localhost:8080");
+    assert_eq!(post(&[host]).await, StatusCode::NO_CONTENT);
+    assert_eq!(post(&[host, ("origin", "http://localhost:8080")]).await, StatusCode::NO_CONTENT);
+    assert_eq!(post(&[host, ("sec-fetch-site", "same-origin")]).await, StatusCode::NO_CONTENT);
+    assert_eq!(post(&[host, ("origin", "https://evil.example")]).await, StatusCode::FORBIDDEN);
+    assert_eq!(post(&[host, ("origin", "null")]).await, StatusCode::FORBIDDEN);
+    assert_eq!(post(&[host, ("sec-fetch-site", "cross-site")]).await, StatusCode::FORBIDDEN);
+    // A name of theirs that leads to this machine.
+    let rebound = Request::get("/").header("host", "evil.example").body(Body::empty()).unwrap();
+    assert_eq!(mirror.send(rebound).await.status, StatusCode::MISDIRECTED_REQUEST);
+    // A proxy on this machine brings strangers.
+    let proxied = Request::get("/").header("host", "localhost").header("x-forwarded-for", "192.0.2.1");
+    assert_eq!(mirror.send(proxied.body(Body::empty()).unwrap()).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_user_named_by_a_proxy_counts_only_from_the_proxy() {
+    let settings = [PUBLIC, ("GHARVEST_WEB__USER_HEADER", "x-user"), ("GHARVEST_WEB__TRUSTED_PROXIES", "192.0.2.9")];
+    let mirror = Mirror::with_settings(&settings).await;
+    mirror.key("ann", "operate", &["octo/vault"]).await;
+    let status = async |peer: &str, user: &str| {
+        let peer: std::net::SocketAddr = format!("{peer}:1").parse().unwrap();
+        let request = Request::get("/octo/vault/issues/1")
+            .header("x-user", user)
+            .extension(axum::extract::ConnectInfo(peer))
+            .body(Body::empty())
+            .unwrap();
+        mirror.router().oneshot(request).await.unwrap().status()
+    };
+    assert_eq!(status("192.0.2.9", "ann").await, StatusCode::OK);
+    assert_eq!(status("192.0.2.9", "bob").await, StatusCode::NOT_FOUND);
+    assert_eq!(status("192.0.2.8", "ann").await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn named_websites_may_read_the_api() {
+    let mirror = Mirror::with_settings(&[("GHARVEST_WEB__CORS_ORIGINS", "https://friend.example")]).await;
+    let ask = async |origin: &str| {
+        let request = Request::get("/api/v1/search").header("origin", origin).body(Body::empty()).unwrap();
+        mirror.send(request).await.header("access-control-allow-origin").to_owned()
+    };
+    assert_eq!(ask("https://friend.example").await, "https://friend.example");
+    assert_eq!(ask("https://evil.example").await, "");
+}

@@ -1,0 +1,6 @@
+//! The web front on embedded backends, without a socket.
+
+mod access;
+mod api;
+mod mirror;
+mod pages;

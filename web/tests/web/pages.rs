@@ -1,0 +1,245 @@
+//! Every page.
+
+use axum::http::StatusCode;
+use gharvest_model::{
+    Kind,
+    record::{RecordState, Visibility},
+};
+
+use crate::mirror::{Mirror, record};
+
+#[tokio::test]
+async fn the_home_page_shows_repositories_and_what_changed() {
+    let mirror = Mirror::new().await;
+    mirror.publish((1, "octo/box"), 1, Visibility::Public).await;
+    let home = mirror.get("/").await;
+    assert_eq!(home.status, StatusCode::OK);
+    for text in ["octo/box", "Event of 1", "Fix the parser", "role=\"search\""] {
+        home.shows(text);
+    }
+}
+
+#[tokio::test]
+async fn a_search_lists_hits_with_facets_that_edit_the_query() {
+    let mirror = Mirror::new().await;
+    let page = mirror.get("/?q=crashes").await;
+    page.shows("Crash in <code>parse</code> &lt;b&gt;");
+    page.shows("<mark>crashes</mark>");
+    page.shows("href=\"/?q=crashes+label%3Abug\"");
+    page.shows("href=\"/octo/box/issues/1\"");
+    page.hides("Fix the parser");
+    mirror.get("/?q=lable:bug").await.shows("Did you mean");
+    mirror.get("/?q=nothing-like-this").await.shows("Nothing in this mirror matches");
+}
+
+#[tokio::test]
+async fn a_query_that_names_a_thread_leads_there() {
+    let mirror = Mirror::new().await;
+    for query in ["octo/box%231", "https://github.com/octo/box/issues/1", "repo:octo/box+1"] {
+        let answer = mirror.get(&format!("/?q={query}")).await;
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (StatusCode::SEE_OTHER, "/octo/box/issues/1"),
+            "{query}"
+        );
+    }
+    let commit = mirror.get("/?q=0123456789abcdef").await;
+    assert_eq!(commit.header("location"), "/octo/box/pull/2");
+}
+
+#[tokio::test]
+async fn a_thread_shows_what_was_said_and_done() {
+    let mirror = Mirror::new().await;
+    let page = mirror.get("/octo/box/issues/1").await;
+    for text in [
+        "It <em>crashes</em>, see <a href=\"/octo/box/issues/2\">#2</a>",
+        "id=\"issuecomment-501\"",
+        "Which <strong>version</strong>?",
+        "· edited",
+        "changed the title from",
+        "did something that GitHub calls <code><bdi>from_the_future</bdi></code>",
+        "https://github.com/octo/box/issues/1",
+        "/api/v1/items/octo/box/1",
+        "👍",
+        "verified",
+    ] {
+        page.shows(text);
+    }
+}
+
+#[tokio::test]
+async fn a_review_shows_its_comments_below_the_code() {
+    let mirror = Mirror::new().await;
+    let page = mirror.get("/octo/box/pull/2").await;
+    for text in [
+        "approved these changes",
+        "src/parse.rs",
+        "<span class=\"da\">+b\n</span>",
+        "Why <code>unwrap</code>?",
+        "id=\"discussion_r801\"",
+        "Fix it",
+        "<bdi>main</bdi>",
+    ] {
+        page.shows(text);
+    }
+}
+
+#[tokio::test]
+async fn a_thread_as_of_a_date_leaves_out_what_came_later() {
+    let mirror = Mirror::new().await;
+    let page = mirror.get("/octo/box/issues/1?at=2024-01-05").await;
+    page.shows("<h1><bdi>Old name");
+    page.shows("As of the end of 2024-01-05");
+    page.hides("from_the_future");
+    assert_eq!(mirror.get("/octo/box/issues/1?at=yesterday").await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn addresses_of_the_other_kind_and_spelling_redirect() {
+    let mirror = Mirror::new().await;
+    for (path, target) in [
+        ("/octo/box/issues/2", "/octo/box/pull/2"),
+        ("/octo/box/pull/1?at=2024-01-05", "/octo/box/issues/1?at=2024-01-05"),
+    ] {
+        let answer = mirror.get(path).await;
+        assert_eq!((answer.status, answer.header("location")), (StatusCode::PERMANENT_REDIRECT, target));
+    }
+    // An owner named like a page of ours is reached below a dash, everybody else too.
+    assert_eq!(mirror.get("/-/octo/box/issues/1").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_tombstone_says_what_happened() {
+    let mirror = Mirror::new().await;
+    let mut gone = record(1, 3, Kind::Issue, "Gone", "Last words");
+    gone.state = RecordState::Transferred { to: Some("octo/other#5".to_owned()) };
+    mirror.put(gone).await;
+    let page = mirror.get("/octo/box/issues/3").await;
+    page.shows("moved to octo/other#5");
+    page.shows("Last words");
+}
+
+#[tokio::test]
+async fn what_is_not_mirrored_is_a_page_that_links_to_github() {
+    let mirror = Mirror::new().await;
+    for path in ["/octo/box/issues/77", "/octo/other", "/octo/box/wiki/Home", "/nobody"] {
+        let answer = mirror.get(path).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        answer.shows(&format!("href=\"https://github.com{path}\""));
+    }
+}
+
+#[tokio::test]
+async fn repositories_owners_and_lists_have_pages() {
+    let mirror = Mirror::new().await;
+    let page = mirror.get("/octo/box").await;
+    for text in ["A box", "every number to 2 accounted for", "is%3Aissue+is%3Aopen"] {
+        page.shows(text);
+    }
+    mirror.get("/octo").await.shows("octo/box");
+    let issues = mirror.get("/octo/box/issues").await;
+    issues.shows("Crash in");
+    issues.hides("Fix the parser");
+    mirror.get("/octo/box/pulls").await.shows("Fix the parser");
+    mirror.get("/-/help/search").await.shows("reviewed-by:");
+    assert_eq!(mirror.get("/-/opensearch.xml").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_status_page_shows_failures_and_retries_them() {
+    let mirror = Mirror::new().await;
+    mirror.bury(1).await;
+    let page = mirror.get("/status").await;
+    page.shows("GitHub &lt;b&gt;broke&lt;/b&gt;");
+    page.shows("octo/box#1");
+    let request = axum::http::Request::post("/-/jobs/retry")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("host", "127.0.0.1:8080")
+        .header("origin", "http://127.0.0.1:8080");
+    let answer = mirror.send(request.body("queue=download&subject=1%231".into()).unwrap()).await;
+    assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/status"));
+    mirror.get("/status").await.hides("broke");
+}
+
+#[tokio::test]
+async fn nothing_hostile_survives_on_any_page() {
+    let mirror = Mirror::new().await;
+    let hostile =
+        "<script>alert(1)</script><img src=x onerror=alert(1)><svg onload=alert(1)>\u{202e}\"'><style>*{}</style>";
+    let mut thread =
+        record(1, 4, Kind::Issue, hostile, &format!("{hostile}\n[x](javascript:alert(1))\n{}", "> ".repeat(30_000)));
+    let mut object = thread.issue.clone().unwrap();
+    object["labels"] = serde_json::json!([{"name": hostile, "color": hostile}]);
+    object["milestone"] = serde_json::json!({"title": hostile});
+    object["user"] = serde_json::json!({"login": hostile});
+    thread.issue = Some(object);
+    let event = |name: &str| {
+        serde_json::json!({"event": name, "id": 9, "actor": {"login": hostile}, "created_at": "2024-01-05T00:00:00Z",
+        "label": {"name": hostile, "color": hostile}, "rename": {"from": hostile, "to": hostile}, "body": hostile, "commit_id": hostile,
+        "assignee": {"login": hostile}, "milestone": {"title": hostile}, "lock_reason": hostile, "state": hostile,
+        "source": {"issue": {"number": 1, "title": hostile, "repository": {"full_name": hostile}}}})
+    };
+    thread.timeline = [
+        "commented",
+        "labeled",
+        "renamed",
+        "referenced",
+        "assigned",
+        "milestoned",
+        "locked",
+        "cross-referenced",
+        "reviewed",
+        hostile,
+    ]
+    .map(event)
+    .to_vec();
+    mirror.put(thread).await;
+    mirror.index.commit().await.unwrap();
+    for path in [
+        "/octo/box/issues/4",
+        "/?q=alert",
+        "/octo/box",
+        "/octo/box/issues",
+        "/",
+        "/?q=%3Cscript%3Ealert(1)%3C/script%3E",
+    ] {
+        let page = mirror.get(path).await;
+        assert_eq!(page.status, StatusCode::OK, "{path}");
+        assert_eq!(page.text.matches("<script").count(), 1, "only our own script: {path}");
+        for bad in ["<img", "<style", "<svg onload", "onerror=alert(1)>\"", "href=\"javascript:"] {
+            page.hides(bad);
+        }
+        assert!(
+            page.header("content-security-policy")
+                .starts_with("default-src 'none'; script-src 'self'; style-src 'self'")
+        );
+    }
+}
+
+#[tokio::test]
+async fn assets_have_hashed_names_and_are_kept_for_ever() {
+    let mirror = Mirror::new().await;
+    let home = mirror.get("/").await;
+    let start = home.text.find("/-/assets/gharvest.").unwrap();
+    let path = home.text[start..].split('"').next().unwrap();
+    let asset = mirror.get(path).await;
+    assert_eq!(asset.status, StatusCode::OK);
+    assert!(asset.header("cache-control").contains("immutable"));
+    assert_eq!(mirror.get("/-/assets/gharvest.0000000000.css").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(mirror.get("/favicon.ico").await.header("content-type"), "image/svg+xml");
+}
+
+#[tokio::test]
+async fn a_thread_of_a_thousand_comments_is_whole() {
+    let mirror = Mirror::new().await;
+    let mut long = record(1, 5, Kind::Issue, "Long", "Begin");
+    let comment = |number: u64| {
+        serde_json::json!({"event": "commented", "id": number, "user": {"login": "ann"}, "created_at": "2024-01-05T00:00:00Z",
+            "body": format!("Comment {number} with `code`, **bold** and #1.\n\n```rust\nlet x = {number};\n```\n")})
+    };
+    long.timeline = (1..=1000).map(comment).collect();
+    mirror.put(long).await;
+    let page = mirror.get("/octo/box/issues/5").await;
+    page.shows("id=\"issuecomment-1000\"");
+    page.hides("takes long");
+}
