@@ -209,8 +209,7 @@ impl Indexer {
 
     async fn rendered(&self, item: ItemId) -> Result<Option<(Record, ThreadDocuments)>, Failure> {
         let Some(record) = self.archive.record(item).await? else { return Ok(None) };
-        let repository = self.archive.repository(item.repository).await?;
-        let thread = render::thread(&record, repository.as_ref(), Timestamp::now());
+        let thread = documents(&self.archive, &record).await?;
         Ok(Some((record, thread)))
     }
 
@@ -290,6 +289,12 @@ impl Indexer {
             tracing::error!(error = %error, "Queue cannot be paused");
         }
     }
+}
+
+/// The documents of a record, under the name and visibility that its repository has now.
+pub async fn documents(archive: &Archive, record: &Record) -> Result<ThreadDocuments, Failure> {
+    let repository = archive.repository(record.repository.id).await?;
+    Ok(render::thread(record, repository.as_ref(), Timestamp::now()))
 }
 
 fn split(done: Vec<Done>) -> (Vec<Settlement>, Vec<LiveEvent>) {

@@ -103,7 +103,7 @@ mod tests {
             ledger.set(number, NumberState::Present, day(0));
         }
         ledger.set(91, NumberState::Deleted, day(0));
-        assert_eq!(oldest(&ledger, pace(24), 1000, day(14)), [], "verified within half the period");
+        assert_eq!(oldest(&ledger, pace(24), 1000, day(14)), Vec::<u64>::new(), "verified within half the period");
         let mut at = 15;
         while ledger.oldest_verification() == Some(day(0)) && at < 50 {
             let taken = oldest(&ledger, pace(24), 1000, day(at));

@@ -1,0 +1,213 @@
+//! Whole mirrors of a simulated GitHub, with everything that can go wrong on the way.
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+use std::{sync::Arc, time::Duration};
+
+use gharvest_archive::LedgerChange;
+use gharvest_downloader::track;
+use gharvest_github_simulator::{Change, Fault, Rule};
+use gharvest_model::{ItemId, Lane, QueueName, Revision, Subject, job::part, ledger::NumberState, record::RecordState};
+use gharvest_queue::{QueueAdmin, Scope};
+use jiff::{SignedDuration, Timestamp};
+
+mod kill;
+mod world;
+
+use kill::KillingQueue;
+use world::{OTHER, World, github};
+
+/// None of these, whatever the details.
+fn nothing(differences: &[String]) {
+    assert!(differences.is_empty(), "{} differences: {:#?}", differences.len(), differences.first());
+}
+
+#[tokio::test]
+async fn a_mirror_is_what_github_shows_and_every_item_is_told_to_the_index() {
+    let world = World::new(120).await;
+    world.track().await;
+    world.work().await;
+    nothing(&world.differences().await);
+    assert_eq!(world.without_index_job().await, Vec::<u64>::new());
+    let completeness = track::completeness(&world.archive, world.id).await.unwrap();
+    assert!(completeness.is_complete(), "{completeness:?}");
+    assert_eq!(world.control.violations(), []);
+    for part in [part::LABELS, part::MILESTONES, part::RELEASES] {
+        assert!(world.archive.part(world.id, part).await.unwrap().unwrap().is_array(), "{part}");
+    }
+    let counts = world.counts(QueueName::Download).await;
+    assert_eq!((counts.buried, counts.totals.retried), (0, 0));
+    // A second visit finds everything as it is and stores nothing.
+    let revision = |number| world.archive.record(ItemId { repository: world.id, number });
+    assert_eq!(revision(1).await.unwrap().unwrap().revision, Revision(1));
+    world.push(Subject::item(world.id, 1), Lane::Manual).await;
+    world.work().await;
+    assert_eq!(revision(1).await.unwrap().unwrap().revision, Revision(1));
+}
+
+#[tokio::test]
+async fn a_mirror_survives_faults_limits_and_a_repository_that_changes_meanwhile() {
+    let world = World::new(80).await;
+    let control = &world.control;
+    for fault in [Fault::Status { status: 502 }, Fault::Reset, Fault::Truncate] {
+        control.inject(Rule::often(fault, 0.03));
+    }
+    control.inject(Rule::once(Fault::PrimaryLimit { reset_in_s: 1, status: 403 }).after(60));
+    let change = |what| Fault::Change { repository: world.name.clone(), what };
+    let renamed = Change::RenameRepository { to: "lumen/lantern".parse().unwrap() };
+    for (after, what) in [
+        (30, Change::DeleteItem { number: 9 }),
+        (40, Change::TransferItem { number: 3, to: OTHER.parse().unwrap() }),
+        (50, Change::Event { number: 1, event: "from_the_future".to_owned() }),
+        (70, renamed),
+    ] {
+        control.inject(Rule::once(change(what)).after(after));
+    }
+    world.track().await;
+    world.work().await;
+    control.clear_faults();
+    // Whatever changed after it had been fetched is found by asking what was updated; what leaves no trace by asking
+    // for it.
+    for subject in [Subject::part(world.id, part::UPDATES), Subject::part(world.id, part::METADATA)] {
+        world.push(subject, Lane::Reconcile).await;
+    }
+    for number in [1, 3, 9] {
+        world.push(Subject::item(world.id, number), Lane::Webhook).await;
+    }
+    world.work().await;
+    nothing(&world.differences().await);
+    assert_eq!(world.counts(QueueName::Download).await.buried, 0);
+    let repository = world.archive.repository(world.id).await.unwrap().unwrap();
+    assert_eq!(repository.full_name.to_string(), "lumen/lantern");
+    assert_eq!(repository.former_names, [world.name.clone()]);
+    assert_eq!(world.archive.resolve(&world.name).await.unwrap(), Some(world.id));
+    let transferred = world.archive.record(ItemId { repository: world.id, number: 3 }).await.unwrap().unwrap();
+    let RecordState::Transferred { to: Some(to) } = &transferred.state else { panic!("{:?}", transferred.state) };
+    assert!(to.starts_with("lumen/archive#"), "{to}");
+}
+
+#[tokio::test]
+async fn changes_that_nobody_announced_are_found_and_older_texts_are_kept() {
+    let world = World::new(30).await;
+    world.track().await;
+    world.work().await;
+    let old_title = world.archive.record(ItemId { repository: world.id, number: 1 }).await.unwrap().unwrap();
+    let old_title = old_title.core().unwrap()["title"].as_str().unwrap().to_owned();
+    for change in [
+        Change::EditTitle { number: 1, title: "Another title".to_owned() },
+        Change::Comment { number: 2, body: "A word".to_owned() },
+        Change::OpenIssue { title: "Nobody saw me come".to_owned(), body: None },
+        Change::Close { number: 4, reason: Some("completed".to_owned()) },
+    ] {
+        drop(world.control.change(&world.name, change));
+    }
+    world.push(Subject::part(world.id, part::UPDATES), Lane::Reconcile).await;
+    world.work().await;
+    nothing(&world.differences().await);
+    let record = world.archive.record(ItemId { repository: world.id, number: 1 }).await.unwrap().unwrap();
+    assert!(record.history.iter().any(|older| older.of == "title" && older.text == old_title));
+    // Nothing new: no download follows.
+    let finished = world.counts(QueueName::Download).await.totals.finished;
+    for _ in 0..2 {
+        world.push(Subject::part(world.id, part::UPDATES), Lane::Reconcile).await;
+        world.work().await;
+    }
+    assert_eq!(world.counts(QueueName::Download).await.totals.finished, finished + 2);
+}
+
+#[tokio::test]
+async fn an_item_that_answers_404_is_hidden_only_when_it_still_does_a_day_later() {
+    let world = World::new(20).await;
+    world.track().await;
+    world.work().await;
+    let item = ItemId { repository: world.id, number: 4 };
+    world.control.change(&world.name, Change::HideItem { number: 4 }).unwrap();
+    for _ in 0..2 {
+        world.push(Subject::Item(item), Lane::Manual).await;
+        world.work().await;
+        assert_eq!(world.archive.record(item).await.unwrap().unwrap().state, RecordState::Present);
+        let entry = world.archive.ledger(world.id).await.unwrap().get(4);
+        assert!(entry.state == NumberState::Unknown && entry.verified_at.is_some(), "{entry:?}");
+    }
+    let yesterday = Timestamp::now() - SignedDuration::from_hours(25);
+    let change = LedgerChange { number: 4, state: NumberState::Unknown, verified_at: yesterday };
+    world.archive.update_ledger(world.id, &[change]).await.unwrap();
+    world.push(Subject::Item(item), Lane::Reconcile).await;
+    world.work().await;
+    assert_eq!(world.archive.record(item).await.unwrap().unwrap().state, RecordState::Hidden);
+    nothing(&world.differences().await);
+    world.control.change(&world.name, Change::ShowItem { number: 4 }).unwrap();
+    world.push(Subject::Item(item), Lane::Webhook).await;
+    world.work().await;
+    nothing(&world.differences().await);
+}
+
+#[tokio::test]
+async fn states_of_the_repository_change_no_item_and_end_by_themselves() {
+    let world = World::new(20).await;
+    world.track().await;
+    world.work().await;
+    for (begin, end) in [
+        (Change::DisableIssues, Change::EnableIssues),
+        (Change::HideRepository, Change::ShowRepository),
+        (Change::BlockRepository { status: 451, reason: "dmca".to_owned() }, Change::ShowRepository),
+    ] {
+        world.control.change(&world.name, begin.clone()).unwrap();
+        world.push(Subject::item(world.id, 1), Lane::Webhook).await;
+        let queue = Arc::clone(&world.queue);
+        let paused = Scope::Repository(QueueName::Download, world.id);
+        world.work_with(Arc::clone(&queue) as _, |counts| counts.leased == 0 && counts.totals.finished > 0).await;
+        while !queue.pauses().await.unwrap().iter().any(|(scope, _)| *scope == paused) {
+            let seen = std::cell::Cell::new(0);
+            world.work_with(Arc::clone(&queue) as _, |_| seen.replace(seen.get() + 1) > 10).await;
+        }
+        let tracked = world.archive.tracking().await.unwrap().remove(0);
+        assert!(tracked.trouble.is_some(), "{begin:?}");
+        let record = world.archive.record(ItemId { repository: world.id, number: 1 }).await.unwrap().unwrap();
+        assert_eq!(record.state, RecordState::Present, "{begin:?}");
+        world.control.change(&world.name, end).unwrap();
+        world.work().await;
+        assert_eq!(world.archive.tracking().await.unwrap()[0].trouble, None, "{begin:?}");
+    }
+    nothing(&world.differences().await);
+    assert_eq!(world.counts(QueueName::Download).await.totals.retried, 0);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_nearly_full_pauses_the_queue_and_buries_nothing() {
+    let mut world = World::new(12).await;
+    world.track().await;
+    world.options.min_free_bytes = u64::MAX;
+    world.work_with(Arc::clone(&world.queue) as _, |counts| counts.paused.is_some() && counts.leased == 0).await;
+    let counts = world.counts(QueueName::Download).await;
+    assert!(counts.paused.unwrap().reason.contains("min_free_bytes"));
+    assert_eq!((counts.buried, counts.totals.retried, counts.totals.finished), (0, 0, 0));
+    world.options.min_free_bytes = 0;
+    world.work().await;
+    nothing(&world.differences().await);
+}
+
+#[tokio::test]
+async fn a_process_killed_at_any_call_to_the_queue_loses_nothing() {
+    let github = github(12);
+    for after in [false, true] {
+        for at in 1.. {
+            let world = World::on(Arc::clone(&github)).await;
+            world.track().await;
+            let killing = KillingQueue::new(Arc::clone(&world.queue) as _, at, after);
+            let was_killed = tokio::select! {
+                biased;
+                () = killing.killed.notified() => true,
+                () = world.work_with(Arc::clone(&killing) as _, |counts| counts.outstanding() == 0) => false,
+            };
+            world.clock.advance(Duration::from_secs(3600));
+            world.work().await;
+            nothing(&world.differences().await);
+            assert_eq!(world.without_index_job().await, Vec::<u64>::new(), "killed at call {at}, after it: {after}");
+            assert_eq!(world.counts(QueueName::Download).await.buried, 0);
+            if !was_killed {
+                assert!(at > 20, "only {at} calls to be killed at");
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! A simulated GitHub, a mirror of it, and the comparison of both.
+
+use std::{sync::Arc, time::Duration};
+
+use gharvest_archive::Archive;
+use gharvest_downloader::{Options, track};
+use gharvest_github::{Client, Config};
+use gharvest_github_simulator::{Control, Options as GithubOptions, Simulator, Truth, World as Github};
+use gharvest_model::{
+    ItemId, Lane, QueueName, RepositoryId, RepositoryName, Subject, ledger::NumberState, record::RecordState,
+};
+use gharvest_queue::{Counts, Policy, Queue, QueueAdmin, Timing, Trigger, clock::ManualClock, model::MemoryQueue};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) struct World {
+    pub(crate) simulator: Arc<Simulator>,
+    pub(crate) control: Control,
+    pub(crate) name: RepositoryName,
+    pub(crate) id: RepositoryId,
+    pub(crate) archive: Archive,
+    pub(crate) clock: ManualClock,
+    pub(crate) queue: Arc<MemoryQueue>,
+    pub(crate) client: Client,
+    pub(crate) options: Options,
+    _folder: TempDir,
+}
+
+/// The name of the repository that is mirrored, and of a second one that items are transferred to.
+pub(crate) const MIRRORED: &str = "lumen/lumen";
+pub(crate) const OTHER: &str = "lumen/archive";
+
+pub(crate) fn github(items: u64) -> Arc<Simulator> {
+    let name = MIRRORED.parse().unwrap();
+    let world = Github::generated(1, name, items).and_generated(OTHER.parse().unwrap(), 3);
+    let options = GithubOptions { volatile: false, ..GithubOptions::unlimited() };
+    Arc::new(Simulator::start(world, options).unwrap())
+}
+
+impl World {
+    pub(crate) async fn new(items: u64) -> Self {
+        Self::on(github(items)).await
+    }
+
+    /// A new mirror of a GitHub that runs already.
+    pub(crate) async fn on(simulator: Arc<Simulator>) -> Self {
+        let control = simulator.control();
+        let name: RepositoryName = MIRRORED.parse().unwrap();
+        let id = RepositoryId(control.repository_id(&name).unwrap());
+        let folder = TempDir::new().unwrap();
+        let url = format!("file:{}", folder.path().display());
+        let archive = Archive::open(&url, &gharvest_archive::Options::default()).await.unwrap();
+        let clock = ManualClock::default();
+        let queue = MemoryQueue::new(Policy::default(), clock.clone()).unwrap();
+        let config = Config {
+            api_url: simulator.api_url(),
+            tokens: vec!["simulated-token".into()],
+            points_per_minute: 900_000,
+            backoff: Duration::from_millis(1),
+            ..Config::default()
+        };
+        let client = Client::new(config).unwrap();
+        let options = Options {
+            worker: gharvest_worker::Options {
+                queue: QueueName::Download,
+                workers: 3,
+                batch: 4,
+                lease: Duration::from_secs(60),
+                drain: Duration::from_secs(5),
+            },
+            graphql: false,
+            max_timeline_pages: 100,
+            max_history: 20,
+            overlap: Duration::from_secs(120),
+            min_free_bytes: 0,
+            max_attempts: Policy::default().max_attempts,
+        };
+        Self { simulator, control, name, id, archive, clock, queue, client, options, _folder: folder }
+    }
+
+    pub(crate) async fn track(&self) {
+        track::track(&self.archive, &self.client, self.queue.as_ref(), &self.name).await.unwrap();
+    }
+
+    pub(crate) async fn push(&self, subject: Subject, lane: Lane) {
+        let timing = Timing::Now;
+        let trigger = Trigger { queue: QueueName::Download, subject, lane, timing, reason: "test".into() };
+        self.queue.push(&[trigger], None).await.unwrap();
+    }
+
+    pub(crate) async fn counts(&self, queue: QueueName) -> Counts {
+        self.queue.counts(queue).await.unwrap()
+    }
+
+    /// Works until nothing is left to do.
+    pub(crate) async fn work(&self) {
+        self.work_with(Arc::clone(&self.queue) as _, |counts| counts.outstanding() == 0).await;
+    }
+
+    /// Works through another view of the queue until the counts of the download queue are as wanted. Time passes on the
+    /// queue's clock whenever nothing can be done at its present time.
+    pub(crate) async fn work_with(&self, queue: Arc<dyn Queue>, done: impl Fn(&Counts) -> bool) {
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(gharvest_downloader::run(
+            queue,
+            self.archive.clone(),
+            self.client.clone(),
+            self.options.clone(),
+            shutdown.clone(),
+        ));
+        let begun = std::time::Instant::now();
+        let mut before = Counts::default();
+        loop {
+            let counts = self.counts(QueueName::Download).await;
+            if done(&counts) {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "work does not end: {counts:?}");
+            if counts.leased == 0 && counts == before {
+                self.clock.advance(Duration::from_secs(30));
+            }
+            before = counts;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        shutdown.cancel();
+        running.await.unwrap();
+    }
+
+    /// Everything in which archive and ledger differ from what GitHub shows.
+    pub(crate) async fn differences(&self) -> Vec<String> {
+        let name = self.archive.repository(self.id).await.unwrap().unwrap().full_name;
+        let ledger = self.archive.ledger(self.id).await.unwrap();
+        let highest = self.control.highest_number(&name);
+        let mut differences = Vec::new();
+        if ledger.highest() != highest {
+            differences.push(format!("the ledger ends at {} instead of {highest}", ledger.highest()));
+        }
+        for number in 1..=highest {
+            let truth = self.control.truth(&name, number).unwrap();
+            let record = self.archive.record(ItemId { repository: self.id, number }).await.unwrap();
+            let state = ledger.get(number).state;
+            let told = match truth {
+                Truth::Present { issue, timeline, pull, review_comments } => match record {
+                    None => Some("no record".to_owned()),
+                    Some(record) if record.state != RecordState::Present => Some(format!("{:?}", record.state)),
+                    Some(record) if record.issue.as_ref() != Some(&issue) => {
+                        Some(format!("issue {issue:#} {record:#?}"))
+                    }
+                    Some(record) if record.timeline != timeline => Some("timeline".to_owned()),
+                    Some(record) if record.pull != pull => Some("pull".to_owned()),
+                    Some(record) if record.review_comments != review_comments => Some("review comments".to_owned()),
+                    Some(_) => (state != NumberState::Present).then(|| format!("ledger {state:?}")),
+                },
+                Truth::Deleted => (state != NumberState::Deleted).then(|| format!("deleted, ledger {state:?}")),
+                Truth::Hidden | Truth::NotAnItem => {
+                    let is_hidden = matches!(state, NumberState::Hidden | NumberState::NotAnItem);
+                    (!is_hidden).then(|| format!("hidden, ledger {state:?}"))
+                }
+                Truth::Transferred { .. } => {
+                    let is_so = record.is_some_and(|record| matches!(record.state, RecordState::Transferred { .. }));
+                    (!is_so || state != NumberState::Transferred).then(|| format!("transferred, ledger {state:?}"))
+                }
+                Truth::Unused => None,
+            };
+            differences.extend(told.map(|told| format!("#{number}: {told}")));
+        }
+        differences
+    }
+
+    /// The items that GitHub shows and that have no index job.
+    pub(crate) async fn without_index_job(&self) -> Vec<u64> {
+        let mut without = Vec::new();
+        for number in self.control.truth_numbers(&self.name) {
+            let job = self.queue.job(QueueName::Index, &Subject::item(self.id, number)).await.unwrap();
+            if job.is_none() {
+                without.push(number);
+            }
+        }
+        without
+    }
+}

@@ -1,0 +1,201 @@
+//! The indexer between a real archive and a real index: what it writes, what it survives, what verification finds.
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+use std::sync::atomic::Ordering;
+
+use gharvest_indexer::{rebuild::rebuild, verify::DifferenceKind};
+use gharvest_model::{ItemId, QueueName, Subject, job::part};
+use gharvest_queue::{JobState, QueueAdmin};
+use gharvest_search::{
+    Applied, SearchIndex,
+    document::{ThreadDocuments, Version},
+};
+
+mod faulty;
+mod world;
+
+use world::{ID, World, repository};
+
+fn item(number: u64) -> ItemId {
+    ItemId { repository: ID, number }
+}
+
+/// A world with so many items, indexed.
+async fn indexed(items: u64) -> World {
+    let world = World::new().await;
+    for number in 1..=items {
+        world.put(number, &format!("Title {number}"), (number % 4) as usize).await;
+        world.push(Subject::Item(item(number))).await;
+    }
+    world.work().await;
+    world
+}
+
+#[tokio::test]
+async fn what_is_archived_becomes_searchable_and_is_told() {
+    let world = indexed(25).await;
+    assert_eq!(world.differences().await, []);
+    let told = world.state.history(0, 100).await.unwrap();
+    assert_eq!(told.len(), 25);
+    assert_eq!(told[0].event.title, "Title 1");
+    let days = world.index.daily(ID, "all", Some("")).await.unwrap();
+    assert_eq!((days[0].day.as_str(), days[0].opened, days[0].open), ("2026-01-01", 25, 25));
+    world.push(Subject::part(ID, part::METADATA)).await;
+    world.work().await;
+    assert_eq!(world.index.repository(ID).await.unwrap().unwrap().stars, 3);
+    assert_eq!(world.counts().await.buried, 0);
+}
+
+#[tokio::test]
+async fn a_newer_revision_replaces_the_documents_of_an_older_one() {
+    let world = indexed(2).await;
+    world.put(2, "Another title", 0).await;
+    world.push(Subject::Item(item(2))).await;
+    world.work().await;
+    assert_eq!(world.differences().await, []);
+    let event = world.state.history(0, 100).await.unwrap().pop().unwrap().event;
+    assert_eq!((event.title.as_str(), event.revision.0), ("Another title", 2));
+}
+
+#[tokio::test]
+async fn an_engine_that_is_away_costs_no_attempt() {
+    let world = World::new().await;
+    for number in 1..=3 {
+        world.put(number, "Title", 1).await;
+        world.push(Subject::Item(item(number))).await;
+    }
+    world.index.failures.store(20, Ordering::SeqCst);
+    world.work().await;
+    let counts = world.counts().await;
+    assert_eq!((counts.totals.retried, counts.buried), (0, 0));
+    assert_eq!(world.differences().await, []);
+    assert_eq!(world.index.failures.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_refused_document_buries_its_own_job_with_the_engine_s_reason() {
+    let world = World::new().await;
+    for number in 1..=3 {
+        world.put(number, "Title", 1).await;
+        world.push(Subject::Item(item(number))).await;
+    }
+    world.index.refused.lock().unwrap().insert(2);
+    world.work().await;
+    let job = world.queue.job(QueueName::Index, &Subject::Item(item(2))).await.unwrap().unwrap();
+    assert_eq!(job.state, JobState::Buried);
+    assert!(job.reason.as_deref().unwrap().contains("too odd"), "{job:?}");
+    assert_eq!(world.counts().await.buried, 1);
+    let differences = world.differences().await;
+    assert_eq!((differences.len(), &differences[0].kind), (1, &DifferenceKind::Missing));
+}
+
+#[tokio::test]
+async fn a_job_of_an_unknown_part_is_buried_for_a_newer_version() {
+    let world = World::new().await;
+    world.push(Subject::part(ID, "from-the-future")).await;
+    world.work().await;
+    assert_eq!(world.counts().await.buried, 1);
+}
+
+#[tokio::test]
+async fn one_commit_serves_many_items() {
+    let world = indexed(60).await;
+    let commits = world.index.commits.load(Ordering::SeqCst);
+    assert!(commits < 20, "{commits} commits for 60 items in 6 batches");
+}
+
+/// The documents of an item as they are, with the version that would be written next.
+async fn documents(world: &World, number: u64) -> ThreadDocuments {
+    let record = world.archive.record(item(number)).await.unwrap().unwrap();
+    let mut thread = gharvest_indexer::documents(&world.archive, &record).await.unwrap();
+    thread.version = Version(thread.version.0 + 1_000_000);
+    thread
+}
+
+async fn plant(world: &World, thread: ThreadDocuments) {
+    assert_eq!(world.index.apply(vec![thread]).await.unwrap(), [Applied::Written]);
+    world.index.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn verification_finds_every_kind_of_damage() {
+    let world = indexed(7).await;
+    world.put(8, "Never indexed", 0).await;
+    world.archive.purge_record(item(1)).await.unwrap();
+    world.put(2, "Newer than the index", 0).await;
+    let mut changed = documents(&world, 3).await;
+    changed.item.title = "Not what the record says".to_owned();
+    plant(&world, changed).await;
+    let mut changed = documents(&world, 5).await;
+    changed.comments[0].body = "Nobody said that".to_owned();
+    plant(&world, changed).await;
+    let mut lacking = documents(&world, 6).await;
+    let lost = lacking.comments.pop().unwrap().key;
+    lacking.item.comment_documents -= 1;
+    plant(&world, lacking).await;
+    let mut surplus = documents(&world, 7).await;
+    let mut another = surplus.events[0].clone();
+    another.key = format!("{}:e{}", surplus.item.key, surplus.events.len());
+    let extra_key = another.key.clone();
+    surplus.events.push(another);
+    surplus.item.event_documents += 1;
+    plant(&world, surplus).await;
+
+    let differences = world.differences().await;
+    let numbers: Vec<u64> = differences.iter().map(|difference| difference.item.number).collect();
+    assert_eq!(numbers, [1, 2, 3, 5, 6, 7, 8], "{differences:#?}");
+    let kind = |number| &differences.iter().find(|difference| difference.item.number == number).unwrap().kind;
+    assert_eq!(*kind(1), DifferenceKind::Extra);
+    assert_eq!(*kind(2), DifferenceKind::Outdated { indexed: 1, stored: 2 });
+    let only = |key: &str| vec![key.to_owned()];
+    let DifferenceKind::Documents { differing, missing, extra } = kind(3) else { panic!("{:?}", kind(3)) };
+    assert_eq!((differing.len(), missing.len(), extra.len()), (1, 0, 0));
+    let DifferenceKind::Documents { differing, .. } = kind(5) else { panic!("{:?}", kind(5)) };
+    assert!(differing.iter().any(|key| key.ends_with(":c0")), "{differing:?}");
+    let DifferenceKind::Documents { missing, .. } = kind(6) else { panic!("{:?}", kind(6)) };
+    assert_eq!(*missing, only(&lost));
+    let DifferenceKind::Documents { extra, .. } = kind(7) else { panic!("{:?}", kind(7)) };
+    assert_eq!(*extra, only(&extra_key));
+    assert_eq!(*kind(8), DifferenceKind::Missing);
+    assert_eq!(differences[0].name, "owner/name#1");
+}
+
+#[tokio::test]
+async fn a_rebuild_heals_everything_and_keeps_the_name_and_visibility_of_now() {
+    let world = indexed(6).await;
+    world.archive.purge_record(item(1)).await.unwrap();
+    world.put(7, "Never indexed", 2).await;
+    world.archive.put_repository(&repository("owner/renamed", true)).await.unwrap();
+    let mut steps = 0;
+    let done = rebuild(&world.archive, world.index.as_ref(), &[ID], &mut |_| steps += 1).await.unwrap();
+    assert!(done.items >= 6 && done.refused.is_empty() && steps > 0, "{done:?}");
+    assert_eq!(world.differences().await, []);
+    assert!(!world.index.status().await.unwrap().rebuilding);
+    assert_eq!(world.index.thread(item(1)).await.unwrap(), None);
+    let days = world.index.daily(ID, "all", Some("")).await.unwrap();
+    assert_eq!((days[0].opened, days[0].repository.as_str(), days[0].private), (6, "owner/renamed", true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_during_a_rebuild_is_in_the_new_index() {
+    let world = indexed(5).await;
+    let mut stored = false;
+    let mut progress = |_: &gharvest_indexer::rebuild::Progress| {
+        if !std::mem::replace(&mut stored, true) {
+            tokio::task::block_in_place(|| {
+                tokio::runtime::Handle::current().block_on(world.put(2, "Changed meanwhile", 3));
+            });
+        }
+    };
+    rebuild(&world.archive, world.index.as_ref(), &[ID], &mut progress).await.unwrap();
+    assert_eq!(world.differences().await, []);
+}
+
+#[tokio::test]
+async fn a_rebuild_that_fails_leaves_the_old_index() {
+    let world = indexed(3).await;
+    world.index.failures.store(1, Ordering::SeqCst);
+    rebuild(&world.archive, world.index.as_ref(), &[ID], &mut |_| {}).await.unwrap_err();
+    assert_eq!(world.differences().await, []);
+    assert!(!world.index.status().await.unwrap().rebuilding);
+}

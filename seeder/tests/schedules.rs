@@ -1,0 +1,300 @@
+//! The seeder on a virtual clock: what is pushed when, who leads, and what a failure costs.
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use gharvest_archive::{Archive, InboxEntry, LedgerChange};
+use gharvest_github::{Client, Config};
+use gharvest_github_simulator::{Options as GithubOptions, Simulator, World as Github};
+use gharvest_model::{
+    ItemId, Lane, QueueName, RepositoryId, Subject, job::part, ledger::NumberState, progress::ItemsCursor,
+    record::Fact, tracking::Tracked,
+};
+use gharvest_queue::{
+    Counts, Filter, Policy, Queue, QueueAdmin, Timing, Trigger,
+    clock::ManualClock,
+    faulty::{Fault, FaultyQueue},
+    model::MemoryQueue,
+};
+use gharvest_seeder::{Options, Run, Seeder, Task};
+use gharvest_state::{SqliteState, State};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const ID: RepositoryId = RepositoryId(7);
+const MINUTE: i64 = 60;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+struct World {
+    archive: Archive,
+    queue: Arc<MemoryQueue>,
+    faulty: Arc<FaultyQueue>,
+    state: Arc<dyn State>,
+    client: Client,
+    now: Arc<AtomicI64>,
+    _simulator: Simulator,
+    _folder: TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let url = format!("file:{}", folder.path().join("archive").display());
+        let archive = Archive::open(&url, &gharvest_archive::Options::default()).await.unwrap();
+        let queue = MemoryQueue::new(Policy::default(), ManualClock::default()).unwrap();
+        let faulty = FaultyQueue::new(Arc::clone(&queue) as _);
+        let now = Arc::new(AtomicI64::new(0));
+        let clock = Arc::clone(&now);
+        let millis = move || clock.load(Ordering::SeqCst) * 1000;
+        let state = SqliteState::open_with_time(&folder.path().join("state.sqlite"), millis).await.unwrap();
+        let github = Github::generated(1, "lumen/lumen".parse().unwrap(), 1);
+        let simulator = Simulator::start(github, GithubOptions::default()).unwrap();
+        let config =
+            Config { api_url: simulator.api_url(), tokens: vec!["simulated-token".into()], ..Config::default() };
+        let client = Client::new(config).unwrap();
+        let world = Self { archive, queue, faulty, state, client, now, _simulator: simulator, _folder: folder };
+        world.set(1_800_000_000);
+        world
+    }
+
+    fn seeder(&self, holder: &str) -> Seeder {
+        let options = Options {
+            reconcile_every: Duration::from_secs(300),
+            metadata_every: Duration::from_secs(24 * 3600),
+            gap_every: Duration::from_secs(3600),
+            sweep_period: Duration::from_secs(30 * 24 * 3600),
+            sweep_share: 0.2,
+        };
+        let queue = Arc::clone(&self.faulty) as Arc<dyn Queue>;
+        let (archive, state) = (self.archive.clone(), Arc::clone(&self.state));
+        Seeder::new(archive, queue, state, self.client.clone(), options, holder.to_owned())
+    }
+
+    fn set(&self, second: i64) {
+        self.now.store(second, Ordering::SeqCst);
+    }
+
+    fn pass(&self, seconds: i64) {
+        self.now.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.now.load(Ordering::SeqCst)).unwrap()
+    }
+
+    async fn tick(&self, seeder: &mut Seeder) {
+        seeder.tick(self.now()).await;
+    }
+
+    async fn track(&self, id: RepositoryId, complete: bool) {
+        let tracked = Tracked {
+            id,
+            name: format!("owner/name-{id}").parse().unwrap(),
+            private: false,
+            since: self.now(),
+            complete_at: complete.then(|| self.now()),
+            trouble: None,
+            trouble_since: None,
+        };
+        self.archive.track(tracked).await.unwrap();
+        if complete {
+            let cursor = ItemsCursor { finished_at: Some(self.now()), ..ItemsCursor::default() };
+            let value = serde_json::to_value(cursor).unwrap();
+            self.archive.set_cursor(&ItemsCursor::feed(id), value).await.unwrap();
+        }
+    }
+
+    async fn ledger(&self, number: u64, state: NumberState, hours_ago: i64) {
+        let verified_at = self.now() - SignedDuration::from_hours(hours_ago);
+        self.archive.update_ledger(ID, &[LedgerChange { number, state, verified_at }]).await.unwrap();
+    }
+
+    /// What waits on a queue; taken away.
+    async fn take(&self, queue: QueueName) -> Vec<String> {
+        let jobs = self.queue.list(queue, &Filter::default(), None, 1000).await.unwrap();
+        self.queue.purge(queue, &Filter::default()).await.unwrap();
+        let mut subjects: Vec<String> = jobs.iter().map(|job| format!("{} {}", job.lane, job.subject)).collect();
+        subjects.sort();
+        subjects
+    }
+
+    async fn run_of(&self, task: Task) -> Option<Run> {
+        let stored = self.state.get(&task.key()).await.unwrap()?;
+        Some(serde_json::from_slice(&stored.value).unwrap())
+    }
+}
+
+fn job(part: &str) -> String {
+    format!("reconcile 7/{part}")
+}
+
+#[tokio::test]
+async fn each_task_runs_at_its_time_and_says_so() {
+    let world = World::new().await;
+    world.track(ID, true).await;
+    let mut seeder = world.seeder("a");
+    world.tick(&mut seeder).await;
+    let all = [part::LABELS, part::METADATA, part::MILESTONES, part::RELEASES, part::UPDATES].map(job);
+    assert_eq!(world.take(QueueName::Download).await, all);
+    assert_eq!(world.take(QueueName::Index).await, [job(part::DAILY)]);
+    let run = world.run_of(Task::Gaps).await.unwrap();
+    assert_eq!((run.last, run.next), (world.now(), world.now() + SignedDuration::from_hours(1)));
+    // Exactly one question in five minutes, whatever the second.
+    let mut pushed = Vec::new();
+    for _ in 0..300 {
+        world.pass(1);
+        world.tick(&mut seeder).await;
+        pushed.extend(world.take(QueueName::Download).await);
+    }
+    assert_eq!(pushed, [job(part::UPDATES)]);
+    // Down for three days: everything once.
+    world.pass(3 * DAY);
+    world.tick(&mut seeder).await;
+    assert_eq!(world.take(QueueName::Download).await, all);
+    assert_eq!(world.take(QueueName::Index).await, [job(part::DAILY)]);
+}
+
+#[tokio::test]
+async fn one_seeder_leads_and_another_goes_on_where_it_was() {
+    let world = World::new().await;
+    world.track(ID, true).await;
+    let (mut first, mut second) = (world.seeder("a"), world.seeder("b"));
+    world.tick(&mut first).await;
+    world.take(QueueName::Download).await;
+    world.tick(&mut second).await;
+    assert_eq!(world.take(QueueName::Download).await, Vec::<String>::new());
+    // The leader dies; its lead runs out, and what it did is known.
+    world.pass(31);
+    world.tick(&mut second).await;
+    let pushed = world.take(QueueName::Download).await;
+    assert!(pushed.is_empty() || pushed == [job(part::UPDATES)], "{pushed:?}");
+    assert!(world.run_of(Task::Metadata).await.unwrap().last < world.now());
+    second.resign().await;
+    world.tick(&mut first).await;
+    world.pass(DAY);
+    world.tick(&mut first).await;
+    assert!(world.take(QueueName::Download).await.contains(&job(part::METADATA)));
+}
+
+#[tokio::test]
+async fn what_a_queue_did_not_take_is_pushed_at_the_next_tick() {
+    let world = World::new().await;
+    world.track(ID, true).await;
+    let mut seeder = world.seeder("a");
+    for call in 1..=10 {
+        world.faulty.fail(call, Fault::Before);
+    }
+    world.tick(&mut seeder).await;
+    assert_eq!(world.take(QueueName::Download).await, Vec::<String>::new());
+    while world.faulty.calls() < 10 {
+        world.pass(1);
+        world.tick(&mut seeder).await;
+    }
+    world.pass(1);
+    world.tick(&mut seeder).await;
+    let mut pushed = world.take(QueueName::Download).await;
+    pushed.retain(|subject| subject.contains(part::METADATA) || subject.contains(part::UPDATES));
+    assert_eq!(pushed, [job(part::METADATA), job(part::UPDATES)]);
+}
+
+#[tokio::test]
+async fn numbers_that_nobody_accounts_for_are_pushed() {
+    let world = World::new().await;
+    world.track(ID, true).await;
+    world.ledger(1, NumberState::Present, 1).await;
+    world.ledger(3, NumberState::Unknown, 23).await;
+    world.ledger(4, NumberState::Unknown, 25).await;
+    world.ledger(5, NumberState::Failed, 25).await;
+    world.archive.reach(ID, 7).await.unwrap();
+    let mut seeder = world.seeder("a");
+    world.tick(&mut seeder).await;
+    let mut pushed = world.take(QueueName::Download).await;
+    pushed.retain(|subject| subject.contains('#'));
+    assert_eq!(pushed, [2, 4, 5, 6, 7].map(|number| format!("reconcile 7#{number}")));
+}
+
+#[tokio::test]
+async fn a_first_mirror_keeps_its_lane_and_is_noted_when_it_is_complete() {
+    let world = World::new().await;
+    world.track(ID, false).await;
+    world.archive.reach(ID, 2).await.unwrap();
+    let mut seeder = world.seeder("a");
+    world.tick(&mut seeder).await;
+    let pushed = world.take(QueueName::Download).await;
+    for subject in ["backfill 7#1", "backfill 7#2", "backfill 7/items"] {
+        assert!(pushed.iter().any(|pushed| pushed == subject), "{subject} in {pushed:?}");
+    }
+    let cursor = ItemsCursor { finished_at: Some(world.now()), ..ItemsCursor::default() };
+    let cursor = serde_json::to_value(cursor).unwrap();
+    world.archive.set_cursor(&ItemsCursor::feed(ID), cursor).await.unwrap();
+    world.ledger(1, NumberState::Present, 0).await;
+    world.ledger(2, NumberState::Deleted, 0).await;
+    world.pass(HOUR);
+    world.tick(&mut seeder).await;
+    assert_eq!(world.archive.tracking().await.unwrap()[0].complete_at, Some(world.now()));
+}
+
+#[tokio::test]
+async fn the_sweep_takes_the_oldest_within_its_share() {
+    let world = World::new().await;
+    world.track(ID, true).await;
+    for number in 1..=20 {
+        world.ledger(number, NumberState::Present, 24 * (40 - number as i64)).await;
+    }
+    let mut seeder = world.seeder("a");
+    world.tick(&mut seeder).await;
+    let pushed = world.take(QueueName::Download).await;
+    let swept: Vec<_> = pushed.iter().filter(|subject| subject.starts_with("backfill")).collect();
+    assert_eq!(swept, ["backfill 7#1"], "a thirtieth of twenty in a day, an hour's part of that, at least one");
+}
+
+fn fact(delivery: &str, received_at: Timestamp) -> Fact {
+    Fact {
+        delivery: delivery.into(),
+        event: "issues".into(),
+        action: "edited".into(),
+        received_at,
+        actor: None,
+        facts: json!({}),
+    }
+}
+
+#[tokio::test]
+async fn the_inbox_is_pushed_when_the_queue_is_back_and_facts_are_not_forgotten() {
+    let world = World::new().await;
+    let trigger = Trigger {
+        queue: QueueName::Download,
+        subject: Subject::item(ID, 1),
+        lane: Lane::Webhook,
+        timing: Timing::Now,
+        reason: "issues".into(),
+    };
+    let triggers = serde_json::to_value([trigger]).unwrap();
+    let waiting = InboxEntry { item: None, fact: fact("waiting", world.now()), triggers };
+    let overdue_at = world.now() - SignedDuration::from_mins(6);
+    let about = |number| Some(ItemId { repository: ID, number });
+    let overdue = InboxEntry { item: about(2), fact: fact("overdue", overdue_at), triggers: Value::Null };
+    let fresh = InboxEntry { item: about(3), fact: fact("fresh", world.now()), triggers: Value::Null };
+    for entry in [&waiting, &overdue, &fresh] {
+        world.archive.put_inbox(entry).await.unwrap();
+    }
+    let mut seeder = world.seeder("a");
+    world.tick(&mut seeder).await;
+    let pushed = world.take(QueueName::Download).await;
+    assert_eq!(pushed, ["webhook 7#1", "webhook 7#2"]);
+    assert_eq!(world.archive.inbox(ItemId { repository: ID, number: 2 }).await.unwrap().len(), 1);
+    let counts: Counts = world.queue.counts(QueueName::Download).await.unwrap();
+    assert_eq!(counts.outstanding(), 0);
+    // The delivery is gone from the inbox: it is not pushed again.
+    world.pass(2 * MINUTE);
+    world.tick(&mut seeder).await;
+    assert_eq!(world.take(QueueName::Download).await, ["webhook 7#2"]);
+}
