@@ -194,7 +194,7 @@ impl Place {
     pub(crate) fn commit(&self, index: u64, name: &str, at: i64, message: &str) -> Value {
         let (sha, tree, parent) = (self.sha(index), self.sha(index + 20_000), self.sha(index + 40_000));
         let person = json!({"name": name, "email": format!("{name}@users.example"), "date": time(at)});
-        let signed = index % 3 == 0;
+        let signed = index.is_multiple_of(3);
         json!({
             "sha": sha,
             "node_id": node_id::commit(at, self.repository, &sha),
@@ -247,7 +247,7 @@ pub(crate) struct ReviewComment<'a> {
 
 /// The counts of reactions: most things have none.
 pub(crate) fn reactions(url: &str, luck: u64) -> Value {
-    let few = if luck % 7 == 0 { luck >> 8 } else { 0 };
+    let few = if luck.is_multiple_of(7) { luck >> 8 } else { 0 };
     let [up, heart, rocket] = [few % 9, (few >> 8) % 3, (few >> 16) % 2];
     json!({
         "url": url,

@@ -106,7 +106,7 @@ impl User {
             _ => format!("/{}", self.login),
         };
         let (legacy, prefix) = if self.kind == "Bot" { ("Bot", "BOT") } else { ("User", "U") };
-        let picture = if tick % 2 == 0 { String::new() } else { format!("u={:x}&", mix(tick, &[self.id])) };
+        let picture = if tick.is_multiple_of(2) { String::new() } else { format!("u={:x}&", mix(tick, &[self.id])) };
         json!({
             "login": self.login,
             "id": self.id,

@@ -83,7 +83,7 @@ fn bumps(what: What) -> bool {
 /// One comment in ten was edited, up to an hour later.
 fn edited(script: &Script, index: usize, at: i64) -> i64 {
     let luck = mix(script.created as u64, &[script.number, index as u64]);
-    if luck % 10 == 0 { (at + (luck >> 8) as i64 % 3_600).min(WORLD_END - 1) } else { at }
+    if luck.is_multiple_of(10) { (at + (luck >> 8) as i64 % 3_600).min(WORLD_END - 1) } else { at }
 }
 
 impl Outcome {
@@ -285,7 +285,7 @@ impl Renderer<'_> {
         pull["additions"] = json!(luck % 900);
         pull["deletions"] = json!((luck >> 16) % 300);
         pull["changed_files"] = json!(1 + (luck >> 32) % 12);
-        if luck % 11 == 0 {
+        if luck.is_multiple_of(11) {
             pull["head"]["repo"] = Value::Null;
         }
         pull

@@ -336,7 +336,7 @@ impl Life<'_> {
             return;
         }
         let turn = (self.number / 5) as usize;
-        let what = if pull && turn % 2 == 0 {
+        let what = if pull && turn.is_multiple_of(2) {
             PULLS_ONLY[turn / 2 % PULLS_ONLY.len()]
         } else {
             EVERYWHERE[turn % EVERYWHERE.len()]

@@ -237,7 +237,7 @@ pub(crate) fn login(index: u64) -> String {
     let family = FAMILY[((index / 3 + index * 7) % FAMILY.len() as u64) as usize];
     match index {
         0..=25 => format!("{given}-{family}"),
-        _ if index % 3 == 0 => format!("{given}{}", index + 70),
+        _ if index.is_multiple_of(3) => format!("{given}{}", index + 70),
         _ => format!("{given}-{family}-{index}"),
     }
 }

@@ -1,6 +1,12 @@
 //! Routes, parameters and bodies compared with GitHub's own description of its API, so that simulator and client
 //! cannot share a mistake. The description comes from npm (`@octokit/openapi`) when the tests run.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail by panicking and say what they skip"
+)]
+
 #[path = "description/schema.rs"]
 mod schema;
 

@@ -1,5 +1,11 @@
 //! The GraphQL endpoint as a client sees it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail by panicking and say what they skip"
+)]
+
 use gharvest_github_simulator::{Change, Options, Simulator, Token, World};
 use gharvest_model::RepositoryName;
 use serde_json::{Value, json};

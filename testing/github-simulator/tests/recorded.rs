@@ -1,5 +1,11 @@
 //! Recorded data served as a repository: with a small folder made here, and with a real recording where there is one.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail by panicking and say what they skip"
+)]
+
 use std::{fs, path::PathBuf};
 
 use gharvest_github_simulator::{Change, Options, Simulator, Truth, World};

@@ -1,5 +1,11 @@
 //! The simulator over its socket, as a client sees it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail by panicking and say what they skip"
+)]
+
 use gharvest_github_simulator::{Change, Fault, Options, Rule, Simulator, Truth, Webhook, World};
 use gharvest_model::RepositoryName;
 use reqwest::{Response, StatusCode};
@@ -70,6 +76,22 @@ fn link(response: &Response, rel: &str) -> Option<String> {
     let links = response.headers().get("link")?.to_str().unwrap();
     let found = links.split(", ").find(|link| link.ends_with(&format!("rel=\"{rel}\"")))?;
     Some(found.split(['<', '>']).nth(1).unwrap().to_owned())
+}
+
+type Received = tokio::sync::mpsc::UnboundedReceiver<(axum::http::HeaderMap, axum::body::Bytes)>;
+
+/// An address that takes webhooks, and what arrives there. It lives as long as the test's runtime.
+async fn receiver() -> (String, Received) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/webhooks/github", listener.local_addr().unwrap());
+    let (sent, received) = tokio::sync::mpsc::unbounded_channel();
+    let take = move |headers: axum::http::HeaderMap, body: axum::body::Bytes| {
+        let sent = sent.clone();
+        async move { drop(sent.send((headers, body))) }
+    };
+    let router = axum::Router::new().route("/webhooks/github", axum::routing::post(take));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, received)
 }
 
 const ISSUES: &str = "/repos/lumen/lumen/issues";
@@ -232,17 +254,7 @@ async fn faults_hit_the_requests_they_are_meant_for() {
 #[tokio::test]
 async fn changes_show_at_once_and_are_announced_signed() {
     let setup = setup(40);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/webhooks/github", listener.local_addr().unwrap());
-    let (sent, mut received) = tokio::sync::mpsc::unbounded_channel();
-    let receiver = axum::Router::new().route(
-        "/webhooks/github",
-        axum::routing::post(move |headers: axum::http::HeaderMap, body: axum::body::Bytes| {
-            let sent = sent.clone();
-            async move { sent.send((headers, body)).unwrap() }
-        }),
-    );
-    let server = tokio::spawn(async move { axum::serve(listener, receiver).await });
+    let (url, mut received) = receiver().await;
     let control = setup.simulator.control();
     control.set_webhook(Some(Webhook::new(url, "secret")));
     let before = setup.json(&format!("{ISSUES}/1")).await;
@@ -264,7 +276,6 @@ async fn changes_show_at_once_and_are_announced_signed() {
     assert_eq!(log.as_array().unwrap().len(), 1);
     let one = setup.json(&format!("/repos/lumen/lumen/hooks/4711/deliveries/{}", log[0]["id"])).await;
     assert_eq!(one["request"]["payload"], payload);
-    server.abort();
 }
 
 #[tokio::test]
@@ -298,4 +309,114 @@ async fn the_same_seed_is_the_same_world() {
             strip(control.1.truth(&two.repository, number), two.simulator.api_url()),
         );
     }
+}
+
+#[tokio::test]
+async fn a_lost_delivery_can_be_asked_for_again() {
+    let setup = setup(20);
+    let control = setup.simulator.control();
+    let (url, mut received) = receiver().await;
+    control.set_webhook(Some(Webhook { lost: 1.0, ..Webhook::new(url.clone(), "") }));
+    setup.change(Change::Comment { number: 1, body: "lost".to_owned() });
+    control.webhooks_settled().await;
+    let log = setup.json("/repos/lumen/lumen/hooks/4711/deliveries").await;
+    assert_eq!(log[0]["status"], "failed to connect to host");
+    control.set_webhook(Some(Webhook { doubled: 1.0, ..Webhook::new(url, "") }));
+    let path = format!("/repos/lumen/lumen/hooks/4711/deliveries/{}/attempts", log[0]["id"]);
+    let asked = setup.client.post(setup.simulator.api_url() + &path).bearer_auth("simulated-1").send().await.unwrap();
+    assert_eq!(asked.status(), StatusCode::ACCEPTED);
+    for _ in 0..2 {
+        let (headers, _) = received.recv().await.unwrap();
+        assert_eq!(headers["x-github-delivery"], log[0]["guid"].as_str().unwrap());
+        assert!(!headers.contains_key("x-hub-signature-256"));
+    }
+}
+
+#[tokio::test]
+async fn too_many_points_a_minute_meet_the_secondary_limit() {
+    let setup = setup_with(20, Options { points_a_minute: Some(3), ..Options::default() });
+    // Eight requests cannot be spread over minutes so that none of them has four.
+    let mut refused = None;
+    for _ in 0..8 {
+        let answer = setup.get(ISSUES).await;
+        if answer.status() == StatusCode::FORBIDDEN {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.unwrap();
+    assert_eq!(refused.headers()["retry-after"], "2");
+    assert_ne!(refused.headers()["x-ratelimit-remaining"], "0");
+    let message: Value = refused.json().await.unwrap();
+    assert!(message["message"].as_str().unwrap().starts_with("You have exceeded a secondary rate limit"));
+}
+
+#[tokio::test]
+async fn the_world_can_change_in_the_middle_of_a_client_s_work() {
+    let setup = setup(20);
+    let what = Change::DeleteItem { number: 2 };
+    let fault = Fault::Change { repository: setup.repository.clone(), what };
+    setup.simulator.control().inject(Rule::once(fault).on("/issues/2/timeline"));
+    assert_eq!(setup.get(&format!("{ISSUES}/2")).await.status(), StatusCode::OK);
+    assert_eq!(setup.get(&format!("{ISSUES}/2/timeline")).await.status(), StatusCode::GONE);
+    assert_eq!(setup.simulator.control().truth(&setup.repository, 2), Some(Truth::Deleted));
+}
+
+#[tokio::test]
+async fn a_living_project_keeps_announcing_changes_until_it_is_stopped() {
+    let setup = setup(60);
+    let control = setup.simulator.control();
+    let (url, mut received) = receiver().await;
+    control.set_webhook(Some(Webhook::new(url, "secret")));
+    control.live(60_000.0);
+    let mut events = std::collections::BTreeSet::new();
+    while events.len() < 4 {
+        let (headers, _) = received.recv().await.unwrap();
+        events.insert(headers["x-github-event"].to_str().unwrap().to_owned());
+    }
+    control.stop_live();
+}
+
+#[tokio::test]
+async fn pull_requests_move_where_nothing_changed() {
+    let setup = setup(40);
+    setup.change(Change::OpenPull { title: "Volatile".to_owned(), body: None });
+    let number = setup.simulator.control().highest_number(&setup.repository);
+    let path = format!("/repos/lumen/lumen/pulls/{number}");
+    let mut states = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let pull = setup.json(&path).await;
+        states.insert((pull["mergeable"].to_string(), pull["base"]["repo"]["stargazers_count"].as_u64()));
+    }
+    assert_eq!(states.len(), 3, "{states:?}");
+}
+
+#[tokio::test]
+async fn an_app_gets_a_long_token_for_an_hour() {
+    let setup = setup(20);
+    let url = setup.simulator.api_url() + "/app/installations/1/access_tokens";
+    let made = setup.client.post(url).bearer_auth("eyJ.eyJ.sig").send().await.unwrap();
+    assert_eq!(made.status(), StatusCode::CREATED);
+    let token = made.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned();
+    assert!(token.starts_with("ghs_") && token.len() > 255);
+    assert_eq!(setup.get_as(&token, ISSUES).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(setup.get_as("ghs_unknown", ISSUES).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn the_program_says_when_it_is_ready() {
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+    let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_github-simulator"))
+        .args(["--items", "20", "--repository", "lumen/lumen", "--repository", "lumen/docs"])
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let line = BufReader::new(program.stdout.take().unwrap()).lines().next_line().await.unwrap().unwrap();
+    let url = line.strip_prefix("READY ").unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let numbers: Vec<u64> =
+        client.get(format!("{url}/_simulator/truth/lumen/docs")).send().await.unwrap().json().await.unwrap();
+    assert_eq!(numbers.len(), 20);
+    program.kill().await.unwrap();
 }
