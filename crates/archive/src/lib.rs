@@ -3,28 +3,65 @@
 //! [`Store`] is the port: a handful of primitive operations that a folder and an object store both have.
 //! [`Archive`] holds everything else once, for both: the layout, compare and swap on revisions, the ledger, tracking,
 //! cursors, keys and the inbox.
+//!
+//! # Layout
+//! ```text
+//! archive.json                                id of this archive, format version
+//! repositories/{id}/repository.json           GitHub's object, and names it had
+//! repositories/{id}/items/{number}.json       one record a thread; .json.zst if compressed
+//! repositories/{id}/ledger                    the state of every number, compressed
+//! repositories/{id}/ledger.journal            its changes since, in a folder only
+//! repositories/{id}/{part}.json               labels, milestones, releases
+//! repositories/{id}/{part}.jsonl              a line a day: stars
+//! current/{owner}/{name}                      link to repositories/{id}, lower case
+//! tracking.json keys.json                     what is tracked, hashed API keys
+//! cursors/{feed}.json                         how far a feed was read: a file each, as many feeds move at once
+//! inbox/{repository}-{number}/{delivery}.json facts of one item; those of no item lie in inbox/other
+//! staging/                                    files being written, locks
+//! staging/hints/{id}/{number}.json            issue bodies seen in lists; may be lost
+//! ```
+//! A record keeps the form (plain or compressed) it was first written in: so compare and swap has one file to look at.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use futures::stream::BoxStream;
-use gharvest_model::{
-    ItemId, Record, RepositoryId, RepositoryName, Revision,
-    ledger::{Ledger, NumberState},
-    record::Fact,
-    tracking::Tracked,
-};
+use bytes::Bytes;
+use gharvest_model::{ItemId, RepositoryId, RepositoryName, Revision, ledger::NumberState, record::Fact};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
 
 mod error;
+pub mod import;
+mod inbox;
+mod ledger;
+mod records;
+mod repositories;
+mod small;
+pub mod store;
+
+use store::{Condition, Durability, Store, folder::FolderStore, object::BucketStore};
 
 pub use error::{Error, ErrorKind, Result};
 
 /// The archive of one deployment. Cheap to clone; safe to use from many tasks and processes at once.
 #[derive(Debug, Clone)]
 pub struct Archive {
-    inner: Arc<()>,
+    inner: Arc<Inner>,
 }
+
+#[derive(Debug)]
+struct Inner {
+    store: Arc<dyn Store>,
+    id: String,
+    options: Options,
+    ledgers: ledger::Writers,
+    inbox: inbox::Known,
+}
+
+/// The layout's version. A newer one is refused.
+const FORMAT: u64 = 1;
+/// How often a small file is changed again after somebody else was quicker.
+const SWAP_ATTEMPTS: usize = 100;
 
 /// What became of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,182 +159,102 @@ impl Archive {
     /// Opens the archive at `file:FOLDER` or `s3://BUCKET/PREFIX`, and makes it if there is none.
     /// Sweeps staging files older than a day.
     pub async fn open(url: &str, options: &Options) -> Result<Self> {
-        todo!("{url} {options:?}")
+        let store: Arc<dyn Store> = if let Some(folder) = url.strip_prefix("file:") {
+            let folder = folder.strip_prefix("//").unwrap_or(folder);
+            Arc::new(FolderStore::open(Path::new(folder), options.stale_after).await?)
+        } else if url.starts_with("s3://") {
+            Arc::new(BucketStore::open(url)?)
+        } else {
+            return Err(Error::new(ErrorKind::Refused, "open", url, "expected file:FOLDER or s3://BUCKET/PREFIX"));
+        };
+        Self::with_store(store, options).await
+    }
+
+    /// Opens the archive that a store holds, and makes it if there is none.
+    pub async fn with_store(store: Arc<dyn Store>, options: &Options) -> Result<Self> {
+        let fresh = json!({"id": format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)), "format": FORMAT});
+        // Two processes may find nothing: one of them makes it, and both read what was made.
+        if store.get("archive.json").await?.is_none() {
+            store
+                .put("archive.json", to_bytes("archive.json", &fresh)?, Condition::Absent, Durability::Durable)
+                .await?;
+        }
+        let stored: Option<Value> = read_json(&*store, "archive.json").await?;
+        let corrupt = || Error::new(ErrorKind::Corrupt, "open", "archive.json", "it has no id or no format version");
+        let stored = stored.ok_or_else(corrupt)?;
+        let (Some(id), Some(format)) = (stored["id"].as_str(), stored["format"].as_u64()) else {
+            return Err(corrupt());
+        };
+        if format > FORMAT {
+            let message = format!("it has format {format}, this program knows up to {FORMAT}: use a newer gharvest");
+            return Err(Error::new(ErrorKind::Refused, "open", "archive.json", message));
+        }
+        let inner = Inner {
+            id: id.to_owned(),
+            store,
+            options: options.clone(),
+            ledgers: ledger::Writers::default(),
+            inbox: inbox::Known::default(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The archive's own id, made when it was: indices carry it.
     pub fn id(&self) -> &str {
-        todo!()
-    }
-
-    // Repositories.
-
-    /// A repository's file.
-    pub async fn repository(&self, id: RepositoryId) -> Result<Option<Repository>> {
-        todo!("{id}")
-    }
-
-    /// Stores a repository's file, moves its link in `current/`, and keeps the old name as a redirect until it is
-    /// used again.
-    pub async fn put_repository(&self, repository: &Repository) -> Result<()> {
-        todo!("{repository:?}")
-    }
-
-    /// Whose name this is or was: current names before former ones.
-    pub async fn resolve(&self, name: &RepositoryName) -> Result<Option<RepositoryId>> {
-        todo!("{name}")
-    }
-
-    /// A named list of a repository (`labels`, `milestones`, `releases`), as GitHub gave it.
-    pub async fn part(&self, id: RepositoryId, part: &str) -> Result<Option<Value>> {
-        todo!("{id} {part}")
-    }
-
-    /// Stores a named list. Says whether it changed.
-    pub async fn put_part(&self, id: RepositoryId, part: &str, value: &Value) -> Result<bool> {
-        todo!("{id} {part} {value}")
-    }
-
-    /// Appends one line to a named `.jsonl` of a repository, once a `day` (`2026-11-21`): asked again for the same
-    /// day it replaces that line.
-    pub async fn put_daily_line(&self, id: RepositoryId, part: &str, day: &str, line: &Value) -> Result<()> {
-        todo!("{id} {part} {day} {line}")
-    }
-
-    /// Removes everything of a repository, records, ledger and links.
-    pub async fn purge_repository(&self, id: RepositoryId) -> Result<()> {
-        todo!("{id}")
-    }
-
-    // Records.
-
-    /// A thread's record.
-    pub async fn record(&self, item: ItemId) -> Result<Option<Record>> {
-        todo!("{item}")
-    }
-
-    /// The stored JSON of a record, as it is on disk (decompressed).
-    pub async fn record_bytes(&self, item: ItemId) -> Result<Option<bytes::Bytes>> {
-        todo!("{item}")
-    }
-
-    /// Stores a record if `record.revision` is still the stored revision ([`Revision::NONE`] for a new one), and if
-    /// it changed outside volatile paths. Sets revision and `changed_at` of what it stores. Durable when it returns.
-    pub async fn put_record(&self, record: Record) -> Result<Written> {
-        todo!("{record:?}")
-    }
-
-    /// Removes a record: for deletion policies only.
-    pub async fn purge_record(&self, item: ItemId) -> Result<()> {
-        todo!("{item}")
-    }
-
-    /// The records of a repository in the order of their numbers, after `after`, one at a time.
-    pub fn records(&self, id: RepositoryId, after: u64) -> BoxStream<'static, Result<Record>> {
-        todo!("{id} {after}")
-    }
-
-    /// The numbers that have a record, ascending, after `after`.
-    pub fn numbers(&self, id: RepositoryId, after: u64) -> BoxStream<'static, Result<u64>> {
-        todo!("{id} {after}")
-    }
-
-    // The ledger.
-
-    /// A repository's ledger; empty if there is none.
-    pub async fn ledger(&self, id: RepositoryId) -> Result<Ledger> {
-        todo!("{id}")
-    }
-
-    /// Applies changes to the ledger, durably; every number below one that is new appears as unknown.
-    pub async fn update_ledger(&self, id: RepositoryId, changes: &[LedgerChange]) -> Result<()> {
-        todo!("{id} {changes:?}")
-    }
-
-    /// Makes the ledger reach `highest`.
-    pub async fn reach(&self, id: RepositoryId, highest: u64) -> Result<()> {
-        todo!("{id} {highest}")
-    }
-
-    // Tracking, cursors, keys: small files changed by compare and swap.
-
-    /// All tracked repositories.
-    pub async fn tracking(&self) -> Result<Vec<Tracked>> {
-        todo!()
-    }
-
-    /// Adds a tracked repository, or replaces its entry.
-    pub async fn track(&self, tracked: Tracked) -> Result<()> {
-        todo!("{tracked:?}")
-    }
-
-    /// Ends tracking; what was archived stays. Says whether it was tracked.
-    pub async fn untrack(&self, id: RepositoryId) -> Result<bool> {
-        todo!("{id}")
-    }
-
-    /// How far a feed was read; feeds are named `updates/{repository id}` and so on.
-    pub async fn cursor(&self, feed: &str) -> Result<Option<Value>> {
-        todo!("{feed}")
-    }
-
-    /// Stores how far a feed was read; null forgets it.
-    pub async fn set_cursor(&self, feed: &str, cursor: Value) -> Result<()> {
-        todo!("{feed} {cursor}")
-    }
-
-    /// All API keys.
-    pub async fn keys(&self) -> Result<Vec<ApiKey>> {
-        todo!()
-    }
-
-    /// Replaces all API keys by what `change` makes of them.
-    pub async fn update_keys(&self, change: &(dyn Fn(&mut Vec<ApiKey>) + Sync)) -> Result<()> {
-        let _ = change;
-        todo!()
-    }
-
-    // Hints and the inbox.
-
-    /// Keeps issue bodies seen in a list.
-    pub async fn put_hints(&self, id: RepositoryId, hints: Vec<Hint>) -> Result<()> {
-        todo!("{id} {hints:?}")
-    }
-
-    /// The hint of one item, if there is one.
-    pub async fn hint(&self, item: ItemId) -> Result<Option<Hint>> {
-        todo!("{item}")
-    }
-
-    /// Removes an item's hint.
-    pub async fn forget_hint(&self, item: ItemId) -> Result<()> {
-        todo!("{item}")
-    }
-
-    /// Keeps a fact durably. Refused with [`ErrorKind::Full`] beyond the inbox's limit.
-    pub async fn put_inbox(&self, entry: &InboxEntry) -> Result<()> {
-        todo!("{entry:?}")
-    }
-
-    /// The facts waiting for one item, oldest first.
-    pub async fn inbox(&self, item: ItemId) -> Result<Vec<InboxEntry>> {
-        todo!("{item}")
-    }
-
-    /// All entries, a page at a time: for pushing what waits for the queue, and for `status`.
-    pub fn inbox_all(&self) -> BoxStream<'static, Result<InboxEntry>> {
-        todo!()
-    }
-
-    /// Removes an entry by its delivery id.
-    pub async fn remove_inbox(&self, delivery: &str) -> Result<()> {
-        todo!("{delivery}")
+        &self.inner.id
     }
 
     /// Free space, for the check that pauses the queue before the disk is full.
     pub async fn space(&self) -> Result<Space> {
-        todo!()
+        Ok(Space { free: self.store().free().await? })
     }
+
+    fn store(&self) -> &dyn Store {
+        &*self.inner.store
+    }
+
+    async fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        read_json(self.store(), key).await
+    }
+
+    /// Writes whatever was there before.
+    async fn write<T: Serialize + Sync>(&self, key: &str, value: &T) -> Result<()> {
+        self.store().put(key, to_bytes(key, value)?, Condition::Any, Durability::Durable).await.map(|_| ())
+    }
+
+    /// Changes a file by compare and swap. `change` answers what to store, or none to leave everything as it is.
+    async fn swap(&self, key: &str, change: &(dyn Fn(Option<Bytes>) -> Result<Option<Bytes>> + Sync)) -> Result<bool> {
+        for _ in 0..SWAP_ATTEMPTS {
+            let (bytes, condition) = match self.store().get(key).await? {
+                Some((bytes, version)) => (Some(bytes), Condition::Matches(version)),
+                None => (None, Condition::Absent),
+            };
+            let Some(changed) = change(bytes)? else { return Ok(false) };
+            if self.store().put(key, changed, condition, Durability::Durable).await? {
+                return Ok(true);
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, "change", key, "others were quicker each time; try again"))
+    }
+}
+
+async fn read_json<T: DeserializeOwned>(store: &dyn Store, key: &str) -> Result<Option<T>> {
+    store.get(key).await?.map(|(bytes, _)| from_bytes(key, &bytes)).transpose()
+}
+
+fn from_bytes<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| corrupt(key, error))
+}
+
+fn corrupt(key: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Corrupt, "read", key, error.to_string()).with_source(error)
+}
+
+fn to_bytes<T: Serialize>(key: &str, value: &T) -> Result<Bytes> {
+    let bytes = serde_json::to_vec(value);
+    Ok(bytes
+        .map_err(|error| Error::new(ErrorKind::Refused, "encode", key, error.to_string()).with_source(error))?
+        .into())
 }
 
 /// How an archive is opened.

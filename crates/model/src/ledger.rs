@@ -127,11 +127,73 @@ impl Ledger {
         let oldest = *self.verified.iter().min()?;
         (oldest > 0).then(|| Timestamp::from_second(i64::from(oldest)).ok()).flatten()
     }
+
+    /// The form on disk: `GHLEDGER`, a format byte (1), the first 8 bytes of the SHA-256 of what follows, then how many
+    /// numbers (4 bytes), a byte of state for each, and four planes of bytes of the seconds, lowest first; all little
+    /// endian. Planes compress far better than whole seconds.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(4 + self.states.len() * 5);
+        let count = u32::try_from(self.states.len()).expect("the limit is below 2^32");
+        body.extend_from_slice(&count.to_le_bytes());
+        body.extend_from_slice(&self.states);
+        for plane in 0..4 {
+            body.extend(self.verified.iter().map(|seconds| seconds.to_le_bytes()[plane]));
+        }
+        [MAGIC.as_slice(), &checksum(&body), &body].concat()
+    }
+
+    /// Reads what [`Ledger::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DamagedLedger> {
+        let rest = bytes.strip_prefix(MAGIC).ok_or(DamagedLedger("it does not begin as a ledger of this version"))?;
+        let (sum, body) = rest.split_first_chunk::<8>().ok_or(DamagedLedger("it is cut off"))?;
+        if checksum(body) != *sum {
+            return Err(DamagedLedger("its checksum does not match"));
+        }
+        let (count, columns) = body.split_first_chunk::<4>().ok_or(DamagedLedger("it is cut off"))?;
+        let count = u32::from_le_bytes(*count) as usize;
+        if count as u64 > Self::LIMIT || columns.len() != count * 5 {
+            return Err(DamagedLedger("its length is wrong"));
+        }
+        let byte = |plane: usize, index: usize| columns[count * (plane + 1) + index];
+        let seconds = |index| u32::from_le_bytes([byte(0, index), byte(1, index), byte(2, index), byte(3, index)]);
+        Ok(Self { states: columns[..count].to_vec(), verified: (0..count).map(seconds).collect() })
+    }
+}
+
+const MAGIC: &[u8; 9] = b"GHLEDGER\x01";
+
+/// Why bytes are not a ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the ledger is damaged: {0}")]
+pub struct DamagedLedger(&'static str);
+
+fn checksum(body: &[u8]) -> [u8; 8] {
+    let digest = ring::digest::digest(&ring::digest::SHA256, body);
+    digest.as_ref()[..8].try_into().expect("a digest has 32 bytes")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_form_on_disk_is_read_back_and_every_damage_is_found() {
+        let mut ledger = Ledger::default();
+        assert_eq!(Ledger::decode(&ledger.encode()), Ok(ledger.clone()));
+        ledger.set(3, NumberState::Present, Timestamp::from_second(1_700_000_000).unwrap());
+        ledger.set(1, NumberState::Hidden, Timestamp::from_second(1_800_000_001).unwrap());
+        let bytes = ledger.encode();
+        assert_eq!(hex::encode(&bytes), GOLDEN, "the format of version 1 stays");
+        assert_eq!(Ledger::decode(&bytes), Ok(ledger));
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(Ledger::decode(&damaged).is_err(), "{at}");
+            assert!(Ledger::decode(&bytes[..at]).is_err(), "{at}");
+        }
+    }
+
+    const GOLDEN: &str = "47484c4544474552018d51596ed365812503000000040001010000d200f14900536b0065";
 
     #[test]
     fn numbers_below_a_higher_one_appear_as_unknown() {

@@ -1,0 +1,197 @@
+//! Hints, which may be lost, and the inbox, which may not.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use gharvest_model::{ItemId, RepositoryId};
+
+use crate::{
+    Archive, Error, ErrorKind, Hint, InboxEntry, Result,
+    store::{Condition, Durability},
+    to_bytes,
+};
+
+/// After so many new entries they are counted again: other processes add and remove as well.
+const RECOUNT_AFTER: usize = 1000;
+
+/// What this process knows of the inbox: where deliveries lie, and about how many there are.
+#[derive(Debug, Default)]
+pub(crate) struct Known(Mutex<Inbox>);
+
+#[derive(Debug, Default)]
+struct Inbox {
+    keys: HashMap<String, String>,
+    count: Option<usize>,
+    put_since: usize,
+}
+
+impl Known {
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Archive {
+    /// Keeps issue bodies seen in a list.
+    pub async fn put_hints(&self, id: RepositoryId, hints: Vec<Hint>) -> Result<()> {
+        for hint in hints {
+            let Some(number) = hint.issue["number"].as_u64() else { continue };
+            let key = hint_key(ItemId { repository: id, number });
+            self.store().put(&key, to_bytes(&key, &hint)?, Condition::Any, Durability::MayBeLost).await?;
+        }
+        Ok(())
+    }
+
+    /// The hint of one item, if there is one.
+    pub async fn hint(&self, item: ItemId) -> Result<Option<Hint>> {
+        match self.read(&hint_key(item)).await {
+            // A crash may leave a part of it: then it is lost, as a hint may be.
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+            hint => hint,
+        }
+    }
+
+    /// Removes an item's hint.
+    pub async fn forget_hint(&self, item: ItemId) -> Result<()> {
+        self.store().delete(&hint_key(item)).await
+    }
+
+    /// Keeps a fact durably. Refused with [`ErrorKind::Full`] beyond the inbox's limit.
+    pub async fn put_inbox(&self, entry: &InboxEntry) -> Result<()> {
+        let delivery = &entry.fact.delivery;
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if delivery.is_empty() || delivery.len() > 100 || !delivery.bytes().all(is_plain) {
+            let shown = delivery.chars().take(100).collect::<String>().escape_debug().to_string();
+            return Err(Error::new(ErrorKind::Refused, "keep", shown, "not a delivery id"));
+        }
+        let limit = self.inner.options.inbox_limit;
+        let key = format!("inbox/{}/{delivery}.json", folder(entry.item));
+        if self.waiting(limit).await? >= limit && self.store().get(&key).await?.is_none() {
+            let message = format!("the inbox holds its limit of {limit} facts: see why downloads do not get on");
+            return Err(Error::new(ErrorKind::Full, "keep", key, message));
+        }
+        let bytes = to_bytes(&key, entry)?;
+        let is_new = self.store().put(&key, bytes.clone(), Condition::Absent, Durability::Durable).await?;
+        if !is_new {
+            self.store().put(&key, bytes, Condition::Any, Durability::Durable).await?;
+        }
+        let mut known = self.inner.inbox.lock();
+        if is_new {
+            known.count = known.count.map(|count| count + 1);
+            known.put_since += 1;
+        }
+        known.remember(delivery, key, limit);
+        Ok(())
+    }
+
+    /// The facts waiting for one item, oldest first.
+    pub async fn inbox(&self, item: ItemId) -> Result<Vec<InboxEntry>> {
+        let mut entries = Vec::new();
+        for key in self.inbox_keys(&folder(Some(item))).await? {
+            entries.extend(self.inbox_entry(&key).await?);
+        }
+        entries.sort_by(|a, b| (a.fact.received_at, &a.fact.delivery).cmp(&(b.fact.received_at, &b.fact.delivery)));
+        Ok(entries)
+    }
+
+    /// All entries, a page at a time: for pushing what waits for the queue, and for `status`.
+    pub fn inbox_all(&self) -> BoxStream<'static, Result<InboxEntry>> {
+        let archive = self.clone();
+        let folders = async move {
+            let mut folders = archive.store().list("inbox").await?;
+            folders.sort_unstable();
+            Ok::<_, Error>(futures::stream::iter(folders.into_iter().map(move |folder| Ok((archive.clone(), folder)))))
+        };
+        let keys = |(archive, folder): (Self, String)| async move {
+            let keys = archive.inbox_keys(&folder).await?;
+            Ok(futures::stream::iter(keys.into_iter().map(move |key| Ok((archive.clone(), key)))))
+        };
+        let entry = |(archive, key): (Self, String)| async move { archive.inbox_entry(&key).await };
+        futures::stream::once(folders).try_flatten().and_then(keys).try_flatten().try_filter_map(entry).boxed()
+    }
+
+    /// Removes an entry by its delivery id.
+    pub async fn remove_inbox(&self, delivery: &str) -> Result<()> {
+        let known = self.inner.inbox.lock().keys.get(delivery).cloned();
+        let key = match known {
+            Some(key) => key,
+            None => match self.find_delivery(delivery).await? {
+                Some(key) => key,
+                None => return Ok(()),
+            },
+        };
+        self.store().delete(&key).await?;
+        let mut known = self.inner.inbox.lock();
+        known.keys.remove(delivery);
+        known.count = known.count.map(|count| count.saturating_sub(1));
+        Ok(())
+    }
+
+    /// Looks through all folders: only for a delivery that this process has neither kept nor read.
+    async fn find_delivery(&self, delivery: &str) -> Result<Option<String>> {
+        let name = format!("{delivery}.json");
+        for folder in self.store().list("inbox").await? {
+            let keys = self.inbox_keys(&folder).await?;
+            if let Some(key) = keys.into_iter().find(|key| key.rsplit('/').next() == Some(&name)) {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn inbox_keys(&self, folder: &str) -> Result<Vec<String>> {
+        let mut names = self.store().list(&format!("inbox/{folder}")).await?;
+        names.sort_unstable();
+        Ok(names
+            .into_iter()
+            .filter(|name| name.ends_with(".json"))
+            .map(|name| format!("inbox/{folder}/{name}"))
+            .collect())
+    }
+
+    async fn inbox_entry(&self, key: &str) -> Result<Option<InboxEntry>> {
+        let entry: Option<InboxEntry> = self.read(key).await?;
+        if let Some(entry) = &entry {
+            self.inner.inbox.lock().remember(&entry.fact.delivery, key.to_owned(), self.inner.options.inbox_limit);
+        }
+        Ok(entry)
+    }
+
+    /// About how many entries wait; exact whenever that reaches the limit.
+    async fn waiting(&self, limit: usize) -> Result<usize> {
+        {
+            let known = self.inner.inbox.lock();
+            if let Some(count) = known.count.filter(|count| *count < limit && known.put_since < RECOUNT_AFTER) {
+                return Ok(count);
+            }
+        }
+        let mut count = 0;
+        for folder in self.store().list("inbox").await? {
+            count += self.inbox_keys(&folder).await?.len();
+        }
+        let mut known = self.inner.inbox.lock();
+        known.count = Some(count);
+        known.put_since = 0;
+        Ok(count)
+    }
+}
+
+impl Inbox {
+    fn remember(&mut self, delivery: &str, key: String, limit: usize) {
+        if self.keys.len() >= limit {
+            self.keys.clear();
+        }
+        self.keys.insert(delivery.to_owned(), key);
+    }
+}
+
+fn folder(item: Option<ItemId>) -> String {
+    item.map_or_else(|| "other".to_owned(), |item| format!("{}-{}", item.repository, item.number))
+}
+
+fn hint_key(item: ItemId) -> String {
+    format!("staging/hints/{}/{}.json", item.repository, item.number)
+}

@@ -1,0 +1,138 @@
+//! Records: compare and swap on revisions, and scans in the order of numbers.
+
+use std::io::Read as _;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use gharvest_model::{ItemId, Record, RepositoryId, Revision, change};
+use jiff::Timestamp;
+
+use crate::{
+    Archive, Error, ErrorKind, Result, Written, corrupt, from_bytes,
+    store::{Condition, Durability, Version},
+    to_bytes,
+};
+
+/// The largest record after decompression: far above the longest thread, far below memory.
+const LARGEST: u64 = 1 << 30;
+
+/// A record as it lies in the store.
+struct Stored {
+    key: String,
+    json: Bytes,
+    version: Version,
+}
+
+impl Archive {
+    /// A thread's record.
+    pub async fn record(&self, item: ItemId) -> Result<Option<Record>> {
+        self.stored(item).await?.map(|stored| from_bytes(&stored.key, &stored.json)).transpose()
+    }
+
+    /// The stored JSON of a record, as it is on disk (decompressed).
+    pub async fn record_bytes(&self, item: ItemId) -> Result<Option<Bytes>> {
+        Ok(self.stored(item).await?.map(|stored| stored.json))
+    }
+
+    /// Stores a record if `record.revision` is still the stored revision ([`Revision::NONE`] for a new one), and if
+    /// it changed outside volatile paths. Sets revision and `changed_at` of what it stores. Durable when it returns.
+    pub async fn put_record(&self, mut record: Record) -> Result<Written> {
+        let item = record.id();
+        let (key, condition) = match self.stored(item).await? {
+            None if record.revision != Revision::NONE => return Ok(Written::Conflict(Revision::NONE)),
+            None => (keys(item, self.inner.options.compress)[0].clone(), Condition::Absent),
+            Some(stored) => {
+                let before: Record = from_bytes(&stored.key, &stored.json)?;
+                if before.revision != record.revision {
+                    return Ok(Written::Conflict(before.revision));
+                }
+                if change::same_content(&before, &record) {
+                    return Ok(Written::Unchanged(before.revision));
+                }
+                (stored.key, Condition::Matches(stored.version))
+            }
+        };
+        let next = record.revision.0.checked_add(1);
+        record.revision =
+            Revision(next.ok_or_else(|| Error::new(ErrorKind::Refused, "write", &key, "no revision is left"))?);
+        record.changed_at = Timestamp::now();
+        let bytes = pack(&key, to_bytes(&key, &record)?)?;
+        if self.store().put(&key, bytes, condition, Durability::Durable).await? {
+            return Ok(Written::Stored(record.revision));
+        }
+        let stored = self.record(item).await?;
+        Ok(Written::Conflict(stored.map_or(Revision::NONE, |record| record.revision)))
+    }
+
+    /// Removes a record: for deletion policies only.
+    pub async fn purge_record(&self, item: ItemId) -> Result<()> {
+        for key in keys(item, false) {
+            self.store().delete(&key).await?;
+        }
+        self.forget_hint(item).await
+    }
+
+    /// The records of a repository in the order of their numbers, after `after`, one at a time.
+    pub fn records(&self, id: RepositoryId, after: u64) -> BoxStream<'static, Result<Record>> {
+        let archive = self.clone();
+        let read = move |number| {
+            let archive = archive.clone();
+            async move { archive.record(ItemId { repository: id, number }).await }
+        };
+        // One purged between the listing and its turn is no record any more.
+        self.numbers(id, after).and_then(read).try_filter_map(|record| std::future::ready(Ok(record))).boxed()
+    }
+
+    /// The numbers that have a record, ascending, after `after`.
+    ///
+    /// The names are listed and sorted once a stream, eight bytes a number.
+    pub fn numbers(&self, id: RepositoryId, after: u64) -> BoxStream<'static, Result<u64>> {
+        let archive = self.clone();
+        let listed = async move {
+            let names = archive.store().list(&format!("repositories/{id}/items")).await?;
+            let mut numbers: Vec<u64> =
+                names.iter().filter_map(|name| number_of(name)).filter(|number| *number > after).collect();
+            numbers.sort_unstable();
+            numbers.dedup();
+            Ok::<_, Error>(futures::stream::iter(numbers.into_iter().map(Ok)))
+        };
+        futures::stream::once(listed).try_flatten().boxed()
+    }
+
+    async fn stored(&self, item: ItemId) -> Result<Option<Stored>> {
+        for key in keys(item, self.inner.options.compress) {
+            if let Some((bytes, version)) = self.store().get(&key).await? {
+                return Ok(Some(Stored { json: unpack(&key, bytes)?, key, version }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Both keys a record may have, the one for new records first.
+fn keys(item: ItemId, compress: bool) -> [String; 2] {
+    let plain = format!("repositories/{}/items/{}.json", item.repository, item.number);
+    let packed = format!("{plain}.zst");
+    if compress { [packed, plain] } else { [plain, packed] }
+}
+
+fn number_of(name: &str) -> Option<u64> {
+    name.strip_suffix(".zst").unwrap_or(name).strip_suffix(".json")?.parse().ok()
+}
+
+fn pack(key: &str, json: Bytes) -> Result<Bytes> {
+    if !key.ends_with(".zst") {
+        return Ok(json);
+    }
+    Ok(zstd::encode_all(&*json, 3).map_err(|error| corrupt(key, error))?.into())
+}
+
+pub(crate) fn unpack(key: &str, bytes: Bytes) -> Result<Bytes> {
+    if !key.ends_with(".zst") {
+        return Ok(bytes);
+    }
+    let mut json = Vec::new();
+    let decoder = zstd::Decoder::new(&*bytes).map_err(|error| corrupt(key, error))?;
+    decoder.take(LARGEST).read_to_end(&mut json).map_err(|error| corrupt(key, error))?;
+    Ok(json.into())
+}

@@ -1,0 +1,100 @@
+//! Repositories: their file, their named parts, and the links of their names.
+
+use gharvest_model::{RepositoryId, RepositoryName};
+use serde_json::Value;
+
+use crate::{Archive, Error, ErrorKind, Repository, Result, corrupt, to_bytes};
+
+impl Archive {
+    /// A repository's file.
+    pub async fn repository(&self, id: RepositoryId) -> Result<Option<Repository>> {
+        self.read(&format!("repositories/{id}/repository.json")).await
+    }
+
+    /// Stores a repository's file, moves its link in `current/`, and keeps the old name as a redirect until it is
+    /// used again.
+    pub async fn put_repository(&self, repository: &Repository) -> Result<()> {
+        let id = repository.id;
+        self.write(&format!("repositories/{id}/repository.json"), repository).await?;
+        let link = link_key(&repository.full_name);
+        let target = format!("repositories/{id}");
+        if self.store().read_link(&link).await?.as_ref() != Some(&target) {
+            self.store().link(&link, &target).await?;
+        }
+        Ok(())
+    }
+
+    /// Whose name this is or was: current names before former ones.
+    pub async fn resolve(&self, name: &RepositoryName) -> Result<Option<RepositoryId>> {
+        // A link stays at its old name until another repository takes it: so there is one answer.
+        let key = link_key(name);
+        let Some(target) = self.store().read_link(&key).await? else { return Ok(None) };
+        let id = target.strip_prefix("repositories/").and_then(|id| id.parse().ok());
+        match id {
+            Some(id) => Ok(Some(RepositoryId(id))),
+            None => Err(Error::new(ErrorKind::Corrupt, "resolve", key, format!("it points to `{target}`"))),
+        }
+    }
+
+    /// A named list of a repository (`labels`, `milestones`, `releases`), as GitHub gave it.
+    pub async fn part(&self, id: RepositoryId, part: &str) -> Result<Option<Value>> {
+        self.read(&part_key(id, part, "json")?).await
+    }
+
+    /// Stores a named list. Says whether it changed.
+    pub async fn put_part(&self, id: RepositoryId, part: &str, value: &Value) -> Result<bool> {
+        let key = part_key(id, part, "json")?;
+        let bytes = to_bytes(&key, value)?;
+        self.swap(&key, &|stored| Ok((stored.as_ref() != Some(&bytes)).then(|| bytes.clone()))).await
+    }
+
+    /// Appends one line to a named `.jsonl` of a repository, once a `day` (`2026-11-21`): asked again for the same
+    /// day it replaces that line.
+    pub async fn put_daily_line(&self, id: RepositoryId, part: &str, day: &str, line: &Value) -> Result<()> {
+        let key = part_key(id, part, "jsonl")?;
+        let mut line = line.clone();
+        if let Value::Object(fields) = &mut line {
+            fields.insert("day".to_owned(), day.into());
+        }
+        let line = line.to_string();
+        let is_of_day = |line: &str| serde_json::from_str::<Value>(line).is_ok_and(|line| line["day"] == day);
+        let change = |stored: Option<bytes::Bytes>| {
+            let stored =
+                String::from_utf8(stored.unwrap_or_default().to_vec()).map_err(|error| corrupt(&key, error))?;
+            let kept = stored.lines().filter(|line| !is_of_day(line)).chain([line.as_str()]);
+            Ok(Some(kept.flat_map(|line| [line, "\n"]).collect::<String>().into()))
+        };
+        self.swap(&key, &change).await.map(|_| ())
+    }
+
+    /// Removes everything of a repository, records, ledger and links.
+    pub async fn purge_repository(&self, id: RepositoryId) -> Result<()> {
+        if let Some(repository) = self.repository(id).await? {
+            for name in repository.former_names.iter().chain([&repository.full_name]) {
+                if self.resolve(name).await? == Some(id) {
+                    self.store().delete(&link_key(name)).await?;
+                }
+            }
+        }
+        self.store().delete_all(&format!("staging/hints/{id}")).await?;
+        self.store().delete_all(&format!("repositories/{id}")).await
+    }
+}
+
+fn link_key(name: &RepositoryName) -> String {
+    format!("current/{}", name.key())
+}
+
+fn part_key(id: RepositoryId, part: &str, ending: &str) -> Result<String> {
+    let is_name =
+        |part: &str| part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if part.is_empty() || part == "repository" || !is_name(part) {
+        return Err(Error::new(
+            ErrorKind::Refused,
+            "name",
+            part,
+            "not the name of a part: lower-case letters, digits, `-`",
+        ));
+    }
+    Ok(format!("repositories/{id}/{part}.{ending}"))
+}

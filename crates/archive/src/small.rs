@@ -1,0 +1,64 @@
+//! Tracking, cursors, keys: small files changed by compare and swap.
+
+use gharvest_model::{RepositoryId, tracking::Tracked};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{ApiKey, Archive, Result, from_bytes, to_bytes};
+
+impl Archive {
+    /// All tracked repositories.
+    pub async fn tracking(&self) -> Result<Vec<Tracked>> {
+        Ok(self.read("tracking.json").await?.unwrap_or_default())
+    }
+
+    /// Adds a tracked repository, or replaces its entry.
+    pub async fn track(&self, tracked: Tracked) -> Result<()> {
+        let change = |all: &mut Vec<Tracked>| match all.iter_mut().find(|entry| entry.id == tracked.id) {
+            Some(entry) => *entry = tracked.clone(),
+            None => all.push(tracked.clone()),
+        };
+        self.change_list("tracking.json", &change).await.map(|_| ())
+    }
+
+    /// Ends tracking; what was archived stays. Says whether it was tracked.
+    pub async fn untrack(&self, id: RepositoryId) -> Result<bool> {
+        self.change_list("tracking.json", &|all: &mut Vec<Tracked>| all.retain(|entry| entry.id != id)).await
+    }
+
+    /// How far a feed was read; feeds are named `updates/{repository id}` and so on.
+    pub async fn cursor(&self, feed: &str) -> Result<Option<Value>> {
+        self.read(&format!("cursors/{feed}.json")).await
+    }
+
+    /// Stores how far a feed was read; null forgets it.
+    pub async fn set_cursor(&self, feed: &str, cursor: Value) -> Result<()> {
+        let key = format!("cursors/{feed}.json");
+        if cursor.is_null() { self.store().delete(&key).await } else { self.write(&key, &cursor).await }
+    }
+
+    /// All API keys.
+    pub async fn keys(&self) -> Result<Vec<ApiKey>> {
+        Ok(self.read("keys.json").await?.unwrap_or_default())
+    }
+
+    /// Replaces all API keys by what `change` makes of them.
+    pub async fn update_keys(&self, change: &(dyn Fn(&mut Vec<ApiKey>) + Sync)) -> Result<()> {
+        self.change_list("keys.json", change).await.map(|_| ())
+    }
+
+    /// Changes a file that holds a list. Says whether it changed.
+    async fn change_list<T: Serialize + DeserializeOwned + Clone + PartialEq>(
+        &self,
+        key: &str,
+        change: &(dyn Fn(&mut Vec<T>) + Sync),
+    ) -> Result<bool> {
+        let swap = |stored: Option<bytes::Bytes>| {
+            let before: Vec<T> = stored.map(|bytes| from_bytes(key, &bytes)).transpose()?.unwrap_or_default();
+            let mut after = before.clone();
+            change(&mut after);
+            if after == before { Ok(None) } else { to_bytes(key, &after).map(Some) }
+        };
+        self.swap(key, &swap).await
+    }
+}

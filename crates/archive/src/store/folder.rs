@@ -1,0 +1,390 @@
+//! Objects as files of a folder.
+//!
+//! A put writes `staging/{random}`, syncs it, renames it to its place and syncs the folder it is in. Conditions are
+//! checked under a lock on one of [`LOCKS`] files in `staging/locks/`, chosen by the key: so they hold across
+//! processes, and the operating system frees the lock of a process that dies. A version is the SHA-256 of the content.
+//!
+//! A journal is a second file, `{key}.journal`: entries of length (4 bytes, little endian), the first 4 bytes of the
+//! entry's SHA-256, and the entry. What follows the last whole entry was torn by a crash before it was answered, and is
+//! cut off by the next append. Beyond [`JOURNAL_LIMIT`] bytes the journal is folded into the object and removed, in this
+//! order and under the lock; a crash in between folds the same entries again, which changes nothing.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Condition, Durability, Fold, Store, Version, check_key};
+use crate::{Error, ErrorKind, Result};
+
+/// How many lock files there are: more than writers that ever run at once.
+const LOCKS: usize = 64;
+/// A journal of this size is folded into its object: thousands of entries, and still read in a millisecond.
+const JOURNAL_LIMIT: u64 = 64 * 1024;
+
+/// A folder on disk.
+#[derive(Debug, Clone)]
+pub struct FolderStore {
+    root: PathBuf,
+}
+
+impl FolderStore {
+    /// Opens the folder, makes it if there is none, and sweeps staged files older than `stale_after`.
+    pub async fn open(root: &Path, stale_after: Duration) -> Result<Self> {
+        let root = root.to_owned();
+        blocking(move || {
+            let named = root.display().to_string();
+            let open = || -> io::Result<Self> {
+                fs::create_dir_all(root.join("staging").join("locks"))?;
+                let store = Self { root: root.canonicalize()? };
+                sweep(&store.root.join("staging"), stale_after)?;
+                Ok(store)
+            };
+            open().map_err(|error| failed("open", &named, error))
+        })
+        .await
+    }
+
+    /// The file of a key, if nothing on the way to it is a link out of the folder.
+    fn path(&self, key: &str) -> Result<PathBuf> {
+        check_key(key)?;
+        let path = self.root.join(key);
+        let mut ancestor = path.parent();
+        while let Some(folder) = ancestor {
+            match folder.canonicalize() {
+                Ok(real) if real.starts_with(&self.root) => return Ok(path),
+                Ok(_) => break,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => ancestor = folder.parent(),
+                Err(error) => return Err(failed("find", key, error)),
+            }
+        }
+        Err(Error::new(ErrorKind::Refused, "find", key, "a symbolic link on the way leads out of the archive"))
+    }
+
+    /// Holds the lock of a key until the file is dropped.
+    fn lock(&self, key: &str) -> Result<File> {
+        let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
+        let number = usize::from(digest.as_ref()[0]) % LOCKS;
+        let path = self.root.join("staging").join("locks").join(number.to_string());
+        let lock = || -> io::Result<File> {
+            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        lock().map_err(|error| failed("lock", key, error))
+    }
+
+    fn staged(&self) -> PathBuf {
+        self.root.join("staging").join(format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)))
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
+        let staged = self.staged();
+        let written = write_staged(&staged, bytes, durability).and_then(|()| self.move_to(&staged, path, durability));
+        if written.is_err() {
+            discard(&staged);
+        }
+        written
+    }
+
+    /// Renames into place. A folder that somebody emptied and removed meanwhile is made again.
+    fn move_to(&self, staged: &Path, path: &Path, durability: Durability) -> io::Result<()> {
+        let folder = path.parent().expect("every object lies in the folder of the archive");
+        for _ in 0..8 {
+            self.make_folder(folder, durability)?;
+            match fs::rename(staged, path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+                Ok(()) if durability == Durability::Durable => return File::open(folder)?.sync_all(),
+                Ok(()) => return Ok(()),
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::NotFound, "the folder vanishes as often as it is made"))
+    }
+
+    fn make_folder(&self, folder: &Path, durability: Durability) -> io::Result<()> {
+        if folder == self.root || folder.try_exists()? {
+            return Ok(());
+        }
+        let parent = folder.parent().expect("a folder below the root has a parent");
+        self.make_folder(parent, durability)?;
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        if durability == Durability::Durable { File::open(parent)?.sync_all() } else { Ok(()) }
+    }
+
+    fn put_now(&self, key: &str, bytes: &[u8], condition: &Condition, durability: Durability) -> Result<bool> {
+        let path = self.path(key)?;
+        let _lock = self.lock(key)?;
+        let holds = match condition {
+            Condition::Any => true,
+            Condition::Absent => read(&path).map_err(|error| failed("read", key, error))?.is_none(),
+            Condition::Matches(expected) => {
+                let found = read(&path).map_err(|error| failed("read", key, error))?;
+                found.is_some_and(|bytes| version(&bytes) == *expected)
+            }
+        };
+        if holds {
+            self.write(&path, bytes, durability).map_err(|error| failed("write", key, error))?;
+        }
+        Ok(holds)
+    }
+
+    fn journal_now(&self, key: &str, entry: &[u8], fold: &Fold) -> Result<()> {
+        let path = self.path(key)?;
+        let journal = self.path(&journal_key(key))?;
+        let _lock = self.lock(key)?;
+        let length = self.append(&journal, entry).map_err(|error| failed("append to", key, error))?;
+        if length < JOURNAL_LIMIT {
+            return Ok(());
+        }
+        let base = read(&path).map_err(|error| failed("read", key, error))?;
+        let bytes = read(&journal).map_err(|error| failed("read", key, error))?.unwrap_or_default();
+        let folded = fold(base, whole_entries(&bytes).0.into())?;
+        self.write(&path, &folded, Durability::Durable).map_err(|error| failed("write", key, error))?;
+        fs::remove_file(&journal).map_err(|error| failed("remove the journal of", key, error))
+    }
+
+    /// Appends behind the last whole entry and answers the journal's new length.
+    fn append(&self, journal: &Path, entry: &[u8]) -> io::Result<u64> {
+        let folder = journal.parent().expect("every object lies in the folder of the archive");
+        self.make_folder(folder, Durability::Durable)?;
+        let is_new = !journal.try_exists()?;
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(journal)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let whole = whole_entries(&bytes).1;
+        if whole < bytes.len() {
+            file.set_len(whole as u64)?;
+        }
+        let length = u32::try_from(entry.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        let framed = [&length.to_le_bytes()[..], &checksum(entry), entry].concat();
+        file.write_all(&framed)?;
+        file.sync_all()?;
+        if is_new {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok((whole + framed.len()) as u64)
+    }
+}
+
+#[async_trait]
+impl Store for FolderStore {
+    async fn get(&self, key: &str) -> Result<Option<(Bytes, Version)>> {
+        let (store, key) = (self.clone(), key.to_owned());
+        blocking(move || {
+            let found = read(&store.path(&key)?).map_err(|error| failed("read", &key, error))?;
+            Ok(found.map(|bytes| {
+                let version = version(&bytes);
+                (bytes, version)
+            }))
+        })
+        .await
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes, condition: Condition, durability: Durability) -> Result<bool> {
+        let (store, key) = (self.clone(), key.to_owned());
+        blocking(move || store.put_now(&key, &bytes, &condition, durability)).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        let (store, key) = (self.clone(), key.to_owned());
+        blocking(move || {
+            let path = store.path(&key)?;
+            let _lock = store.lock(&key)?;
+            let remove = || -> io::Result<()> {
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                    removed => removed?,
+                }
+                let folder = path.parent().expect("every object lies in the folder of the archive");
+                File::open(folder)?.sync_all()
+            };
+            remove().map_err(|error| failed("remove", &key, error))?;
+            // Only an emptied folder goes; one in use refuses, which is as it should be.
+            if let Some(folder) = path.parent().filter(|folder| folder.parent() != Some(&store.root)) {
+                fs::remove_dir(folder).ok();
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn delete_all(&self, folder: &str) -> Result<()> {
+        let (store, folder) = (self.clone(), folder.to_owned());
+        blocking(move || match fs::remove_dir_all(store.path(&folder)?) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &folder, error)),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    async fn list(&self, folder: &str) -> Result<Vec<String>> {
+        let (store, folder) = (self.clone(), folder.to_owned());
+        blocking(move || {
+            let names = || -> io::Result<Vec<String>> {
+                let entries = match fs::read_dir(store.root.join(&folder)) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+                    entries => entries?,
+                };
+                entries
+                    .filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose())
+                    .collect()
+            };
+            store.path(&folder)?;
+            names().map_err(|error| failed("list", &folder, error))
+        })
+        .await
+    }
+
+    async fn link(&self, key: &str, target: &str) -> Result<()> {
+        check_key(target)?;
+        let (store, key, target) = (self.clone(), key.to_owned(), target.to_owned());
+        blocking(move || {
+            let path = store.path(&key)?;
+            let up = "../".repeat(key.matches('/').count());
+            let staged = store.staged();
+            let linked = std::os::unix::fs::symlink(format!("{up}{target}"), &staged)
+                .and_then(|()| store.move_to(&staged, &path, Durability::Durable));
+            if linked.is_err() {
+                discard(&staged);
+            }
+            linked.map_err(|error| failed("link", &key, error))
+        })
+        .await
+    }
+
+    async fn read_link(&self, key: &str) -> Result<Option<String>> {
+        let (store, key) = (self.clone(), key.to_owned());
+        blocking(move || match fs::read_link(store.path(&key)?) {
+            Ok(target) => Ok(target.to_str().map(|target| target.trim_start_matches("../").to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("read the link", &key, error)),
+        })
+        .await
+    }
+
+    async fn journal(&self, key: &str, entry: Bytes, fold: Fold) -> Result<()> {
+        let (store, key) = (self.clone(), key.to_owned());
+        blocking(move || store.journal_now(&key, &entry, &fold)).await
+    }
+
+    async fn read_journal(&self, key: &str) -> Result<(Option<Bytes>, Bytes)> {
+        let (store, key) = (self.clone(), key.to_owned());
+        blocking(move || {
+            let (path, journal) = (store.path(&key)?, store.path(&journal_key(&key))?);
+            let _lock = store.lock(&key)?;
+            let base = read(&path).map_err(|error| failed("read", &key, error))?;
+            let bytes = read(&journal).map_err(|error| failed("read", &key, error))?.unwrap_or_default();
+            Ok((base, whole_entries(&bytes).0.into()))
+        })
+        .await
+    }
+
+    async fn free(&self) -> Result<Option<u64>> {
+        let root = self.root.clone();
+        blocking(move || {
+            let space = rustix::fs::statvfs(&root).map_err(|error| failed("measure", ".", error.into()))?;
+            Ok(Some(space.f_bavail.saturating_mul(space.f_frsize)))
+        })
+        .await
+    }
+}
+
+fn journal_key(key: &str) -> String {
+    format!("{key}.journal")
+}
+
+fn version(bytes: &[u8]) -> Version {
+    Version(hex::encode(ring::digest::digest(&ring::digest::SHA256, bytes)))
+}
+
+fn checksum(entry: &[u8]) -> [u8; 4] {
+    let digest = ring::digest::digest(&ring::digest::SHA256, entry);
+    digest.as_ref()[..4].try_into().expect("a digest has 32 bytes")
+}
+
+/// The entries up to the first that is torn, without their frames; and where the torn one begins.
+fn whole_entries(bytes: &[u8]) -> (Vec<u8>, usize) {
+    let (mut entries, mut at) = (Vec::new(), 0);
+    while let Some((length, rest)) = bytes[at..].split_first_chunk::<4>() {
+        let length = u32::from_le_bytes(*length) as usize;
+        let Some((sum, rest)) = rest.split_first_chunk::<4>() else { break };
+        let Some(entry) = rest.get(..length).filter(|entry| checksum(entry) == *sum) else { break };
+        entries.extend_from_slice(entry);
+        at += 8 + length;
+    }
+    (entries, at)
+}
+
+fn read(path: &Path) -> io::Result<Option<Bytes>> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "a symbolic link"));
+        }
+        _ => {}
+    }
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn write_staged(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
+    let mut file = OpenOptions::new().create_new(true).write(true).open(path)?;
+    file.write_all(bytes)?;
+    if durability == Durability::Durable { file.sync_all() } else { Ok(()) }
+}
+
+/// Removes a staged file that did not get to its place; the sweep takes what even this leaves.
+fn discard(staged: &Path) {
+    if let Err(error) = fs::remove_file(staged)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, file = %staged.display(), "a staged file stays until it is swept");
+    }
+}
+
+fn sweep(staging: &Path, stale_after: Duration) -> io::Result<()> {
+    let now = SystemTime::now();
+    for entry in fs::read_dir(staging)? {
+        let entry = entry?;
+        let Ok(found) = entry.metadata() else { continue };
+        let age = found.modified().ok().and_then(|modified| now.duration_since(modified).ok());
+        if !found.is_dir() && age.is_some_and(|age| age >= stale_after) {
+            discard(&entry.path());
+        }
+    }
+    Ok(())
+}
+
+fn failed(operation: &'static str, key: &str, error: io::Error) -> Error {
+    let (kind, message) = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            (ErrorKind::Full, "no space is left; free some, the work continues by itself".to_owned())
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotADirectory => {
+            (ErrorKind::Refused, error.to_string())
+        }
+        _ => (ErrorKind::Unavailable, error.to_string()),
+    };
+    Error::new(kind, operation, key, message).with_source(error)
+}
+
+/// Runs file work where it may block. It ends even if nobody waits for it any more.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => {
+            Err(Error::new(ErrorKind::Unavailable, "run", "file work", "it was stopped or panicked").with_source(error))
+        }
+    }
+}

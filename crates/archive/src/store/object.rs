@@ -1,0 +1,151 @@
+//! Objects in S3 or what speaks like it. A version is the ETag, and conditions are the store's own (`If-Match`,
+//! `If-None-Match`). Links are small objects that hold the key they point to. There is no appending, so an entry of a
+//! journal is folded in at once, by compare and swap.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::{
+    Error as ObjectError, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion,
+    aws::{AmazonS3Builder, S3ConditionalPut},
+    path::Path,
+};
+
+use super::{Condition, Durability, Fold, Store, Version, check_key};
+use crate::{Error, ErrorKind, Result};
+
+/// How often a fold is tried again after somebody else was quicker.
+const FOLD_ATTEMPTS: usize = 100;
+
+/// A prefix of a bucket.
+#[derive(Debug, Clone)]
+pub struct BucketStore {
+    objects: Arc<dyn ObjectStore>,
+    prefix: String,
+}
+
+impl BucketStore {
+    /// Opens `s3://BUCKET/PREFIX`. Keys, region and endpoint come from the usual `AWS_…` variables; the parameters
+    /// `endpoint`, `region` and `allow_http` of the URL go before them.
+    pub fn open(url: &str) -> Result<Self> {
+        let refused =
+            |message: String| Error::new(ErrorKind::Refused, "open", url.split('?').next().unwrap_or(url), message);
+        let parsed = url::Url::parse(url).map_err(|error| refused(error.to_string()))?;
+        let bucket = parsed.host_str().ok_or_else(|| refused("expected s3://BUCKET/PREFIX".to_owned()))?;
+        let mut builder =
+            AmazonS3Builder::from_env().with_bucket_name(bucket).with_conditional_put(S3ConditionalPut::ETagMatch);
+        for (name, value) in parsed.query_pairs() {
+            builder = match &*name {
+                "endpoint" => builder.with_endpoint(value),
+                "region" => builder.with_region(value),
+                "allow_http" => builder.with_allow_http(value == "true"),
+                _ => {
+                    return Err(refused(format!("unknown parameter `{name}`: expected endpoint, region or allow_http")));
+                }
+            };
+        }
+        let objects = builder.build().map_err(|error| refused(error.to_string()))?;
+        Ok(Self::new(Arc::new(objects), parsed.path().trim_matches('/')))
+    }
+
+    /// A prefix of any object store that knows conditional puts.
+    pub fn new(objects: Arc<dyn ObjectStore>, prefix: &str) -> Self {
+        Self { objects, prefix: prefix.to_owned() }
+    }
+
+    fn path(&self, key: &str) -> Result<Path> {
+        check_key(key)?;
+        Ok(Path::from_iter(self.prefix.split('/').filter(|part| !part.is_empty()).chain(key.split('/'))))
+    }
+}
+
+#[async_trait]
+impl Store for BucketStore {
+    async fn get(&self, key: &str) -> Result<Option<(Bytes, Version)>> {
+        let result = match self.objects.get(&self.path(key)?).await {
+            Err(ObjectError::NotFound { .. }) => return Ok(None),
+            result => result.map_err(|error| failed("read", key, error))?,
+        };
+        let version = Version(result.meta.e_tag.clone().unwrap_or_default());
+        let bytes = result.bytes().await.map_err(|error| failed("read", key, error))?;
+        Ok(Some((bytes, version)))
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes, condition: Condition, _durability: Durability) -> Result<bool> {
+        let mode = match condition {
+            Condition::Any => PutMode::Overwrite,
+            Condition::Absent => PutMode::Create,
+            Condition::Matches(version) => PutMode::Update(UpdateVersion { e_tag: Some(version.0), version: None }),
+        };
+        let options = PutOptions { mode, ..PutOptions::default() };
+        match self.objects.put_opts(&self.path(key)?, bytes.into(), options).await {
+            Ok(_) => Ok(true),
+            Err(
+                ObjectError::AlreadyExists { .. } | ObjectError::Precondition { .. } | ObjectError::NotFound { .. },
+            ) => Ok(false),
+            Err(error) => Err(failed("write", key, error)),
+        }
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        match self.objects.delete(&self.path(key)?).await {
+            Ok(()) | Err(ObjectError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed("remove", key, error)),
+        }
+    }
+
+    async fn delete_all(&self, folder: &str) -> Result<()> {
+        let found = self.objects.list(Some(&self.path(folder)?)).map_ok(|object| object.location).boxed();
+        let removed = self.objects.delete_stream(found).try_for_each(|_| std::future::ready(Ok(()))).await;
+        removed.map_err(|error| failed("remove", folder, error))
+    }
+
+    async fn list(&self, folder: &str) -> Result<Vec<String>> {
+        let found = self.objects.list_with_delimiter(Some(&self.path(folder)?)).await;
+        let found = found.map_err(|error| failed("list", folder, error))?;
+        let paths = found.objects.into_iter().map(|object| object.location).chain(found.common_prefixes);
+        Ok(paths.filter_map(|path| path.filename().map(str::to_owned)).collect())
+    }
+
+    async fn link(&self, key: &str, target: &str) -> Result<()> {
+        check_key(target)?;
+        self.put(key, target.to_owned().into(), Condition::Any, Durability::Durable).await.map(|_| ())
+    }
+
+    async fn read_link(&self, key: &str) -> Result<Option<String>> {
+        Ok(self.get(key).await?.and_then(|(bytes, _)| String::from_utf8(bytes.to_vec()).ok()))
+    }
+
+    async fn journal(&self, key: &str, entry: Bytes, fold: Fold) -> Result<()> {
+        for _ in 0..FOLD_ATTEMPTS {
+            let (base, condition) = match self.get(key).await? {
+                Some((bytes, version)) => (Some(bytes), Condition::Matches(version)),
+                None => (None, Condition::Absent),
+            };
+            if self.put(key, fold(base, entry.clone())?, condition, Durability::Durable).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, "append to", key, "others were quicker each time; try again"))
+    }
+
+    async fn read_journal(&self, key: &str) -> Result<(Option<Bytes>, Bytes)> {
+        Ok((self.get(key).await?.map(|(bytes, _)| bytes), Bytes::new()))
+    }
+
+    async fn free(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+}
+
+fn failed(operation: &'static str, key: &str, error: ObjectError) -> Error {
+    let kind = match &error {
+        ObjectError::PermissionDenied { .. }
+        | ObjectError::Unauthenticated { .. }
+        | ObjectError::InvalidPath { .. } => ErrorKind::Refused,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, operation, key, error.to_string()).with_source(error)
+}
