@@ -8,15 +8,17 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use anyhow::Context;
 use async_trait::async_trait;
+use futures::StreamExt;
 use gharvest_archive::{Archive, LedgerChange, Options};
 use gharvest_model::{
-    ItemId, ItemRef, Kind, Record, RepositoryId, RepositoryName, ledger::NumberState, live::LiveEvent,
+    ItemId, ItemRef, Kind, Record, RepositoryId, RepositoryName, job::part, ledger::NumberState, live::LiveEvent,
     record::RecordRepository, tracking::Tracked,
 };
 use gharvest_queue::Policy;
 use gharvest_queue_sqlite::SqliteQueue;
 use gharvest_search::{
     SearchIndex,
+    daily::{Builder, DailyContext, day_of},
     render::{self, RenderContext},
 };
 use gharvest_search_tantivy::TantivyIndex;
@@ -97,6 +99,7 @@ async fn fill(
         .await?;
     archive.track(serde_json::from_value(json!({"id": 1, "name": name, "since": now}))?).await?;
     let mut changes = Vec::new();
+    let mut labels = BTreeMap::new();
     for (sub, kind) in [("issues", Kind::Issue), ("pulls", Kind::PullRequest)] {
         for entry in std::fs::read_dir(folder.join(sub))? {
             let path = entry?.path();
@@ -110,6 +113,9 @@ async fn fill(
                 rendered_at: now,
             };
             index.apply(vec![render::thread(&record, &context)]).await?;
+            for label in record.core().and_then(|core| core["labels"].as_array()).into_iter().flatten() {
+                labels.insert(label["name"].to_string(), label.clone());
+            }
             if number > 1900 {
                 state.publish(&[event(&record)]).await?;
             }
@@ -117,8 +123,24 @@ async fn fill(
             changes.push(LedgerChange { number, state: NumberState::Present, verified_at: now });
         }
     }
+    archive.put_part(REPOSITORY, part::LABELS, &labels.into_values().collect()).await?;
+    daily(index, name).await?;
     archive.update_ledger(REPOSITORY, &changes).await?;
     index.commit().await?;
+    Ok(())
+}
+
+/// The daily counts that the backlog's plot shows.
+async fn daily(index: &Arc<dyn SearchIndex>, name: &RepositoryName) -> anyhow::Result<()> {
+    index.commit().await?;
+    let mut builder = Builder::new();
+    let mut intervals = index.intervals(REPOSITORY);
+    while let Some(interval) = intervals.next().await {
+        builder.add(interval?);
+    }
+    let context = DailyContext { repository_id: REPOSITORY, repository: name.to_string(), private: false, version: 1 };
+    let rows = builder.finish(context, day_of(Timestamp::now())).collect();
+    index.apply_daily(REPOSITORY, rows, true).await?;
     Ok(())
 }
 

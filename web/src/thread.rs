@@ -51,6 +51,8 @@ pub(crate) struct Thread<'a> {
     pub(crate) later: usize,
     /// The date asked for.
     pub(crate) at: Option<Date>,
+    /// Whether the item was there by that date.
+    pub(crate) existed: bool,
 }
 
 /// What is true of an item at a time.
@@ -123,6 +125,7 @@ impl<'a> Thread<'a> {
             quiet: 0,
             later: 0,
             at,
+            existed: cutoff.is_none_or(|cutoff| time(core, "/created_at").is_none_or(|created| created <= cutoff)),
         };
         thread.collect(cutoff);
         thread

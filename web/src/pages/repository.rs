@@ -116,8 +116,24 @@ pub(crate) async fn page(
     Ok(page.into_response())
 }
 
+/// A count that leads to what it counts.
+struct Tile {
+    words: &'static str,
+    query: &'static str,
+    /// None while the engine is away.
+    count: Option<u64>,
+}
+
+const TILES: [(&str, &str); 4] = [
+    ("open issues", "is:issue is:open"),
+    ("open pull requests", "is:pr is:open"),
+    ("closed issues", "is:issue is:closed"),
+    ("merged pull requests", "is:merged"),
+];
+
 /// What the page shows beside the repository itself.
 struct Figures {
+    tiles: Vec<Tile>,
     everything: Option<SearchAnswer>,
     backlog: Vec<(String, u64)>,
     open_pulls: Vec<(String, u64)>,
@@ -136,7 +152,15 @@ impl Figures {
             days.iter().filter(|day| day.kind == kind).map(|day| (day.day.clone(), u64::from(day.open))).collect()
         };
         let path = RepositoryPath { owner: visible.name.owner().to_owned(), name: visible.name.name().to_owned() };
+        let mut tiles = Vec::with_capacity(TILES.len());
+        for (words, query) in TILES {
+            let q = format!("repo:{} {query}", visible.name);
+            let params = SearchParams { q, per_page: Some(1), facets: Some(false), ..SearchParams::default() };
+            let count = search::search(state, caller, &params).await.ok().map(|answer| answer.total);
+            tiles.push(Tile { words, query, count });
+        }
         Ok(Self {
+            tiles,
             everything,
             responsiveness: repositories::responsiveness(state, caller, &path).await.ok(),
             backlog: open(gharvest_model::Kind::Issue),
@@ -175,10 +199,9 @@ fn body(state: &WebState, answer: &RepositoryAnswer, figures: &Figures) -> Marku
         div class="columns" {
             div {
                 ul class="tiles" {
-                    @for (words, query) in [("open issues", "is:issue is:open"), ("open pull requests", "is:pr is:open"), ("closed issues", "is:issue is:closed"), ("merged", "is:merged")] {
-                        li { a href=(search(query)) { (words) } }
+                    @for tile in &figures.tiles {
+                        li { a href=(search(tile.query)) { @if let Some(number) = tile.count { strong { (count(number)) } " " } (tile.words) } }
                     }
-                    @for value in figures.facet("state") { li class="quiet" { strong { (count(value.count)) } " " (value.value) } }
                 }
                 @if figures.backlog.len() > 1 { section { h2 { "Open issues" } (plot::line(&figures.backlog, "open issues")) } }
                 @if figures.open_pulls.len() > 1 { section { h2 { "Open pull requests" } (plot::line(&figures.open_pulls, "open pull requests")) } }

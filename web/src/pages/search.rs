@@ -155,7 +155,7 @@ pub(crate) fn hit(item: &SearchItem, now: Timestamp, names_repository: bool) -> 
                     " · opened " (moment(item.created_at, now))
                     @if let Some(closed) = item.closed_at { " · closed " (moment(closed, now)) }
                     @else if item.updated_at != item.created_at { " · updated " (moment(item.updated_at, now)) }
-                    @if let Some(milestone) = &item.milestone { " · " bdi { (milestone) } }
+                    @if let Some(milestone) = &item.milestone { " · milestone " bdi { (milestone) } }
                 }
                 @if let Some(found) = &item.snippet { (snippet(item, found)) }
             }
@@ -383,7 +383,7 @@ pub(crate) fn changes(changes: &[Change], now: Timestamp) -> Markup {
             @for change in changes {
                 li {
                     (icons::state(change.kind == Kind::PullRequest, &change.state, None, false))
-                    " " a href=(change.url) { bdi { (title(&change.title)) } }
+                    " " a href=(change.url) { bdi { (ticked(title(&change.title))) } }
                     span class="quiet" { " #" (change.number) " · " (moment(change.at, now)) }
                 }
             }

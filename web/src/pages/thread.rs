@@ -150,13 +150,14 @@ impl View<'_> {
             @if let Some(words) = thread.tombstone() { p class="banner gone" role="note" { (words) " This is the last that was seen of it." } }
             @if let Some(day) = thread.at {
                 p class="banner as-of" role="note" {
-                    "As of the end of " (day.to_string()) " (UTC): " (thread.later) " later events are left out. "
+                    @if thread.existed { "As of the end of " (day.to_string()) " (UTC): " (thread.later) " later events are left out. " }
+                    @else { "At the end of " (day.to_string()) " (UTC) this did not exist yet. " }
                     a href=(self.path()) { "Show it as it is now" }
                 }
             }
             div class="columns" {
                 div class="timeline" data-list {
-                    (self.opening())
+                    @if thread.existed { (self.opening()) }
                     @for (at, entry) in thread.entries.iter().enumerate() { (self.entry(at, entry)) }
                     @if thread.quiet > 0 { p class="event quiet" { (thread.quiet) " mentions and subscriptions are not shown" } }
                 }
@@ -176,7 +177,13 @@ impl View<'_> {
 
     fn head(&self) -> Markup {
         let Thread { record, core, facts, repository, .. } = self.thread;
-        let title = if facts.title.trim().is_empty() { "(no title)" } else { &facts.title };
+        let title = if !self.thread.existed {
+            "Not there yet"
+        } else if facts.title.trim().is_empty() {
+            "(no title)"
+        } else {
+            &facts.title
+        };
         let word = if facts.draft && facts.state == "open" { "draft" } else { facts.state.as_str() };
         html! {
             header class="thread-head" {

@@ -91,6 +91,9 @@ async fn a_thread_as_of_a_date_leaves_out_what_came_later() {
     page.shows("<h1><bdi>Old name");
     page.shows("As of the end of 2024-01-05");
     page.hides("from_the_future");
+    let before = mirror.get("/octo/box/issues/1?at=2023-01-05").await;
+    before.shows("this did not exist yet");
+    before.hides("It <em>crashes</em>");
     assert_eq!(mirror.get("/octo/box/issues/1?at=yesterday").await.status, StatusCode::BAD_REQUEST);
 }
 
