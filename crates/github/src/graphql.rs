@@ -141,8 +141,7 @@ pub const LOSSY: &[Lossy] = &[
     lossy("user.user_view_type", "always `public`"),
     lossy("user.avatar_url", "without the part of its query that changes by itself"),
     lossy("timeline.*.performed_via_github_app", "null: GraphQL has no such field"),
-    lossy("timeline.copilot_work_started", "absent: not in GraphQL's unions"),
-    lossy("timeline.copilot_work_finished", "absent: not in GraphQL's unions"),
+    lossy("timeline.(rest only)", "absent: not in GraphQL's unions, as Copilot's events; see `is_told_by_graphql`"),
     lossy("timeline.line-commented", "absent: GraphQL lists every thread, REST only those without a review"),
     lossy("timeline.commented.pin", "null: newer than the supported schema"),
     lossy("timeline.commented.performed_via_github_app", "null: GraphQL has no such field"),
@@ -156,6 +155,10 @@ pub const LOSSY: &[Lossy] = &[
     lossy("timeline.review_requested.requested_team", "fewer fields"),
     lossy("timeline.review_request_removed.requested_team", "fewer fields"),
     lossy("timeline.reviewed.commit_id", "null where the commit cannot be reached any more"),
+    lossy("timeline.*.sub_issue.repository", "fewer fields"),
+    lossy("timeline.*.parent_issue.repository", "fewer fields"),
+    lossy("timeline.*.blocked_by.repository", "fewer fields"),
+    lossy("timeline.*.blocking.repository", "fewer fields"),
     lossy("timeline.*.issue_type.id", "null where the node id is not read"),
     lossy("pull.head.repo", "fewer fields"),
     lossy("pull.base.repo", "fewer fields"),
@@ -166,6 +169,11 @@ pub const LOSSY: &[Lossy] = &[
     lossy("pull.review_comments", "null unless there are none: GraphQL counts threads, not comments"),
     lossy("pull.requested_teams", "fewer fields"),
 ];
+
+/// Whether GraphQL has a type for this event of REST's timeline. What it has none for is missing without a trace.
+pub fn is_told_by_graphql(event: &str) -> bool {
+    events::EVENT_TYPES.iter().any(|kind| kind.rest == event)
+}
 
 /// What a GraphQL reply says.
 #[derive(Debug)]

@@ -45,7 +45,7 @@ pub use client::Client;
 pub use clock::Clock;
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
-pub use graphql::{Glimpse, LOSSY, Lossy, Probe, ThreadAnswer, ThreadOutcome, ThreadParts, Wanted};
+pub use graphql::{Glimpse, LOSSY, Lossy, Probe, ThreadAnswer, ThreadOutcome, ThreadParts, Wanted, is_told_by_graphql};
 pub use node_id::{NodeId, Part as NodeIdPart};
 
 /// Whose work a request is; decides who waits when the budget is short.

@@ -125,7 +125,7 @@ fn fragments(schema: &Schema) -> Vec<(&'static str, String)> {
             "on PullRequest{__typename id fullDatabaseId number title url prState:state isDraft mergedAt createdAt updatedAt closedAt author{...U} repository{...Repo}}",
         ),
         text("Repo", "on Repository{id databaseId name nameWithOwner url isPrivate isFork owner{...U}}"),
-        text("Rel", "on Issue{number title state stateReason repository{nameWithOwner}}"),
+        text("Rel", "on Issue{number title state stateReason repository{...Repo}}"),
         text("Rev", "on RequestedReviewer{__typename ...U ... on Team{databaseId id name slug description url}}"),
         text("Cm", "on Commit{id oid repository{nameWithOwner}}"),
         text("Rx", "on Reactable{reactionGroups{content createdAt}}"),

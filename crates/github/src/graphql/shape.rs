@@ -363,6 +363,20 @@ impl Place {
         })
     }
 
+    fn related(&self, issue: &Value) -> Value {
+        if issue.is_null() {
+            return Value::Null;
+        }
+        json!({
+            "number": issue["number"],
+            "title": issue["title"],
+            "state": lower(&issue["state"]),
+            "state_reason": lower(&issue["stateReason"]),
+            "repository": self.repository_object(&issue["repository"]),
+            "issue_type": null,
+        })
+    }
+
     fn auto_merge(&self, request: &Value) -> Value {
         if request.is_null() {
             return Value::Null;
@@ -428,10 +442,10 @@ impl Place {
                 vec![("review_requester", self.user(&node["actor"])), asked]
             }
             "review_dismissed" => vec![("dismissed_review", dismissed(node))],
-            "sub_issue_added" | "sub_issue_removed" => vec![("sub_issue", related(&node["subIssue"]))],
-            "parent_issue_added" | "parent_issue_removed" => vec![("parent_issue", related(&node["parent"]))],
-            "blocked_by_added" | "blocked_by_removed" => vec![("blocked_by", related(&node["blockingIssue"]))],
-            "blocking_added" | "blocking_removed" => vec![("blocking", related(&node["blockedIssue"]))],
+            "sub_issue_added" | "sub_issue_removed" => vec![("sub_issue", self.related(&node["subIssue"]))],
+            "parent_issue_added" | "parent_issue_removed" => vec![("parent_issue", self.related(&node["parent"]))],
+            "blocked_by_added" | "blocked_by_removed" => vec![("blocked_by", self.related(&node["blockingIssue"]))],
+            "blocking_added" | "blocking_removed" => vec![("blocking", self.related(&node["blockedIssue"]))],
             "issue_type_added" => vec![("issue_type", short_type(&node["issueType"]))],
             "issue_type_changed" => vec![
                 ("issue_type", short_type(&node["issueType"])),
@@ -605,20 +619,6 @@ fn team(team: &Value) -> Value {
         "slug": team["slug"],
         "description": team["description"],
         "html_url": team["url"],
-    })
-}
-
-fn related(issue: &Value) -> Value {
-    if issue.is_null() {
-        return Value::Null;
-    }
-    json!({
-        "number": issue["number"],
-        "title": issue["title"],
-        "state": lower(&issue["state"]),
-        "state_reason": lower(&issue["stateReason"]),
-        "repository": issue["repository"]["nameWithOwner"],
-        "issue_type": null,
     })
 }
 

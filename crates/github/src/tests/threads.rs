@@ -509,7 +509,7 @@ async fn events_have_rests_fields() {
         timeline[8]["dismissed_review"],
         json!({"state": "approved", "review_id": 5, "dismissal_message": "no"})
     );
-    assert_eq!(timeline[9]["sub_issue"]["repository"], "a/b");
+    assert_eq!(timeline[9]["sub_issue"]["repository"]["full_name"], "a/b");
     assert_eq!(timeline[10]["actor"], Value::Null, "events of deleted accounts have no stand-in");
 }
 
