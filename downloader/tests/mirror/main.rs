@@ -14,7 +14,7 @@ mod kill;
 mod world;
 
 use kill::KillingQueue;
-use world::{OTHER, World, github};
+use world::{OTHER, RENAMED, World, github};
 
 /// None of these, whatever the details.
 fn nothing(differences: &[String]) {
@@ -53,10 +53,12 @@ async fn a_mirror_survives_faults_limits_and_a_repository_that_changes_meanwhile
     }
     control.inject(Rule::once(Fault::PrimaryLimit { reset_in_s: 1, status: 403 }).after(60));
     let change = |what| Fault::Change { repository: world.name.clone(), what };
-    let renamed = Change::RenameRepository { to: "lumen/lantern".parse().unwrap() };
+    let issues = world.issues();
+    let (deleted, transferred) = (issues[2], issues[3]);
+    let renamed = Change::RenameRepository { to: RENAMED.parse().unwrap() };
     for (after, what) in [
-        (30, Change::DeleteItem { number: 9 }),
-        (40, Change::TransferItem { number: 3, to: OTHER.parse().unwrap() }),
+        (30, Change::DeleteItem { number: deleted }),
+        (40, Change::TransferItem { number: transferred, to: OTHER.parse().unwrap() }),
         (50, Change::Event { number: 1, event: "from_the_future".to_owned() }),
         (70, renamed),
     ] {
@@ -70,17 +72,19 @@ async fn a_mirror_survives_faults_limits_and_a_repository_that_changes_meanwhile
     for subject in [Subject::part(world.id, part::UPDATES), Subject::part(world.id, part::METADATA)] {
         world.push(subject, Lane::Reconcile).await;
     }
-    for number in [1, 3, 9] {
+    for number in [1, deleted, transferred] {
         world.push(Subject::item(world.id, number), Lane::Webhook).await;
     }
     world.work().await;
     nothing(&world.differences().await);
     assert_eq!(world.counts(QueueName::Download).await.buried, 0);
     let repository = world.archive.repository(world.id).await.unwrap().unwrap();
-    assert_eq!(repository.full_name.to_string(), "lumen/lantern");
+    assert_eq!(repository.full_name.to_string(), RENAMED);
     assert_eq!(repository.former_names, [world.name.clone()]);
     assert_eq!(world.archive.resolve(&world.name).await.unwrap(), Some(world.id));
-    let transferred = world.archive.record(ItemId { repository: world.id, number: 3 }).await.unwrap().unwrap();
+    assert_eq!(world.archive.ledger(world.id).await.unwrap().get(deleted).state, NumberState::Deleted);
+    let transferred = ItemId { repository: world.id, number: transferred };
+    let transferred = world.archive.record(transferred).await.unwrap().unwrap();
     let RecordState::Transferred { to: Some(to) } = &transferred.state else { panic!("{:?}", transferred.state) };
     assert!(to.starts_with("lumen/archive#"), "{to}");
 }

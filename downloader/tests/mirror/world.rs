@@ -7,7 +7,8 @@ use gharvest_downloader::{Options, track};
 use gharvest_github::{Client, Config};
 use gharvest_github_simulator::{Control, Options as GithubOptions, Simulator, Truth, World as Github};
 use gharvest_model::{
-    ItemId, Lane, QueueName, RepositoryId, RepositoryName, Subject, ledger::NumberState, record::RecordState,
+    ItemId, Lane, QueueName, Record, RepositoryId, RepositoryName, Subject, change::same_content, ledger::NumberState,
+    record::RecordState,
 };
 use gharvest_queue::{Counts, Policy, Queue, QueueAdmin, Timing, Trigger, clock::ManualClock, model::MemoryQueue};
 use tempfile::TempDir;
@@ -29,12 +30,13 @@ pub(crate) struct World {
 /// The name of the repository that is mirrored, and of a second one that items are transferred to.
 pub(crate) const MIRRORED: &str = "lumen/lumen";
 pub(crate) const OTHER: &str = "lumen/archive";
+/// The first one's name after it was renamed.
+pub(crate) const RENAMED: &str = "lumen/lantern";
 
 pub(crate) fn github(items: u64) -> Arc<Simulator> {
     let name = MIRRORED.parse().unwrap();
     let world = Github::generated(1, name, items).and_generated(OTHER.parse().unwrap(), 3);
-    let options = GithubOptions { volatile: false, ..GithubOptions::unlimited() };
-    Arc::new(Simulator::start(world, options).unwrap())
+    Arc::new(Simulator::start(world, GithubOptions::unlimited()).unwrap())
 }
 
 impl World {
@@ -139,16 +141,11 @@ impl World {
             let truth = self.control.truth(&name, number).unwrap();
             let record = self.archive.record(ItemId { repository: self.id, number }).await.unwrap();
             let state = ledger.get(number).state;
-            let told = match truth {
-                Truth::Present { issue, timeline, pull, review_comments } => match record {
+            let told = match &truth {
+                Truth::Present { .. } => match record {
                     None => Some("no record".to_owned()),
                     Some(record) if record.state != RecordState::Present => Some(format!("{:?}", record.state)),
-                    Some(record) if record.issue.as_ref() != Some(&issue) => {
-                        Some(format!("issue {issue:#} {record:#?}"))
-                    }
-                    Some(record) if record.timeline != timeline => Some("timeline".to_owned()),
-                    Some(record) if record.pull != pull => Some("pull".to_owned()),
-                    Some(record) if record.review_comments != review_comments => Some("review comments".to_owned()),
+                    Some(record) if !is_as_told(&record, &truth) => Some("content".to_owned()),
                     Some(_) => (state != NumberState::Present).then(|| format!("ledger {state:?}")),
                 },
                 Truth::Deleted => (state != NumberState::Deleted).then(|| format!("deleted, ledger {state:?}")),
@@ -167,6 +164,13 @@ impl World {
         differences
     }
 
+    /// The numbers of issues, which can be deleted and transferred as pull requests cannot.
+    pub(crate) fn issues(&self) -> Vec<u64> {
+        let is_issue =
+            |number: &u64| matches!(self.control.truth(&self.name, *number), Some(Truth::Present { pull: None, .. }));
+        self.control.truth_numbers(&self.name).into_iter().filter(is_issue).collect()
+    }
+
     /// The items that GitHub shows and that have no index job.
     pub(crate) async fn without_index_job(&self) -> Vec<u64> {
         let mut without = Vec::new();
@@ -178,4 +182,20 @@ impl World {
         }
         without
     }
+}
+
+/// Whether a record is what GitHub shows. Addresses carry the repository's name, and a new name is no change of every
+/// thread: it is taken for the old one.
+fn is_as_told(record: &Record, truth: &Truth) -> bool {
+    let old_name = |text: String| text.replace(RENAMED, MIRRORED);
+    let stored: Record = serde_json::from_str(&old_name(serde_json::to_string(record).unwrap())).unwrap();
+    let mut told = stored.clone();
+    let truth: Truth = serde_json::from_str(&old_name(serde_json::to_string(truth).unwrap())).unwrap();
+    if let Truth::Present { issue, timeline, pull, review_comments } = truth {
+        told.issue = Some(issue);
+        told.timeline = timeline;
+        told.pull = pull;
+        told.review_comments = review_comments;
+    }
+    same_content(&stored, &told)
 }
