@@ -127,6 +127,33 @@ impl TantivyIndex {
     }
 }
 
+/// What tantivy is given for some threads: for measuring the engine alone.
+pub struct EngineDocuments {
+    /// The schema of the index.
+    pub schema: tantivy::schema::Schema,
+    /// The tokenizers that it names.
+    pub tokenizers: tantivy::tokenizer::TokenizerManager,
+    /// The documents; those of items that the index refuses are left out.
+    pub documents: Vec<tantivy::TantivyDocument>,
+}
+
+impl fmt::Debug for EngineDocuments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineDocuments").field("documents", &self.documents.len()).finish_non_exhaustive()
+    }
+}
+
+impl EngineDocuments {
+    /// Builds the documents of threads, as `apply` does.
+    pub fn of(threads: &[ThreadDocuments]) -> Self {
+        let fields = Fields::new();
+        let builder = schema::Builder { fields: &fields };
+        let known = threads.iter().filter_map(|thread| Some((schema::ordinal(thread.item.id())?, thread)));
+        let documents = known.flat_map(|(item, thread)| builder.thread(item, thread)).collect();
+        Self { schema: fields.schema.clone(), tokenizers: tokenizer::manager(), documents }
+    }
+}
+
 /// Runs blocking work; a panic in it goes on here.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {

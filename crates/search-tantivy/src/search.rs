@@ -318,24 +318,29 @@ impl<'p, 'a> Visitor<'p, 'a> {
             }
         }
         if let Some(at) = self.created.as_ref().and_then(|column| column.first(doc)) {
-            *self.pass.facets.opened.entry(day_of(at)).or_default() += 1;
+            self.pass.facets.opened.add(at);
         }
         if let Some(at) = self.closed.as_ref().and_then(|column| column.first(doc)) {
-            *self.pass.facets.closed.entry(day_of(at)).or_default() += 1;
+            self.pass.facets.closed.add(at);
         }
     }
 
-    /// Adds the segment's counts to those of the others.
+    /// Adds the segment's counts to those of the others. Names are read in the order of the dictionary, because each
+    /// one by itself would be read from the beginning of its block.
     fn finish(self) -> std::io::Result<()> {
-        let mut text = String::new();
         for (facet, column, counts) in self.counters {
+            let (ords, counts): (Vec<u64>, Vec<u32>) = (0_u64..).zip(counts).filter(|(_, count)| *count > 0).unzip();
             let total = self.pass.facets.values.entry(facet).or_default();
-            for (ord, count) in (0_u64..).zip(counts).filter(|(_, count)| *count > 0) {
-                text.clear();
-                if column.ord_to_str(ord, &mut text)? {
-                    *total.entry(text.clone()).or_default() += u64::from(count);
+            let mut counts = counts.into_iter();
+            column.dictionary().sorted_ords_to_term_cb(&ords, |name| {
+                let count = u64::from(counts.next().unwrap_or(0));
+                match std::str::from_utf8(name).ok().and_then(|name| total.get_mut(name)) {
+                    Some(total) => *total += count,
+                    None => {
+                        total.insert(String::from_utf8_lossy(name).into_owned(), count);
+                    }
                 }
-            }
+            })?;
         }
         Ok(())
     }
@@ -353,17 +358,42 @@ fn counted_by(facet: Facet) -> Option<Keyword> {
     })
 }
 
-/// The day of a time in microseconds.
-fn day_of(at: i64) -> i64 {
-    at.div_euclid(86_400_000_000)
+/// How many days from 1970 are told apart: to 2149. What GitHub has lies between.
+const DAYS: usize = 1 << 16;
+
+/// Counts by day, because a day is quicker to know than a month.
+#[derive(Default)]
+struct Days(Vec<u64>);
+
+impl Days {
+    /// Counts a time in microseconds since 1970.
+    fn add(&mut self, at: i64) {
+        let day = usize::try_from(at.div_euclid(86_400_000_000)).unwrap_or(0).min(DAYS - 1);
+        if self.0.len() <= day {
+            self.0.resize(day + 1, 0);
+        }
+        self.0[day] += 1;
+    }
+
+    /// Counts by the first characters of the days.
+    fn periods(&self, prefix: &str, length: usize) -> HashMap<String, u64> {
+        let mut counts = HashMap::new();
+        for (day, count) in (0_i64..).zip(&self.0).filter(|(_, count)| **count > 0) {
+            let Ok(at) = Timestamp::from_second(day * 86_400) else { continue };
+            let date = at.to_zoned(TimeZone::UTC).date().to_string();
+            let period = date.get(..length).unwrap_or(&date);
+            *counts.entry(format!("{prefix}{period}")).or_default() += count;
+        }
+        counts
+    }
 }
 
-/// Counts of all segments; times by day, because a day is cheap to know and a month is not.
+/// Counts of all segments.
 #[derive(Default)]
 struct Facets {
     values: HashMap<Facet, HashMap<String, u64>>,
-    opened: HashMap<i64, u64>,
-    closed: HashMap<i64, u64>,
+    opened: Days,
+    closed: Days,
 }
 
 impl Facets {
@@ -371,10 +401,10 @@ impl Facets {
         let counted = self.values.get(&facet);
         let values =
             match facet {
-                Facet::Year => latest_first(periods(&self.opened, "", 4), MOST_VALUES),
+                Facet::Year => latest_first(self.opened.periods("", 4), MOST_VALUES),
                 Facet::Month => {
-                    let mut months = periods(&self.opened, "opened:", 7);
-                    months.extend(periods(&self.closed, "closed:", 7));
+                    let mut months = self.opened.periods("opened:", 7);
+                    months.extend(self.closed.periods("closed:", 7));
                     latest_first(months, usize::MAX)
                 }
                 Facet::Kind => most_frequent_first(counted.into_iter().flatten().map(|(kind, count)| {
@@ -393,18 +423,6 @@ fn states(counted: Option<&HashMap<String, u64>>) -> impl Iterator<Item = (Strin
     let (open, closed, merged) = (count("open"), count("closed"), count("merged"));
     let counts = [("open", open), ("closed", closed + merged), ("merged", merged)];
     counts.into_iter().filter(|(_, count)| *count > 0).map(|(state, count)| (state.to_owned(), count))
-}
-
-/// Counts by the first characters of days.
-fn periods(days: &HashMap<i64, u64>, prefix: &str, length: usize) -> HashMap<String, u64> {
-    let mut counts = HashMap::new();
-    for (day, count) in days {
-        let Ok(at) = Timestamp::from_second(day.saturating_mul(86_400)) else { continue };
-        let date = at.to_zoned(TimeZone::UTC).date().to_string();
-        let period = date.get(..length).unwrap_or(&date);
-        *counts.entry(format!("{prefix}{period}")).or_default() += count;
-    }
-    counts
 }
 
 fn most_frequent_first(values: impl Iterator<Item = (String, u64)>) -> Vec<FacetValue> {

@@ -532,6 +532,36 @@ contract! { $
         assert_eq!(index.search(&asked).await.expect("an answer").hits[0].snippet, None);
     }
 
+    /// The whole title comes first, then a word in the title, in the body, in a comment.
+    async fn titles_rank_above_bodies_and_bodies_above_comments(index: &dyn SearchIndex) {
+        ensured(index).await;
+        let in_body = ItemDocument { body: "a walrus, a walrus and a walrus".into(), ..titled(3, "other things") };
+        let silent = titled(4, "other things");
+        let remarks = (0..5).map(|ordinal| comment(&silent, ordinal, "walrus walrus walrus")).collect();
+        let mut threads: Vec<_> = (10..30).map(|number| plain(number, "filling words", 1)).collect();
+        threads.push(thread(silent, remarks, Vec::new(), 1));
+        threads.push(thread(in_body, Vec::new(), Vec::new(), 1));
+        threads.push(plain(2, "the walrus in the garden", 1));
+        threads.push(plain(1, "Walrus", 1));
+        store(index, threads).await;
+        assert_eq!(numbers(&search(index, "walrus").await.hits), [1, 2, 3, 4]);
+    }
+
+    /// Of equally good matches, the recently updated and the much discussed come before the old and silent.
+    async fn recent_and_discussed_items_rank_above_old_and_silent_ones(index: &dyn SearchIndex) {
+        ensured(index).await;
+        let updated = |number, time: &str, interactions| {
+            let item = titled(number, "a walrus here");
+            let document = ItemDocument { updated_at: at(time), interactions, ..item };
+            thread(document, Vec::new(), Vec::new(), 1)
+        };
+        let recent = updated(1, "2024-06-01T00:00:00Z", 0);
+        let discussed = updated(2, "2024-06-01T00:00:00Z", 50);
+        let old = updated(3, "2015-06-01T00:00:00Z", 0);
+        store(index, vec![old, recent, discussed]).await;
+        assert_eq!(numbers(&search(index, "walrus").await.hits), [2, 1, 3]);
+    }
+
     /// Every document is counted under its alias.
     async fn status_counts_documents(index: &dyn SearchIndex) {
         ensured(index).await;
