@@ -1,1 +1,145 @@
-//! The search index on Elasticsearch or OpenSearch.
+//! The search index on Elasticsearch 8/9 or OpenSearch 2/3.
+//!
+//! Only requests that all of them answer alike are sent: no scripts, no `_update`, `_reindex` or `_delete_by_query`.
+//! Documents are written by bulk `index` with external versions alone, so that a late write never wins; what is gone
+//! becomes a tombstone that the readers' aliases leave out, because engines forget the versions of deleted documents.
+//! The modules hold the rest: `schema` the indices, `write` how a thread is replaced, `generation` how an index is built
+//! anew, `lower` what a query becomes.
+
+mod body;
+mod bulk;
+mod client;
+mod engine;
+mod generation;
+mod lower;
+mod read;
+mod schema;
+mod search;
+mod suggest;
+mod write;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+pub use client::Options;
+use futures::stream::BoxStream;
+use gharvest_model::{ItemId, RepositoryId};
+use gharvest_search::{
+    Access, Applied, Hit, IndexStatus, Result, SearchIndex, SearchReply, SearchRequest, StoredThread, Suggestion,
+    document::{DailyDocument, IntervalDocument, ReleaseDocument, RepositoryDocument, ThreadDocuments, Version},
+    query::suggest::SuggestRequest,
+};
+
+use bulk::Bulk;
+use client::Client;
+use engine::Engine;
+use generation::Generations;
+use schema::Names;
+
+/// The index on one cluster. Any number of processes may write and read it at once.
+#[derive(Debug)]
+pub struct ElasticIndex {
+    engine: Engine,
+    generations: Generations,
+    bulk: Bulk,
+}
+
+impl ElasticIndex {
+    /// Reaches the engine and asks what it is. Refuses one that cannot be served, and wrong credentials.
+    pub async fn open(options: &Options) -> Result<Arc<dyn SearchIndex>> {
+        let client = Client::new(options)?;
+        let engine = engine::detect(&client).await?;
+        let names = Names { prefix: options.prefix.clone() };
+        Ok(Arc::new(Self { engine, bulk: Bulk::new(client.clone()), generations: Generations { client, names } }))
+    }
+}
+
+#[async_trait]
+impl SearchIndex for ElasticIndex {
+    async fn ensure(&self, archive: &str) -> Result<()> {
+        self.generations.ensure(archive).await
+    }
+
+    async fn apply(&self, threads: Vec<ThreadDocuments>) -> Result<Vec<Applied>> {
+        self.write_threads(&threads).await
+    }
+
+    async fn apply_repositories(&self, documents: Vec<RepositoryDocument>) -> Result<()> {
+        self.write_repositories(&documents).await
+    }
+
+    async fn apply_releases(
+        &self,
+        repository: RepositoryId,
+        version: Version,
+        documents: Vec<ReleaseDocument>,
+    ) -> Result<()> {
+        self.write_releases(repository, version, &documents).await
+    }
+
+    async fn apply_daily(&self, repository: RepositoryId, documents: Vec<DailyDocument>, replace: bool) -> Result<()> {
+        self.write_daily(repository, &documents, replace).await
+    }
+
+    async fn purge_repository(&self, repository: RepositoryId) -> Result<()> {
+        self.purge(repository).await
+    }
+
+    async fn commit(&self) -> Result<()> {
+        let rebuilding = self.generations.is_rebuilding().await?;
+        self.generations.refresh(rebuilding).await
+    }
+
+    async fn search(&self, request: &SearchRequest) -> Result<SearchReply> {
+        self.answer(request).await
+    }
+
+    async fn suggest(&self, request: &SuggestRequest, access: &Access, limit: usize) -> Result<Vec<Suggestion>> {
+        self.complete(request, access, limit).await
+    }
+
+    async fn similar(&self, item: ItemId, access: &Access, limit: usize) -> Result<Vec<Hit>> {
+        self.alike(item, access, limit).await
+    }
+
+    async fn thread(&self, item: ItemId) -> Result<Option<StoredThread>> {
+        self.read_thread(item).await
+    }
+
+    fn numbers(&self, repository: RepositoryId) -> BoxStream<'static, Result<u64>> {
+        self.read_numbers(repository)
+    }
+
+    fn intervals(&self, repository: RepositoryId) -> BoxStream<'static, Result<IntervalDocument>> {
+        self.read_intervals(repository)
+    }
+
+    async fn daily(
+        &self,
+        repository: RepositoryId,
+        dimension: &str,
+        value: Option<&str>,
+    ) -> Result<Vec<DailyDocument>> {
+        self.read_daily(repository, dimension, value).await
+    }
+
+    async fn repository(&self, repository: RepositoryId) -> Result<Option<RepositoryDocument>> {
+        self.read_repository(repository).await
+    }
+
+    async fn begin_rebuild(&self, archive: &str) -> Result<()> {
+        self.generations.begin_rebuild(archive).await
+    }
+
+    async fn finish_rebuild(&self) -> Result<()> {
+        self.generations.finish_rebuild().await
+    }
+
+    async fn abort_rebuild(&self) -> Result<()> {
+        self.generations.abort_rebuild().await
+    }
+
+    async fn status(&self) -> Result<IndexStatus> {
+        self.generations.status(&self.engine).await
+    }
+}

@@ -454,5 +454,7 @@ pub fn document_digest(document: &Value) -> String {
 
 /// The same of a document as it was rendered.
 pub fn digest(document: &impl Serialize) -> String {
-    document_digest(&serde_json::to_value(document).expect("documents have text keys and plain values"))
+    // By way of the text, as an index stores it: a value made directly would widen the digits of an `f32`.
+    let text = serde_json::to_string(document).expect("documents have text keys and plain values");
+    document_digest(&serde_json::from_str(&text).expect("JSON just written"))
 }

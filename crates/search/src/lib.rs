@@ -16,6 +16,7 @@ pub mod daily;
 pub mod document;
 mod error;
 mod intervals;
+pub mod marks;
 mod metrics;
 pub mod query;
 pub mod render;
@@ -128,8 +129,7 @@ pub struct FacetValue {
 
 /// A facet's values, most frequent first (years and months: latest first), 20 at most (months: all). Equally frequent
 /// ones stand in the order of their letters. A value is what its qualifier takes (`pr`, `2024`), and its count is what
-/// asking for it finds: `closed` counts merged ones as well. Values that
-/// differ in letter case only are counted apart.
+/// asking for it finds: `closed` counts merged ones as well. Values that differ in letter case only are counted apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FacetCounts {
     /// Which facet.

@@ -1,0 +1,275 @@
+//! Bulk writes: ready-made bytes, each item's result looked at.
+//!
+//! | answer | what follows |
+//! | --- | --- |
+//! | item 200, 201; 404 of a delete without an error | done |
+//! | item 409 | a newer version is stored: stale |
+//! | item 429, 503 | sent again |
+//! | item 400, 413 | refused for good, with the reason |
+//! | item 401, 403; 404 with an error | the whole write fails: the operator has to act |
+//! | request 413, 400; 429 twice | sent in halves; one alone is refused |
+//! | request 429, 502, 503, 504, no answer | sent again, with backoff |
+//!
+//! Writes carry an id and a version, so sending one twice changes nothing. Batches grow by a step while all goes well, and
+//! are halved when the engine says that it is too much.
+
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use elasticsearch::http::Method;
+use gharvest_search::{Error, ErrorKind, Result};
+use serde_json::{Value, json};
+
+use crate::client::{Answer, Client};
+
+/// The most documents of a request.
+const MOST_DOCUMENTS: usize = 2_000;
+/// Bytes of a request: to begin with and at most, at least, and a step.
+const LARGEST_BATCH: usize = 5 << 20;
+const SMALLEST_BATCH: usize = 512 << 10;
+const BATCH_STEP: usize = 256 << 10;
+/// How often a batch is sent before the write fails.
+const MOST_ATTEMPTS: u32 = 8;
+const FIRST_DELAY: Duration = Duration::from_millis(500);
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// The longest id that engines take, in bytes.
+const LONGEST_ID: usize = 512;
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// One write.
+#[derive(Debug, Clone)]
+pub(crate) struct Action {
+    /// The alias.
+    pub(crate) alias: String,
+    pub(crate) id: String,
+    pub(crate) version: u64,
+    /// The document; none to delete.
+    pub(crate) document: Option<Bytes>,
+}
+
+impl Action {
+    fn line(&self) -> Value {
+        let verb = if self.document.is_some() { "index" } else { "delete" };
+        // The same version may come again: a write that was sent twice is no conflict.
+        json!({verb: {"_index": self.alias, "_id": self.id, "version": self.version, "version_type": "external_gte"}})
+    }
+
+    fn size(&self) -> usize {
+        self.document.as_ref().map_or(0, Bytes::len) + self.id.len() + self.alias.len() + 100
+    }
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    Stale,
+    Refused(String),
+    /// There is no such alias.
+    Missing,
+}
+
+/// Sends bulk requests, and remembers how large they may be.
+#[derive(Debug)]
+pub(crate) struct Bulk {
+    client: Client,
+    batch_bytes: AtomicUsize,
+}
+
+/// What became of one request.
+enum Sent {
+    Items(Vec<Value>),
+    /// Too much at once, or one of them is wrong.
+    Halve(String),
+    /// To be sent again.
+    Again(Error),
+}
+
+impl Bulk {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client, batch_bytes: AtomicUsize::new(LARGEST_BATCH) }
+    }
+
+    /// Writes all of them, in order. The outcomes are in the order given.
+    pub(crate) async fn write(&self, actions: &[Action]) -> Result<Vec<Outcome>> {
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; actions.len()];
+        let mut waiting: VecDeque<usize> = VecDeque::new();
+        for (index, action) in actions.iter().enumerate() {
+            if action.id.len() > LONGEST_ID || i64::try_from(action.version).is_err() {
+                outcomes[index] = Some(Outcome::Refused("its id or version is larger than engines take".into()));
+            } else {
+                waiting.push_back(index);
+            }
+        }
+        let mut attempt = 0;
+        while !waiting.is_empty() {
+            let batch = self.next_batch(&mut waiting, actions);
+            let Some((again, why)) = self.batch(actions, batch, &mut outcomes).await? else {
+                attempt = 0;
+                continue;
+            };
+            attempt += 1;
+            if attempt >= MOST_ATTEMPTS {
+                return Err(why);
+            }
+            back_off(attempt).await;
+            again.into_iter().rev().for_each(|index| waiting.push_front(index));
+        }
+        Ok(outcomes.into_iter().map(|outcome| outcome.expect("every action was sent")).collect())
+    }
+
+    fn next_batch(&self, waiting: &mut VecDeque<usize>, actions: &[Action]) -> Vec<usize> {
+        let limit = self.batch_bytes.load(Ordering::Relaxed);
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while let Some(index) = waiting.front().copied() {
+            bytes += actions[index].size();
+            if !batch.is_empty() && (bytes > limit || batch.len() >= MOST_DOCUMENTS) {
+                break;
+            }
+            batch.push(index);
+            waiting.pop_front();
+        }
+        batch
+    }
+
+    /// Sends a batch, in halves where it must be. Gives back what has to be sent again, and why.
+    async fn batch(
+        &self,
+        actions: &[Action],
+        batch: Vec<usize>,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<Option<(Vec<usize>, Error)>> {
+        let mut pending = vec![batch];
+        let mut again = Vec::new();
+        let mut why =
+            Error::new(ErrorKind::Unavailable, "write", "the engine is too busy to write; it is tried again later");
+        while let Some(batch) = pending.pop() {
+            match self.send(actions, &batch).await? {
+                Sent::Items(items) => again.extend(sort_out(&items, &batch, outcomes)?),
+                Sent::Halve(_) if batch.len() > 1 => {
+                    self.shrink();
+                    let (first, second) = batch.split_at(batch.len() / 2);
+                    pending.extend([second.to_vec(), first.to_vec()]);
+                }
+                Sent::Halve(reason) => outcomes[batch[0]] = Some(Outcome::Refused(reason)),
+                Sent::Again(error) => {
+                    again.extend(batch);
+                    why = error;
+                }
+            }
+        }
+        if again.is_empty() {
+            self.grow();
+            return Ok(None);
+        }
+        self.shrink();
+        Ok(Some((again, why)))
+    }
+
+    async fn send(&self, actions: &[Action], batch: &[usize]) -> Result<Sent> {
+        let mut delay_attempt = 0;
+        loop {
+            let body = body(batch.iter().map(|index| &actions[*index]));
+            let path =
+                "/_bulk?require_alias=true&filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason";
+            let sent =
+                self.client.ask("write", Method::Post, path, Some(("application/x-ndjson", body)), TIMEOUT).await;
+            match sent {
+                Ok(answer) if answer.is_success() => return items(answer, batch.len()),
+                Ok(answer) if matches!(answer.status, 400 | 413) => return Ok(Sent::Halve(answer.reason())),
+                // One that is larger than the engine ever takes is rejected each time, so it is also sent in halves.
+                Ok(answer) if answer.status == 429 && (batch.len() > 1 || delay_attempt > 2) => {
+                    if batch.len() > 1 {
+                        back_off(1).await;
+                    }
+                    return Ok(Sent::Halve(answer.reason()));
+                }
+                Ok(answer) if matches!(answer.status, 429 | 502..=504) => {
+                    delay_attempt += 1;
+                    if delay_attempt >= MOST_ATTEMPTS {
+                        return Err(answer.error("write"));
+                    }
+                    back_off(delay_attempt).await;
+                }
+                Ok(answer) if answer.status == 500 && delay_attempt < 2 => {
+                    delay_attempt += 1;
+                    back_off(delay_attempt).await;
+                }
+                Ok(answer) => return Err(answer.error("write")),
+                Err(error) => return Ok(Sent::Again(error)),
+            }
+        }
+    }
+
+    fn shrink(&self) {
+        let halve = |bytes: usize| Some((bytes / 2).max(SMALLEST_BATCH));
+        // The closure always gives a value, so this cannot fail.
+        let _previous = self.batch_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, halve).unwrap_or_default();
+    }
+
+    fn grow(&self) {
+        let step = |bytes: usize| Some((bytes + BATCH_STEP).min(LARGEST_BATCH));
+        let _previous = self.batch_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).unwrap_or_default();
+    }
+}
+
+fn body<'a>(actions: impl Iterator<Item = &'a Action> + Clone) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(actions.clone().map(Action::size).sum());
+    for action in actions {
+        bytes.put_slice(action.line().to_string().as_bytes());
+        bytes.put_u8(b'\n');
+        if let Some(document) = &action.document {
+            bytes.put_slice(document);
+            bytes.put_u8(b'\n');
+        }
+    }
+    bytes.freeze()
+}
+
+/// Full jitter: between nothing and the attempt's delay.
+async fn back_off(attempt: u32) {
+    let longest = FIRST_DELAY.saturating_mul(1 << attempt.min(10)).min(LONGEST_DELAY);
+    tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
+}
+
+fn items(answer: Answer, expected: usize) -> Result<Sent> {
+    let items = answer.body.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+    if items.len() != expected {
+        let message =
+            format!("the engine answered {} of {expected} writes; a proxy may have cut the answer", items.len());
+        return Err(Error::new(ErrorKind::Unavailable, "write", message));
+    }
+    Ok(Sent::Items(items))
+}
+
+/// Notes what became of each, and gives back those to be sent again.
+fn sort_out(items: &[Value], batch: &[usize], outcomes: &mut [Option<Outcome>]) -> Result<Vec<usize>> {
+    let mut again = Vec::new();
+    for (item, index) in items.iter().zip(batch) {
+        let result = item.as_object().and_then(|verbs| verbs.values().next()).unwrap_or(&Value::Null);
+        let status = result.get("status").and_then(Value::as_u64).unwrap_or_default();
+        let error = result.get("error");
+        let text = |name: &str| error.and_then(|error| error.get(name)).and_then(Value::as_str).unwrap_or_default();
+        let reason = format!("{}: {}", text("type"), text("reason"));
+        outcomes[*index] = Some(match (status, error.is_some()) {
+            (200..=299, _) | (404, false) => Outcome::Done,
+            (409, _) => Outcome::Stale,
+            (429 | 502..=504, _) => {
+                again.push(*index);
+                continue;
+            }
+            (404, true) => Outcome::Missing,
+            (401 | 403, _) => {
+                let message =
+                    format!("these credentials may not write ({reason}); give them the privileges of _docs/operate.md");
+                return Err(Error::new(ErrorKind::Refused, "write", message));
+            }
+            _ => Outcome::Refused(reason),
+        });
+    }
+    Ok(again)
+}

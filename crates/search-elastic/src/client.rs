@@ -1,0 +1,188 @@
+//! Requests to the engine: ready-made bytes through the official client's transport, and answers as JSON.
+//!
+//! Only requests that Elasticsearch 8 and 9 and OpenSearch 2 and 3 answer alike are sent. The transport has no retries
+//! and no time limit of its own, so both are ours.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use elasticsearch::{
+    auth::Credentials,
+    cert::{Certificate, CertificateValidation},
+    http::{
+        Method, Url,
+        headers::{CONTENT_TYPE, HeaderMap, HeaderValue},
+        transport::{MultiNodeConnectionPool, Transport, TransportBuilder},
+    },
+};
+use gharvest_search::{Error, ErrorKind, Result};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+/// How to reach the engine.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// One or several addresses of one cluster, separated by commas.
+    pub urls: String,
+    /// For Basic authentication; empty for none.
+    pub username: String,
+    /// For Basic authentication.
+    pub password: SecretString,
+    /// An encoded API key (`id:secret` in base 64); empty for none. Goes before Basic.
+    pub api_key: SecretString,
+    /// A CA certificate in PEM; none for the usual ones.
+    pub ca: Option<Vec<u8>>,
+    /// Names of indices and aliases begin with it.
+    pub prefix: String,
+}
+
+/// How long a request that is no search may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The engine, as reached.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    transport: Transport,
+}
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) product: Option<String>,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The engine's own reason.
+    pub(crate) fn reason(&self) -> String {
+        let text = |pointer: &str| self.body.pointer(pointer).and_then(Value::as_str);
+        let root = text("/error/root_cause/0/reason").or_else(|| text("/error/reason")).or_else(|| text("/error"));
+        match (text("/error/type"), root) {
+            (Some(kind), Some(reason)) => format!("{}: {kind}: {reason}", self.status),
+            (None, Some(reason)) => format!("{}: {reason}", self.status),
+            _ => format!("status {}", self.status),
+        }
+    }
+
+    /// The answer if it is a success, an error otherwise.
+    pub(crate) fn success(self, operation: &'static str) -> Result<Value> {
+        if self.is_success() { Ok(self.body) } else { Err(self.error(operation)) }
+    }
+
+    /// The error that a refusal is.
+    pub(crate) fn error(&self, operation: &'static str) -> Error {
+        let reason = self.reason();
+        let error = |kind, message: String| Error::new(kind, operation, message);
+        match self.status {
+            401 => error(
+                ErrorKind::Refused,
+                format!(
+                    "the engine does not know these credentials ({reason}); set [search] username and password, or api_key"
+                ),
+            ),
+            403 => error(
+                ErrorKind::Refused,
+                format!("these credentials may not do that ({reason}); give them the privileges of _docs/operate.md"),
+            ),
+            404 => error(ErrorKind::Corrupt, format!("an index is missing ({reason}); rebuild the index")),
+            429 | 502 | 503 => {
+                error(ErrorKind::Unavailable, format!("the engine is busy ({reason}); it is asked again later"))
+            }
+            504 => error(ErrorKind::TimedOut, format!("the engine took too long ({reason})")),
+            _ => error(ErrorKind::Refused, format!("the engine refused the request ({reason})")),
+        }
+    }
+}
+
+impl Client {
+    pub(crate) fn new(options: &Options) -> Result<Self> {
+        let invalid = |message: String| Error::new(ErrorKind::Refused, "open", message);
+        let urls: Vec<Url> = options
+            .urls
+            .split(',')
+            .map(|text| Url::parse(text.trim()).map_err(|error| invalid(format!("[search] url {text:?}: {error}"))))
+            .collect::<Result<_>>()?;
+        let pool = MultiNodeConnectionPool::round_robin(urls, None);
+        let mut builder = TransportBuilder::new(pool).disable_proxy().enable_meta_header(false);
+        if !options.api_key.expose_secret().is_empty() {
+            builder = builder.auth(Credentials::EncodedApiKey(options.api_key.expose_secret().to_owned()));
+        } else if !options.username.is_empty() {
+            let password = options.password.expose_secret().to_owned();
+            builder = builder.auth(Credentials::Basic(options.username.clone(), password));
+        }
+        if let Some(pem) = &options.ca {
+            let certificate = Certificate::from_pem(pem)
+                .map_err(|error| invalid(format!("[search] ca_file holds no certificate in PEM: {error}")))?;
+            builder = builder.cert_validation(CertificateValidation::Full(certificate));
+        }
+        let transport = builder.build().map_err(|error| invalid(format!("the client cannot be made: {error}")))?;
+        Ok(Self { transport })
+    }
+
+    /// Sends a request; any answer is one.
+    pub(crate) async fn ask(
+        &self,
+        operation: &'static str,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, Bytes)>,
+        timeout: Duration,
+    ) -> Result<Answer> {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-opaque-id", HeaderValue::from_static("gharvest"));
+        let bytes = body.map(|(content_type, bytes)| {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            bytes
+        });
+        let sent = self.transport.send(method, path, headers, None::<&()>, bytes, Some(timeout)).await;
+        let response = sent.map_err(|error| unreachable_engine(operation, &error))?;
+        let status = response.status_code().as_u16();
+        let product =
+            response.headers().get("x-elastic-product").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let bytes = response.bytes().await.map_err(|error| unreachable_engine(operation, &error))?;
+        // A 413 has no body, and a proxy's answers are no JSON.
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Ok(Answer { status, product, body })
+    }
+
+    /// Sends JSON and wants a success.
+    pub(crate) async fn json(
+        &self,
+        operation: &'static str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value> {
+        self.ask(operation, method, path, body.map(json_body), TIMEOUT).await?.success(operation)
+    }
+
+    /// The same, where 404 is nothing.
+    pub(crate) async fn find(
+        &self,
+        operation: &'static str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Option<Value>> {
+        let answer = self.ask(operation, method, path, body.map(json_body), TIMEOUT).await?;
+        if answer.status == 404 { Ok(None) } else { answer.success(operation).map(Some) }
+    }
+}
+
+pub(crate) fn json_body(value: &Value) -> (&'static str, Bytes) {
+    ("application/json", Bytes::from(value.to_string()))
+}
+
+fn unreachable_engine(operation: &'static str, error: &elasticsearch::Error) -> Error {
+    let kind = if error.is_timeout() { ErrorKind::TimedOut } else { ErrorKind::Unavailable };
+    Error::new(
+        kind,
+        operation,
+        format!("the engine does not answer: {error}; is [search] url right, and the engine up?"),
+    )
+}

@@ -1,0 +1,188 @@
+//! Indices come and go: made, built anew beside the old ones, swapped.
+//!
+//! The state stands in the cluster alone, in aliases, so that any number of processes agree: while `…-next` exists, a
+//! rebuild is under way, and whoever writes writes there as well.
+
+use elasticsearch::http::Method;
+use gharvest_search::{Error, ErrorKind, IndexStatus, Result};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::{
+    client::Client,
+    engine::Engine,
+    schema::{self, MAPPING, Names, Sort},
+};
+
+#[derive(Debug)]
+pub(crate) struct Generations {
+    pub(crate) client: Client,
+    pub(crate) names: Names,
+}
+
+/// Which archive an index is made of, and with which mapping.
+#[derive(Debug, PartialEq, Eq)]
+struct Made {
+    archive: String,
+    mapping: u64,
+}
+
+impl Generations {
+    /// Makes what is missing; refuses another archive's index, and one of a newer mapping.
+    pub(crate) async fn ensure(&self, archive: &str) -> Result<()> {
+        for sort in Sort::ALL {
+            match self.made(sort).await? {
+                Some(made) => check(&made, archive)?,
+                None => {
+                    self.create(
+                        sort,
+                        archive,
+                        0,
+                        json!({
+                            self.names.visible(sort): {"filter": schema::visible_filter()},
+                            self.names.all(sort): {},
+                        }),
+                    )
+                    .await?
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an index; one that exists was made by another process at this moment.
+    async fn create(&self, sort: Sort, archive: &str, build: i64, aliases: Value) -> Result<()> {
+        let aliases = aliases.as_object().cloned().unwrap_or_default();
+        let body = schema::index(sort, archive, aliases);
+        let path = format!("/{}", self.names.concrete(sort, build));
+        let answer =
+            self.client.ask("ensure", Method::Put, &path, Some(crate::client::json_body(&body)), TIMEOUT).await?;
+        if answer.reason().contains("resource_already_exists") {
+            return Ok(());
+        }
+        answer.success("ensure").map(drop)
+    }
+
+    /// What the serving index of a sort says of itself.
+    async fn made(&self, sort: Sort) -> Result<Option<Made>> {
+        let path = format!("/{}/_mapping", self.names.all(sort));
+        let Some(answer) = self.client.find("ensure", Method::Get, &path, None).await? else { return Ok(None) };
+        let first = answer.as_object().and_then(|indices| indices.values().next());
+        let meta = first.and_then(|index| index.pointer("/mappings/_meta/gharvest"));
+        let text = |name: &str| meta.and_then(|meta| meta.get(name));
+        Ok(Some(Made {
+            archive: text("archive").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            mapping: text("mapping").and_then(Value::as_u64).unwrap_or_default(),
+        }))
+    }
+
+    /// The indices that have an alias.
+    async fn indices(&self, alias: &str) -> Result<Vec<String>> {
+        let found = self.client.find("rebuild", Method::Get, &format!("/_alias/{alias}"), None).await?;
+        Ok(found
+            .as_ref()
+            .and_then(Value::as_object)
+            .map(|indices| indices.keys().cloned().collect())
+            .unwrap_or_default())
+    }
+
+    /// Whether a rebuild is under way: writes go to both.
+    pub(crate) async fn is_rebuilding(&self) -> Result<bool> {
+        Ok(!self.indices(&self.names.next(Sort::Items)).await?.is_empty())
+    }
+
+    pub(crate) async fn begin_rebuild(&self, archive: &str) -> Result<()> {
+        if let Some(made) = self.made(Sort::Items).await? {
+            check(&made, archive)?;
+        }
+        self.abort_rebuild().await?;
+        let build = Timestamp::now().as_millisecond();
+        // Items last: their alias says that all of them are there.
+        for sort in Sort::ALL.into_iter().rev() {
+            self.create(sort, archive, build, json!({self.names.next(sort): {}})).await?;
+        }
+        Ok(())
+    }
+
+    /// Swaps all sorts in one atomic step; the old ones go in it.
+    pub(crate) async fn finish_rebuild(&self) -> Result<()> {
+        let mut actions = Vec::new();
+        for sort in Sort::ALL {
+            let next = self.indices(&self.names.next(sort)).await?;
+            let [next] = next.as_slice() else {
+                return Err(Error::new(ErrorKind::Invalid, "rebuild", "there is no rebuild to finish; begin one"));
+            };
+            for old in self.indices(&self.names.all(sort)).await? {
+                actions.push(json!({"remove_index": {"index": old}}));
+            }
+            actions.push(json!({"remove": {"index": next, "alias": self.names.next(sort)}}));
+            actions.push(json!({"add": {"index": next, "alias": self.names.all(sort)}}));
+            let filter = schema::visible_filter();
+            actions.push(json!({"add": {"index": next, "alias": self.names.visible(sort), "filter": filter}}));
+        }
+        self.refresh(true).await?;
+        self.client.json("rebuild", Method::Post, "/_aliases", Some(&json!({"actions": actions}))).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn abort_rebuild(&self) -> Result<()> {
+        // Items first: without their alias nobody writes to the others.
+        for sort in Sort::ALL {
+            for index in self.indices(&self.names.next(sort)).await? {
+                self.client.find("rebuild", Method::Delete, &format!("/{index}"), None).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what was written searchable. It is durable already: engines answer a bulk after their log is on disk.
+    pub(crate) async fn refresh(&self, rebuilding: bool) -> Result<()> {
+        let mut aliases: Vec<_> = Sort::ALL.into_iter().map(|sort| self.names.all(sort)).collect();
+        if rebuilding {
+            aliases.extend(Sort::ALL.into_iter().map(|sort| self.names.next(sort)));
+        }
+        let path = format!("/{}/_refresh?ignore_unavailable=true", aliases.join(","));
+        self.client.json("commit", Method::Post, &path, None).await.map(drop)
+    }
+
+    pub(crate) async fn status(&self, engine: &Engine) -> Result<IndexStatus> {
+        let made = self.made(Sort::Items).await?;
+        let made = made.unwrap_or(Made { archive: String::new(), mapping: 0 });
+        let mut documents = Vec::new();
+        for sort in Sort::ALL {
+            let path = format!("/{}/_count", self.names.visible(sort));
+            let count = self.client.find("status", Method::Get, &path, None).await?;
+            let count = count.and_then(|count| count.get("count").and_then(Value::as_u64)).unwrap_or_default();
+            documents.push((format!("gharvest-{}", sort.name()), count));
+        }
+        let path = format!("/{}-*/_stats/store?filter_path=_all.total.store.size_in_bytes", self.names.prefix);
+        let bytes = self.client.find("status", Method::Get, &path, None).await?;
+        Ok(IndexStatus {
+            engine: engine.to_string(),
+            archive: made.archive,
+            mapping: u32::try_from(made.mapping).unwrap_or(u32::MAX),
+            documents,
+            bytes: bytes.and_then(|stats| stats.pointer("/_all/total/store/size_in_bytes").and_then(Value::as_u64)),
+            rebuilding: self.is_rebuilding().await?,
+        })
+    }
+}
+
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+
+fn check(made: &Made, archive: &str) -> Result<()> {
+    let refused = |message: String| Err(Error::new(ErrorKind::Refused, "ensure", message));
+    if made.archive != archive {
+        return refused(format!(
+            "this index belongs to the archive {:?}, not to {archive:?}; set another [search] index_prefix, or delete the index",
+            made.archive
+        ));
+    }
+    if made.mapping > MAPPING {
+        return refused(format!(
+            "this index has the mapping {}, newer than {MAPPING} of this program; update the program",
+            made.mapping
+        ));
+    }
+    Ok(())
+}

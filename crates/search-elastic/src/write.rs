@@ -1,0 +1,342 @@
+//! Writing threads: replaced as wholes, without a gap and without leftovers.
+//!
+//! An item's document carries the most children that the thread ever had. It is read by id, written first, with that
+//! number raised; then come the children, and tombstones for ordinals that are left over. Whoever is stopped between the
+//! two leaves a number that is high enough, and the next write of the thread makes it whole. Every write carries the
+//! thread's version, so a late one changes nothing, whichever comes first.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use elasticsearch::http::Method;
+use gharvest_model::RepositoryId;
+use gharvest_search::{
+    Applied, Error, ErrorKind, Result,
+    document::{DailyDocument, ReleaseDocument, RepositoryDocument, ThreadDocuments, Version},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    ElasticIndex,
+    body::{self, Children},
+    bulk::{Action, Outcome},
+    read::Page,
+    schema::Sort,
+};
+
+/// What is stored of a thread.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stored {
+    version: u64,
+    children: Children,
+}
+
+/// Whether the serving index is written, or the one being built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Serving,
+    Next,
+}
+
+impl ElasticIndex {
+    fn alias(&self, target: Target, sort: Sort) -> String {
+        match target {
+            Target::Serving => self.generations.names.all(sort),
+            Target::Next => self.generations.names.next(sort),
+        }
+    }
+
+    async fn targets(&self) -> Result<Vec<Target>> {
+        let rebuilding = self.generations.is_rebuilding().await?;
+        Ok(if rebuilding { vec![Target::Serving, Target::Next] } else { vec![Target::Serving] })
+    }
+
+    pub(crate) async fn write_threads(&self, threads: &[ThreadDocuments]) -> Result<Vec<Applied>> {
+        let mut applied = Vec::with_capacity(threads.len());
+        let targets = self.targets().await?;
+        // A thread that comes twice is written twice, one after the other.
+        for round in rounds(threads) {
+            let mut outcome = None;
+            for target in &targets {
+                let written = self.write_round(*target, round).await?;
+                outcome.get_or_insert(written);
+            }
+            applied.extend(outcome.unwrap_or_default());
+        }
+        Ok(applied)
+    }
+
+    async fn write_round(&self, target: Target, threads: &[ThreadDocuments]) -> Result<Vec<Applied>> {
+        let stored = self.stored(target, threads).await?;
+        let mut applied = Vec::with_capacity(threads.len());
+        let (mut items, mut fresh) = (Vec::new(), Vec::new());
+        for (index, thread) in threads.iter().enumerate() {
+            let known = stored.get(&thread.item.key).copied().unwrap_or_default();
+            if known.version > thread.version.0 {
+                applied.push(Applied::Stale);
+                continue;
+            }
+            applied.push(Applied::Written);
+            let children = raised(known.children, thread);
+            let document = body::item(thread, children);
+            items.push(self.action(target, Sort::Items, &thread.item.key, thread.version.0, Some(document)));
+            fresh.push((index, children));
+        }
+        let outcomes = self.bulk.write(&items).await?;
+        let mut children = Vec::new();
+        let mut owners = Vec::new();
+        for ((index, most), outcome) in fresh.into_iter().zip(outcomes) {
+            match judged(target, &threads[index].item.key, outcome)? {
+                Applied::Written => {
+                    let actions = self.children(target, &threads[index], most);
+                    owners.extend(std::iter::repeat_n(index, actions.len()));
+                    children.extend(actions);
+                }
+                other => applied[index] = other,
+            }
+        }
+        let outcomes = self.bulk.write(&children).await?;
+        for ((action, index), outcome) in children.iter().zip(owners).zip(outcomes) {
+            match judged(target, &action.id, outcome)? {
+                Applied::Refused { id, reason } => applied[index] = Applied::Refused { id, reason },
+                // A newer write of the thread overtook this one, and makes it whole.
+                Applied::Stale if applied[index] == Applied::Written => applied[index] = Applied::Stale,
+                _ => {}
+            }
+        }
+        Ok(applied)
+    }
+
+    fn action(&self, target: Target, sort: Sort, id: &str, version: u64, document: Option<Bytes>) -> Action {
+        Action { alias: self.alias(target, sort), id: id.to_owned(), version, document }
+    }
+
+    /// What is stored of threads, read by id: also what is not searchable yet.
+    async fn stored(&self, target: Target, threads: &[ThreadDocuments]) -> Result<HashMap<String, Stored>> {
+        let ids: Vec<&str> = threads.iter().map(|thread| thread.item.key.as_str()).collect();
+        let path = format!("/{}/_mget?_source=meta", self.alias(target, Sort::Items));
+        let answer = self.generations.client.find("write", Method::Post, &path, Some(&json!({"ids": ids}))).await?;
+        let Some(answer) = answer else {
+            return if target == Target::Next { Ok(HashMap::new()) } else { Err(missing()) };
+        };
+        let mut stored = HashMap::new();
+        for found in answer.get("docs").and_then(Value::as_array).into_iter().flatten() {
+            let (Some(id), Some(version)) =
+                (found.get("_id").and_then(Value::as_str), found.get("_version").and_then(Value::as_u64))
+            else {
+                continue;
+            };
+            let count = |at: usize| {
+                found.pointer(&format!("/_source/meta/children/{at}")).and_then(Value::as_u64).unwrap_or_default()
+            };
+            stored.insert(id.to_owned(), Stored { version, children: [count(0), count(1), count(2)] });
+        }
+        Ok(stored)
+    }
+
+    /// A thread's children, and what stays where it had more.
+    fn children(&self, target: Target, thread: &ThreadDocuments, most: Children) -> Vec<Action> {
+        let version = thread.version.0;
+        let mut actions = Vec::new();
+        let mut add = |sort, key: &str, document| actions.push(self.action(target, sort, key, version, Some(document)));
+        for (ordinal, comment) in thread.comments.iter().enumerate() {
+            add(Sort::Comments, &comment.key, body::child(comment, ordinal));
+        }
+        for (ordinal, event) in thread.events.iter().enumerate() {
+            add(Sort::Events, &event.key, body::child(event, ordinal));
+        }
+        for (ordinal, interval) in thread.intervals.iter().enumerate() {
+            add(Sort::Intervals, &interval.key, body::child(interval, ordinal));
+        }
+        for (((sort, letter), most), count) in Sort::CHILDREN.into_iter().zip(most).zip(counts(thread)) {
+            for ordinal in count..most {
+                let key = format!("{}:{letter}{ordinal}", thread.item.key);
+                add(sort, &key, body::gone(&key, thread.item.repository_id.0));
+            }
+        }
+        actions
+    }
+
+    pub(crate) async fn write_repositories(&self, documents: &[RepositoryDocument]) -> Result<()> {
+        for target in self.targets().await? {
+            let actions: Vec<_> = documents
+                .iter()
+                .map(|one| {
+                    self.action(target, Sort::Repositories, &one.key, one.version, Some(body::with(one, &Value::Null)))
+                })
+                .collect();
+            self.write_all(target, &actions).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn write_releases(
+        &self,
+        repository: RepositoryId,
+        version: Version,
+        documents: &[ReleaseDocument],
+    ) -> Result<()> {
+        for target in self.targets().await? {
+            // A document that says how new the list is: an older list changes nothing.
+            let marker = format!("{repository}:r");
+            let action =
+                self.action(target, Sort::Releases, &marker, version.0, Some(body::gone(&marker, repository.0)));
+            if self.write_all(target, &[action]).await? == [Outcome::Stale] {
+                continue;
+            }
+            let kept: BTreeSet<&str> = documents.iter().map(|one| one.key.as_str()).chain([marker.as_str()]).collect();
+            let mut actions: Vec<_> = documents
+                .iter()
+                .map(|one| {
+                    self.action(target, Sort::Releases, &one.key, version.0, Some(body::with(one, &Value::Null)))
+                })
+                .collect();
+            actions.extend(self.bury(target, Sort::Releases, repository, version.0, &kept).await?);
+            self.write_all(target, &actions).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn write_daily(
+        &self,
+        repository: RepositoryId,
+        documents: &[DailyDocument],
+        replace: bool,
+    ) -> Result<()> {
+        for target in self.targets().await? {
+            let mut actions: Vec<_> = documents
+                .iter()
+                .map(|one| self.action(target, Sort::Daily, &one.key, one.version, Some(body::with(one, &Value::Null))))
+                .collect();
+            if replace {
+                let kept = documents.iter().map(|one| one.key.as_str()).collect();
+                let version = documents.iter().map(|one| one.version).max().unwrap_or_default();
+                actions.extend(self.bury(target, Sort::Daily, repository, version, &kept).await?);
+            }
+            self.write_all(target, &actions).await?;
+        }
+        Ok(())
+    }
+
+    /// Tombstones for a repository's documents that are not kept; of at least their own version.
+    async fn bury(
+        &self,
+        target: Target,
+        sort: Sort,
+        repository: RepositoryId,
+        version: u64,
+        kept: &BTreeSet<&str>,
+    ) -> Result<Vec<Action>> {
+        let mut actions = Vec::new();
+        for (id, stored) in self.ids(target, sort, repository).await? {
+            if !kept.contains(id.as_str()) {
+                let document = body::gone(&id, repository.0);
+                actions.push(self.action(target, sort, &id, stored.max(version), Some(document)));
+            }
+        }
+        Ok(actions)
+    }
+
+    /// Ids and versions of all of a repository's documents of a sort.
+    async fn ids(&self, target: Target, sort: Sort, repository: RepositoryId) -> Result<Vec<(String, u64)>> {
+        let alias = self.alias(target, sort);
+        self.generations.client.find("write", Method::Post, &format!("/{alias}/_refresh"), None).await?;
+        let mut page = Page {
+            alias,
+            query: json!({"term": {"repository_id": repository.0}}),
+            sort: json!([{"key": "asc"}]),
+            source: json!(false),
+            after: None,
+        };
+        let mut ids = Vec::new();
+        while let Some(hits) = page.next(&self.generations.client).await? {
+            ids.extend(
+                hits.iter()
+                    .filter_map(|hit| Some((hit.get("_id")?.as_str()?.to_owned(), hit.get("_version")?.as_u64()?))),
+            );
+        }
+        Ok(ids)
+    }
+
+    async fn write_all(&self, target: Target, actions: &[Action]) -> Result<Vec<Outcome>> {
+        let outcomes = self.bulk.write(actions).await?;
+        for (action, outcome) in actions.iter().zip(&outcomes) {
+            if let Applied::Refused { id, reason } = judged(target, &action.id, outcome.clone())? {
+                return Err(Error::new(
+                    ErrorKind::Refused,
+                    "write",
+                    format!("the engine refuses the document {id}: {reason}"),
+                ));
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Removes everything of a repository, and its versions: it may come back with any.
+    pub(crate) async fn purge(&self, repository: RepositoryId) -> Result<()> {
+        for target in self.targets().await? {
+            for sort in Sort::ALL {
+                let ids = self.ids(target, sort, repository).await?;
+                let delete = |(id, version): (String, u64)| self.action(target, sort, &id, version, None);
+                self.write_all(target, &ids.into_iter().map(delete).collect::<Vec<_>>()).await?;
+            }
+            let aliases: Vec<_> = Sort::ALL.into_iter().map(|sort| self.alias(target, sort)).collect();
+            self.forget_deleted(&aliases.join(",")).await?;
+        }
+        Ok(())
+    }
+
+    /// Engines remember versions of deleted documents for `index.gc_deletes`; a refresh after it forgets them. Their
+    /// clock for this moves in steps of 200 ms.
+    async fn forget_deleted(&self, aliases: &str) -> Result<()> {
+        let client = &self.generations.client;
+        let settings = format!("/{aliases}/_settings?ignore_unavailable=true");
+        let refresh = format!("/{aliases}/_refresh?ignore_unavailable=true");
+        client.json("purge", Method::Put, &settings, Some(&json!({"index": {"gc_deletes": "0s"}}))).await?;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let refreshed = client.json("purge", Method::Post, &refresh, None).await;
+        client.json("purge", Method::Put, &settings, Some(&json!({"index": {"gc_deletes": null}}))).await?;
+        refreshed.map(drop)
+    }
+}
+
+/// Runs of threads in which none comes twice.
+fn rounds(threads: &[ThreadDocuments]) -> Vec<&[ThreadDocuments]> {
+    let mut rounds = Vec::new();
+    let (mut start, mut seen) = (0, BTreeSet::new());
+    for (index, thread) in threads.iter().enumerate() {
+        if !seen.insert(&thread.item.key) {
+            rounds.push(&threads[start..index]);
+            (start, seen) = (index, BTreeSet::from([&thread.item.key]));
+        }
+    }
+    rounds.push(&threads[start..]);
+    rounds
+}
+
+fn counts(thread: &ThreadDocuments) -> Children {
+    [thread.comments.len() as u64, thread.events.len() as u64, thread.intervals.len() as u64]
+}
+
+fn raised(known: Children, thread: &ThreadDocuments) -> Children {
+    let counts = counts(thread);
+    std::array::from_fn(|sort| known[sort].max(counts[sort]))
+}
+
+/// What an outcome means for the thread. An index being built may vanish: it was swapped or given up meanwhile.
+fn judged(target: Target, id: &str, outcome: Outcome) -> Result<Applied> {
+    match outcome {
+        Outcome::Done => Ok(Applied::Written),
+        Outcome::Stale => Ok(Applied::Stale),
+        Outcome::Refused(reason) => Ok(Applied::Refused { id: id.to_owned(), reason }),
+        Outcome::Missing if target == Target::Next => Ok(Applied::Written),
+        Outcome::Missing => Err(missing()),
+    }
+}
+
+pub(crate) fn missing() -> Error {
+    Error::new(ErrorKind::Corrupt, "write", "the index is missing; `ensure` makes it, then rebuild it")
+}
