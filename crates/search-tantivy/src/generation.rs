@@ -20,8 +20,9 @@ use std::{
 use gharvest_search::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use tantivy::{
-    Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, Searcher, directory::MmapDirectory,
-    indexer::LogMergePolicy,
+    Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, Searcher,
+    directory::MmapDirectory,
+    indexer::{LogMergePolicy, UserOperation},
 };
 
 use crate::{
@@ -69,10 +70,14 @@ pub(crate) struct Generation {
 
 /// tantivy's writer, and what was given to it since the last commit.
 pub(crate) struct Writer {
-    pub(crate) index: IndexWriter,
+    engine: Index,
+    /// tantivy's writer ends at its first failure (a full disk): none until it can be begun again.
+    index: Option<IndexWriter>,
     /// Versions of heads given since the last commit, by key; older ones are read from the index.
     pub(crate) pending: HashMap<String, u64>,
     pub(crate) is_dirty: bool,
+    /// A failed write took with it what others had given before; the next commit says so.
+    has_lost: bool,
 }
 
 impl Generation {
@@ -121,8 +126,15 @@ impl Generation {
     /// Makes everything given durable and searchable.
     pub(crate) fn commit(&self) -> Result<()> {
         let mut writer = self.lock_writer()?;
+        if std::mem::take(&mut writer.has_lost) {
+            let message = "a write failed and took with it what was written since the last commit; write it again";
+            return Err(Error::new(ErrorKind::Unavailable, "commit", message));
+        }
         if writer.is_dirty {
-            writer.index.commit().map_err(from_tantivy("commit"))?;
+            if let Err(error) = writer.index()?.commit() {
+                writer.begin_again();
+                return Err(from_tantivy("commit")(error));
+            }
             self.reload()?;
             writer.pending.clear();
             writer.is_dirty = false;
@@ -138,15 +150,46 @@ impl Generation {
 }
 
 impl Writer {
-    fn open(index: &Index) -> Result<Self> {
-        let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2));
-        let writer: IndexWriter =
-            index.writer_with_num_threads(threads, WRITER_MEMORY).map_err(from_tantivy("open for writing"))?;
-        let mut policy = LogMergePolicy::default();
-        policy.set_del_docs_ratio_before_merge(DELETED_BEFORE_MERGE);
-        writer.set_merge_policy(Box::new(policy));
-        Ok(Self { index: writer, pending: HashMap::new(), is_dirty: false })
+    fn open(engine: &Index) -> Result<Self> {
+        let index = Some(open_writer(engine)?);
+        Ok(Self { engine: engine.clone(), index, pending: HashMap::new(), is_dirty: false, has_lost: false })
     }
+
+    fn index(&mut self) -> Result<&mut IndexWriter> {
+        let writer = match self.index.take() {
+            Some(writer) => writer,
+            None => open_writer(&self.engine)?,
+        };
+        Ok(self.index.insert(writer))
+    }
+
+    /// Gives operations to tantivy, in one step.
+    pub(crate) fn run(&mut self, operations: Vec<UserOperation>) -> Result<()> {
+        if let Err(error) = self.index()?.run(operations) {
+            self.has_lost |= self.is_dirty;
+            self.begin_again();
+            return Err(from_tantivy("write")(error));
+        }
+        self.is_dirty = true;
+        Ok(())
+    }
+
+    /// Goes back to the last commit. The next write begins a new writer, and fails if that fails.
+    fn begin_again(&mut self) {
+        self.pending.clear();
+        self.is_dirty = false;
+        self.index = None;
+    }
+}
+
+fn open_writer(engine: &Index) -> Result<IndexWriter> {
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2));
+    let writer: IndexWriter =
+        engine.writer_with_num_threads(threads, WRITER_MEMORY).map_err(from_tantivy("open for writing"))?;
+    let mut policy = LogMergePolicy::default();
+    policy.set_del_docs_ratio_before_merge(DELETED_BEFORE_MERGE);
+    writer.set_merge_policy(Box::new(policy));
+    Ok(writer)
 }
 
 /// What a generation says of itself.

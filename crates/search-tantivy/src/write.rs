@@ -63,9 +63,7 @@ impl Writing<'_> {
     ) -> Result<()> {
         let mut operations: Vec<_> = old.into_iter().map(UserOperation::Delete).collect();
         operations.extend(documents.into_iter().map(UserOperation::Add));
-        writer.is_dirty = true;
-        writer.index.run(operations).map_err(from_tantivy("write"))?;
-        Ok(())
+        writer.run(operations)
     }
 
     fn key_term(&self, key: &str) -> Term {

@@ -190,3 +190,25 @@ async fn a_damaged_pointer_is_said() {
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{pointer}");
     }
 }
+
+/// As after a full disk: a failed commit loses what it was given, says so, and the next one works.
+#[tokio::test]
+async fn writing_goes_on_after_a_failure() {
+    let folder = TempDir::new().unwrap();
+    let index = filled(folder.path()).await;
+    let (here, away) = (folder.path().join("g1"), folder.path().join("away"));
+    fs::rename(&here, &away).unwrap();
+    let applied = index.apply(vec![titled(3, "three")]).await;
+    assert!(applied.is_err() || index.commit().await.is_err());
+    assert!(index.apply(vec![titled(3, "three")]).await.is_err() || index.commit().await.is_err());
+    fs::rename(&away, &here).unwrap();
+    assert_eq!(found(&index, "").await, [1, 2]);
+    for _ in 0..2 {
+        // A write that failed is said once more by the first commit after it.
+        index.apply(vec![titled(3, "three")]).await.unwrap();
+        if index.commit().await.is_ok() {
+            break;
+        }
+    }
+    assert_eq!(found(&index, "").await, [1, 2, 3]);
+}
