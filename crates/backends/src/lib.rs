@@ -1,1 +1,90 @@
 //! Turns the URLs of the settings into backends: the one place that names them all.
+//!
+//! | port | `…` | backend |
+//! | --- | --- | --- |
+//! | Queue, State | `sqlite:FILE` | one SQLite file for both |
+//! | Queue, State | `redis://…`, `rediss://…` | one Redis for both |
+//! | Archive | `file:FOLDER`, `s3://BUCKET/PREFIX` | a folder, or object storage |
+//! | SearchIndex | `tantivy:FOLDER` | embedded |
+//! | SearchIndex | `http://…`, `https://…` | Elasticsearch or OpenSearch |
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::Context;
+use gharvest_archive::Archive;
+use gharvest_queue::{Policy, QueueAdmin};
+use gharvest_queue_sqlite::SqliteQueue;
+use gharvest_service_kit::Settings;
+use gharvest_state::{SqliteState, State};
+
+#[cfg(feature = "github")]
+mod github;
+#[cfg(feature = "search")]
+mod search;
+
+#[cfg(feature = "github")]
+pub use github::github;
+#[cfg(feature = "search")]
+pub use search::{index, index_read_only};
+
+/// The delays and limits of the queue as set.
+pub fn policy(settings: &Settings) -> Policy {
+    Policy {
+        inactivity_delay: settings.queue.inactivity_delay,
+        max_delay: settings.queue.max_delay,
+        max_attempts: settings.queue.max_attempts,
+        retry_shortest: settings.queue.retry_shortest,
+        retry_longest: settings.queue.retry_longest,
+        ..Policy::default()
+    }
+}
+
+/// Opens the queue.
+pub async fn queue(settings: &Settings) -> anyhow::Result<Arc<dyn QueueAdmin>> {
+    let url = settings.queue_url();
+    if is_redis(&url) {
+        let queue = gharvest_queue_redis::RedisQueue::connect(&url, &settings.queue.namespace, policy(settings)).await;
+        return Ok(queue.with_context(|| opening("queue", &url))?);
+    }
+    let path = sqlite_path(&url).await?;
+    Ok(SqliteQueue::open(&path, policy(settings)).await.with_context(|| opening("queue", &url))?)
+}
+
+/// Opens the state, which lives where the queue does.
+pub async fn state(settings: &Settings) -> anyhow::Result<Arc<dyn State>> {
+    let url = settings.queue_url();
+    if is_redis(&url) {
+        let state = gharvest_queue_redis::RedisState::connect(&url, &settings.queue.namespace).await;
+        return Ok(state.with_context(|| opening("state", &url))?);
+    }
+    let path = sqlite_path(&url).await?;
+    Ok(SqliteState::open(&path).await.with_context(|| opening("state", &url))?)
+}
+
+/// Opens the archive, and makes it if there is none.
+pub async fn archive(settings: &Settings) -> anyhow::Result<Archive> {
+    let url = settings.archive_url();
+    let options = gharvest_archive::Options {
+        compress: settings.archive.compress,
+        inbox_limit: settings.archive.inbox_limit,
+        ..gharvest_archive::Options::default()
+    };
+    Archive::open(&url, &options).await.with_context(|| opening("archive", &url))
+}
+
+fn is_redis(url: &str) -> bool {
+    url.starts_with("redis://") || url.starts_with("rediss://")
+}
+
+async fn sqlite_path(url: &str) -> anyhow::Result<PathBuf> {
+    let path = PathBuf::from(url.strip_prefix("sqlite:").unwrap_or(url));
+    if let Some(folder) = path.parent() {
+        let made = tokio::fs::create_dir_all(folder).await;
+        made.with_context(|| format!("the folder `{}` cannot be made", folder.display()))?;
+    }
+    Ok(path)
+}
+
+fn opening(what: &str, url: &str) -> String {
+    format!("opening the {what} at {}", gharvest_service_kit::load::without_password(url))
+}

@@ -40,7 +40,22 @@ impl CommonArgs {
 
     /// Reads the settings and sets logs up: the first step of every service.
     pub fn start(&self) -> anyhow::Result<Loaded> {
-        let loaded = self.load()?;
+        self.start_with(|_| {})
+    }
+
+    /// The same where a person looks on and progress is shown: only what needs them is logged, unless they asked for
+    /// more.
+    pub fn start_quietly(&self) -> anyhow::Result<Loaded> {
+        self.start_with(|loaded| {
+            if loaded.settings.log.level == "info" {
+                "warn".clone_into(&mut loaded.settings.log.level);
+            }
+        })
+    }
+
+    fn start_with(&self, adjust: impl FnOnce(&mut Loaded)) -> anyhow::Result<Loaded> {
+        let mut loaded = self.load()?;
+        adjust(&mut loaded);
         telemetry::init_logs(loaded.settings.log.format, &loaded.settings.log.level)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");

@@ -1,0 +1,45 @@
+//! The search engine as set.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::Context;
+use gharvest_search::SearchIndex;
+use gharvest_search_tantivy::TantivyIndex;
+use gharvest_service_kit::Settings;
+
+use crate::opening;
+
+/// Opens the index for writing. The caller makes it with `ensure`.
+pub async fn index(settings: &Settings) -> anyhow::Result<Arc<dyn SearchIndex>> {
+    let url = settings.search_url();
+    if let Some(folder) = url.strip_prefix("tantivy:") {
+        return Ok(TantivyIndex::open(Path::new(folder)).await.with_context(|| opening("index", &url))?);
+    }
+    elastic(settings, &url).await
+}
+
+/// Opens the index for reading: works beside the process that writes it.
+pub async fn index_read_only(settings: &Settings) -> anyhow::Result<Arc<dyn SearchIndex>> {
+    let url = settings.search_url();
+    if let Some(folder) = url.strip_prefix("tantivy:") {
+        return Ok(TantivyIndex::open_read_only(Path::new(folder)).await.with_context(|| opening("index", &url))?);
+    }
+    elastic(settings, &url).await
+}
+
+async fn elastic(settings: &Settings, url: &str) -> anyhow::Result<Arc<dyn SearchIndex>> {
+    let search = &settings.search;
+    let ca = match search.ca_file.as_str() {
+        "" => None,
+        path => Some(tokio::fs::read(path).await.with_context(|| format!("[search] ca_file `{path}` cannot be read"))?),
+    };
+    let options = gharvest_search_elastic::Options {
+        urls: url.to_owned(),
+        username: search.username.clone(),
+        password: search.password.clone(),
+        api_key: search.api_key.clone(),
+        ca,
+        prefix: search.index_prefix.clone(),
+    };
+    gharvest_search_elastic::ElasticIndex::open(&options).await.with_context(|| opening("index", url))
+}

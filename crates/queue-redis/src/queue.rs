@@ -1,0 +1,605 @@
+//! The Queue port on Redis.
+
+use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use gharvest_model::{Lane, QueueName, RepositoryId, Subject};
+use gharvest_queue::{
+    Counts, Error, ErrorKind, Extended, Filter, Job, JobState, JobView, Lease, LeaseReply, LeaseRequest, Outcome,
+    Paused, Policy, Pushed, Queue, QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Timing, Token, Totals,
+    Trigger, check,
+    clock::{Clock, milliseconds, timestamp},
+    key::Key,
+    wake::{self, Outlook},
+};
+use jiff::Timestamp;
+use redis::{FromRedisValue, Script};
+use tokio::sync::Notify;
+
+use crate::{
+    connection::{Connections, Listener, Signals},
+    error::{queue_error, unexpected},
+    record::{self, member, padded},
+    scripts::Scripts,
+};
+
+/// Numbers of a range pushed by one script: milliseconds of Redis' time, so that nobody waits long.
+const RANGE_CHUNK: u64 = 512;
+/// Members changed by one script.
+const MEMBER_CHUNK: usize = 200;
+
+/// The queue on Redis.
+#[derive(Debug)]
+pub struct RedisQueue {
+    connections: Connections,
+    scripts: Scripts,
+    prefix: String,
+    /// The policy as scripts read it.
+    policy_text: String,
+    clock: Clock,
+    signals: Signals,
+    _listener: Listener,
+}
+
+impl RedisQueue {
+    /// Connects to `redis://HOST:PORT/DB`, or to a cluster by several addresses separated by commas, and checks that
+    /// the server is new enough.
+    pub async fn connect(url: &str, namespace: &str, policy: Policy) -> Result<Arc<Self>> {
+        Self::connect_with_clock(url, namespace, policy, Clock::System).await
+    }
+
+    /// The same with a clock of a test's own.
+    pub async fn connect_with_clock(
+        url: &str,
+        namespace: &str,
+        policy: Policy,
+        clock: impl Into<Clock>,
+    ) -> Result<Arc<Self>> {
+        policy.validate()?;
+        let connections = Connections::new(url).map_err(|error| queue_error("connect", error))?;
+        let prefix = format!("gharvest:{{{namespace}}}:");
+        let signals = Signals::default();
+        let heard = signals.clone();
+        let listener = Listener::start(url, format!("{prefix}wake"), move |queue| heard_of(&heard, queue.as_deref()))
+            .map_err(|error| queue_error("connect", error))?;
+        let policy_text = policy_text(&policy);
+        let queue = Self {
+            connections,
+            scripts: Scripts::new(),
+            prefix,
+            policy_text,
+            clock: clock.into(),
+            signals,
+            _listener: listener,
+        };
+        queue.check_version().await?;
+        Ok(Arc::new(queue))
+    }
+
+    async fn check_version(&self) -> Result<()> {
+        let info: String = self.command("connect", redis::cmd("INFO").arg("server")).await?;
+        let version =
+            info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("0").trim().to_owned();
+        let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+        if major < 7 {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                "connect",
+                format!("Redis {version} is too old: 7.0 or newer, or Valkey, is needed"),
+            ));
+        }
+        Ok(())
+    }
+
+    async fn command<T: FromRedisValue + Send>(&self, operation: &'static str, command: &redis::Cmd) -> Result<T> {
+        self.connections.command(command).await.map_err(|error| queue_error(operation, error))
+    }
+
+    /// Runs a script that changes something. Our own waiters look again at once; other processes hear of it by `wake`.
+    async fn run<T: FromRedisValue + Send>(
+        &self,
+        operation: &'static str,
+        script: &Script,
+        queue: QueueName,
+        arguments: &[String],
+    ) -> Result<T> {
+        let reply = self.run_reading(operation, script, queue, arguments).await;
+        self.signal(queue).notify_waiters();
+        reply
+    }
+
+    /// Runs a script with the arguments that every script has, and its own.
+    async fn run_reading<T: FromRedisValue + Send>(
+        &self,
+        operation: &'static str,
+        script: &Script,
+        queue: QueueName,
+        arguments: &[String],
+    ) -> Result<T> {
+        let now = match &self.clock {
+            Clock::System => String::new(),
+            Clock::Manual(clock) => clock.now().to_string(),
+        };
+        let mut invocation = script.key(&self.prefix);
+        invocation.arg(now).arg(&self.policy_text).arg(queue.as_str());
+        for argument in arguments {
+            invocation.arg(argument);
+        }
+        self.connections.run(&invocation).await.map_err(|error| queue_error(operation, error))
+    }
+
+    fn signal(&self, queue: QueueName) -> &Notify {
+        match queue {
+            QueueName::Download => &self.signals.download,
+            QueueName::Index => &self.signals.index,
+        }
+    }
+
+    async fn outlook(&self, queue: QueueName) -> Result<Outlook> {
+        let (work, next_at, _now): (String, String, String) =
+            self.run_reading("wait", &self.scripts.outlook, queue, &[]).await?;
+        Ok(Outlook { work: work == "1", next_at: next_at.parse().ok() })
+    }
+
+    /// All jobs of a repository, or of all, from a place on; `take` says whether to go on.
+    async fn browse(
+        &self,
+        queue: QueueName,
+        repository: Option<RepositoryId>,
+        from: Option<&Key>,
+        mut take: impl FnMut(JobView) -> bool,
+    ) -> Result<()> {
+        let mut place = match (repository, from) {
+            (Some(repository), _) => (padded(repository.0), "0".to_owned()),
+            (None, Some(key)) => (padded(key.repository), "0".to_owned()),
+            (None, None) => (String::new(), "0".to_owned()),
+        };
+        let only = if repository.is_some() { "1" } else { "" }.to_owned();
+        loop {
+            let arguments = [place.0, place.1, only.clone()];
+            let reply: Vec<String> = self.run_reading("list", &self.scripts.browse, queue, &arguments).await?;
+            let [next, bucket, found @ ..] = reply.as_slice() else {
+                return Err(unexpected("list", "too little"));
+            };
+            for job in found.chunks_exact(4) {
+                let view = record::view(queue, &job[0], &job[1], &job[2], &job[3]);
+                if !take(view.ok_or_else(|| unexpected("list", &job[1]))?) {
+                    return Ok(());
+                }
+            }
+            if next.is_empty() {
+                return Ok(());
+            }
+            place = (next.clone(), bucket.clone());
+        }
+    }
+
+    /// The members of the jobs that match, in order, at most `limit`.
+    async fn matching(
+        &self,
+        queue: QueueName,
+        filter: &Filter,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<JobView>> {
+        if filter.state == Some(JobState::Buried) {
+            return self.matching_buried(queue, filter, after, limit).await;
+        }
+        let mut found = Vec::new();
+        if limit == 0 {
+            return Ok(found);
+        }
+        self.browse(queue, filter.repository, after, |job| {
+            let key = Key::new("list", &job.subject).ok();
+            if matches(filter, &job) && after.is_none_or(|after| key.as_ref() > Some(after)) {
+                found.push(job);
+            }
+            found.len() < limit
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// Buried jobs are few and have an index of their own.
+    async fn matching_buried(
+        &self,
+        queue: QueueName,
+        filter: &Filter,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<JobView>> {
+        let mut found = Vec::new();
+        let mut from = after.map(member).unwrap_or_default();
+        while found.len() < limit {
+            let members: Vec<String> =
+                self.run_reading("list", &self.scripts.dead, queue, std::slice::from_ref(&from)).await?;
+            let Some(last) = members.last() else { break };
+            from.clone_from(last);
+            for member in &members {
+                let Some(job) = self.job_of(queue, member).await? else { continue };
+                if found.len() < limit && matches(filter, &job) {
+                    found.push(job);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn job_of(&self, queue: QueueName, member: &str) -> Result<Option<JobView>> {
+        let reply: Vec<String> = self.run_reading("job", &self.scripts.job, queue, &[member.to_owned()]).await?;
+        let [packed, failure, lease_end] = reply.as_slice() else { return Ok(None) };
+        let view = record::view(queue, member, packed, failure, lease_end);
+        view.map(Some).ok_or_else(|| unexpected("job", packed))
+    }
+
+    async fn change(
+        &self,
+        operation: &'static str,
+        script: &Script,
+        queue: QueueName,
+        jobs: &[JobView],
+    ) -> Result<u64> {
+        let mut changed = 0;
+        for chunk in jobs.chunks(MEMBER_CHUNK) {
+            let keys: Result<Vec<Key>> = chunk.iter().map(|job| Key::new(operation, &job.subject)).collect();
+            let members: Vec<String> = keys?.iter().map(member).collect();
+            changed += self.run::<u64>(operation, script, queue, &members).await?;
+        }
+        Ok(changed)
+    }
+}
+
+fn heard_of(signals: &Signals, queue: Option<&str>) {
+    if queue != Some(QueueName::Index.as_str()) {
+        signals.download.notify_waiters();
+    }
+    if queue != Some(QueueName::Download.as_str()) {
+        signals.index.notify_waiters();
+    }
+}
+
+fn policy_text(policy: &Policy) -> String {
+    let numbers = [
+        milliseconds(policy.inactivity_delay),
+        milliseconds(policy.max_delay),
+        i64::from(policy.max_attempts),
+        i64::from(policy.max_lost),
+        milliseconds(policy.retry_shortest),
+        milliseconds(policy.retry_longest),
+    ];
+    numbers.map(|number| number.to_string()).join("|")
+}
+
+fn matches(filter: &Filter, job: &JobView) -> bool {
+    let repository = job.subject.repository().unwrap_or(RepositoryId(0));
+    filter.repository.is_none_or(|wanted| wanted == repository)
+        && filter.lane.is_none_or(|wanted| wanted == job.lane)
+        && filter.state.is_none_or(|wanted| wanted == job.state)
+}
+
+fn timing(timing: Timing) -> &'static str {
+    match timing {
+        Timing::Settled => "settled",
+        Timing::Now => "now",
+        Timing::WhenFree => "free",
+    }
+}
+
+fn trigger_arguments(trigger: &Trigger, key: &Key) -> [String; 5] {
+    [
+        trigger.queue.as_str().to_owned(),
+        member(key),
+        trigger.lane.index().to_string(),
+        timing(trigger.timing).to_owned(),
+        check::cut(&trigger.reason, Trigger::LONGEST_REASON).to_owned(),
+    ]
+}
+
+fn outcome_arguments(outcome: &Outcome) -> [String; 3] {
+    let text = |reason: &str| check::cut(reason, check::LONGEST_FAILURE).to_owned();
+    match outcome {
+        Outcome::Finish => ["finish".to_owned(), String::new(), String::new()],
+        Outcome::Retry { after, reason } => {
+            let after = after.map(|after| milliseconds(after).to_string()).unwrap_or_default();
+            ["retry".to_owned(), after, text(reason)]
+        }
+        Outcome::Bury { reason } => ["bury".to_owned(), String::new(), text(reason)],
+        Outcome::Release { after } => ["release".to_owned(), milliseconds(*after).to_string(), String::new()],
+    }
+}
+
+fn pushed(text: &str) -> Result<Pushed> {
+    Ok(match text {
+        "new" => Pushed::New,
+        "merged" => Pushed::Merged,
+        "dirty" => Pushed::Dirty,
+        "revived" => Pushed::Revived,
+        "duplicate" => Pushed::Duplicate,
+        other => return Err(unexpected("push", other)),
+    })
+}
+
+fn settled(text: &str) -> Result<Settled> {
+    Ok(match text {
+        "finished" => Settled::Finished,
+        "waiting" => Settled::Waiting,
+        "buried" => Settled::Buried,
+        "stale" => Settled::Stale,
+        "gone" => Settled::Gone,
+        other => return Err(unexpected("settle", other)),
+    })
+}
+
+fn job(values: &[String]) -> Option<Job> {
+    Some(Job {
+        subject: record::key(&values[0])?.subject(),
+        lane: *Lane::ALL.get(values[1].parse::<usize>().ok()?)?,
+        attempt: values[2].parse().ok()?,
+        lost: values[3].parse().ok()?,
+        first_at: values[4].parse().ok().map(timestamp),
+        last_at: values[5].parse().ok().map(timestamp),
+        reasons: serde_json::from_str(&values[6]).ok()?,
+    })
+}
+
+#[async_trait]
+impl Queue for RedisQueue {
+    async fn push(&self, triggers: &[Trigger], delivery: Option<&str>) -> Result<Vec<Pushed>> {
+        let keys = check::triggers(triggers, delivery)?;
+        let mut arguments = vec![delivery.unwrap_or_default().to_owned()];
+        for (trigger, key) in triggers.iter().zip(&keys) {
+            arguments.extend(trigger_arguments(trigger, key));
+        }
+        let replies: Vec<String> = self.run("push", &self.scripts.push, QueueName::Download, &arguments).await?;
+        self.signals.index.notify_waiters();
+        replies.iter().map(|reply| pushed(reply)).collect()
+    }
+
+    async fn push_range(
+        &self,
+        queue: QueueName,
+        repository: RepositoryId,
+        numbers: RangeInclusive<u64>,
+        lane: Lane,
+    ) -> Result<RangePushed> {
+        let count = check::range(repository, &numbers)?;
+        let mut sum = RangePushed::default();
+        let (mut from, last) = numbers.into_inner();
+        if count == 0 {
+            return Ok(sum);
+        }
+        while from <= last {
+            let to = last.min(from + RANGE_CHUNK - 1);
+            let arguments = [padded(repository.0), from.to_string(), to.to_string(), lane.index().to_string()];
+            let (new, merged): (u64, u64) = self.run("push_range", &self.scripts.push_range, queue, &arguments).await?;
+            sum.new += new;
+            sum.merged += merged;
+            from = to + 1;
+        }
+        Ok(sum)
+    }
+
+    async fn lease(&self, request: &LeaseRequest) -> Result<LeaseReply> {
+        let max = check::lease(request)?;
+        let repository = request.repository.map(|repository| padded(repository.0)).unwrap_or_default();
+        let arguments = [max.to_string(), milliseconds(request.hold).to_string(), repository, request.request.clone()];
+        let reply: Vec<String> = self.run("lease", &self.scripts.lease, request.queue, &arguments).await?;
+        let [next_at, held @ ..] = reply.as_slice() else { return Err(unexpected("lease", "nothing")) };
+        let next_at = next_at.parse().ok().map(timestamp);
+        let [token, expires_at, jobs @ ..] = held else { return Ok(LeaseReply { lease: None, next_at }) };
+        let lease = (|| {
+            let jobs: Option<Vec<Job>> = jobs.chunks_exact(7).map(job).collect();
+            Some(Lease {
+                token: Token(token.parse().ok()?),
+                expires_at: timestamp(expires_at.parse().ok()?),
+                jobs: jobs?,
+            })
+        })();
+        Ok(LeaseReply {
+            lease: Some(lease.ok_or_else(|| unexpected("lease", "a lease that cannot be read"))?),
+            next_at,
+        })
+    }
+
+    async fn extend(&self, queue: QueueName, token: Token, hold: Duration) -> Result<Extended> {
+        let arguments = [format!("{:016}", token.0), milliseconds(hold).to_string()];
+        let reply: String = self.run("extend", &self.scripts.extend, queue, &arguments).await?;
+        Ok(reply.parse().map_or(Extended::Lost, |until| Extended::Until(timestamp(until))))
+    }
+
+    async fn settle(&self, queue: QueueName, token: Token, settlements: &[Settlement]) -> Result<Vec<Settled>> {
+        let keys = check::settlements(settlements)?;
+        let mut arguments = vec![format!("{:016}", token.0)];
+        for (settlement, (key, follow_up)) in settlements.iter().zip(&keys) {
+            arguments.push(member(key));
+            arguments.extend(outcome_arguments(&settlement.outcome));
+            match settlement.follow_up.as_ref().zip(follow_up.as_ref()) {
+                Some((trigger, key)) => arguments.extend(trigger_arguments(trigger, key)),
+                None => arguments.extend(std::array::from_fn::<String, 5, _>(|_| String::new())),
+            }
+        }
+        let replies: Vec<String> = self.run("settle", &self.scripts.settle, queue, &arguments).await?;
+        self.signals.index.notify_waiters();
+        replies.iter().map(|reply| settled(reply)).collect()
+    }
+
+    async fn pause(&self, scope: &Scope, until: Timestamp, reason: &str) -> Result<()> {
+        check::scope("pause", scope)?;
+        let (queue, repository) = split(scope);
+        let reason = check::cut(reason, check::LONGEST_FAILURE).to_owned();
+        let arguments = [repository, until.as_millisecond().max(1).to_string(), reason];
+        self.run::<String>("pause", &self.scripts.pause, queue, &arguments).await.map(drop)
+    }
+
+    async fn resume(&self, scope: &Scope) -> Result<()> {
+        check::scope("resume", scope)?;
+        let (queue, repository) = split(scope);
+        let arguments = [repository, String::new(), String::new()];
+        self.run::<String>("resume", &self.scripts.pause, queue, &arguments).await.map(drop)
+    }
+
+    async fn wait(&self, queue: QueueName, until: Option<Timestamp>) -> Result<()> {
+        let until = until.map(|until| until.as_millisecond());
+        wake::wait(&self.clock, self.signal(queue), until, || self.outlook(queue)).await
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        let (_, _, now): (String, String, String) =
+            self.run_reading("now", &self.scripts.outlook, QueueName::Download, &[]).await?;
+        now.parse().map(timestamp).map_err(|_| unexpected("now", &now))
+    }
+}
+
+/// The queue of a scope, and the padded repository if only that is meant.
+fn split(scope: &Scope) -> (QueueName, String) {
+    match scope {
+        Scope::Queue(queue) => (*queue, String::new()),
+        Scope::Repository(queue, repository) => (*queue, padded(repository.0)),
+    }
+}
+
+fn counts_of((pairs, until, reason): (Vec<String>, String, String)) -> Counts {
+    let values: BTreeMap<&str, u64> =
+        pairs.chunks_exact(2).map(|pair| (pair[0].as_str(), pair[1].parse().unwrap_or(0))).collect();
+    let value = |name: &str| values.get(name).copied().unwrap_or(0);
+    Counts {
+        ready: [value("R0"), value("R1"), value("R2"), value("R3"), value("R4")],
+        delayed: value("D"),
+        leased: value("L"),
+        buried: value("X"),
+        totals: Totals {
+            new: value("new"),
+            merged: value("merged"),
+            dirty: value("dirty"),
+            duplicate: value("duplicate"),
+            finished: value("finished"),
+            retried: value("retried"),
+            buried: value("buried_total"),
+            lost: value("lost"),
+            stale: value("stale"),
+        },
+        paused: until.parse().ok().map(|until| Paused { until: timestamp(until), reason }),
+    }
+}
+
+#[async_trait]
+impl QueueAdmin for RedisQueue {
+    async fn counts(&self, queue: QueueName) -> Result<Counts> {
+        Ok(counts_of(self.run_reading("counts", &self.scripts.counts, queue, &[String::new()]).await?))
+    }
+
+    async fn repository_counts(&self, queue: QueueName, repository: RepositoryId) -> Result<Counts> {
+        check::repository_id("counts", repository)?;
+        let arguments = [repository.0.to_string()];
+        Ok(counts_of(self.run_reading("counts", &self.scripts.counts, queue, &arguments).await?))
+    }
+
+    async fn job(&self, queue: QueueName, subject: &Subject) -> Result<Option<JobView>> {
+        self.job_of(queue, &member(&Key::new("job", subject)?)).await
+    }
+
+    async fn list(
+        &self,
+        queue: QueueName,
+        filter: &Filter,
+        after: Option<&Subject>,
+        limit: usize,
+    ) -> Result<Vec<JobView>> {
+        let after = after.map(|subject| Key::new("list", subject)).transpose()?;
+        self.matching(queue, filter, after.as_ref(), limit).await
+    }
+
+    async fn purge(&self, queue: QueueName, filter: &Filter) -> Result<u64> {
+        let mut purged = 0;
+        let mut after: Option<Key> = None;
+        loop {
+            let found = self.matching(queue, filter, after.as_ref(), 10_000).await?;
+            let Some(last) = found.last() else { return Ok(purged) };
+            after = Some(Key::new("purge", &last.subject)?);
+            purged += self.change("purge", &self.scripts.remove, queue, &found).await?;
+        }
+    }
+
+    async fn remove(&self, queue: QueueName, subject: &Subject) -> Result<bool> {
+        let key = Key::new("remove", subject)?;
+        Ok(self.run::<u64>("remove", &self.scripts.remove, queue, &[member(&key)]).await? > 0)
+    }
+
+    async fn revive(&self, queue: QueueName, filter: &Filter, limit: usize) -> Result<u64> {
+        if filter.state.is_some_and(|state| state != JobState::Buried) {
+            return Ok(0);
+        }
+        let filter = Filter { state: Some(JobState::Buried), ..filter.clone() };
+        let found = self.matching(queue, &filter, None, limit).await?;
+        self.change("revive", &self.scripts.revive, queue, &found).await
+    }
+
+    async fn pauses(&self) -> Result<Vec<(Scope, Paused)>> {
+        let mut all = Vec::new();
+        for queue in QueueName::ALL {
+            let reply: Vec<String> = self.run_reading("pauses", &self.scripts.pauses, queue, &[]).await?;
+            for pause in reply.chunks_exact(3) {
+                let scope = match record::repository(&pause[0]) {
+                    Some(repository) => Scope::Repository(queue, repository),
+                    None => Scope::Queue(queue),
+                };
+                let until = pause[1].parse().map(timestamp).map_err(|_| unexpected("pauses", &pause[1]))?;
+                all.push((scope, Paused { until, reason: pause[2].clone() }));
+            }
+        }
+        Ok(all)
+    }
+
+    async fn oldest(&self, queue: QueueName) -> Result<[Option<Timestamp>; 5]> {
+        let reply: Vec<String> = self.run_reading("oldest", &self.scripts.oldest, queue, &[]).await?;
+        Ok(std::array::from_fn(|lane| reply.get(lane).and_then(|at| at.parse().ok()).map(timestamp)))
+    }
+
+    async fn verify(&self) -> Result<Vec<String>> {
+        let mut problems = Vec::new();
+        for queue in QueueName::ALL {
+            let mut recounted = Counts::default();
+            self.browse(queue, None, None, |job| {
+                match job.state {
+                    JobState::Delayed => recounted.delayed += 1,
+                    JobState::Ready => recounted.ready[job.lane.index()] += 1,
+                    JobState::Leased => recounted.leased += 1,
+                    JobState::Buried => recounted.buried += 1,
+                }
+                true
+            })
+            .await?;
+            let counted = self.counts(queue).await?;
+            recounted.totals = counted.totals;
+            recounted.paused.clone_from(&counted.paused);
+            if recounted != counted {
+                problems.push(format!("{queue}: counted {counted:?}, found {recounted:?}"));
+            }
+        }
+        Ok(problems)
+    }
+
+    async fn durability(&self) -> Result<String> {
+        let info: String = self.command("durability", redis::cmd("INFO").arg("persistence")).await?;
+        let appends = info.lines().any(|line| line.trim() == "aof_enabled:1");
+        let fsync: std::result::Result<Vec<String>, _> =
+            self.command("durability", redis::cmd("CONFIG").arg("GET").arg("appendfsync")).await;
+        let fsync = fsync.ok().and_then(|pair| pair.get(1).cloned()).unwrap_or_else(|| "unknown".to_owned());
+        Ok(match (appends, fsync.as_str()) {
+            (false, _) => {
+                "Redis keeps no append-only file: a crash loses jobs since its last snapshot; set appendonly yes"
+                    .to_owned()
+            }
+            (true, "always") => {
+                "Redis, appendfsync always: nothing accepted is lost while the disk keeps its word".to_owned()
+            }
+            (true, "everysec") => {
+                "Redis, appendfsync everysec: a crash of the process loses nothing, a power cut about a second"
+                    .to_owned()
+            }
+            (true, other) => {
+                format!("Redis, appendfsync {other}: a power cut loses what the system had not written yet")
+            }
+        })
+    }
+}

@@ -1,0 +1,55 @@
+//! The Lua scripts: a shared library before each.
+
+use redis::Script;
+
+/// Refused as a whole when Redis is out of memory: these add jobs.
+const ADDS: &str = "#!lua\n";
+/// May run when Redis is out of memory: these let work drain.
+const DRAINS: &str = "#!lua flags=allow-oom\n";
+/// Writes nothing.
+const READS: &str = "#!lua flags=no-writes\n";
+
+const LIBRARY: &str = include_str!("scripts/library.lua");
+
+/// All scripts.
+#[derive(Debug)]
+pub(crate) struct Scripts {
+    pub(crate) push: Script,
+    pub(crate) push_range: Script,
+    pub(crate) lease: Script,
+    pub(crate) settle: Script,
+    pub(crate) extend: Script,
+    pub(crate) pause: Script,
+    pub(crate) outlook: Script,
+    pub(crate) counts: Script,
+    pub(crate) pauses: Script,
+    pub(crate) oldest: Script,
+    pub(crate) job: Script,
+    pub(crate) browse: Script,
+    pub(crate) remove: Script,
+    pub(crate) revive: Script,
+    pub(crate) dead: Script,
+}
+
+impl Scripts {
+    pub(crate) fn new() -> Self {
+        let script = |flags: &str, body: &str| Script::new(&format!("{flags}{LIBRARY}\n{body}"));
+        Self {
+            push: script(ADDS, include_str!("scripts/push.lua")),
+            push_range: script(ADDS, include_str!("scripts/push_range.lua")),
+            lease: script(ADDS, include_str!("scripts/lease.lua")),
+            settle: script(DRAINS, include_str!("scripts/settle.lua")),
+            extend: script(DRAINS, include_str!("scripts/extend.lua")),
+            pause: script(DRAINS, include_str!("scripts/pause.lua")),
+            outlook: script(READS, include_str!("scripts/outlook.lua")),
+            counts: script(READS, include_str!("scripts/counts.lua")),
+            pauses: script(READS, include_str!("scripts/pauses.lua")),
+            oldest: script(READS, include_str!("scripts/oldest.lua")),
+            job: script(READS, include_str!("scripts/job.lua")),
+            browse: script(READS, include_str!("scripts/browse.lua")),
+            remove: script(DRAINS, include_str!("scripts/remove.lua")),
+            revive: script(DRAINS, include_str!("scripts/revive.lua")),
+            dead: script(READS, include_str!("scripts/dead.lua")),
+        }
+    }
+}

@@ -1,0 +1,560 @@
+-- What all scripts share: time, policy, keys, records, and the one way a job changes.
+--
+-- KEYS[1] is the prefix with its hash tag; every key is built from it, so all live in one slot.
+-- ARGV[1] is the time in milliseconds, or empty for the server's; ARGV[2] the policy; ARGV[3] the queue.
+-- Everything is read and checked before the first write: Redis does not roll back.
+
+local P = KEYS[1]
+local NEVER = math.huge
+
+local function int(number)
+  return string.format('%.0f', number)
+end
+
+local now
+if ARGV[1] ~= '' then
+  now = tonumber(ARGV[1])
+else
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local policy = {}
+for value in string.gmatch(ARGV[2], '[^|]+') do
+  policy[#policy + 1] = tonumber(value)
+end
+local INACTIVITY, CEILING, MAX_ATTEMPTS, MAX_LOST = policy[1], policy[2], policy[3], policy[4]
+local SHORTEST, LONGEST = policy[5], policy[6]
+local Q = ARGV[3]
+
+local STRIDE = { [0] = 1, 4, 16, 64, 256 }
+
+local function key(queue, name)
+  return P .. queue .. ':' .. name
+end
+
+-- Subjects -----------------------------------------------------------------------------------------------------------
+
+-- A member is a subject padded so that bytes order as keys do: `0000000000000007#0000000000000012` for an item,
+-- `0000000000000007/labels` for a part, `0000000000000000/~text` for a text.
+local function subject(member)
+  local repository = string.gsub(string.sub(member, 1, 16), '^0+', '')
+  if repository == '' then repository = '0' end
+  local rest = string.sub(member, 18)
+  if string.sub(member, 17, 17) == '#' then
+    local number = string.gsub(rest, '^0+', '')
+    return {
+      member = member, repository = repository, padded = string.sub(member, 1, 16), name = number, field = number,
+      number = tonumber(number), slot = 'j:' .. repository .. ':' .. int(math.floor(tonumber(number) / 64)),
+      text = repository .. '#' .. number,
+    }
+  end
+  local text = rest
+  if string.sub(rest, 1, 1) ~= '~' then text = repository .. '/' .. rest end
+  return {
+    member = member, repository = repository, padded = string.sub(member, 1, 16), name = '/' .. rest, field = rest,
+    slot = 'p:' .. repository, text = text,
+  }
+end
+
+-- The member of a name in a repository's list of ready jobs.
+local function member_of(padded, name)
+  if string.sub(name, 1, 1) == '/' then return padded .. name end
+  return padded .. '#' .. string.rep('0', 16 - #name) .. name
+end
+
+-- Bytes, whatever the server's collation.
+local function less(a, b)
+  local length = math.min(#a, #b)
+  for index = 1, length do
+    local x, y = string.byte(a, index), string.byte(b, index)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
+
+-- Records ------------------------------------------------------------------------------------------------------------
+
+-- A record is `state|lane|first|last|hard|attempts|lost|not_before|at|token|dirty|flags`, trailing empties cut: a
+-- backfill's is four bytes. Flags: d doomed, r has reasons, q has reasons in its dirty request, w has a failure; those
+-- texts live in hashes of their own, so that records stay small and their buckets compact.
+local function number_of(text)
+  if text == 'n' then return NEVER end
+  return tonumber(text)
+end
+
+local function text_of(number)
+  if number == nil or number == 0 then return '' end
+  if number == NEVER then return 'n' end
+  return int(number)
+end
+
+local function split(text, separator)
+  local parts = {}
+  for part in string.gmatch(text .. separator, '([^' .. separator .. ']*)' .. separator) do
+    parts[#parts + 1] = part
+  end
+  return parts
+end
+
+local function list_of(queue, name, member)
+  local text = redis.call('HGET', key(queue, name), member)
+  if not text then return {} end
+  return cjson.decode(text)
+end
+
+local function decode(queue, s, packed)
+  local f = split(packed, '|')
+  local flags = f[12] or ''
+  local record = {
+    state = f[1], lane = tonumber(f[2]), first = tonumber(f[3] or ''), last = tonumber(f[4] or ''),
+    hard = number_of(f[5] or '') or 0, attempts = tonumber(f[6] or '') or 0, lost = tonumber(f[7] or '') or 0,
+    not_before = tonumber(f[8] or '') or 0, at = tonumber(f[9] or ''), token = f[10] or '',
+    doomed = string.find(flags, 'd', 1, true) ~= nil, flags = flags, reasons = {},
+  }
+  if string.find(flags, 'r', 1, true) then record.reasons = list_of(queue, 'rs', s.member) end
+  if string.find(flags, 'w', 1, true) then record.failure = redis.call('HGET', key(queue, 'why'), s.member) end
+  if f[11] and f[11] ~= '' then
+    local d = split(f[11], ',')
+    record.dirty = {
+      lane = tonumber(d[1]), first = tonumber(d[2]), last = tonumber(d[3]), hard = number_of(d[4]) or 0, reasons = {},
+    }
+    if string.find(flags, 'q', 1, true) then record.dirty.reasons = list_of(queue, 'drs', s.member) end
+  end
+  return record
+end
+
+local function read(queue, s)
+  local packed = redis.call('HGET', key(queue, s.slot), s.field)
+  if not packed then return nil end
+  return decode(queue, s, packed)
+end
+
+local function encode(record, flags)
+  local dirty = ''
+  if record.dirty then
+    local d = record.dirty
+    dirty = d.lane .. ',' .. text_of(d.first) .. ',' .. text_of(d.last) .. ',' .. text_of(d.hard)
+  end
+  local packed = table.concat({
+    record.state, int(record.lane), text_of(record.first), text_of(record.last), text_of(record.hard),
+    text_of(record.attempts), text_of(record.lost), text_of(record.not_before), text_of(record.at), record.token,
+    dirty, flags,
+  }, '|')
+  return (string.gsub(packed, '|+$', ''))
+end
+
+local function copy(record)
+  local new = {}
+  for field, value in pairs(record) do new[field] = value end
+  return new
+end
+
+-- Counters are summed up and written once a call.
+local deltas = {}
+
+local function count(queue, hash, field, by)
+  local name = key(queue, hash)
+  deltas[name] = deltas[name] or {}
+  deltas[name][field] = (deltas[name][field] or 0) + by
+end
+
+local touched = {}
+
+local function flush()
+  for name, fields in pairs(deltas) do
+    for field, by in pairs(fields) do
+      if by ~= 0 and redis.call('HINCRBY', name, field, int(by)) == 0 then redis.call('HDEL', name, field) end
+    end
+  end
+  for _, t in pairs(touched) do
+    if redis.call('HEXISTS', key(t.queue, 'rc'), t.repository .. ':T') == 0 then
+      redis.call('ZREM', key(t.queue, 'repos'), t.padded)
+      redis.call('HDEL', key(t.queue, 'max'), t.repository)
+    end
+  end
+end
+
+-- Something became ready, or may be due sooner: who waits in any process looks again.
+local woken = {}
+
+local function wake(queue)
+  if not woken[queue] then
+    woken[queue] = true
+    redis.call('PUBLISH', P .. 'wake', queue)
+  end
+end
+
+-- The texts beside a record.
+local function store_text(queue, hash, member, had, value)
+  if value then
+    redis.call('HSET', key(queue, hash), member, value)
+  elseif had then
+    redis.call('HDEL', key(queue, hash), member)
+  end
+end
+
+local function store_texts(queue, s, old, new)
+  local flags = old and old.flags or ''
+  local function had(flag) return string.find(flags, flag, 1, true) ~= nil end
+  local reasons, dirty, failure
+  if new then
+    if #new.reasons > 0 then reasons = cjson.encode(new.reasons) end
+    if new.dirty and #new.dirty.reasons > 0 then dirty = cjson.encode(new.dirty.reasons) end
+    failure = new.failure
+  end
+  store_text(queue, 'rs', s.member, had('r'), reasons)
+  store_text(queue, 'drs', s.member, had('q'), dirty)
+  store_text(queue, 'why', s.member, had('w'), failure)
+  if not new then return '' end
+  return (new.doomed and 'd' or '') .. (reasons and 'r' or '') .. (dirty and 'q' or '') .. (failure and 'w' or '')
+end
+
+local function leave_lane(queue, s, lane, popped)
+  local turn = s.repository .. ':' .. lane
+  local left = redis.call('HINCRBY', key(queue, 'rn'), turn, -1)
+  redis.call('ZREM', key(queue, 'ra:' .. lane), s.member)
+  if left == 0 then
+    redis.call('HDEL', key(queue, 'rn'), turn)
+    redis.call('DEL', key(queue, 'l:' .. turn), key(queue, 'sk:' .. turn))
+    redis.call('ZREM', key(queue, 'ring:' .. lane), s.padded)
+  elseif not popped then
+    -- Its entry stays in the list, and is skipped when it comes up.
+    redis.call('HINCRBY', key(queue, 'sk:' .. turn), s.name, 1)
+  end
+end
+
+local function enter_lane(queue, s, lane, at)
+  local turn = s.repository .. ':' .. lane
+  redis.call('RPUSH', key(queue, 'l:' .. turn), s.name)
+  if redis.call('HINCRBY', key(queue, 'rn'), turn, 1) == 1 then
+    local time = redis.call('HGET', key(queue, 'meta'), 'ring' .. lane) or '0'
+    redis.call('ZADD', key(queue, 'ring:' .. lane), time, s.padded)
+  end
+  if at then redis.call('ZADD', key(queue, 'ra:' .. lane), int(at), s.member) end
+  wake(queue)
+end
+
+local function leave(queue, s, old, popped)
+  if old.state == 'D' then redis.call('ZREM', key(queue, 'due'), s.member) end
+  if old.state == 'X' then redis.call('ZREM', key(queue, 'dead'), s.member) end
+  if old.state == 'R' then
+    leave_lane(queue, s, int(old.lane), popped)
+    count(queue, 'cnt', 'R' .. int(old.lane), -1)
+  else
+    count(queue, 'cnt', old.state, -1)
+    count(queue, 'rc', s.repository .. ':' .. old.state, -1)
+  end
+end
+
+local function enter(queue, s, new)
+  if new.state == 'D' then
+    redis.call('ZADD', key(queue, 'due'), int(new.at), s.member)
+    wake(queue)
+  end
+  if new.state == 'X' then redis.call('ZADD', key(queue, 'dead'), 0, s.member) end
+  if new.state == 'R' then
+    enter_lane(queue, s, int(new.lane), new.at)
+    count(queue, 'cnt', 'R' .. int(new.lane), 1)
+  else
+    count(queue, 'cnt', new.state, 1)
+    count(queue, 'rc', s.repository .. ':' .. new.state, 1)
+  end
+end
+
+local function account(queue, s, by)
+  count(queue, 'rc', s.repository .. ':T', by)
+  touched[queue .. s.padded] = { queue = queue, repository = s.repository, padded = s.padded }
+  if by < 0 then return end
+  redis.call('ZADD', key(queue, 'repos'), 0, s.padded)
+  if s.number then
+    local highest = tonumber(redis.call('HGET', key(queue, 'max'), s.repository) or '0')
+    if s.number > highest then redis.call('HSET', key(queue, 'max'), s.repository, int(s.number)) end
+  end
+end
+
+-- The only way a job changes. `popped`: its entry was taken from the list of ready jobs already.
+local function store(queue, s, old, new, popped)
+  local stays = old and new and old.state == 'R' and new.state == 'R' and old.lane == new.lane
+  if old and not stays then leave(queue, s, old, popped) end
+  local flags = store_texts(queue, s, old, new)
+  if not new then
+    redis.call('HDEL', key(queue, s.slot), s.field)
+    account(queue, s, -1)
+    return
+  end
+  redis.call('HSET', key(queue, s.slot), s.field, encode(new, flags))
+  if not old then account(queue, s, 1) end
+  if not stays then enter(queue, s, new) end
+end
+
+-- The life of a job, as the rules of the queue crate say it ----------------------------------------------------------
+
+local function smaller(a, b)
+  if a == nil then return b end
+  if b == nil then return a end
+  return math.min(a, b)
+end
+
+local function larger(a, b)
+  if a == nil then return b end
+  if b == nil then return a end
+  return math.max(a, b)
+end
+
+local function join_reasons(a, b)
+  local seen, all = {}, {}
+  for _, list in ipairs({ a, b }) do
+    for _, reason in ipairs(list) do
+      if not seen[reason] then
+        seen[reason] = true
+        all[#all + 1] = reason
+      end
+    end
+  end
+  table.sort(all, less)
+  local kept = {}
+  for index = 1, math.min(8, #all) do kept[index] = all[index] end
+  return kept
+end
+
+-- Merges a request into another; both may be a record.
+local function join(into, request)
+  into.lane = math.min(into.lane, request.lane)
+  into.first = smaller(into.first, request.first)
+  into.last = larger(into.last, request.last)
+  into.hard = math.min(into.hard, request.hard)
+  into.reasons = join_reasons(into.reasons, request.reasons)
+end
+
+local function place(record)
+  local due = record.hard
+  if record.last then due = math.min(due, record.last + INACTIVITY) end
+  if record.first then due = math.min(due, record.first + CEILING) end
+  local at = math.max(due, record.not_before)
+  record.token = ''
+  record.state = at > now and 'D' or 'R'
+  record.at = at > 0 and at or nil
+end
+
+local function fresh(request)
+  local record = {
+    lane = request.lane, first = request.first, last = request.last, hard = request.hard, reasons = request.reasons,
+    attempts = 0, lost = 0, not_before = 0, token = '', doomed = false,
+  }
+  place(record)
+  return record
+end
+
+local function request_of(lane, timing, reason)
+  if timing == 'free' then return { lane = lane, hard = 0, reasons = {} } end
+  return {
+    lane = lane, first = now, last = now, hard = timing == 'now' and now or NEVER,
+    reasons = reason ~= '' and { reason } or {},
+  }
+end
+
+local function merge(queue, s, request, hurry)
+  local old = read(queue, s)
+  if not old then
+    store(queue, s, nil, fresh(request))
+    count(queue, 'cnt', 'new', 1)
+    return 'new'
+  end
+  local new = copy(old)
+  local outcome = 'merged'
+  if old.state == 'L' then
+    outcome = 'dirty'
+    if old.dirty then
+      new.dirty = copy(old.dirty)
+      join(new.dirty, request)
+    else
+      new.dirty = request
+    end
+  elseif old.state == 'X' then
+    outcome = 'revived'
+    new.attempts = MAX_ATTEMPTS - 1
+    new.lane, new.first, new.last, new.hard = request.lane, request.first, request.last, request.hard
+    new.reasons = request.reasons
+    new.not_before = 0
+    place(new)
+  else
+    if old.state == 'D' and hurry then new.not_before = 0 end
+    join(new, request)
+    if old.state == 'D' then place(new) end
+  end
+  store(queue, s, old, new)
+  count(queue, 'cnt', outcome == 'dirty' and 'dirty' or 'merged', 1)
+  return outcome
+end
+
+-- Exact in doubles, so that every backend waits as long.
+local function jitter(attempts, name)
+  local hash = attempts
+  for index = 1, #name do
+    hash = (hash * 31 + string.byte(name, index)) % 65521
+  end
+  return hash
+end
+
+local function backoff(attempts, name)
+  local full = SHORTEST
+  for _ = 1, math.min(math.max(attempts - 1, 0), 40) do
+    full = math.min(full * 2, LONGEST)
+  end
+  full = math.min(full, LONGEST)
+  local half = math.floor(full / 2)
+  local part = jitter(attempts, name)
+  return half + math.floor(half / 65521) * part + math.floor((half % 65521) * part / 65521)
+end
+
+local function join_dirty(record)
+  if record.dirty then
+    join(record, record.dirty)
+    record.dirty = nil
+  end
+end
+
+local function fail(record, reason, pause, last)
+  record.failure = reason
+  if last and not record.dirty then
+    record.state = 'X'
+    record.token = ''
+    record.at = now
+    return 'buried', record
+  end
+  if last then record.attempts = math.min(record.attempts, MAX_ATTEMPTS - 1) end
+  record.not_before = now + pause
+  join_dirty(record)
+  place(record)
+  return 'waiting', record
+end
+
+local function settle_doomed(record, finished)
+  if record.dirty then
+    local new = fresh(record.dirty)
+    new.lost = record.lost
+    return 'waiting', new
+  end
+  return finished and 'finished' or 'gone', nil
+end
+
+-- What an expired lease makes of a job.
+local function expire(record, name)
+  record.lost = record.lost + 1
+  if record.doomed then return settle_doomed(record, false) end
+  local poison = record.lost >= MAX_LOST
+  local reason = 'lease expired'
+  if poison then
+    reason = 'poison: its lease was lost ' .. int(record.lost) .. ' times, so it may crash the worker'
+  end
+  return fail(record, reason, backoff(record.attempts, name), poison or record.attempts >= MAX_ATTEMPTS)
+end
+
+-- What a worker's word makes of a job.
+local function settle(record, outcome, after, reason, name)
+  if record.doomed then return settle_doomed(record, outcome == 'finish') end
+  if outcome == 'finish' then
+    if not record.dirty then return 'finished', nil end
+    return 'waiting', fresh(record.dirty)
+  end
+  if outcome == 'release' then
+    record.attempts = math.max(record.attempts - 1, 0)
+    record.not_before = after == 0 and 0 or now + after
+    join_dirty(record)
+    place(record)
+    return 'waiting', record
+  end
+  local pause = after or backoff(record.attempts, name)
+  return fail(record, reason, pause, outcome == 'bury' or record.attempts >= MAX_ATTEMPTS)
+end
+
+-- Leases and turns ---------------------------------------------------------------------------------------------------
+
+local function end_lease(queue, token)
+  redis.call('ZREM', key(queue, 'leases'), token)
+  local request = redis.call('LINDEX', key(queue, 'lease:' .. token), 0)
+  if request and request ~= '' and redis.call('HGET', key(queue, 'requests'), request) == token then
+    redis.call('HDEL', key(queue, 'requests'), request)
+  end
+  redis.call('DEL', key(queue, 'lease:' .. token))
+  redis.call('HDEL', key(queue, 'held'), token)
+end
+
+local function let_go(queue, token)
+  if redis.call('HINCRBY', key(queue, 'held'), token, -1) <= 0 then end_lease(queue, token) end
+end
+
+local function queue_pause(queue)
+  local ends = tonumber(redis.call('HGET', key(queue, 'meta'), 'paused') or '0')
+  if ends > now then return ends end
+  return nil
+end
+
+local function is_paused(queue, padded)
+  local ends = redis.call('ZSCORE', key(queue, 'pauses'), padded)
+  return ends and tonumber(ends) > now
+end
+
+-- The open repository of a lane with the smallest virtual time: its padded id and that time.
+local function first_open(queue, lane)
+  local ring = key(queue, 'ring:' .. lane)
+  if redis.call('ZCARD', key(queue, 'pauses')) == 0 then
+    local first = redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')
+    return first[1], tonumber(first[2] or '0')
+  end
+  local from = 0
+  while true do
+    local turns = redis.call('ZRANGE', ring, from, from + 49, 'WITHSCORES')
+    for index = 1, #turns, 2 do
+      if not is_paused(queue, turns[index]) then return turns[index], tonumber(turns[index + 1]) end
+    end
+    if #turns < 100 then return nil end
+    from = from + 50
+  end
+end
+
+local function schedule(queue)
+  local meta = redis.call('HMGET', key(queue, 'meta'), 'served', 'pass0', 'pass1', 'pass2', 'pass3', 'pass4', 'ring0',
+    'ring1', 'ring2', 'ring3', 'ring4')
+  local s = { served = tonumber(meta[1] or '0'), pass = {}, ring = {} }
+  for lane = 0, 4 do
+    s.pass[lane] = tonumber(meta[lane + 2] or '0')
+    s.ring[lane] = tonumber(meta[lane + 7] or '0')
+  end
+  return s
+end
+
+-- Whose turn it is: lane, padded repository, its virtual time there.
+local function choose(queue, s, wanted)
+  local best, chosen, chosen_time
+  for lane = 0, 4 do
+    local padded, time
+    if wanted == '' then
+      padded, time = first_open(queue, lane)
+    else
+      local score = redis.call('ZSCORE', key(queue, 'ring:' .. lane), wanted)
+      if score and not is_paused(queue, wanted) then padded, time = wanted, tonumber(score) end
+    end
+    if padded and (not best or math.max(s.pass[lane], s.served) < math.max(s.pass[best], s.served)) then
+      best, chosen, chosen_time = lane, padded, time
+    end
+  end
+  return best, chosen, chosen_time
+end
+
+-- The first due time, lease end or end of a pause; that of the queue's own pause if there is one. And whether a lease
+-- would find work now.
+local function outlook(queue)
+  local paused = queue_pause(queue)
+  if paused then return false, paused end
+  local due = redis.call('ZRANGE', key(queue, 'due'), 0, 0, 'WITHSCORES')[2]
+  local ends = redis.call('ZRANGE', key(queue, 'leases'), 0, 0, 'WITHSCORES')[2]
+  local pause = redis.call('ZRANGEBYSCORE', key(queue, 'pauses'), '(' .. int(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  local soonest = smaller(tonumber(due or ''), tonumber(ends or ''))
+  local work = soonest ~= nil and soonest <= now
+  for lane = 0, 4 do
+    if not work and first_open(queue, lane) then work = true end
+  end
+  return work, smaller(soonest, tonumber(pause or ''))
+end

@@ -1,0 +1,49 @@
+-- ARGV[4]: padded repository; ARGV[5], ARGV[6]: first and last number; ARGV[7]: lane. The reply counts new and merged.
+local padded, lane = ARGV[4], ARGV[7]
+local first, last = tonumber(ARGV[5]), tonumber(ARGV[6])
+local request = request_of(tonumber(lane), 'free', '')
+local repository = subject(padded .. '#0000000000000001').repository
+local turn = repository .. ':' .. lane
+local packed = 'R|' .. lane
+local new, merged = 0, 0
+local from = first
+while from <= last do
+  local bucket = math.floor(from / 64)
+  local to = math.min(last, bucket * 64 + 63)
+  local slot = key(Q, 'j:' .. repository .. ':' .. int(bucket))
+  local numbers = {}
+  for number = from, to do numbers[#numbers + 1] = int(number) end
+  local known = redis.call('HMGET', slot, unpack(numbers))
+  local records, names = {}, {}
+  for index, number in ipairs(numbers) do
+    if known[index] then
+      merge(Q, subject(member_of(padded, number)), request, false)
+      merged = merged + 1
+    else
+      records[#records + 1] = number
+      records[#records + 1] = packed
+      names[#names + 1] = number
+    end
+  end
+  if #names > 0 then
+    redis.call('HSET', slot, unpack(records))
+    redis.call('RPUSH', key(Q, 'l:' .. turn), unpack(names))
+    new = new + #names
+  end
+  from = to + 1
+end
+if new > 0 then
+  if redis.call('HINCRBY', key(Q, 'rn'), turn, new) == new then
+    redis.call('ZADD', key(Q, 'ring:' .. lane), redis.call('HGET', key(Q, 'meta'), 'ring' .. lane) or '0', padded)
+  end
+  redis.call('ZADD', key(Q, 'repos'), 0, padded)
+  if tonumber(redis.call('HGET', key(Q, 'max'), repository) or '0') < last then
+    redis.call('HSET', key(Q, 'max'), repository, int(last))
+  end
+  count(Q, 'cnt', 'R' .. lane, new)
+  count(Q, 'cnt', 'new', new)
+  count(Q, 'rc', repository .. ':T', new)
+  wake(Q)
+end
+flush()
+return { int(new), int(merged) }

@@ -1,0 +1,17 @@
+-- ARGV[4…]: members. What waits or is buried goes, what is worked on is doomed. The reply: how many there were.
+local removed = 0
+for index = 4, #ARGV do
+  local s = subject(ARGV[index])
+  local old = read(Q, s)
+  if old then
+    removed = removed + 1
+    local new
+    if old.state == 'L' then
+      new = copy(old)
+      new.doomed, new.dirty = true, nil
+    end
+    store(Q, s, old, new)
+  end
+end
+flush()
+return int(removed)

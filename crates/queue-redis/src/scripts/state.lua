@@ -1,0 +1,125 @@
+-- The state: small values with versions and ends, who leads, the live history.
+--
+-- KEYS[1] is the prefix; ARGV[1] the time in milliseconds, or empty for the server's; ARGV[2] the operation.
+-- Keys: `state:values`, `state:versions`, `state:ends` (hashes by name), `state:names` (sorted set, for listing),
+-- `state:meta` (the last version and sequence), `state:events` (sorted set of `sequence|json` by sequence).
+local P = KEYS[1] .. 'state:'
+local now
+if ARGV[1] ~= '' then
+  now = tonumber(ARGV[1])
+else
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function int(number)
+  return string.format('%.0f', number)
+end
+
+local function forget(name)
+  redis.call('HDEL', P .. 'values', name)
+  redis.call('HDEL', P .. 'versions', name)
+  redis.call('HDEL', P .. 'ends', name)
+  redis.call('ZREM', P .. 'names', name)
+end
+
+-- The version of a living value, 0 for none.
+local function version_of(name)
+  local ends = redis.call('HGET', P .. 'ends', name)
+  if ends and tonumber(ends) <= now then return '0' end
+  return redis.call('HGET', P .. 'versions', name) or '0'
+end
+
+local function write(name, value, ttl)
+  redis.call('HSET', P .. 'values', name, value)
+  redis.call('HSET', P .. 'versions', name, int(redis.call('HINCRBY', P .. 'meta', 'version', 1)))
+  if ttl == '' then
+    redis.call('HDEL', P .. 'ends', name)
+  else
+    redis.call('HSET', P .. 'ends', name, int(now + tonumber(ttl)))
+  end
+  redis.call('ZADD', P .. 'names', 0, name)
+end
+
+local operations = {}
+
+function operations.get(name)
+  local version = version_of(name)
+  if version == '0' then return {} end
+  return { redis.call('HGET', P .. 'values', name), version }
+end
+
+function operations.put(name, value, expected, ttl)
+  if expected ~= '' and version_of(name) ~= expected then return { '0' } end
+  write(name, value, ttl)
+  return { '1' }
+end
+
+function operations.delete(name)
+  forget(name)
+  return {}
+end
+
+function operations.list(prefix)
+  local reply = {}
+  for _, name in ipairs(redis.call('ZRANGEBYLEX', P .. 'names', '[' .. prefix, '+')) do
+    if string.sub(name, 1, #prefix) ~= prefix then break end
+    if version_of(name) ~= '0' then
+      reply[#reply + 1] = name
+      reply[#reply + 1] = redis.call('HGET', P .. 'values', name)
+    end
+  end
+  return reply
+end
+
+-- Removes a few values whose time is over; called where writing is allowed.
+local function sweep()
+  local swept = 0
+  for _, name in ipairs(redis.call('ZRANGE', P .. 'names', 0, 199)) do
+    if version_of(name) == '0' then forget(name) end
+    swept = swept + 1
+  end
+  return swept
+end
+
+function operations.lead(name, holder, hold)
+  if version_of(name) ~= '0' and redis.call('HGET', P .. 'values', name) ~= holder then return { '0' } end
+  write(name, holder, hold)
+  sweep()
+  return { '1' }
+end
+
+function operations.resign(name, holder)
+  if redis.call('HGET', P .. 'values', name) == holder then forget(name) end
+  return {}
+end
+
+function operations.publish(most, ...)
+  local last
+  for _, event in ipairs({ ... }) do
+    last = int(redis.call('HINCRBY', P .. 'meta', 'sequence', 1))
+    redis.call('ZADD', P .. 'events', last, last .. '|' .. event)
+  end
+  redis.call('ZREMRANGEBYRANK', P .. 'events', 0, -tonumber(most) - 1)
+  redis.call('PUBLISH', P .. 'live', last or '')
+  return {}
+end
+
+-- The latest events after a place, oldest first.
+function operations.history(after, limit)
+  local found = redis.call('ZREVRANGEBYSCORE', P .. 'events', '+inf', '(' .. after, 'LIMIT', 0, tonumber(limit))
+  local reply = {}
+  for index = #found, 1, -1 do reply[#reply + 1] = found[index] end
+  return reply
+end
+
+-- The first events after a place.
+function operations.following(after, limit)
+  return redis.call('ZRANGEBYSCORE', P .. 'events', '(' .. after, '+inf', 'LIMIT', 0, tonumber(limit))
+end
+
+function operations.last()
+  return { redis.call('HGET', P .. 'meta', 'sequence') or '0' }
+end
+
+return operations[ARGV[2]](unpack(ARGV, 3))

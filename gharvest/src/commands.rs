@@ -1,0 +1,16 @@
+//! One module a command.
+
+#[cfg(feature = "demo")]
+pub(crate) mod demo;
+pub(crate) mod doctor;
+pub(crate) mod import;
+pub(crate) mod keys;
+pub(crate) mod mirror;
+pub(crate) mod rebuild;
+pub(crate) mod search;
+pub(crate) mod settings;
+pub(crate) mod show;
+pub(crate) mod status;
+pub(crate) mod track;
+pub(crate) mod up;
+pub(crate) mod verify;

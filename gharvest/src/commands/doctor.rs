@@ -1,0 +1,201 @@
+//! `gharvest doctor`: what is wrong with this set-up, and what to do.
+
+use std::{path::Path, sync::Arc};
+
+use clap::Args;
+use gharvest_archive::Archive;
+use gharvest_github::{Answer, Client, Purpose, Resource};
+use gharvest_model::QueueName;
+use gharvest_queue::QueueAdmin;
+use gharvest_search::SearchIndex;
+use gharvest_service_kit::{
+    Settings,
+    process::{CommonArgs, Exit},
+};
+use serde::Serialize;
+
+use crate::output::{DIM, GREEN, RED, bytes, json, line};
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    /// Ask nothing of GitHub
+    #[arg(long)]
+    offline: bool,
+}
+
+/// What was looked at, and what was found.
+#[derive(Debug, Serialize)]
+struct Finding {
+    about: &'static str,
+    found: String,
+    /// What to do; none if all is well.
+    remedy: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn well(&mut self, about: &'static str, found: impl Into<String>) {
+        self.0.push(Finding { about, found: found.into(), remedy: None });
+    }
+
+    fn wrong(&mut self, about: &'static str, found: impl std::fmt::Display, remedy: impl Into<String>) {
+        self.0.push(Finding { about, found: found.to_string(), remedy: Some(remedy.into()) });
+    }
+}
+
+/// Exits with 3 when something is wrong.
+pub(crate) async fn run(common: &CommonArgs, args: DoctorArgs) -> anyhow::Result<Exit> {
+    let loaded = common.load()?;
+    let settings = loaded.settings;
+    let mut findings = Findings::default();
+    for warning in loaded.warnings {
+        findings.wrong("settings", warning, "remove the variable, or correct its name");
+    }
+    findings.well("settings", format!("read; data folder {}", settings.data_dir.display()));
+    check_webhook(&settings, &mut findings);
+    let archive = check_archive(&settings, &mut findings).await;
+    check_queue(&settings, &mut findings).await;
+    check_index(&settings, archive.as_ref(), &mut findings).await;
+    if !args.offline {
+        check_github(&settings, &mut findings).await;
+    }
+    let healthy = findings.0.iter().all(|finding| finding.remedy.is_none());
+    if args.json { json(&findings.0)? } else { print(&findings.0) }
+    Ok(if healthy { Exit::Done } else { Exit::Differs })
+}
+
+fn check_webhook(settings: &Settings, findings: &mut Findings) {
+    let webhook = &settings.webhook;
+    if webhook.allow_unsigned {
+        findings.wrong("webhook", "unsigned deliveries are accepted", "set [webhook] allow_unsigned to false and give the hook a secret");
+    } else if webhook.secrets.is_empty() {
+        findings.well("webhook", "no secret set: deliveries are refused, changes are found by asking every few minutes");
+    } else {
+        findings.well("webhook", format!("{} secret(s) set", webhook.secrets.len()));
+    }
+}
+
+async fn check_archive(settings: &Settings, findings: &mut Findings) -> Option<Archive> {
+    let archive = match gharvest_backends::archive(settings).await {
+        Ok(archive) => archive,
+        Err(error) => {
+            findings.wrong("archive", format!("{error:#}"), "check the path or address in [archive] url, and its permissions");
+            return None;
+        }
+    };
+    match archive.space().await {
+        Ok(space) => match space.free {
+            Some(free) if free < settings.archive.min_free_bytes => {
+                let remedy = "make room: downloads are paused below [archive] min_free_bytes";
+                findings.wrong("disk", format!("{} free", bytes(free)), remedy);
+            }
+            Some(free) => findings.well("disk", format!("{} free", bytes(free))),
+            None => findings.well("disk", "object storage"),
+        },
+        Err(error) => findings.wrong("disk", error, "the free space cannot be read"),
+    }
+    check_tracking(&archive, findings).await;
+    Some(archive)
+}
+
+async fn check_tracking(archive: &Archive, findings: &mut Findings) {
+    match archive.tracking().await {
+        Ok(tracking) if tracking.is_empty() => findings.wrong("tracking", "no repository is tracked", "gharvest track OWNER/NAME"),
+        Ok(tracking) => {
+            findings.well("tracking", format!("{} repositories", tracking.len()));
+            for tracked in tracking {
+                if let Some(trouble) = tracked.trouble {
+                    findings.wrong("tracking", format!("{}: {trouble}", tracked.name), "see what GitHub says of the repository; it is tried again every hour");
+                }
+            }
+        }
+        Err(error) => findings.wrong("tracking", error, "restore tracking.json from a snapshot"),
+    }
+}
+
+async fn check_queue(settings: &Settings, findings: &mut Findings) {
+    let queue: Arc<dyn QueueAdmin> = match gharvest_backends::queue(settings).await {
+        Ok(queue) => queue,
+        Err(error) => return findings.wrong("queue", format!("{error:#}"), "check [queue] url, and that the server runs"),
+    };
+    match queue.durability().await {
+        Ok(durability) => findings.well("queue", durability),
+        Err(error) => findings.wrong("queue", error, "check that the server runs"),
+    }
+    for name in QueueName::ALL {
+        match queue.counts(name).await {
+            Ok(counts) if counts.buried > 0 => {
+                let remedy = "see `gharvest status` for the reasons, then `queue-cli buried revive`";
+                findings.wrong("queue", format!("{} {name} jobs are buried", counts.buried), remedy);
+            }
+            Ok(_) => {}
+            Err(error) => findings.wrong("queue", error, "check that the server runs"),
+        }
+    }
+    match queue.verify().await {
+        Ok(differences) if differences.is_empty() => findings.well("queue", "counters agree with the jobs"),
+        Ok(differences) => findings.wrong("queue", differences.join("; "), "stop all processes and report this: the counters must never differ"),
+        Err(error) => findings.wrong("queue", error, "the queue cannot be recounted"),
+    }
+}
+
+async fn check_index(settings: &Settings, archive: Option<&Archive>, findings: &mut Findings) {
+    let url = settings.search_url();
+    if let Some(folder) = url.strip_prefix("tantivy:")
+        && !Path::new(folder).try_exists().unwrap_or(false)
+    {
+        return findings.well("index", "none yet: it is made by the first `gharvest up`, `mirror` or `rebuild`");
+    }
+    let index: Arc<dyn SearchIndex> = match gharvest_backends::index_read_only(settings).await {
+        Ok(index) => index,
+        Err(error) => return findings.wrong("index", format!("{error:#}"), "check [search] url; an embedded index can be made anew: gharvest rebuild"),
+    };
+    match index.status().await {
+        Ok(status) => {
+            if archive.is_some_and(|archive| archive.id() != status.archive) {
+                findings.wrong("index", "it belongs to another archive", "point [search] url elsewhere, or make it anew: gharvest rebuild");
+            }
+            let count: u64 = status.documents.iter().map(|(_, count)| count).sum();
+            findings.well("index", format!("{}, {count} documents, mapping {}", status.engine, status.mapping));
+        }
+        Err(error) => findings.wrong("index", error, "check that the engine runs, or make the index anew: gharvest rebuild"),
+    }
+}
+
+async fn check_github(settings: &Settings, findings: &mut Findings) {
+    if settings.github.tokens.is_empty() {
+        findings.wrong("GitHub", "no token: 60 calls an hour", "set GITHUB_TOKEN or [github] tokens; a classic token without scopes reads public repositories");
+    }
+    let client: Client = match gharvest_backends::github(settings, None) {
+        Ok(client) => client,
+        Err(error) => return findings.wrong("GitHub", format!("{error:#}"), "check [github]"),
+    };
+    match client.get(&Resource::RateLimit, None, Purpose::Live).await {
+        Ok(Answer::Found(_)) => {}
+        Ok(other) => findings.wrong("GitHub", format!("{} answers {other:?}", settings.github.api_url), "check [github] api_url"),
+        Err(error) => findings.wrong("GitHub", error, "check the network, [github] api_url and the tokens"),
+    }
+    for budget in client.budgets() {
+        match budget.trouble {
+            Some(trouble) => findings.wrong("GitHub", format!("{}: {trouble}", budget.token), "replace the token"),
+            None => findings.well("GitHub", format!("{} {}: {} of {} calls left", budget.token, budget.resource, budget.remaining, budget.limit)),
+        }
+    }
+}
+
+fn print(findings: &[Finding]) {
+    for finding in findings {
+        match &finding.remedy {
+            None => line(format_args!("{GREEN}ok{GREEN:#}    {}: {}", finding.about, finding.found)),
+            Some(remedy) => {
+                line(format_args!("{RED}wrong{RED:#} {}: {}", finding.about, finding.found));
+                line(format_args!("      {DIM}→ {remedy}{DIM:#}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! `gharvest mirror OWNER/NAME…`: the plan, the backfill with its progress, then the changes.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use gharvest_downloader::{plan, track};
+use gharvest_model::{QueueName, RepositoryId, RepositoryName};
+use gharvest_service_kit::process::{self, CommonArgs, Exit};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    commands::up::{Running, WebArgs},
+    output::{bytes, grouped, rough, say},
+    progress::Progress,
+    system::System,
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gharvest mirror rust-lang/log            then http://127.0.0.1:8080
+  gharvest mirror rust-lang/log --once     stop when it is complete; exit code 0 only then")]
+pub(crate) struct MirrorArgs {
+    /// Repositories: OWNER/NAME or a GitHub URL
+    #[arg(required = true, value_name = "OWNER/NAME")]
+    repositories: Vec<RepositoryName>,
+    /// Stop when everything is mirrored and searchable; exit code 1 if something could not be had
+    #[arg(long)]
+    once: bool,
+    #[command(flatten)]
+    web: WebArgs,
+}
+
+/// How often progress is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+pub(crate) async fn run(common: &CommonArgs, args: MirrorArgs) -> anyhow::Result<Exit> {
+    let mut settings = common.start_quietly()?.settings;
+    let shutdown = process::shutdown_on_signals()?;
+    let listener = args.web.listen(&mut settings).await?;
+    let system = System::open(settings).await?;
+    let mut ids = Vec::new();
+    for name in &args.repositories {
+        announce(&system, name).await?;
+        let tracked = track::track(&system.archive, &system.github, system.queue.as_ref(), name).await;
+        ids.push(tracked.with_context(|| format!("{name} cannot be tracked"))?.id);
+    }
+    let running = Running::start(&system, listener, &shutdown).await?;
+    let follow = follow(&system, &ids, args.once, &shutdown);
+    let exit = tokio::select! {
+        exit = follow => exit?,
+        () = shutdown.cancelled() => Exit::Done,
+    };
+    if args.once {
+        shutdown.cancel();
+    }
+    running.until_stopped(&shutdown).await?;
+    if args.once { finish_once(&system, &ids).await } else { Ok(exit) }
+}
+
+/// The plan: what it will cost before it begins.
+async fn announce(system: &System, name: &RepositoryName) -> anyhow::Result<()> {
+    let points = system.settings.github.points_per_minute;
+    let plan = plan::plan(&system.github, &system.archive, name, points).await;
+    let plan = plan.with_context(|| format!("{name} cannot be mirrored"))?;
+    if plan.anonymous {
+        say("no token: GitHub allows 60 calls an hour. Set GITHUB_TOKEN for 5,000; see `gharvest settings`.");
+    }
+    let archived = if plan.archived > 0 { format!(", {} of them here already", grouped(plan.archived)) } else { String::new() };
+    say(format_args!("{}: about {} items{archived}", plan.repository.full_name, grouped(plan.items)));
+    say(format_args!(
+        "  {} calls of {} an hour, about {}; about {} on disk",
+        grouped(plan.calls),
+        grouped(plan.budget_per_hour),
+        rough(plan.time.as_secs()),
+        bytes(plan.disk_bytes)
+    ));
+    Ok(())
+}
+
+/// Shows progress until everything is mirrored and searchable; then, unless it is once only, until the end.
+pub(crate) async fn follow(
+    system: &System,
+    ids: &[RepositoryId],
+    once: bool,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Exit> {
+    let mut progress = Progress::new("items");
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        let so_far = so_far(system, ids).await?;
+        progress.set(so_far.searchable(), so_far.total, &note(system, &so_far).await?);
+        if so_far.is_settled() {
+            break;
+        }
+    }
+    progress.finish();
+    if !once {
+        say("complete; following changes until stopped (Ctrl-C)");
+        shutdown.cancelled().await;
+    }
+    Ok(Exit::Done)
+}
+
+/// How far a mirror is.
+struct SoFar {
+    total: u64,
+    accounted: u64,
+    walked: bool,
+    downloads: u64,
+    indexes: u64,
+}
+
+impl SoFar {
+    /// Numbers whose documents are searchable: those accounted for whose index job is done.
+    fn searchable(&self) -> u64 {
+        self.accounted.saturating_sub(self.indexes)
+    }
+
+    /// Nothing is left to do: complete, or what is missing is buried.
+    fn is_settled(&self) -> bool {
+        self.walked && self.downloads == 0 && self.indexes == 0
+    }
+}
+
+async fn so_far(system: &System, ids: &[RepositoryId]) -> anyhow::Result<SoFar> {
+    let mut sum = SoFar { total: 0, accounted: 0, walked: true, downloads: 0, indexes: 0 };
+    for id in ids {
+        // The queue first: a job that is done meanwhile counts as outstanding, never the other way round.
+        sum.downloads += system.queue.repository_counts(QueueName::Download, *id).await?.outstanding();
+        sum.indexes += system.queue.repository_counts(QueueName::Index, *id).await?.outstanding();
+        let completeness = track::completeness(&system.archive, *id).await?;
+        sum.total += completeness.highest;
+        sum.accounted += completeness.accounted();
+        sum.walked &= completeness.walked;
+    }
+    Ok(sum)
+}
+
+async fn note(system: &System, so_far: &SoFar) -> anyhow::Result<String> {
+    let pauses = system.queue.pauses().await?;
+    if let Some((_, paused)) = pauses.first() {
+        let seconds = paused.until.duration_since(jiff::Timestamp::now()).as_secs().max(0);
+        return Ok(format!("paused for {}: {}", rough(seconds.unsigned_abs()), paused.reason));
+    }
+    if !so_far.walked {
+        return Ok("reading the list of items".to_owned());
+    }
+    let budgets = system.github.budgets();
+    let left: u64 = budgets.iter().filter(|budget| budget.resource == "core").map(|budget| budget.remaining).sum();
+    Ok(if left > 0 { format!("{} calls left this hour", grouped(left)) } else { String::new() })
+}
+
+/// The exit code of `--once`: done only if every number is accounted for.
+async fn finish_once(system: &System, ids: &[RepositoryId]) -> anyhow::Result<Exit> {
+    let mut incomplete = Vec::new();
+    for id in ids {
+        let found = track::completeness(&system.archive, *id).await?;
+        let name = system.archive.repository(*id).await?.map_or_else(|| id.to_string(), |found| found.full_name.to_string());
+        say(format_args!(
+            "{name}: {} present, {} gone, {} not items, {} unknown, {} failed",
+            grouped(found.present),
+            grouped(found.gone),
+            grouped(found.not_items),
+            grouped(found.unknown),
+            grouped(found.failed)
+        ));
+        if !found.is_complete() {
+            incomplete.push(name);
+        }
+    }
+    if incomplete.is_empty() {
+        return Ok(Exit::Done);
+    }
+    anyhow::bail!("not complete: {}. Run it again to go on; `gharvest status` says what failed", incomplete.join(", "))
+}

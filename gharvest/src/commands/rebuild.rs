@@ -1,0 +1,35 @@
+//! `gharvest rebuild`: the index anew from the archive.
+
+use clap::Args;
+use gharvest_indexer::rebuild::{Progress as Done, rebuild};
+use gharvest_model::ledger::NumberState;
+use gharvest_service_kit::process::{CommonArgs, Exit};
+
+use crate::{
+    output::{grouped, safe, say},
+    progress::Progress,
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct RebuildArgs {}
+
+pub(crate) async fn run(common: &CommonArgs, _: RebuildArgs) -> anyhow::Result<Exit> {
+    let settings = common.load()?.settings;
+    let archive = gharvest_backends::archive(&settings).await?;
+    let index = gharvest_backends::index(&settings).await?;
+    let mut ids = Vec::new();
+    let mut total = 0;
+    for id in archive.tracking().await?.into_iter().map(|tracked| tracked.id) {
+        total += archive.ledger(id).await?.counts()[NumberState::Present as usize];
+        ids.push(id);
+    }
+    let mut progress = Progress::new("items");
+    let mut show = |done: &Done| progress.set(done.items, total.max(done.items), &done.repository);
+    let done = rebuild(&archive, index.as_ref(), &ids, &mut show).await?;
+    progress.finish();
+    for (document, reason) in &done.refused {
+        say(format_args!("refused: {document}: {}", safe(reason)));
+    }
+    say(format_args!("{} items of {} repositories indexed", grouped(done.items), done.repositories));
+    Ok(if done.refused.is_empty() { Exit::Done } else { Exit::Differs })
+}

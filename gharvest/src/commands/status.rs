@@ -1,0 +1,139 @@
+//! `gharvest status`: what is mirrored, what waits, what failed.
+
+use clap::Args;
+use gharvest_archive::Archive;
+use gharvest_downloader::track;
+use gharvest_model::{Lane, QueueName};
+use gharvest_queue::{Counts, Filter, JobState, JobView, QueueAdmin};
+use gharvest_service_kit::process::{CommonArgs, Exit};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::output::{BOLD, DIM, RED, grouped, json, line, safe};
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How many failures are shown.
+const FAILURES: usize = 10;
+
+#[derive(Debug, Serialize)]
+struct Status {
+    repositories: Vec<RepositoryStatus>,
+    queues: Vec<QueueStatus>,
+    durability: String,
+}
+
+#[derive(Debug, Serialize)]
+struct RepositoryStatus {
+    name: String,
+    complete: bool,
+    highest: u64,
+    present: u64,
+    gone: u64,
+    not_items: u64,
+    unknown: u64,
+    failed: u64,
+    oldest_verification: Option<Timestamp>,
+    trouble: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct QueueStatus {
+    queue: QueueName,
+    counts: Counts,
+    failures: Vec<JobView>,
+}
+
+pub(crate) async fn run(common: &CommonArgs, args: StatusArgs) -> anyhow::Result<Exit> {
+    let settings = common.load()?.settings;
+    let archive = gharvest_backends::archive(&settings).await?;
+    let queue = gharvest_backends::queue(&settings).await?;
+    let status = Status {
+        repositories: repositories(&archive).await?,
+        queues: queues(queue.as_ref()).await?,
+        durability: queue.durability().await?,
+    };
+    if args.json { json(&status)? } else { print(&status) }
+    Ok(Exit::Done)
+}
+
+async fn repositories(archive: &Archive) -> anyhow::Result<Vec<RepositoryStatus>> {
+    let mut statuses = Vec::new();
+    for tracked in archive.tracking().await? {
+        let found = track::completeness(archive, tracked.id).await?;
+        statuses.push(RepositoryStatus {
+            name: tracked.name.to_string(),
+            complete: found.is_complete(),
+            highest: found.highest,
+            present: found.present,
+            gone: found.gone,
+            not_items: found.not_items,
+            unknown: found.unknown,
+            failed: found.failed,
+            oldest_verification: archive.ledger(tracked.id).await?.oldest_verification(),
+            trouble: tracked.trouble,
+        });
+    }
+    Ok(statuses)
+}
+
+async fn queues(queue: &dyn QueueAdmin) -> anyhow::Result<Vec<QueueStatus>> {
+    let mut statuses = Vec::new();
+    for name in QueueName::ALL {
+        let buried = Filter { state: Some(JobState::Buried), ..Filter::default() };
+        let failures = queue.list(name, &buried, None, FAILURES).await?;
+        statuses.push(QueueStatus { queue: name, counts: queue.counts(name).await?, failures });
+    }
+    Ok(statuses)
+}
+
+fn print(status: &Status) {
+    if status.repositories.is_empty() {
+        line("nothing is mirrored yet: `gharvest track OWNER/NAME`");
+    }
+    for repository in &status.repositories {
+        let complete = if repository.complete { "complete" } else { "not complete yet" };
+        line(format_args!("{BOLD}{}{BOLD:#}  {complete}", repository.name));
+        line(format_args!(
+            "  {} present, {} gone, {} not items, {} unknown, {} failed; highest #{}",
+            grouped(repository.present),
+            grouped(repository.gone),
+            grouped(repository.not_items),
+            grouped(repository.unknown),
+            grouped(repository.failed),
+            repository.highest
+        ));
+        if let Some(trouble) = &repository.trouble {
+            line(format_args!("  {RED}{}{RED:#}", safe(trouble)));
+        }
+    }
+    for queue in &status.queues {
+        print_queue(queue);
+    }
+    line(format_args!("{DIM}{}{DIM:#}", status.durability));
+}
+
+fn print_queue(queue: &QueueStatus) {
+    let counts = &queue.counts;
+    let ready = Lane::ALL.into_iter().filter(|lane| counts.ready[lane.index()] > 0);
+    let ready: Vec<_> = ready.map(|lane| format!("{lane} {}", grouped(counts.ready[lane.index()]))).collect();
+    let ready = if ready.is_empty() { "none".to_owned() } else { ready.join(", ") };
+    line(format_args!(
+        "{BOLD}{} queue{BOLD:#}  ready: {ready}; delayed {}, in work {}, buried {}",
+        queue.queue,
+        grouped(counts.delayed),
+        grouped(counts.leased),
+        grouped(counts.buried)
+    ));
+    if let Some(paused) = &counts.paused {
+        line(format_args!("  {RED}paused until {}: {}{RED:#}", paused.until, safe(&paused.reason)));
+    }
+    for failure in &queue.failures {
+        line(format_args!("  buried {}: {}", failure.subject, safe(failure.reason.as_deref().unwrap_or("no reason kept"))));
+    }
+}

@@ -1,0 +1,92 @@
+//! What people write for a job's subject.
+
+use std::str::FromStr;
+
+use anyhow::{Context, bail};
+use gharvest_archive::Archive;
+use gharvest_model::{ItemRef, RepositoryId, RepositoryName, Subject};
+use gharvest_service_kit::process::Usage;
+
+/// A subject as a person writes it: an item, a part of a repository, or the queue's own form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// `owner/name#12` or an address.
+    Item(ItemRef),
+    /// `owner/name/labels`.
+    Part(RepositoryName, String),
+    /// `12345#67`, as lists print it.
+    Subject(Subject),
+}
+
+impl FromStr for Written {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(subject) = text.parse() {
+            return Ok(Self::Subject(subject));
+        }
+        if let Ok(item) = text.parse() {
+            return Ok(Self::Item(item));
+        }
+        if let Some((repository, part)) = text.rsplit_once('/')
+            && let Ok(repository) = repository.parse()
+            && Subject::part(RepositoryId(0), part).to_string().parse::<Subject>().is_ok()
+        {
+            return Ok(Self::Part(repository, part.to_owned()));
+        }
+        Err(format!(
+            "`{text}` is no subject: expected an item as in `mozilla/web-bugs#91234` or its GitHub URL, or a part of a \
+             repository as in `mozilla/web-bugs/labels`"
+        ))
+    }
+}
+
+impl Written {
+    /// The subject, with the repository's name looked up.
+    pub(crate) async fn resolve(&self, archive: &Archive) -> anyhow::Result<Subject> {
+        Ok(match self {
+            Self::Item(item) => Subject::item(repository(archive, &item.repository).await?, item.number),
+            Self::Part(name, part) => Subject::part(repository(archive, name).await?, part),
+            Self::Subject(subject) => subject.clone(),
+        })
+    }
+}
+
+/// The id of a repository that is mirrored here.
+pub(crate) async fn repository(archive: &Archive, name: &RepositoryName) -> anyhow::Result<RepositoryId> {
+    match archive.resolve(name).await.with_context(|| format!("looking {name} up"))? {
+        Some(id) => Ok(id),
+        None => bail!(Usage(format!("{name} is not mirrored here: `gharvest track {name}` does that"))),
+    }
+}
+
+/// The subject with the repository's name where it is known, for people.
+pub(crate) async fn shown(archive: &Archive, subject: &Subject) -> String {
+    let Some(id) = subject.repository() else { return subject.to_string() };
+    let name = match archive.repository(id).await {
+        Ok(Some(found)) => found.full_name.to_string(),
+        _ => return subject.to_string(),
+    };
+    match subject {
+        Subject::Item(item) => format!("{name}#{}", item.number),
+        Subject::Part { part, .. } => format!("{name}/{part}"),
+        Subject::Text(text) => format!("~{text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_are_read_as_people_write_them() {
+        for text in ["mozilla/web-bugs#12", "https://github.com/mozilla/web-bugs/issues/12"] {
+            assert!(matches!(text.parse(), Ok(Written::Item(_))), "{text}");
+        }
+        assert!(matches!("mozilla/web-bugs/labels".parse(), Ok(Written::Part(..))));
+        assert!(matches!("12#34".parse(), Ok(Written::Subject(_))));
+        for text in ["", "web-bugs", "mozilla/web-bugs", "mozilla/web-bugs#0", "mozilla/web bugs#1"] {
+            assert!(text.parse::<Written>().unwrap_err().contains("expected an item"), "{text}");
+        }
+    }
+}
