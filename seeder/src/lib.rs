@@ -149,6 +149,8 @@ const LEAD: Duration = Duration::from_secs(30);
 const INBOX_EVERY: Duration = Duration::from_secs(60);
 /// Between two runs of the sweep.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// A task that failed is tried again after this.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// Tasks with turns look at each tick; what the state keeps of them is written this often if nothing was pushed.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
@@ -164,6 +166,7 @@ pub struct Seeder {
     holder: String,
     runs: HashMap<Task, Run>,
     saved: HashMap<Task, Timestamp>,
+    failed: HashMap<Task, Timestamp>,
     leads: bool,
 }
 
@@ -210,11 +213,12 @@ impl Seeder {
             holder,
             runs: HashMap::new(),
             saved: HashMap::new(),
+            failed: HashMap::new(),
             leads: false,
         }
     }
 
-    /// Runs what is due, if this seeder leads. A failure is counted, and the task stays due.
+    /// Runs what is due, if this seeder leads. A failure is counted, and the task stays due; it is tried again soon.
     pub async fn tick(&mut self, now: Timestamp) {
         match self.lead().await {
             Ok(leads) => self.leads = leads,
@@ -272,6 +276,9 @@ impl Seeder {
     }
 
     fn is_due(&self, task: Task, now: Timestamp) -> bool {
+        if self.failed.get(&task).is_some_and(|failed| later(*failed, RETRY_AFTER) > now) {
+            return false;
+        }
         match task {
             _ if task.is_spread() => true,
             Task::Daily => self.last(task).is_none_or(|last| day(last) != day(now)),
@@ -283,6 +290,7 @@ impl Seeder {
         let result = self.push_for(task, now).await;
         let label = if result.is_ok() { "done" } else { "failed" };
         let next = self.schedule(task).next(Some(now), now);
+        self.failed.remove(&task);
         match result {
             Ok(pushed) => {
                 if pushed > 0 || !task.is_spread() {
@@ -292,8 +300,9 @@ impl Seeder {
                 }
                 self.remember(task, Run { last: now, next, pushed, error: None }).await;
             }
-            // `last` stays: what was missed is still due at the next tick.
+            // `last` stays: what was missed is still due.
             Err(error) => {
+                self.failed.insert(task, now);
                 counter!("gharvest_seeder_runs_total", "task" => task.as_str(), "result" => label).increment(1);
                 tracing::error!(task = task.as_str(), error = %error, "Task failed, it is tried again");
                 if let Some(run) = self.runs.get_mut(&task) {
@@ -359,6 +368,11 @@ impl Seeder {
     }
 
     async fn sweep(&self, all: &[Tracked], now: Timestamp) -> Result<u64, Failure> {
+        // The first mirror of a repository verifies everything by itself.
+        let complete: Vec<&Tracked> = all.iter().filter(|tracked| tracked.complete_at.is_some()).collect();
+        if complete.is_empty() {
+            return Ok(0);
+        }
         let budgets = self.client.refresh_budgets().await?;
         let core = budgets.iter().filter(|budget| budget.resource == "core" && budget.trouble.is_none());
         let calls_an_hour = core.map(|budget| budget.limit).sum::<u64>();
@@ -368,8 +382,7 @@ impl Seeder {
             calls_per_hour: calls_an_hour as f64 * self.options.sweep_share,
         };
         let mut left = pace.affordable();
-        // The first mirror of a repository verifies everything by itself.
-        for tracked in all.iter().filter(|tracked| tracked.complete_at.is_some()) {
+        for tracked in complete {
             left -= sweep::sweep(&self.archive, self.queue.as_ref(), tracked, pace, left, now).await?;
         }
         Ok(pace.affordable() - left)
