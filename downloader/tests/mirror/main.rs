@@ -5,8 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use gharvest_archive::LedgerChange;
 use gharvest_downloader::track;
-use gharvest_github_simulator::{Change, Fault, Rule};
-use gharvest_model::{ItemId, Lane, QueueName, Revision, Subject, job::part, ledger::NumberState, record::RecordState};
+use gharvest_github_simulator::{Change, Fault, Rule, Truth};
+use gharvest_model::{
+    ItemId, Lane, QueueName, Record, Revision, Subject, change::same_content, job::part, ledger::NumberState,
+    record::RecordState,
+};
 use gharvest_queue::{QueueAdmin, Scope};
 use jiff::{SignedDuration, Timestamp};
 
@@ -42,6 +45,29 @@ async fn a_mirror_is_what_github_shows_and_every_item_is_told_to_the_index() {
     world.push(Subject::item(world.id, 1), Lane::Manual).await;
     world.work().await;
     assert_eq!(revision(1).await.unwrap().unwrap().revision, Revision(1));
+}
+
+#[tokio::test]
+async fn a_first_mirror_by_graphql_is_complete_and_saves_most_of_the_calls() {
+    let mut world = World::new(120).await;
+    world.options.graphql = true;
+    world.options.worker.batch = 20;
+    world.track().await;
+    world.work().await;
+    let completeness = track::completeness(&world.archive, world.id).await.unwrap();
+    assert!(completeness.is_complete(), "{completeness:?}");
+    assert_eq!(world.without_index_job().await, Vec::<u64>::new());
+    assert_eq!(world.control.violations(), []);
+    for number in world.control.truth_numbers(&world.name) {
+        let record = world.archive.record(ItemId { repository: world.id, number }).await.unwrap().unwrap();
+        assert!(!record.timeline.is_empty() || record.pull.is_none(), "#{number}");
+        let Some(Truth::Present { issue, .. }) = world.control.truth(&world.name, number) else { panic!("#{number}") };
+        let told = Record { issue: Some(issue), ..record.clone() };
+        assert!(same_content(&record, &told), "the issue of #{number} is REST's own");
+    }
+    let requests = world.control.requests();
+    let timelines = requests.get("GET /repos/{owner}/{repo}/issues/{issue_number}/timeline").copied().unwrap_or(0);
+    assert!(timelines < 60, "{timelines} timelines of 120 items went by REST: {requests:?}");
 }
 
 #[tokio::test]
