@@ -221,7 +221,7 @@ impl Downloader {
             part::LABELS => self.short_list(repository, part::LABELS, job.lane, purpose).await,
             part::MILESTONES => self.short_list(repository, part::MILESTONES, job.lane, purpose).await,
             part::RELEASES => self.short_list(repository, part::RELEASES, job.lane, purpose).await,
-            part::ITEMS => self.walk_items(repository, Lane::Backfill, purpose).await.map(|()| None),
+            part::ITEMS => self.walk_items(repository, job.lane, purpose).await.map(|()| None),
             part::UPDATES => self.walk_updates(repository, purpose).await.map(|()| None),
             other => Err(Failure::Hopeless(format!("this version knows no part `{other}` of a repository"))),
         }

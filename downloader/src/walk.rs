@@ -46,6 +46,10 @@ impl Downloader {
         purpose: Purpose,
     ) -> Result<(), Failure> {
         let feed = ItemsCursor::feed(repository.id);
+        // A schedule that found the walk unfinished while it was under way asks for nothing new; a person does.
+        if lane != Lane::Manual && self.walk_is_finished(&feed).await? {
+            return Ok(());
+        }
         let mut cursor = self.items_cursor(&feed).await?;
         loop {
             let page = match self.items_page(repository, &cursor, purpose).await {
@@ -68,6 +72,11 @@ impl Downloader {
         self.push_unknown(repository, lane).await?;
         cursor.finished_at = Some(Timestamp::now());
         self.set_cursor(&feed, &cursor).await
+    }
+
+    async fn walk_is_finished(&self, feed: &str) -> Result<bool, Failure> {
+        let stored = ItemsCursor::read(self.archive.cursor(feed).await?);
+        Ok(stored.is_some_and(|cursor| cursor.finished_at.is_some()))
     }
 
     async fn items_cursor(&self, feed: &str) -> Result<ItemsCursor, Failure> {

@@ -106,7 +106,7 @@ async fn a_mirror_survives_faults_limits_and_a_repository_that_changes_meanwhile
     assert_eq!(world.counts(QueueName::Download).await.buried, 0);
     let repository = world.archive.repository(world.id).await.unwrap().unwrap();
     assert_eq!(repository.full_name.to_string(), RENAMED);
-    assert_eq!(repository.former_names, [world.name.clone()]);
+    assert_eq!(repository.former_names, std::slice::from_ref(&world.name));
     assert_eq!(world.archive.resolve(&world.name).await.unwrap(), Some(world.id));
     assert_eq!(world.archive.ledger(world.id).await.unwrap().get(deleted).state, NumberState::Deleted);
     let transferred = ItemId { repository: world.id, number: transferred };

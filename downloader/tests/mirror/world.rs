@@ -15,7 +15,6 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct World {
-    pub(crate) simulator: Arc<Simulator>,
     pub(crate) control: Control,
     pub(crate) name: RepositoryName,
     pub(crate) id: RepositoryId,
@@ -24,6 +23,7 @@ pub(crate) struct World {
     pub(crate) queue: Arc<MemoryQueue>,
     pub(crate) client: Client,
     pub(crate) options: Options,
+    _simulator: Arc<Simulator>,
     _folder: TempDir,
 }
 
@@ -77,7 +77,7 @@ impl World {
             min_free_bytes: 0,
             max_attempts: Policy::default().max_attempts,
         };
-        Self { simulator, control, name, id, archive, clock, queue, client, options, _folder: folder }
+        Self { _simulator: simulator, control, name, id, archive, clock, queue, client, options, _folder: folder }
     }
 
     pub(crate) async fn track(&self) {
