@@ -1,0 +1,91 @@
+//! What needs GitHub, where the web front is a process of its own.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use gharvest_archive::Archive;
+use gharvest_downloader::{outcome::Failure, track};
+use gharvest_github::Client;
+use gharvest_model::{ItemId, ItemRef, Lane, QueueName, RepositoryId, RepositoryName, Subject, tracking::Tracked};
+use gharvest_queue::{QueueAdmin, Timing, Trigger};
+use gharvest_search::SearchIndex;
+use gharvest_web::{Budget, OperationError, Operations};
+
+/// Operations over backends that other processes share.
+#[derive(Debug)]
+pub(crate) struct RemoteOperations {
+    archive: Archive,
+    queue: Arc<dyn QueueAdmin>,
+    search: Arc<dyn SearchIndex>,
+    github: Client,
+}
+
+impl RemoteOperations {
+    pub(crate) fn new(
+        archive: Archive,
+        queue: Arc<dyn QueueAdmin>,
+        search: Arc<dyn SearchIndex>,
+        github: Client,
+    ) -> Self {
+        Self { archive, queue, search, github }
+    }
+
+    async fn forget(&self, repository: RepositoryId) -> gharvest_search::Result<()> {
+        self.search.purge_repository(repository).await?;
+        self.search.commit().await
+    }
+}
+
+#[async_trait]
+impl Operations for RemoteOperations {
+    async fn track(&self, name: &RepositoryName) -> Result<Tracked, OperationError> {
+        let tracked = track::track(&self.archive, &self.github, self.queue.as_ref(), name).await;
+        tracked.map_err(|failure| match failure {
+            Failure::Repository(_) => OperationError::NotFound(failure.to_string()),
+            Failure::Hopeless(_) => OperationError::Refused(failure.to_string()),
+            _ => unavailable(&failure),
+        })
+    }
+
+    async fn untrack(&self, repository: RepositoryId, purge: bool) -> Result<(), OperationError> {
+        if purge {
+            // The index first: while the archive has it, an interrupted purge can be asked for again.
+            self.forget(repository).await.map_err(|error| unavailable(&error))?;
+        }
+        let untracked = track::untrack(&self.archive, self.queue.as_ref(), repository, purge).await;
+        untracked.map(drop).map_err(|failure| unavailable(&failure))
+    }
+
+    async fn download(&self, item: &ItemRef) -> Result<ItemId, OperationError> {
+        let found = self.archive.resolve(&item.repository).await.map_err(|error| unavailable(&error))?;
+        let Some(repository) = found else {
+            return Err(OperationError::NotFound(format!("{} is not mirrored: track it first", item.repository)));
+        };
+        let id = ItemId { repository, number: item.number };
+        let trigger = Trigger {
+            queue: QueueName::Download,
+            subject: Subject::Item(id),
+            lane: Lane::Manual,
+            timing: Timing::Now,
+            reason: "web".to_owned(),
+        };
+        self.queue.push(&[trigger], None).await.map_err(|error| unavailable(&error))?;
+        Ok(id)
+    }
+
+    async fn budgets(&self) -> Vec<Budget> {
+        let budgets = self.github.budgets().into_iter().map(|budget| Budget {
+            token: budget.token,
+            resource: budget.resource,
+            limit: budget.limit,
+            remaining: budget.remaining,
+            reset_at: budget.reset_at,
+            trouble: budget.trouble,
+        });
+        budgets.collect()
+    }
+}
+
+fn unavailable(error: &dyn std::fmt::Display) -> OperationError {
+    OperationError::Unavailable(error.to_string())
+}
