@@ -3,7 +3,9 @@
 //! An item's document carries the most children that the thread ever had. It is read by id, written first, with that
 //! number raised; then come the children, and tombstones for ordinals that are left over. Whoever is stopped between the
 //! two leaves a number that is high enough, and the next write of the thread makes it whole. Every write carries the
-//! thread's version, so a late one changes nothing, whichever comes first.
+//! thread's version, so a late one changes nothing, whichever comes first. A late writer may have written its item before
+//! the newer one did, and its children after: so everyone looks once more when done, and who finds a newer item buries
+//! what of its own children that one does not have.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -31,7 +33,10 @@ use crate::{
 #[derive(Debug, Clone, Copy, Default)]
 struct Stored {
     version: u64,
+    /// The most that there ever were.
     children: Children,
+    /// How many there are in this version.
+    counts: Children,
 }
 
 /// Whether the serving index is written, or the one being built.
@@ -107,7 +112,43 @@ impl ElasticIndex {
                 _ => {}
             }
         }
+        self.yield_to_newer(target, threads, &mut applied).await?;
         Ok(applied)
+    }
+
+    /// Looks whether a newer writer came in between, and buries what it does not have.
+    async fn yield_to_newer(&self, target: Target, threads: &[ThreadDocuments], applied: &mut [Applied]) -> Result<()> {
+        let stored = self.stored(target, threads).await?;
+        let mut graves = Vec::new();
+        for (thread, applied) in threads.iter().zip(applied) {
+            let newer = stored.get(&thread.item.key).filter(|stored| stored.version > thread.version.0);
+            let Some(newer) = newer else { continue };
+            if *applied == Applied::Written {
+                *applied = Applied::Stale;
+            }
+            graves.extend(self.graves(target, thread, newer.version, newer.counts, counts(thread)));
+        }
+        self.write_all(target, &graves).await.map(drop)
+    }
+
+    /// Tombstones for a thread's ordinals from some counts to others.
+    fn graves(
+        &self,
+        target: Target,
+        thread: &ThreadDocuments,
+        version: u64,
+        from: Children,
+        to: Children,
+    ) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for (((sort, letter), to), from) in Sort::CHILDREN.into_iter().zip(to).zip(from) {
+            for ordinal in from..to {
+                let key = format!("{}:{letter}{ordinal}", thread.item.key);
+                let document = body::gone(&key, thread.item.repository_id.0);
+                actions.push(self.action(target, sort, &key, version, Some(document)));
+            }
+        }
+        actions
     }
 
     fn action(&self, target: Target, sort: Sort, id: &str, version: u64, document: Option<Bytes>) -> Action {
@@ -117,7 +158,8 @@ impl ElasticIndex {
     /// What is stored of threads, read by id: also what is not searchable yet.
     async fn stored(&self, target: Target, threads: &[ThreadDocuments]) -> Result<HashMap<String, Stored>> {
         let ids: Vec<&str> = threads.iter().map(|thread| thread.item.key.as_str()).collect();
-        let path = format!("/{}/_mget?_source=meta", self.alias(target, Sort::Items));
+        let fields = "meta,comment_documents,event_documents,interval_documents";
+        let path = format!("/{}/_mget?_source_includes={fields}", self.alias(target, Sort::Items));
         let answer = self.generations.client.find("write", Method::Post, &path, Some(&json!({"ids": ids}))).await?;
         let Some(answer) = answer else {
             return if target == Target::Next { Ok(HashMap::new()) } else { Err(missing()) };
@@ -129,10 +171,10 @@ impl ElasticIndex {
             else {
                 continue;
             };
-            let count = |at: usize| {
-                found.pointer(&format!("/_source/meta/children/{at}")).and_then(Value::as_u64).unwrap_or_default()
-            };
-            stored.insert(id.to_owned(), Stored { version, children: [count(0), count(1), count(2)] });
+            let count = |pointer: &str| found.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
+            let children = [0, 1, 2].map(|at| count(&format!("/_source/meta/children/{at}")));
+            let counts = ["comment", "event", "interval"].map(|sort| count(&format!("/_source/{sort}_documents")));
+            stored.insert(id.to_owned(), Stored { version, children, counts });
         }
         Ok(stored)
     }
@@ -151,12 +193,7 @@ impl ElasticIndex {
         for (ordinal, interval) in thread.intervals.iter().enumerate() {
             add(Sort::Intervals, &interval.key, body::child(interval, ordinal));
         }
-        for (((sort, letter), most), count) in Sort::CHILDREN.into_iter().zip(most).zip(counts(thread)) {
-            for ordinal in count..most {
-                let key = format!("{}:{letter}{ordinal}", thread.item.key);
-                add(sort, &key, body::gone(&key, thread.item.repository_id.0));
-            }
-        }
+        actions.extend(self.graves(target, thread, version, counts(thread), most));
         actions
     }
 

@@ -1,0 +1,210 @@
+//! What only a real engine shows: its analyzers, its limits, its refusals.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::sync::Arc;
+
+use gharvest_search::{
+    Applied, ErrorKind, SearchIndex,
+    document::{ItemDocument, ThreadDocuments},
+    sample, tokens,
+};
+use gharvest_search_elastic::{ElasticIndex, Options};
+use gharvest_testkit::{SearchServer, search_server};
+use serde_json::{Value, json};
+
+fn options(url: &str) -> Options {
+    Options {
+        urls: url.to_owned(),
+        username: String::new(),
+        password: String::new().into(),
+        api_key: String::new().into(),
+        ca: None,
+        prefix: format!("test-{:016x}", fastrand::u64(..)),
+    }
+}
+
+async fn ensured(options: &Options) -> Arc<dyn SearchIndex> {
+    let index = ElasticIndex::open(options).await.unwrap();
+    index.ensure("archive").await.unwrap();
+    index
+}
+
+fn plain(number: u64, body: String) -> ThreadDocuments {
+    sample::thread(ItemDocument { body, ..sample::item(number) }, Vec::new(), Vec::new(), 1)
+}
+
+/// Texts of every sort: pieces of many alphabets put together at random, the same at each run.
+fn texts() -> Vec<String> {
+    const PIECES: [&str; 64] = [
+        "crash",
+        "Crashes",
+        "crashing",
+        "FooBarBaz",
+        "XMLHttpRequest",
+        "secp256k1_ecdsa_sign",
+        "v1.2.3",
+        "foo::bar",
+        "src/lib.rs:10",
+        "#123",
+        "c++",
+        "C#",
+        "--no-default",
+        "it's",
+        "author's",
+        "O'Neil's",
+        "'s",
+        "don't",
+        "e.g.",
+        "1,000.5",
+        "0x1F",
+        "sha256sum",
+        "Straße",
+        "naïve",
+        "ÆON",
+        "İstanbul",
+        "ﬁnd",
+        "Привет",
+        "миру",
+        "ΣΊΣΥΦΟΣ",
+        "שלום",
+        "مرحبا",
+        "検索",
+        "エンジン",
+        "ひらがな",
+        "한국어",
+        "สวัสดีครับ",
+        "हिन्दी",
+        "x²",
+        "½",
+        "Ⅷ",
+        "①",
+        "😀",
+        "👍🏽",
+        "☕",
+        "✅",
+        "_",
+        "__init__",
+        "-",
+        "...",
+        "\u{a0}",
+        "\u{200b}",
+        "\t",
+        "\n",
+        "(",
+        ")",
+        "[x]",
+        "@me",
+        "https://a.example/b?c=d#e",
+        "generalizations",
+        "happily",
+        "ponies",
+        "flying",
+        "𝒜bc",
+    ];
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut texts: Vec<String> = PIECES.iter().map(|piece| (*piece).to_owned()).collect();
+    texts.extend(["a".repeat(101), "b".repeat(256), "c".repeat(600), format!("x{} y", "-".repeat(300))]);
+    for _ in 0..400 {
+        let mut text = String::new();
+        for _ in 0..random.usize(1..8) {
+            text.push_str(PIECES[random.usize(..PIECES.len())]);
+            text.push_str([" ", "", "", ".", "/", " "][random.usize(..6)]);
+        }
+        texts.push(text);
+    }
+    texts
+}
+
+#[tokio::test]
+async fn the_engines_analyzers_give_the_tokens_of_ours() {
+    let Some(url) = search_server("the_engines_analyzers_give_the_tokens_of_ours") else { return };
+    let options = options(&url);
+    ensured(&options).await;
+    let client = reqwest::Client::new();
+    let mut differences = Vec::new();
+    for (analyzer, text) in texts().into_iter().flat_map(|text| [("words", text.clone()), ("ident", text)]) {
+        let asked = json!({"analyzer": analyzer, "text": text});
+        let path = format!("{url}/{}-items/_analyze", options.prefix);
+        let answer: Value = client.post(path).json(&asked).send().await.unwrap().json().await.unwrap();
+        let theirs: Vec<(String, u64)> = answer["tokens"]
+            .as_array()
+            .unwrap_or_else(|| panic!("{answer}"))
+            .iter()
+            .map(|token| (token["token"].as_str().unwrap().to_owned(), token["position"].as_u64().unwrap()))
+            .collect();
+        let token = |token: tokens::Token| (token.text, u64::from(token.position));
+        let ours: Vec<_> = if analyzer == "words" {
+            tokens::words(&text).map(token).collect()
+        } else {
+            tokens::ident(&text).map(token).collect()
+        };
+        if ours != theirs {
+            differences.push(format!("{analyzer} {text:?}\n  engine {theirs:?}\n  ours   {ours:?}"));
+        }
+    }
+    assert!(differences.is_empty(), "{} texts differ:\n{}", differences.len(), differences.join("\n"));
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_is_sent_in_halves_and_one_document_alone_is_refused() {
+    let name = "a_batch_that_is_too_large_is_sent_in_halves_and_one_document_alone_is_refused";
+    let limits = ["http.max_content_length=300kb", "indexing_pressure.memory.limit=200kb"];
+    let Some(server) = SearchServer::start(name, &limits) else { return };
+    let index = ensured(&options(server.url())).await;
+    let mut threads: Vec<_> = (1..=40).map(|number| plain(number, "word ".repeat(4_000))).collect();
+    threads.push(plain(41, "word ".repeat(100_000)));
+    let applied = index.apply(threads).await.unwrap();
+    assert!(applied[..40].iter().all(|one| *one == Applied::Written), "{applied:?}");
+    assert!(matches!(&applied[40], Applied::Refused { id, .. } if id == "1:41"), "{:?}", applied[40]);
+    index.commit().await.unwrap();
+    let status = index.status().await.unwrap();
+    assert_eq!(status.documents[0], ("gharvest-items".to_owned(), 40));
+    assert!(status.engine.starts_with("OpenSearch 2."), "{}", status.engine);
+}
+
+#[tokio::test]
+async fn two_processes_may_make_the_same_index_at_once() {
+    let Some(url) = search_server("two_processes_may_make_the_same_index_at_once") else { return };
+    let options = options(&url);
+    let (one, other) = (ElasticIndex::open(&options).await.unwrap(), ElasticIndex::open(&options).await.unwrap());
+    let (first, second) = tokio::join!(one.ensure("archive"), other.ensure("archive"));
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(one.apply(vec![plain(1, "x".into())]).await.unwrap(), [Applied::Written]);
+    assert_eq!(other.apply(vec![plain(1, "x".into())]).await.unwrap(), [Applied::Written]);
+}
+
+#[tokio::test]
+async fn a_thread_is_the_same_whichever_of_two_writers_comes_last() {
+    let Some(url) = search_server("a_thread_is_the_same_whichever_of_two_writers_comes_last") else { return };
+    let options = options(&url);
+    let index = ensured(&options).await;
+    let item = sample::item(1);
+    let version = |version: u64, comments: u32| {
+        let comments = (0..comments).map(|ordinal| sample::comment(&item, ordinal as usize, "text")).collect();
+        sample::thread(item.clone(), comments, Vec::new(), version)
+    };
+    let other = ElasticIndex::open(&options).await.unwrap();
+    for round in 0..5 {
+        let (older, newer) = (version(round * 2 + 1, 30), version(round * 2 + 2, round as u32));
+        let expected = newer.digests();
+        let (_older, newer) = tokio::join!(index.apply(vec![older]), other.apply(vec![newer]));
+        assert_eq!(newer.unwrap(), [Applied::Written]);
+        index.commit().await.unwrap();
+        let stored = index.thread(item.id()).await.unwrap().unwrap();
+        assert_eq!(stored.documents, expected, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_engine_is_refused_with_a_sentence() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let error = ElasticIndex::open(&options(&url)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("[search] url"), "{error}");
+    let error = ElasticIndex::open(&options("no address")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+}
