@@ -124,6 +124,11 @@ impl From<gharvest_search::Error> for ApiError {
             gharvest_search::ErrorKind::TimedOut => {
                 Self::new(StatusCode::GATEWAY_TIMEOUT, "the search took too long: make it narrower")
             }
+            gharvest_search::ErrorKind::Refused => {
+                tracing::error!(%error, "the search index cannot be used");
+                let detail = "there is no search index to use yet: the log and `gharvest doctor` say why";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+            }
             gharvest_search::ErrorKind::Invalid => Self::invalid(&error),
             _ => Self::backend(&error, error.is_retryable()),
         }

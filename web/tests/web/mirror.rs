@@ -32,9 +32,9 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 /// The time in every test.
-pub const NOW: &str = "2024-06-01T12:00:00Z";
+pub(crate) const NOW: &str = "2024-06-01T12:00:00Z";
 
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     NOW.parse().unwrap()
 }
 
@@ -72,23 +72,23 @@ fn tracked(id: u64, name: &RepositoryName, private: bool) -> Tracked {
 }
 
 /// A mirror and its web front.
-pub struct Mirror {
+pub(crate) struct Mirror {
     _folder: tempfile::TempDir,
-    pub state: WebState,
-    pub archive: Archive,
-    pub queue: Arc<dyn QueueAdmin>,
-    pub live: Arc<dyn State>,
-    pub index: Arc<dyn SearchIndex>,
+    pub(crate) state: WebState,
+    pub(crate) archive: Archive,
+    pub(crate) queue: Arc<dyn QueueAdmin>,
+    pub(crate) live: Arc<dyn State>,
+    pub(crate) index: Arc<dyn SearchIndex>,
 }
 
 impl Mirror {
     /// Two repositories, `octo/box` and the private `octo/vault`, with a few threads.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with_settings(&[]).await
     }
 
     /// The same with settings, as in `("GHARVEST_WEB__LISTEN", "0.0.0.0:80")`.
-    pub async fn with_settings(environment: &[(&str, &str)]) -> Self {
+    pub(crate) async fn with_settings(environment: &[(&str, &str)]) -> Self {
         let mirror = Self::empty(environment).await;
         mirror.repository(1, "octo/box", false).await;
         mirror.repository(2, "octo/vault", true).await;
@@ -122,7 +122,7 @@ impl Mirror {
         Self { _folder: folder, state, archive, queue, live, index }
     }
 
-    pub async fn repository(&self, id: u64, name: &str, private: bool) {
+    pub(crate) async fn repository(&self, id: u64, name: &str, private: bool) {
         let name: RepositoryName = name.parse().unwrap();
         let object =
             json!({"id": id, "full_name": name, "private": private, "description": "A box", "stargazers_count": 7});
@@ -133,7 +133,7 @@ impl Mirror {
     }
 
     /// Archives and indexes a record; the caller commits.
-    pub async fn put(&self, record: Record) {
+    pub(crate) async fn put(&self, record: Record) {
         let id = record.id();
         let written = self.archive.put_record(record).await.unwrap();
         assert!(matches!(written, Written::Stored(_)), "{written:?}");
@@ -150,7 +150,7 @@ impl Mirror {
     }
 
     /// Buries a job of an item.
-    pub async fn bury(&self, number: u64) {
+    pub(crate) async fn bury(&self, number: u64) {
         let subject = Subject::item(RepositoryId(1), number);
         let trigger = Trigger {
             queue: QueueName::Download,
@@ -174,7 +174,7 @@ impl Mirror {
     }
 
     /// Publishes a live event of an item.
-    pub async fn publish(&self, repository: (u64, &str), number: u64, visibility: Visibility) {
+    pub(crate) async fn publish(&self, repository: (u64, &str), number: u64, visibility: Visibility) {
         let event = LiveEvent {
             item: ItemId { repository: RepositoryId(repository.0), number },
             repository: repository.1.parse().unwrap(),
@@ -189,7 +189,7 @@ impl Mirror {
     }
 
     /// Makes an API key.
-    pub async fn key(&self, secret: &str, role: &str, private: &[&str]) {
+    pub(crate) async fn key(&self, secret: &str, role: &str, private: &[&str]) {
         let key = ApiKey {
             name: secret.to_owned(),
             hash: hash_key(secret),
@@ -200,29 +200,29 @@ impl Mirror {
         self.archive.update_keys(&move |keys| keys.push(key.clone())).await.unwrap();
     }
 
-    pub fn router(&self) -> Router {
+    pub(crate) fn router(&self) -> Router {
         gharvest_web::router(self.state.clone())
     }
 
     /// The answer to a request.
-    pub async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router().oneshot(request).await.unwrap();
         Answer::read(response).await
     }
 
     /// The answer to a GET.
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Request::get(path).body(Body::empty()).unwrap()).await
     }
 
     /// The answer to a GET with a key.
-    pub async fn get_with(&self, path: &str, key: &str) -> Answer {
+    pub(crate) async fn get_with(&self, path: &str, key: &str) -> Answer {
         let request = Request::get(path).header(header::AUTHORIZATION, format!("Bearer {key}"));
         self.send(request.body(Body::empty()).unwrap()).await
     }
 
     /// The answer to a POST of JSON.
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
         self.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
@@ -230,10 +230,10 @@ impl Mirror {
 
 /// A whole answer.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: axum::http::HeaderMap,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: axum::http::HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Answer {
@@ -243,21 +243,21 @@ impl Answer {
         Self { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     #[track_caller]
-    pub fn shows(&self, text: &str) {
+    pub(crate) fn shows(&self, text: &str) {
         assert!(self.text.contains(text), "`{text}` is not in {}", self.text);
     }
 
     #[track_caller]
-    pub fn hides(&self, text: &str) {
+    pub(crate) fn hides(&self, text: &str) {
         assert!(!self.text.contains(text), "`{text}` is in {}", self.text);
     }
 }
@@ -273,7 +273,7 @@ fn user(login: &str) -> Value {
 }
 
 /// An empty record of an item of `octo/box` (1) or `octo/vault` (2).
-pub fn record(repository: u64, number: u64, kind: Kind, title: &str, body: &str) -> Record {
+pub(crate) fn record(repository: u64, number: u64, kind: Kind, title: &str, body: &str) -> Record {
     let (name, visibility) = match repository {
         2 => ("octo/vault", Visibility::Private),
         _ => ("octo/box", Visibility::Public),
