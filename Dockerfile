@@ -11,8 +11,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
         --package gharvest --package gharvest-webhook-receiver --package gharvest-seeder \
         --package gharvest-downloader --package gharvest-indexer --package gharvest-web --package gharvest-queue-cli \
     && install -d /out \
-    && install -t /out target/release/gharvest target/release/gharvest-webhook-receiver target/release/gharvest-seeder \
-        target/release/gharvest-downloader target/release/gharvest-indexer target/release/gharvest-web target/release/queue-cli
+    && install -t /out target/release/gharvest target/release/webhook-receiver target/release/seeder \
+        target/release/downloader target/release/indexer target/release/web target/release/queue-cli
 
 FROM debian:bookworm-slim
 # Numeric, so that orchestrators can check that it is not root.

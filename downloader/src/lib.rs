@@ -35,7 +35,7 @@ mod parts;
 pub mod plan;
 mod repository;
 pub mod track;
-mod walk;
+pub mod walk;
 
 pub use item::CONFIRM_AFTER;
 

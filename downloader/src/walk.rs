@@ -210,6 +210,16 @@ impl Downloader {
     }
 }
 
+/// Sets the cursor of a repository's updates back, so that the next walk asks for everything updated since then.
+pub async fn look_back(
+    archive: &gharvest_archive::Archive,
+    repository: gharvest_model::RepositoryId,
+    since: Timestamp,
+) -> gharvest_archive::Result<()> {
+    let cursor = serde_json::to_value(UpdatesCursor { since, etag: None }).expect("a cursor is plain data");
+    archive.set_cursor(&format!("{}/{repository}", part::UPDATES), cursor).await
+}
+
 fn new_walk() -> ItemsCursor {
     ItemsCursor { started_at: Some(Timestamp::now()), ..ItemsCursor::default() }
 }

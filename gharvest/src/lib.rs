@@ -7,7 +7,6 @@ use clap::{Parser, Subcommand};
 use gharvest_service_kit::process::{CommonArgs, Exit};
 
 mod commands;
-mod operations;
 mod output;
 mod progress;
 mod system;

@@ -21,7 +21,11 @@ pub(crate) fn line(text: impl std::fmt::Display) {
 
 /// Prints a value as indented JSON for a person, as one line for a program.
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    let text = if std::io::stdout().is_terminal() { serde_json::to_string_pretty(value)? } else { serde_json::to_string(value)? };
+    let text = if std::io::stdout().is_terminal() {
+        serde_json::to_string_pretty(value)?
+    } else {
+        serde_json::to_string(value)?
+    };
     line(text);
     Ok(())
 }

@@ -42,7 +42,11 @@ impl Progress {
         let seconds = self.begun.elapsed().as_secs_f64();
         let rate = if seconds > 0.0 { (done - first.min(done)) as f64 / seconds } else { 0.0 };
         let left = total.saturating_sub(done);
-        let eta = if left == 0 || rate <= 0.0 { String::new() } else { format!(", {} left", rough((left as f64 / rate) as u64)) };
+        let eta = if left == 0 || rate <= 0.0 {
+            String::new()
+        } else {
+            format!(", {} left", rough((left as f64 / rate) as u64))
+        };
         let note = if note.is_empty() { String::new() } else { format!(", {note}") };
         let message = format!("{rate:.1}/s{eta}{note}");
         match &self.bar {

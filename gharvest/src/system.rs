@@ -12,13 +12,11 @@ use gharvest_service_kit::{
     serve::{Limits, serve},
 };
 use gharvest_state::State;
-use gharvest_web::{Backends, WebState};
+use gharvest_web::{Backends, WebState, operations::GithubOperations};
 use gharvest_webhook_receiver::Receiver;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-
-use crate::operations::LocalOperations;
 
 /// All backends of one deployment, opened.
 #[derive(Debug, Clone)]
@@ -74,8 +72,18 @@ impl System {
     }
 
     /// Serves pages, API and webhooks on one address until `shutdown`.
-    pub(crate) async fn serve_web(&self, listener: TcpListener, metrics: PrometheusHandle, shutdown: CancellationToken) {
-        let operations = LocalOperations::new(self.clone());
+    pub(crate) async fn serve_web(
+        &self,
+        listener: TcpListener,
+        metrics: PrometheusHandle,
+        shutdown: CancellationToken,
+    ) {
+        let operations = GithubOperations::new(
+            self.archive.clone(),
+            Arc::clone(&self.queue),
+            Arc::clone(&self.index),
+            self.github.clone(),
+        );
         let backends = Backends {
             queue: Arc::clone(&self.queue),
             archive: self.archive.clone(),

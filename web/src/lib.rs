@@ -15,6 +15,7 @@ mod labels;
 mod links;
 mod live;
 mod markdown;
+pub mod operations;
 mod pages;
 mod plot;
 pub mod requests;

@@ -7,13 +7,11 @@ use gharvest_service_kit::{
     process::{self, CommonArgs, Exit},
     telemetry,
 };
-use gharvest_web::{Backends, WebState};
-
-mod operations;
+use gharvest_web::{Backends, WebState, operations::GithubOperations};
 
 /// Search pages, JSON API and live feed of a gharvest mirror.
 #[derive(Debug, Parser)]
-#[command(name = "gharvest-web", version)]
+#[command(name = "web", version)]
 struct Arguments {
     #[command(flatten)]
     common: CommonArgs,
@@ -32,8 +30,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let state = gharvest_backends::state(&settings).await?;
     let search = gharvest_backends::index_read_only(&settings).await?;
     let github = gharvest_backends::github(&settings, Some(Arc::clone(&state)))?;
-    let operations =
-        operations::RemoteOperations::new(archive.clone(), Arc::clone(&queue), Arc::clone(&search), github);
+    let operations = GithubOperations::new(archive.clone(), Arc::clone(&queue), Arc::clone(&search), github);
     let backends = Backends { queue, archive, state, search, operations: Arc::new(operations) };
     let mut web = WebState::new(backends, &settings);
     web.metrics = Some(metrics);

@@ -1,4 +1,4 @@
-//! What needs GitHub, where the web front is a process of its own.
+//! What the web front asks of a process that talks to GitHub.
 
 use std::sync::Arc;
 
@@ -9,24 +9,21 @@ use gharvest_github::Client;
 use gharvest_model::{ItemId, ItemRef, Lane, QueueName, RepositoryId, RepositoryName, Subject, tracking::Tracked};
 use gharvest_queue::{QueueAdmin, Timing, Trigger};
 use gharvest_search::SearchIndex;
-use gharvest_web::{Budget, OperationError, Operations};
 
-/// Operations over backends that other processes share.
+use crate::state::{Budget, OperationError, Operations};
+
+/// Operations over backends, whichever processes share them.
 #[derive(Debug)]
-pub(crate) struct RemoteOperations {
+pub struct GithubOperations {
     archive: Archive,
     queue: Arc<dyn QueueAdmin>,
     search: Arc<dyn SearchIndex>,
     github: Client,
 }
 
-impl RemoteOperations {
-    pub(crate) fn new(
-        archive: Archive,
-        queue: Arc<dyn QueueAdmin>,
-        search: Arc<dyn SearchIndex>,
-        github: Client,
-    ) -> Self {
+impl GithubOperations {
+    /// Operations over these backends.
+    pub fn new(archive: Archive, queue: Arc<dyn QueueAdmin>, search: Arc<dyn SearchIndex>, github: Client) -> Self {
         Self { archive, queue, search, github }
     }
 
@@ -37,7 +34,7 @@ impl RemoteOperations {
 }
 
 #[async_trait]
-impl Operations for RemoteOperations {
+impl Operations for GithubOperations {
     async fn track(&self, name: &RepositoryName) -> Result<Tracked, OperationError> {
         let tracked = track::track(&self.archive, &self.github, self.queue.as_ref(), name).await;
         tracked.map_err(|failure| match failure {

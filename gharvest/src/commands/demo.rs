@@ -91,7 +91,9 @@ pub(crate) async fn run(common: &CommonArgs, args: DemoArgs) -> anyhow::Result<E
     let ended = running.until_stopped(&shutdown).await;
     drop(simulator);
     match &args.keep {
-        Some(folder) => say(format_args!("kept in {}: gharvest --data-dir {} search …", folder.display(), folder.display())),
+        Some(folder) => {
+            say(format_args!("kept in {}: gharvest --data-dir {} search …", folder.display(), folder.display()))
+        }
         None => temporary.close().context("the temporary folder cannot be removed")?,
     }
     ended.map(|()| Exit::Done)
@@ -108,7 +110,8 @@ fn start_simulator(args: &DemoArgs) -> anyhow::Result<Simulator> {
 /// Defaults for a GitHub on this machine without limits: as quick as this machine is. Nothing of the person's own
 /// settings is read, so a demo cannot touch a real mirror.
 fn demo_settings(folder: &std::path::Path, api_url: &str, secret: &str) -> anyhow::Result<Settings> {
-    let sources = Sources { config: None, data_dir: Some(folder.to_owned()), environment: std::collections::BTreeMap::new() };
+    let sources =
+        Sources { config: None, data_dir: Some(folder.to_owned()), environment: std::collections::BTreeMap::new() };
     let mut settings = sources.load()?.settings;
     api_url.trim_end_matches('/').clone_into(&mut settings.github.api_url);
     settings.github.tokens = vec![SecretString::from(TOKEN)];

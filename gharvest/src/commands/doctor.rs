@@ -65,16 +65,25 @@ pub(crate) async fn run(common: &CommonArgs, args: DoctorArgs) -> anyhow::Result
         check_github(&settings, &mut findings).await;
     }
     let healthy = findings.0.iter().all(|finding| finding.remedy.is_none());
-    if args.json { json(&findings.0)? } else { print(&findings.0) }
+    if args.json {
+        json(&findings.0)?
+    } else {
+        print(&findings.0)
+    }
     Ok(if healthy { Exit::Done } else { Exit::Differs })
 }
 
 fn check_webhook(settings: &Settings, findings: &mut Findings) {
     let webhook = &settings.webhook;
     if webhook.allow_unsigned {
-        findings.wrong("webhook", "unsigned deliveries are accepted", "set [webhook] allow_unsigned to false and give the hook a secret");
+        findings.wrong(
+            "webhook",
+            "unsigned deliveries are accepted",
+            "set [webhook] allow_unsigned to false and give the hook a secret",
+        );
     } else if webhook.secrets.is_empty() {
-        findings.well("webhook", "no secret set: deliveries are refused, changes are found by asking every few minutes");
+        findings
+            .well("webhook", "no secret set: deliveries are refused, changes are found by asking every few minutes");
     } else {
         findings.well("webhook", format!("{} secret(s) set", webhook.secrets.len()));
     }
@@ -84,7 +93,11 @@ async fn check_archive(settings: &Settings, findings: &mut Findings) -> Option<A
     let archive = match gharvest_backends::archive(settings).await {
         Ok(archive) => archive,
         Err(error) => {
-            findings.wrong("archive", format!("{error:#}"), "check the path or address in [archive] url, and its permissions");
+            findings.wrong(
+                "archive",
+                format!("{error:#}"),
+                "check the path or address in [archive] url, and its permissions",
+            );
             return None;
         }
     };
@@ -105,12 +118,18 @@ async fn check_archive(settings: &Settings, findings: &mut Findings) -> Option<A
 
 async fn check_tracking(archive: &Archive, findings: &mut Findings) {
     match archive.tracking().await {
-        Ok(tracking) if tracking.is_empty() => findings.wrong("tracking", "no repository is tracked", "gharvest track OWNER/NAME"),
+        Ok(tracking) if tracking.is_empty() => {
+            findings.wrong("tracking", "no repository is tracked", "gharvest track OWNER/NAME")
+        }
         Ok(tracking) => {
             findings.well("tracking", format!("{} repositories", tracking.len()));
             for tracked in tracking {
                 if let Some(trouble) = tracked.trouble {
-                    findings.wrong("tracking", format!("{}: {trouble}", tracked.name), "see what GitHub says of the repository; it is tried again every hour");
+                    findings.wrong(
+                        "tracking",
+                        format!("{}: {trouble}", tracked.name),
+                        "see what GitHub says of the repository; it is tried again every hour",
+                    );
                 }
             }
         }
@@ -121,7 +140,9 @@ async fn check_tracking(archive: &Archive, findings: &mut Findings) {
 async fn check_queue(settings: &Settings, findings: &mut Findings) {
     let queue: Arc<dyn QueueAdmin> = match gharvest_backends::queue(settings).await {
         Ok(queue) => queue,
-        Err(error) => return findings.wrong("queue", format!("{error:#}"), "check [queue] url, and that the server runs"),
+        Err(error) => {
+            return findings.wrong("queue", format!("{error:#}"), "check [queue] url, and that the server runs");
+        }
     };
     match queue.durability().await {
         Ok(durability) => findings.well("queue", durability),
@@ -139,7 +160,11 @@ async fn check_queue(settings: &Settings, findings: &mut Findings) {
     }
     match queue.verify().await {
         Ok(differences) if differences.is_empty() => findings.well("queue", "counters agree with the jobs"),
-        Ok(differences) => findings.wrong("queue", differences.join("; "), "stop all processes and report this: the counters must never differ"),
+        Ok(differences) => findings.wrong(
+            "queue",
+            differences.join("; "),
+            "stop all processes and report this: the counters must never differ",
+        ),
         Err(error) => findings.wrong("queue", error, "the queue cannot be recounted"),
     }
 }
@@ -153,23 +178,39 @@ async fn check_index(settings: &Settings, archive: Option<&Archive>, findings: &
     }
     let index: Arc<dyn SearchIndex> = match gharvest_backends::index_read_only(settings).await {
         Ok(index) => index,
-        Err(error) => return findings.wrong("index", format!("{error:#}"), "check [search] url; an embedded index can be made anew: gharvest rebuild"),
+        Err(error) => {
+            return findings.wrong(
+                "index",
+                format!("{error:#}"),
+                "check [search] url; an embedded index can be made anew: gharvest rebuild",
+            );
+        }
     };
     match index.status().await {
         Ok(status) => {
             if archive.is_some_and(|archive| archive.id() != status.archive) {
-                findings.wrong("index", "it belongs to another archive", "point [search] url elsewhere, or make it anew: gharvest rebuild");
+                findings.wrong(
+                    "index",
+                    "it belongs to another archive",
+                    "point [search] url elsewhere, or make it anew: gharvest rebuild",
+                );
             }
             let count: u64 = status.documents.iter().map(|(_, count)| count).sum();
             findings.well("index", format!("{}, {count} documents, mapping {}", status.engine, status.mapping));
         }
-        Err(error) => findings.wrong("index", error, "check that the engine runs, or make the index anew: gharvest rebuild"),
+        Err(error) => {
+            findings.wrong("index", error, "check that the engine runs, or make the index anew: gharvest rebuild")
+        }
     }
 }
 
 async fn check_github(settings: &Settings, findings: &mut Findings) {
     if settings.github.tokens.is_empty() {
-        findings.wrong("GitHub", "no token: 60 calls an hour", "set GITHUB_TOKEN or [github] tokens; a classic token without scopes reads public repositories");
+        findings.wrong(
+            "GitHub",
+            "no token: 60 calls an hour",
+            "set GITHUB_TOKEN or [github] tokens; a classic token without scopes reads public repositories",
+        );
     }
     let client: Client = match gharvest_backends::github(settings, None) {
         Ok(client) => client,
@@ -177,13 +218,18 @@ async fn check_github(settings: &Settings, findings: &mut Findings) {
     };
     match client.get(&Resource::RateLimit, None, Purpose::Live).await {
         Ok(Answer::Found(_)) => {}
-        Ok(other) => findings.wrong("GitHub", format!("{} answers {other:?}", settings.github.api_url), "check [github] api_url"),
+        Ok(other) => {
+            findings.wrong("GitHub", format!("{} answers {other:?}", settings.github.api_url), "check [github] api_url")
+        }
         Err(error) => findings.wrong("GitHub", error, "check the network, [github] api_url and the tokens"),
     }
     for budget in client.budgets() {
         match budget.trouble {
             Some(trouble) => findings.wrong("GitHub", format!("{}: {trouble}", budget.token), "replace the token"),
-            None => findings.well("GitHub", format!("{} {}: {} of {} calls left", budget.token, budget.resource, budget.remaining, budget.limit)),
+            None => findings.well(
+                "GitHub",
+                format!("{} {}: {} of {} calls left", budget.token, budget.resource, budget.remaining, budget.limit),
+            ),
         }
     }
 }

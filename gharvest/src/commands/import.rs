@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use gharvest_model::{QueueName, RepositoryName, Subject, job::part, Lane};
+use gharvest_model::{Lane, QueueName, RepositoryName, Subject, job::part};
 use gharvest_queue::{Timing, Trigger};
 use gharvest_service_kit::process::{CommonArgs, Exit};
 

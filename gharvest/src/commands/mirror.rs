@@ -67,7 +67,8 @@ async fn announce(system: &System, name: &RepositoryName) -> anyhow::Result<()> 
     if plan.anonymous {
         say("no token: GitHub allows 60 calls an hour. Set GITHUB_TOKEN for 5,000; see `gharvest settings`.");
     }
-    let archived = if plan.archived > 0 { format!(", {} of them here already", grouped(plan.archived)) } else { String::new() };
+    let archived =
+        if plan.archived > 0 { format!(", {} of them here already", grouped(plan.archived)) } else { String::new() };
     say(format_args!("{}: about {} items{archived}", plan.repository.full_name, grouped(plan.items)));
     say(format_args!(
         "  {} calls of {} an hour, about {}; about {} on disk",
@@ -159,7 +160,8 @@ async fn finish_once(system: &System, ids: &[RepositoryId]) -> anyhow::Result<Ex
     let mut incomplete = Vec::new();
     for id in ids {
         let found = track::completeness(&system.archive, *id).await?;
-        let name = system.archive.repository(*id).await?.map_or_else(|| id.to_string(), |found| found.full_name.to_string());
+        let name =
+            system.archive.repository(*id).await?.map_or_else(|| id.to_string(), |found| found.full_name.to_string());
         say(format_args!(
             "{name}: {} present, {} gone, {} not items, {} unknown, {} failed",
             grouped(found.present),

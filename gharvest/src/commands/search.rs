@@ -53,7 +53,8 @@ pub(crate) async fn run(common: &CommonArgs, args: SearchArgs) -> anyhow::Result
         print(hit);
     }
     for counts in &reply.facets {
-        let values: Vec<_> = counts.values.iter().map(|value| format!("{} {}", safe(&value.value), value.count)).collect();
+        let values: Vec<_> =
+            counts.values.iter().map(|value| format!("{} {}", safe(&value.value), value.count)).collect();
         say(format_args!("{:?}: {}", counts.facet, values.join(", ")));
     }
     say(format_args!("{} found", grouped(reply.total)));

@@ -47,9 +47,15 @@ fn print(record: &Record) {
         Kind::Issue => "issue",
         Kind::PullRequest => "pull request",
     };
-    line(format_args!("{BOLD}{}{BOLD:#} {DIM}{}#{}{DIM:#}", safe(text(core, "title")), record.repository.full_name, record.number));
+    line(format_args!(
+        "{BOLD}{}{BOLD:#} {DIM}{}#{}{DIM:#}",
+        safe(text(core, "title")),
+        record.repository.full_name,
+        record.number
+    ));
     line(format_args!("{} {kind} by {} · {}", state(record, core), login(core, "user"), text(core, "created_at")));
-    let labels: Vec<_> = core["labels"].as_array().into_iter().flatten().filter_map(|label| label["name"].as_str()).collect();
+    let labels: Vec<_> =
+        core["labels"].as_array().into_iter().flatten().filter_map(|label| label["name"].as_str()).collect();
     if !labels.is_empty() {
         line(format_args!("labels: {}", safe(&labels.join(", "))));
     }

@@ -58,7 +58,11 @@ pub(crate) async fn run(common: &CommonArgs, args: StatusArgs) -> anyhow::Result
         queues: queues(queue.as_ref()).await?,
         durability: queue.durability().await?,
     };
-    if args.json { json(&status)? } else { print(&status) }
+    if args.json {
+        json(&status)?
+    } else {
+        print(&status)
+    }
     Ok(Exit::Done)
 }
 
@@ -134,6 +138,10 @@ fn print_queue(queue: &QueueStatus) {
         line(format_args!("  {RED}paused until {}: {}{RED:#}", paused.until, safe(&paused.reason)));
     }
     for failure in &queue.failures {
-        line(format_args!("  buried {}: {}", failure.subject, safe(failure.reason.as_deref().unwrap_or("no reason kept"))));
+        line(format_args!(
+            "  buried {}: {}",
+            failure.subject,
+            safe(failure.reason.as_deref().unwrap_or("no reason kept"))
+        ));
     }
 }

@@ -46,9 +46,7 @@ pub(crate) async fn track(common: &CommonArgs, args: TrackArgs) -> anyhow::Resul
 pub(crate) async fn untrack(common: &CommonArgs, args: UntrackArgs) -> anyhow::Result<Exit> {
     let settings = common.load()?.settings;
     let archive = gharvest_backends::archive(&settings).await?;
-    let Some(id) = archive.resolve(&args.repository).await? else {
-        bail!("{} is not mirrored here", args.repository)
-    };
+    let Some(id) = archive.resolve(&args.repository).await? else { bail!("{} is not mirrored here", args.repository) };
     let queue = gharvest_backends::queue(&settings).await?;
     if !args.purge {
         tracking::untrack(&archive, queue.as_ref(), id, false).await?;
@@ -56,9 +54,9 @@ pub(crate) async fn untrack(common: &CommonArgs, args: UntrackArgs) -> anyhow::R
         return Ok(Exit::Done);
     }
     // The embedded index has one writer. A running `up` is asked to purge; without one we do it ourselves.
-    let index = gharvest_backends::index(&settings).await.context(
-        "the index is in use: stop `gharvest up` first, or remove the repository on its status page",
-    )?;
+    let index = gharvest_backends::index(&settings)
+        .await
+        .context("the index is in use: stop `gharvest up` first, or remove the repository on its status page")?;
     index.ensure(archive.id()).await?;
     index.purge_repository(id).await?;
     index.commit().await?;

@@ -42,7 +42,10 @@ pub(crate) async fn run(common: &CommonArgs, args: UpArgs) -> anyhow::Result<Exi
 
 impl WebArgs {
     /// Listens where asked, before anything else is opened: a busy port should not cost a minute.
-    pub(crate) async fn listen(&self, settings: &mut gharvest_service_kit::Settings) -> anyhow::Result<Option<TcpListener>> {
+    pub(crate) async fn listen(
+        &self,
+        settings: &mut gharvest_service_kit::Settings,
+    ) -> anyhow::Result<Option<TcpListener>> {
         if self.no_web {
             return Ok(None);
         }

@@ -76,7 +76,13 @@ async fn chosen(archive: &Archive, names: &[RepositoryName]) -> anyhow::Result<V
 }
 
 /// Compares a random sample of records with what GitHub shows now. Says whether something differs.
-async fn against_github(archive: &Archive, client: &Client, id: RepositoryId, sample: usize, as_json: bool) -> anyhow::Result<bool> {
+async fn against_github(
+    archive: &Archive,
+    client: &Client,
+    id: RepositoryId,
+    sample: usize,
+    as_json: bool,
+) -> anyhow::Result<bool> {
     let Some(repository) = archive.repository(id).await? else { return Ok(false) };
     let mut numbers: Vec<u64> = archive.ledger(id).await?.numbers(NumberState::Present).collect();
     fastrand::shuffle(&mut numbers);
@@ -90,7 +96,11 @@ async fn against_github(archive: &Archive, client: &Client, id: RepositoryId, sa
         let Some(found) = difference(&answer, &archived) else { continue };
         differences += 1;
         let name = format!("{}#{number}", repository.full_name);
-        if as_json { print_json(&json!({ "name": name, "github": found }))? } else { line(format_args!("{name}: {found}")) }
+        if as_json {
+            print_json(&json!({ "name": name, "github": found }))?
+        } else {
+            line(format_args!("{name}: {found}"))
+        }
     }
     say(format_args!("{}: {} items asked of GitHub, {differences} differ", repository.full_name, numbers.len()));
     Ok(differences > 0)
