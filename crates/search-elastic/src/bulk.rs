@@ -264,12 +264,125 @@ fn sort_out(items: &[Value], batch: &[usize], outcomes: &mut [Option<Outcome>]) 
             }
             (404, true) => Outcome::Missing,
             (401 | 403, _) => {
-                let message =
-                    format!("these credentials may not write ({reason}); give them the privileges of _docs/operate.md");
+                let message = format!(
+                    "these credentials may not write ({reason}); they need monitor on the cluster, and manage, read and write on the indices of [search] index_prefix"
+                );
                 return Err(Error::new(ErrorKind::Refused, "write", message));
             }
             _ => Outcome::Refused(reason),
         });
     }
     Ok(again)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        task::JoinHandle,
+    };
+
+    use super::*;
+    use crate::client::Options;
+
+    /// Answers requests with these statuses and bodies, one connection each; gives back the bodies that it got.
+    async fn engine(answers: Vec<(u16, String)>) -> (Bulk, JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = Options {
+            urls: format!("http://{}", listener.local_addr().unwrap()),
+            username: String::new(),
+            password: String::new().into(),
+            api_key: String::new().into(),
+            ca: None,
+            prefix: "x".into(),
+        };
+        let server = tokio::spawn(async move {
+            let mut got = Vec::new();
+            for (status, body) in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                got.push(read_body(&mut stream).await);
+                let head =
+                    format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+                stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            }
+            got
+        });
+        (Bulk::new(Client::new(&options).unwrap()), server)
+    }
+
+    async fn read_body(stream: &mut tokio::net::TcpStream) -> String {
+        let mut bytes = Vec::new();
+        loop {
+            let mut buffer = [0; 4096];
+            let read = stream.read(&mut buffer).await.unwrap();
+            bytes.extend_from_slice(&buffer[..read]);
+            let text = String::from_utf8_lossy(&bytes);
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let length =
+                head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            if body.len() >= length.unwrap_or(0) {
+                return body.to_owned();
+            }
+        }
+    }
+
+    fn actions(count: usize) -> Vec<Action> {
+        let action = |number| Action {
+            alias: "a".into(),
+            id: format!("id{number}"),
+            version: 1,
+            document: Some(Bytes::from("{}")),
+        };
+        (0..count).map(action).collect()
+    }
+
+    fn items(statuses: &[u16]) -> String {
+        let item = |status: &u16| match status {
+            200..=299 => json!({"index": {"status": status}}),
+            _ => json!({"index": {"status": status, "error": {"type": "some_exception", "reason": "why"}}}),
+        };
+        json!({"errors": true, "items": statuses.iter().map(item).collect::<Vec<_>>()}).to_string()
+    }
+
+    #[tokio::test]
+    async fn each_item_is_settled_by_its_own_status_and_only_busy_ones_are_sent_again() {
+        let answers = vec![(200, items(&[201, 409, 429, 400, 404])), (200, items(&[200]))];
+        let (bulk, server) = engine(answers).await;
+        let outcomes = bulk.write(&actions(5)).await.unwrap();
+        let refused = Outcome::Refused("some_exception: why".into());
+        assert_eq!(outcomes, [Outcome::Done, Outcome::Stale, Outcome::Done, refused, Outcome::Missing]);
+        let got = server.await.unwrap();
+        assert!(got[1].contains("id2") && !got[1].contains("id0") && !got[1].contains("id3"), "{}", got[1]);
+    }
+
+    #[tokio::test]
+    async fn a_refused_request_is_sent_in_halves_until_the_culprit_is_alone() {
+        let ok = items(&[201]);
+        let answers = vec![(413, String::new()), (200, ok), (400, r#"{"error":{"type":"t","reason":"r"}}"#.into())];
+        let (bulk, server) = engine(answers).await;
+        let outcomes = bulk.write(&actions(2)).await.unwrap();
+        assert_eq!(outcomes, [Outcome::Done, Outcome::Refused("400: t: r".into())]);
+        assert_eq!(server.await.unwrap().len(), 3);
+        assert!(bulk.batch_bytes.load(Ordering::Relaxed) < LARGEST_BATCH);
+    }
+
+    #[tokio::test]
+    async fn wrong_credentials_stop_the_write_with_a_sentence() {
+        for (answers, word) in
+            [(vec![(401, String::new())], "credentials"), (vec![(200, items(&[403]))], "may not write")]
+        {
+            let (bulk, _server) = engine(answers).await;
+            let error = bulk.write(&actions(1)).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Refused);
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_busy_engine_is_asked_again() {
+        let (bulk, server) = engine(vec![(503, String::new()), (200, items(&[201]))]).await;
+        assert_eq!(bulk.write(&actions(1)).await.unwrap(), [Outcome::Done]);
+        assert_eq!(server.await.unwrap().len(), 2);
+    }
 }

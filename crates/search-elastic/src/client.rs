@@ -87,7 +87,9 @@ impl Answer {
             ),
             403 => error(
                 ErrorKind::Refused,
-                format!("these credentials may not do that ({reason}); give them the privileges of _docs/operate.md"),
+                format!(
+                    "these credentials may not do that ({reason}); they need monitor on the cluster, and manage, read and write on the indices of [search] index_prefix"
+                ),
             ),
             404 => error(ErrorKind::Corrupt, format!("an index is missing ({reason}); rebuild the index")),
             429 | 502 | 503 => {
