@@ -65,7 +65,9 @@ async fn first_jobs(archive: &Archive, id: RepositoryId) -> Result<Vec<Trigger>,
         timing: Timing::Now,
         reason: "track".to_owned(),
     };
-    Ok(parts.into_iter().map(trigger).collect())
+    // What tracking stored of the repository is new to the index, and the download finds it unchanged.
+    let index = Trigger { queue: QueueName::Index, ..trigger(part::METADATA) };
+    Ok(parts.into_iter().map(trigger).chain([index]).collect())
 }
 
 /// Ends tracking and removes the repository's jobs. With `purge` the archive forgets it as well; its documents are
