@@ -4,9 +4,11 @@
 
 use std::sync::Arc;
 
+use gharvest_model::{Kind, Record, RepositoryId, Revision, record::RecordRepository};
 use gharvest_search::{
     Applied, ErrorKind, SearchIndex,
     document::{ItemDocument, ThreadDocuments},
+    render::{self, RenderContext},
     sample, tokens,
 };
 use gharvest_search_elastic::{ElasticIndex, Options};
@@ -207,4 +209,59 @@ async fn what_is_no_engine_is_refused_with_a_sentence() {
     assert!(error.to_string().contains("[search] url"), "{error}");
     let error = ElasticIndex::open(&options("no address")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
+}
+
+#[tokio::test]
+async fn a_recorded_repository_is_accepted_whole() {
+    let name = "a_recorded_repository_is_accepted_whole";
+    let Some(folder) = gharvest_testkit::recorded_data(name) else { return };
+    let Some(url) = search_server(name) else { return };
+    let context = RenderContext {
+        repository: "owner/name".into(),
+        archived: false,
+        label_renames: std::collections::BTreeMap::new(),
+        rendered_at: sample::at("2026-09-01T00:00:00Z"),
+    };
+    let threads: Vec<_> = recorded(&folder).iter().map(|record| render::thread(record, &context)).collect();
+    let count = |thread: &ThreadDocuments| 1 + thread.comments.len() + thread.events.len() + thread.intervals.len();
+    let documents: usize = threads.iter().map(count).sum();
+    let index = ensured(&options(&url)).await;
+    let begin = std::time::Instant::now();
+    for batch in threads.chunks(50) {
+        let applied = index.apply(batch.to_vec()).await.unwrap();
+        assert!(applied.iter().all(|one| *one == Applied::Written), "{applied:?}");
+    }
+    index.commit().await.unwrap();
+    let seconds = begin.elapsed().as_secs_f64();
+    eprintln!(
+        "{documents} documents of {} items in {seconds:.1} s: {:.0}/s",
+        threads.len(),
+        documents as f64 / seconds
+    );
+    let stored: u64 = index.status().await.unwrap().documents.iter().map(|(_, count)| count).sum();
+    assert_eq!(stored, documents as u64);
+    for thread in threads.iter().step_by(20) {
+        let stored = index.thread(thread.item.id()).await.unwrap().unwrap();
+        assert_eq!((stored.documents, stored.digest), (thread.digests(), thread.digest.clone()), "{}", thread.item.key);
+    }
+}
+
+fn recorded(folder: &std::path::Path) -> Vec<Record> {
+    let mut records = Vec::new();
+    for (sub, kind) in [("issues", Kind::Issue), ("pulls", Kind::PullRequest)] {
+        for entry in std::fs::read_dir(folder.join(sub)).unwrap() {
+            let mut value: Value = serde_json::from_slice(&std::fs::read(entry.unwrap().path()).unwrap()).unwrap();
+            let core = if value["issue"].is_object() { &value["issue"] } else { &value["pull"] };
+            let number = core["number"].as_u64().unwrap();
+            let repository = RecordRepository { id: RepositoryId(7), full_name: "owner/name".parse().unwrap() };
+            let mut record = Record::new(repository, number, kind, sample::at("2026-09-01T00:00:00Z"));
+            record.revision = Revision(1);
+            record.issue = Some(value["issue"].take()).filter(Value::is_object);
+            record.pull = Some(value["pull"].take()).filter(Value::is_object);
+            record.timeline = value["events"].as_array().cloned().unwrap_or_default();
+            record.review_comments = value["comments"].as_array().cloned().unwrap_or_default();
+            records.push(record);
+        }
+    }
+    records
 }
