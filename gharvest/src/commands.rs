@@ -10,6 +10,7 @@ pub(crate) mod rebuild;
 pub(crate) mod search;
 pub(crate) mod settings;
 pub(crate) mod show;
+pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod track;
 pub(crate) mod up;

@@ -57,6 +57,8 @@ enum Command {
     Verify(commands::verify::VerifyArgs),
     /// Make, list and revoke API keys
     Keys(commands::keys::KeysArgs),
+    /// Make, list, check, restore and remove snapshots of the archive
+    Snapshot(commands::snapshot::SnapshotArgs),
     /// Print the settings in force, secrets left out
     Settings,
     /// Say what is wrong with this set-up and what to do
@@ -80,6 +82,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Rebuild(args) => commands::rebuild::run(common, args).await,
         Command::Verify(args) => commands::verify::run(common, args).await,
         Command::Keys(args) => commands::keys::run(common, args).await,
+        Command::Snapshot(args) => commands::snapshot::run(common, args).await,
         Command::Settings => commands::settings::run(common),
         Command::Doctor(args) => commands::doctor::run(common, args).await,
     }

@@ -93,10 +93,7 @@ impl Archive {
         };
         let key = ledger_key(id);
         let folded = key.clone();
-        let fold: Fold = Arc::new(move |base, changes| {
-            let encoded = apply(&folded, base, &changes)?.encode();
-            Ok(zstd::encode_all(&*encoded, 3).map_err(|error| corrupt(&folded, error))?.into())
-        });
+        let fold: Fold = Arc::new(move |base, changes| to_file(&folded, &apply(&folded, base, &changes)?));
         // What was not written, by an error or because this future was dropped, goes with the next writer.
         self.store().journal(&key, batch.clone().into(), fold).await?;
         let mut waiting = writer.waiting();
@@ -104,6 +101,11 @@ impl Archive {
         waiting.written += batch.len() as u64;
         Ok(())
     }
+}
+
+/// A ledger as its file holds it.
+pub(crate) fn to_file(key: &str, ledger: &Ledger) -> Result<Bytes> {
+    Ok(zstd::encode_all(&*ledger.encode(), 3).map_err(|error| corrupt(key, error))?.into())
 }
 
 fn ledger_key(id: RepositoryId) -> String {

@@ -37,6 +37,7 @@ mod ledger;
 mod records;
 mod repositories;
 mod small;
+pub mod snapshot;
 pub mod store;
 
 use store::{Condition, Durability, Store, folder::FolderStore, object::BucketStore};

@@ -11,6 +11,14 @@ impl Archive {
         self.read(&format!("repositories/{id}/repository.json")).await
     }
 
+    /// All repositories in the archive, tracked or not, by id.
+    pub async fn repositories(&self) -> Result<Vec<RepositoryId>> {
+        let names = self.store().list("repositories").await?;
+        let mut ids: Vec<_> = names.iter().filter_map(|name| name.parse().ok().map(RepositoryId)).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
     /// Stores a repository's file, moves its link in `current/`, and keeps the old name as a redirect until it is
     /// used again.
     pub async fn put_repository(&self, repository: &Repository) -> Result<()> {

@@ -19,7 +19,7 @@ pub(crate) async fn run(common: &CommonArgs, _: RebuildArgs) -> anyhow::Result<E
     let index = gharvest_backends::index(&settings).await?;
     let mut ids = Vec::new();
     let mut total = 0;
-    for id in archive.tracking().await?.into_iter().map(|tracked| tracked.id) {
+    for id in archive.repositories().await? {
         total += archive.ledger(id).await?.counts()[NumberState::Present as usize];
         ids.push(id);
     }

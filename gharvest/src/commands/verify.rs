@@ -65,7 +65,7 @@ pub(crate) async fn run(common: &CommonArgs, args: VerifyArgs) -> anyhow::Result
 
 async fn chosen(archive: &Archive, names: &[RepositoryName]) -> anyhow::Result<Vec<RepositoryId>> {
     if names.is_empty() {
-        return Ok(archive.tracking().await?.into_iter().map(|tracked| tracked.id).collect());
+        return Ok(archive.repositories().await?);
     }
     let mut ids = Vec::with_capacity(names.len());
     for name in names {

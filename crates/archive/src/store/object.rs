@@ -42,7 +42,9 @@ impl BucketStore {
                 "region" => builder.with_region(value),
                 "allow_http" => builder.with_allow_http(value == "true"),
                 _ => {
-                    return Err(refused(format!("unknown parameter `{name}`: expected endpoint, region or allow_http")));
+                    return Err(refused(format!(
+                        "unknown parameter `{name}`: expected endpoint, region or allow_http"
+                    )));
                 }
             };
         }
