@@ -37,7 +37,9 @@ pub(crate) fn say(text: impl std::fmt::Display) {
 
 /// Text of somebody else, without characters that steer a terminal.
 pub(crate) fn safe(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+    let shown = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
+    // GitHub's texts end their lines in both ways.
+    text.replace("\r\n", "\n").chars().map(shown).collect()
 }
 
 /// `1,234,567`.
@@ -88,6 +90,6 @@ mod tests {
 
     #[test]
     fn foreign_text_cannot_steer_the_terminal() {
-        assert_eq!(safe("a\u{1b}[2Jb\nc"), "a\u{fffd}[2Jb\nc");
+        assert_eq!(safe("a\u{1b}[2Jb\r\nc"), "a\u{fffd}[2Jb\nc");
     }
 }

@@ -76,6 +76,7 @@ async fn fill(
         filler.done.repositories += 1;
         progress(&filler.done);
     }
+    let items = filler.done.items;
     for id in repositories {
         let Some(repository) = archive.repository(*id).await? else { continue };
         catch_up(archive, &repository, began, &mut filler, progress).await?;
@@ -83,6 +84,8 @@ async fn fill(
         apply_daily(archive, index, *id).await?;
     }
     index.commit().await?;
+    // An item that was indexed twice is one item.
+    filler.done.items = items;
     Ok(filler.done)
 }
 

@@ -300,7 +300,7 @@ pub async fn list(folder: &Path) -> Result<Vec<Snapshot>> {
                 snapshots.push(Snapshot { path: entry.path(), created_at, bytes: entry.metadata()?.len() });
             }
         }
-        snapshots.sort_by(|a, b| b.created_at.cmp(&a.created_at));
+        snapshots.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.created_at));
         Ok(snapshots)
     })
     .await
