@@ -8,6 +8,7 @@ use std::ops::Bound;
 use gharvest_model::RepositoryId;
 use gharvest_search::{
     Access,
+    marks::{exact_title, whole_text},
     query::tree::{Keyword, Node, Range, Text},
     tokens::{self, Token},
 };
@@ -24,7 +25,7 @@ use tantivy::{
 use crate::{
     excluded::Excluded,
     held,
-    schema::{Fields, PUBLIC, any_term, exact_title, flag_term, kind, private_term},
+    schema::{Fields, PUBLIC, any_term, flag_term, kind, private_term},
 };
 
 /// What a word is worth in each place: (words, identifier).
@@ -179,34 +180,5 @@ fn between<T>(range: &Range<T>, least: T, term: impl Fn(&T) -> Term) -> Box<dyn 
             Box::new(RangeQuery::new(Bound::Included(term(&least)), Bound::Unbounded))
         }
         (from, to) => Box::new(RangeQuery::new(from, to)),
-    }
-}
-
-/// The words that every hit has, in their order: what is compared with whole titles.
-fn whole_text(node: &Node) -> String {
-    match node {
-        Node::Text(text) if text.parts.title => text.text.clone(),
-        Node::And(members) => {
-            let texts: Vec<_> = members.iter().map(whole_text).filter(|text| !text.is_empty()).collect();
-            texts.join(" ")
-        }
-        // A word that may also be a path or a sha: the word is its first meaning.
-        Node::Or(members) => match members.first() {
-            Some(first @ Node::Text(_)) if members.len() == 2 => match members[1] {
-                Node::Is(Keyword::Path | Keyword::Reference, _) | Node::Starts(Keyword::Sha, _) => whole_text(first),
-                _ => String::new(),
-            },
-            _ => String::new(),
-        },
-        _ => String::new(),
-    }
-}
-
-/// The words and identifiers that a tree looks for, not those it leaves out: what snippets mark.
-pub(crate) fn wanted_texts(node: &Node) -> Vec<&Text> {
-    match node {
-        Node::Text(text) => vec![text],
-        Node::And(members) | Node::Or(members) => members.iter().flat_map(wanted_texts).collect(),
-        _ => Vec::new(),
     }
 }

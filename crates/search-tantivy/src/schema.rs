@@ -12,11 +12,11 @@ use gharvest_search::{
         CommentDocument, DailyDocument, IntervalDocument, ItemDocument, ReleaseDocument, RepositoryDocument,
         ThreadDocuments,
     },
+    marks::exact_title,
     query::{
         fields,
         tree::{Flag, Keyword, Number, Time},
     },
-    tokens,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -238,12 +238,6 @@ pub(crate) fn span_term(dimension: &str, value: &str) -> String {
 /// The hash of a span's term, beside its times: FNV-1a, which stays the same in every build.
 pub(crate) fn span_hash(term: &str) -> u64 {
     term.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// A title in the form that is compared with a whole query: its word tokens.
-pub(crate) fn exact_title(text: &str) -> String {
-    let words: Vec<_> = tokens::words(text).map(|token| token.text).collect();
-    words.join(" ")
 }
 
 /// Builds tantivy's documents from ours.
