@@ -12,7 +12,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::Mutex,
 };
@@ -238,7 +238,13 @@ pub(crate) fn sweep(root: &Path, keep: Option<&str>) -> Result<()> {
         let name = name.to_string_lossy();
         if is_name(&name) && Some(&*name) != keep {
             let folder = root.join(&*name);
-            fs::remove_dir_all(&folder).map_err(from_io("sweep", &folder))?;
+            match fs::remove_dir_all(&folder) {
+                // A merge of the old generation that was still at work wrote a last file: it goes at the next opening.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                    tracing::debug!(folder = %folder.display(), "Old generation is removed later");
+                }
+                removed => removed.map_err(from_io("sweep", &folder))?,
+            }
         }
     }
     Ok(())
