@@ -122,6 +122,11 @@ impl Caller {
         }
     }
 
+    /// Whether nothing is hidden from the caller.
+    pub fn sees_everything(&self) -> bool {
+        self.private == Private::All
+    }
+
     /// What a search may find.
     pub async fn search_access(&self, state: &WebState) -> ApiResult<Access> {
         match &self.private {

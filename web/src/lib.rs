@@ -7,6 +7,7 @@ pub mod access;
 mod api;
 mod assets;
 mod code;
+mod data_access;
 pub mod error;
 mod extract;
 mod feeds;
@@ -102,6 +103,7 @@ fn pages() -> Router<WebState> {
         .route("/favicon.ico", get(assets::favicon))
         .route("/-/assets/{name}", get(assets::serve))
         .route("/-/opensearch.xml", get(open_search))
+        .route("/-/data-access", get(data_access::check))
         .route("/-/help/search", get(pages::help::page))
         .route("/-/jobs/retry", post(pages::status::retry))
         .route("/-/jobs/revive", post(pages::status::revive))

@@ -1,0 +1,98 @@
+//! Who may read the raw archive: asked by nginx for each file below `/data/`, which serves the files itself.
+//!
+//! nginx passes the address asked for as `X-Original-URI`. Files of a repository are for who may see the repository;
+//! snapshots hold everything, so they are for who may see everything. Private threads of a public repository stand
+//! among its files: a repository that has any is private here.
+
+use axum::{
+    Extension,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use gharvest_model::RepositoryName;
+use percent_encoding::percent_decode_str;
+
+use crate::{
+    access::{Caller, Role},
+    error::{ApiError, ApiResult},
+    state::WebState,
+};
+
+/// What is asked for.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    /// A list of names that tells nothing private: the root, owners.
+    Names,
+    /// Something of a repository.
+    Repository(RepositoryName),
+    /// A snapshot, or the list of them.
+    Snapshots,
+}
+
+/// `GET /-/data-access`: 204 lets the caller pass.
+pub(crate) async fn check(
+    State(state): State<WebState>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> ApiResult<StatusCode> {
+    caller.require(Role::Read)?;
+    let uri = headers.get("x-original-uri").and_then(|uri| uri.to_str().ok()).unwrap_or_default();
+    let allowed = match asked(uri) {
+        None => return Err(ApiError::not_found(uri)),
+        // Names of owners and of repositories are shown to who may see them all: a list cannot leave some out.
+        Some(Asked::Names) => caller.sees_everything() || !any_private(&state).await?,
+        Some(Asked::Snapshots) => caller.sees_everything(),
+        Some(Asked::Repository(name)) => caller.sees_private(&name) || !is_private(&state, &name).await?,
+    };
+    if allowed { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::forbidden("this is not shown to you")) }
+}
+
+fn asked(uri: &str) -> Option<Asked> {
+    let path = uri.split(['?', '#']).next().unwrap_or_default();
+    let path = percent_decode_str(path).decode_utf8().ok()?;
+    let mut parts = path.strip_prefix("/data/")?.split('/').filter(|part| !part.is_empty());
+    match (parts.next(), parts.next(), parts.next()) {
+        (None, ..) | (Some("current"), _, None) => Some(Asked::Names),
+        (Some("current"), Some(owner), Some(name)) => RepositoryName::new(owner, name).ok().map(Asked::Repository),
+        (Some("snapshots"), ..) => Some(Asked::Snapshots),
+        _ => None,
+    }
+}
+
+async fn any_private(state: &WebState) -> ApiResult<bool> {
+    Ok(state.backends.archive.tracking().await?.iter().any(|tracked| tracked.private))
+}
+
+/// What is not known to be public counts as private.
+async fn is_private(state: &WebState, name: &RepositoryName) -> ApiResult<bool> {
+    let archive = &state.backends.archive;
+    let Some(id) = archive.resolve(name).await? else { return Ok(true) };
+    let tracked = archive.tracking().await?.into_iter().find(|tracked| tracked.id == id);
+    Ok(tracked.is_none_or(|tracked| tracked.private))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_strictly() {
+        let repository = |text: &str| Some(Asked::Repository(text.parse().unwrap()));
+        for (uri, expected) in [
+            ("/data/", Some(Asked::Names)),
+            ("/data/current/", Some(Asked::Names)),
+            ("/data/current/octo/", Some(Asked::Names)),
+            ("/data/current/octo/things/items/1.json?x", repository("octo/things")),
+            ("/data/current/octo/.github/repository.json", repository("octo/.github")),
+            ("/data/snapshots/latest", Some(Asked::Snapshots)),
+            ("/data/staging/x", None),
+            ("/data/inbox/x", None),
+            ("/data/keys.json", None),
+            ("/data/current/octo/%2e%2e/x", None),
+            ("/data/current/../keys.json", None),
+            ("/elsewhere", None),
+        ] {
+            assert_eq!(asked(uri), expected, "{uri}");
+        }
+    }
+}
