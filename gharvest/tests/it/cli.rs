@@ -1,0 +1,120 @@
+//! What a person gets told, and by which exit code.
+
+use std::net::TcpListener;
+
+use crate::scene::{MIRRORED, SECRET, Scene, TOKEN, finish};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_are_printed_without_secrets() {
+    let scene = Scene::new(1);
+    let printed = scene.done(&["settings"]).await;
+    assert!(printed.stdout.contains("inactivity_delay"), "{printed:?}");
+    for secret in [SECRET, TOKEN] {
+        assert!(!format!("{printed:?}").contains(secret), "{printed:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_setting_is_refused_with_the_nearest_known_one() {
+    let scene = Scene::new(1);
+    let mut command = scene.command(&["status"]);
+    command.env("GHARVEST_GITHUB__API_ULR", "http://127.0.0.1:1");
+    let refused = finish(command).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("GHARVEST_GITHUB__API_URL"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_port_is_said_with_a_free_one() {
+    let scene = Scene::new(1);
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = busy.local_addr().unwrap().to_string();
+    let refused = scene.run(&["up", "--listen", &address]).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains(&format!("{address} is in use")), "{refused:?}");
+    assert!(refused.stderr.contains("is free"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_does_not_exist_is_named() {
+    let scene = Scene::new(1);
+    for command in [&["mirror", "lumen/nowhere", "--once", "--no-web"][..], &["track", "lumen/nowhere"]] {
+        let failed = scene.run(command).await;
+        assert_eq!(failed.code, Some(1), "{failed:?}");
+        let said = failed.stderr.lines().last().unwrap_or_default();
+        assert!(said.starts_with("error: lumen/nowhere cannot be"), "{failed:?}");
+    }
+    let status = scene.json(&["status", "--json"]).await;
+    assert_eq!(status["repositories"], serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_usage_ends_with_2() {
+    let scene = Scene::new(1);
+    let commands: [&[&str]; 4] =
+        [&["untrack", MIRRORED], &["mirror"], &["mirror", "not a name"], &["show", "lumen/lumen"]];
+    for command in commands {
+        let refused = scene.run(command).await;
+        assert_eq!(refused.code, Some(2), "{command:?}: {refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_a_mirror_says_so_and_works_and_is_forgotten_when_purged() {
+    let scene = Scene::new(20);
+    let mut command = scene.command(&["mirror", MIRRORED, "--once", "--no-web"]);
+    command.env_remove("GITHUB_TOKEN");
+    let mirrored = finish(command).await;
+    assert_eq!(mirrored.code, Some(0), "{mirrored:?}");
+    assert!(mirrored.stderr.contains("no token: GitHub allows 60 calls an hour"), "{mirrored:?}");
+    assert!(mirrored.stderr.contains("about 20 items") && mirrored.stderr.contains("on disk"), "{mirrored:?}");
+    assert_eq!(scene.differences(MIRRORED).await, Vec::<String>::new());
+    assert_eq!(scene.total(&format!("repo:{MIRRORED}")).await, 20);
+
+    scene.done(&["untrack", MIRRORED, "--purge"]).await;
+    assert_eq!(scene.total(&format!("repo:{MIRRORED}")).await, 0);
+    assert_eq!(scene.run(&["show", &format!("{MIRRORED}#1")]).await.code, Some(1));
+    let status = scene.json(&["status", "--json"]).await;
+    assert_eq!(status["repositories"], serde_json::json!([]));
+    assert!(!scene.record_path(1).try_exists().unwrap());
+    let verified = scene.run(&["verify"]).await;
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_untracked_repository_that_is_kept_stays_searchable() {
+    let scene = Scene::new(12);
+    scene.done(&["mirror", MIRRORED, "--once", "--no-web"]).await;
+    scene.done(&["untrack", MIRRORED, "--keep"]).await;
+    assert_eq!(scene.total(&format!("repo:{MIRRORED}")).await, 12);
+    scene.done(&["show", &format!("{MIRRORED}#1")]).await;
+    let status = scene.json(&["status", "--json"]).await;
+    assert_eq!(status["repositories"], serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_shown_once_listed_and_revoked() {
+    let scene = Scene::new(1);
+    let secret = scene.done(&["keys", "add", "dashboard", "--role", "operate"]).await.stdout;
+    let secret = secret.trim();
+    assert!(secret.len() >= 32, "{secret}");
+    assert_eq!(scene.run(&["keys", "add", "dashboard"]).await.code, Some(1));
+    let listed = scene.done(&["keys", "list", "--json"]).await.stdout;
+    assert!(listed.contains("dashboard") && listed.contains("operate") && !listed.contains(secret), "{listed}");
+    let stored = std::fs::read_to_string(scene.data_dir().join("archive/keys.json")).unwrap();
+    assert!(!stored.contains(secret), "{stored}");
+    scene.done(&["keys", "revoke", "dashboard"]).await;
+    assert_eq!(scene.run(&["keys", "revoke", "dashboard"]).await.code, Some(1));
+    assert_eq!(scene.json(&["keys", "list", "--json"]).await, serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_says_what_to_do_and_asks_nothing_of_github_offline() {
+    let scene = Scene::new(1);
+    let examined = scene.run(&["doctor", "--offline", "--json"]).await;
+    assert_eq!(examined.code, Some(3), "nothing is tracked: {examined:?}");
+    let findings: serde_json::Value = serde_json::from_str(&examined.stdout).unwrap();
+    let tracking = findings.as_array().unwrap().iter().find(|finding| finding["about"] == "tracking").unwrap();
+    assert_eq!(tracking["remedy"], "gharvest track OWNER/NAME");
+    assert_eq!(scene.requests(), 0);
+}

@@ -1,0 +1,10 @@
+//! The real `gharvest` program against a simulated GitHub: what a person and a crash see of it.
+
+#![cfg(unix)]
+
+mod cli;
+mod demo;
+mod kill;
+mod offline;
+mod scene;
+mod up;
