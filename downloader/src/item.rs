@@ -208,7 +208,7 @@ impl Downloader {
             None => false,
         };
         if same_repository && number == Some(prepared.item.number) {
-            let (fresh, _) = repository::refresh(&self.archive, &self.client, repository, None, purpose).await?;
+            let (fresh, _) = self.refresh(repository, None, purpose).await?;
             if fresh.full_name == repository.full_name {
                 return Err(Failure::Again(format!("GitHub moves {} to itself: {address}", prepared.item)));
             }

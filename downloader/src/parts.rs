@@ -18,6 +18,16 @@ use crate::{
 const MOST_PAGES: usize = 1000;
 
 impl Downloader {
+    /// Fetches a repository's object again: [`repository::refresh`].
+    pub(crate) async fn refresh(
+        &self,
+        known: &Repository,
+        etag: Option<&str>,
+        purpose: Purpose,
+    ) -> Result<(Repository, bool), Failure> {
+        repository::refresh(&self.archive, &self.client, self.queue.as_ref(), known, etag, purpose).await
+    }
+
     /// Fetches GitHub's repository object, and keeps one line a day of what cannot be had later.
     pub(crate) async fn metadata(
         &self,
@@ -26,27 +36,13 @@ impl Downloader {
         purpose: Purpose,
     ) -> Result<Option<Trigger>, Failure> {
         let etag = known.etag.as_deref();
-        let (repository, fetched) = repository::refresh(&self.archive, &self.client, known, etag, purpose).await?;
+        let (repository, fetched) = self.refresh(known, etag, purpose).await?;
         let now = Timestamp::now();
         self.archive.put_daily_line(repository.id, "stars", &day(now), &daily_line(&repository, now)).await?;
         if !fetched {
             return Ok(None);
         }
-        let moved = repository.full_name != known.full_name
-            || repository::is_private(&repository) != repository::is_private(known);
-        if moved {
-            self.index_everything(&repository, lane).await?;
-        }
         Ok(Some(index_part(&repository, part::METADATA, lane)))
-    }
-
-    /// A new name or another visibility stands in every document: all of them are made again.
-    async fn index_everything(&self, repository: &Repository, lane: Lane) -> Result<(), Failure> {
-        let highest = self.archive.ledger(repository.id).await?.highest();
-        if highest > 0 {
-            self.queue.push_range(QueueName::Index, repository.id, 1..=highest, lane.max(Lane::Reconcile)).await?;
-        }
-        Ok(())
     }
 
     /// Fetches a short list as a whole.
@@ -79,7 +75,7 @@ impl Downloader {
             return trouble;
         }
         if matches!(answer, Answer::Moved { .. } | Answer::NotFound)
-            && let Err(failure) = repository::refresh(&self.archive, &self.client, repository, None, purpose).await
+            && let Err(failure) = self.refresh(repository, None, purpose).await
         {
             return failure;
         }

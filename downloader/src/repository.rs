@@ -2,7 +2,8 @@
 
 use gharvest_archive::{Archive, Repository};
 use gharvest_github::{Answer, Client, Found, Purpose, Resource, Sort};
-use gharvest_model::{RepositoryId, RepositoryName, tracking::Tracked};
+use gharvest_model::{Lane, QueueName, RepositoryId, RepositoryName, tracking::Tracked};
+use gharvest_queue::Queue;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -58,16 +59,21 @@ pub(crate) fn is_private(repository: &Repository) -> bool {
 
 /// Fetches a repository's object again and stores it under the name it has now. `etag` makes an unchanged one cheap.
 ///
+/// A new name or another visibility stands in every document, whoever notices it first: all of them are made again.
 /// Returns the stored file and whether GitHub's object was given anew.
 pub(crate) async fn refresh(
     archive: &Archive,
     client: &Client,
+    queue: &dyn Queue,
     known: &Repository,
     etag: Option<&str>,
     purpose: Purpose,
 ) -> Result<(Repository, bool), Failure> {
     let found = match ask(client, &known.full_name, etag, purpose).await? {
-        Seen::NotModified => return Ok((known.clone(), false)),
+        Seen::NotModified => {
+            follow(archive, queue, known).await?;
+            return Ok((known.clone(), false));
+        }
         Seen::Repository(found) => found,
     };
     let fresh = from_body(found.body, found.etag, Timestamp::now())
@@ -80,7 +86,7 @@ pub(crate) async fn refresh(
     }
     let repository = merge(known, fresh);
     archive.put_repository(&repository).await?;
-    follow(archive, &repository).await?;
+    follow(archive, queue, &repository).await?;
     Ok((repository, true))
 }
 
@@ -97,12 +103,23 @@ pub(crate) fn merge(known: &Repository, fresh: Repository) -> Repository {
     Repository { former_names: former, daily_version, unknown, ..fresh }
 }
 
-/// Keeps the tracking entry's name and visibility those of the repository.
-async fn follow(archive: &Archive, repository: &Repository) -> Result<(), Failure> {
+/// Keeps the tracking entry's name and visibility those of the repository, and its documents too. The entry is written
+/// last: after a crash in between, the next look does both again.
+async fn follow(archive: &Archive, queue: &dyn Queue, repository: &Repository) -> Result<(), Failure> {
     let Some(tracked) = tracked(archive, repository.id).await? else { return Ok(()) };
     let now = Tracked { name: repository.full_name.clone(), private: is_private(repository), ..tracked.clone() };
     if now != tracked {
+        index_everything(archive, queue, repository.id).await?;
         archive.track(now).await?;
+    }
+    Ok(())
+}
+
+/// Makes all documents of a repository again.
+pub(crate) async fn index_everything(archive: &Archive, queue: &dyn Queue, id: RepositoryId) -> Result<(), Failure> {
+    let highest = archive.ledger(id).await?.highest();
+    if highest > 0 {
+        queue.push_range(QueueName::Index, id, 1..=highest, Lane::Reconcile).await?;
     }
     Ok(())
 }

@@ -35,13 +35,20 @@ pub async fn track(
 ) -> Result<Tracked, Failure> {
     let fresh = discover(client, name).await?;
     let known = archive.repository(fresh.id).await?;
+    let before = known.as_ref().map(|known| (known.full_name.clone(), repository::is_private(known)));
     let repository = known.map_or(fresh.clone(), |known| repository::merge(&known, fresh));
     archive.put_repository(&repository).await?;
     let entry = repository::tracked(archive, repository.id).await?;
+    let now = (repository.full_name.clone(), repository::is_private(&repository));
+    let entered = entry.as_ref().map(|entry| (entry.name.clone(), entry.private));
+    if [before, entered].into_iter().flatten().any(|then| then != now) {
+        repository::index_everything(archive, queue, repository.id).await?;
+    }
+    let (name, private) = now;
     let tracked = Tracked {
         id: repository.id,
-        name: repository.full_name.clone(),
-        private: repository::is_private(&repository),
+        name,
+        private,
         since: entry.as_ref().map_or_else(Timestamp::now, |entry| entry.since),
         complete_at: entry.and_then(|entry| entry.complete_at),
         trouble: None,

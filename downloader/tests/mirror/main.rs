@@ -10,7 +10,7 @@ use gharvest_model::{
     ItemId, Lane, QueueName, Record, Revision, Subject, change::same_content, job::part, ledger::NumberState,
     record::RecordState,
 };
-use gharvest_queue::{QueueAdmin, Scope};
+use gharvest_queue::{Filter, QueueAdmin, Scope};
 use jiff::{SignedDuration, Timestamp};
 
 mod kill;
@@ -239,5 +239,21 @@ async fn a_process_killed_at_any_call_to_the_queue_loses_nothing() {
                 break;
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_new_name_that_an_item_tells_is_a_new_document_of_every_item() {
+    let world = World::new(12).await;
+    world.track().await;
+    world.work().await;
+    let numbers = world.control.truth_numbers(&world.name);
+    world.queue.purge(QueueName::Index, &Filter::default()).await.unwrap();
+    world.control.change(&world.name, Change::RenameRepository { to: RENAMED.parse().unwrap() }).unwrap();
+    world.push(Subject::item(world.id, 1), Lane::Webhook).await;
+    world.work().await;
+    for number in numbers {
+        let job = world.queue.job(QueueName::Index, &Subject::item(world.id, number)).await.unwrap();
+        assert!(job.is_some(), "#{number} would stay under its old name");
     }
 }
