@@ -5,6 +5,7 @@
 mod cli;
 mod demo;
 mod kill;
+mod mirror;
 mod offline;
 mod scene;
 mod up;
