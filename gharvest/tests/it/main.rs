@@ -1,6 +1,7 @@
 //! The real `gharvest` program against a simulated GitHub: what a person and a crash see of it.
 
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
 mod cli;
 mod demo;
