@@ -94,9 +94,26 @@ pub(crate) async fn run(common: &CommonArgs, args: DemoArgs) -> anyhow::Result<E
         Some(folder) => {
             say(format_args!("kept in {}: gharvest --data-dir {} search …", folder.display(), folder.display()))
         }
-        None => temporary.close().context("the temporary folder cannot be removed")?,
+        None => {
+            drop(system);
+            remove(temporary).await?;
+        }
     }
     ended.map(|()| Exit::Done)
+}
+
+/// Removes the folder. Threads of the embedded index that tidy up may still write into it for a moment.
+async fn remove(folder: tempfile::TempDir) -> anyhow::Result<()> {
+    for _ in 0..50 {
+        match std::fs::remove_dir_all(folder.path()) {
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+            Err(error) => return Err(error).context("the temporary folder cannot be removed"),
+            Ok(()) => return Ok(()),
+        }
+    }
+    folder.close().context("the temporary folder cannot be removed")
 }
 
 fn start_simulator(args: &DemoArgs) -> anyhow::Result<Simulator> {
