@@ -1,7 +1,5 @@
 //! Data goes to stdout, words for people to stderr; colours only on a terminal.
 
-#![expect(clippy::print_stdout, reason = "this is where data is printed")]
-
 use std::io::{IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};

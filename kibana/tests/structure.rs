@@ -98,7 +98,7 @@ fn assert_accessors(value: &Value, known: &BTreeSet<String>) {
                 }
                 if ["accessors", "primaryGroups", "metrics"].contains(&name.as_str()) {
                     assert!(
-                        value.as_array().unwrap().iter().all(|value| known.contains(&text(value))),
+                        value.as_array().expect("a list").iter().all(|value| known.contains(&text(value))),
                         "{name} {value}"
                     );
                 }

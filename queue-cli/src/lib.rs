@@ -3,8 +3,6 @@
 //! `subject` reads what people write (`owner/name#12`, a GitHub address), `commands` has one module a group of verbs,
 //! `output` prints for people and for programs.
 
-#![expect(clippy::print_stdout, reason = "a command line prints its data")]
-
 use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -92,8 +90,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         _ => {}
     }
     let settings = arguments.common.load()?.settings;
-    let target =
-        Target { queue: gharvest_backends::queue(&settings).await?, archive: gharvest_backends::archive(&settings).await? };
+    let target = Target {
+        queue: gharvest_backends::queue(&settings).await?,
+        archive: gharvest_backends::archive(&settings).await?,
+    };
     match arguments.command {
         Command::Add(args) => commands::add::add(&target, args).await?,
         Command::AddRange(args) => commands::add::add_range(&target, args).await?,

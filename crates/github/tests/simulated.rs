@@ -1,4 +1,5 @@
 //! The client against the simulated GitHub: REST and GraphQL give the same threads, and GitHub has no complaint.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -143,7 +143,7 @@ pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<(Key, Stored)> {
 }
 
 fn out_of_range(column: usize, value: i64) -> rusqlite::Error {
-    rusqlite::Error::IntegralValueOutOfRange(column, value.into())
+    rusqlite::Error::IntegralValueOutOfRange(column, value)
 }
 
 fn conversion(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {

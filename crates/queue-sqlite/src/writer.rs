@@ -92,7 +92,7 @@ fn run(
             committed();
         }
         for answer in answers {
-            answer(result.as_ref().map(|()| ()));
+            answer(result.as_ref().copied());
         }
     }
 }

@@ -137,6 +137,7 @@ fn demo_settings(folder: &std::path::Path, api_url: &str, secret: &str) -> anyho
     settings.webhook.secrets = vec![SecretString::from(secret)];
     settings.queue.inactivity_delay = std::time::Duration::from_secs(1);
     settings.queue.max_delay = std::time::Duration::from_secs(5);
+    settings.indexer.daily_delay = std::time::Duration::from_secs(2);
     settings.downloader.workers = 8;
     settings.archive.min_free_bytes = 0;
     Ok(settings)

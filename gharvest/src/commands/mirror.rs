@@ -88,11 +88,13 @@ pub(crate) async fn follow(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Exit> {
     let mut progress = Progress::new("items");
+    // Daily counts wait for a quiet minute: a person need not.
+    let waits_for_delayed = once;
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         look.tick().await;
-        let so_far = so_far(system, ids).await?;
+        let so_far = so_far(system, ids, waits_for_delayed).await?;
         progress.set(so_far.searchable(), so_far.total, &note(system, &so_far).await?);
         if so_far.is_settled() {
             break;
@@ -127,12 +129,13 @@ impl SoFar {
     }
 }
 
-async fn so_far(system: &System, ids: &[RepositoryId]) -> anyhow::Result<SoFar> {
+async fn so_far(system: &System, ids: &[RepositoryId], waits_for_delayed: bool) -> anyhow::Result<SoFar> {
     let mut sum = SoFar { total: 0, accounted: 0, walked: true, downloads: 0, indexes: 0 };
     for id in ids {
         // The queue first: a job that is done meanwhile counts as outstanding, never the other way round.
         sum.downloads += system.queue.repository_counts(QueueName::Download, *id).await?.outstanding();
-        sum.indexes += system.queue.repository_counts(QueueName::Index, *id).await?.outstanding();
+        let index = system.queue.repository_counts(QueueName::Index, *id).await?;
+        sum.indexes += index.outstanding() - if waits_for_delayed { 0 } else { index.delayed };
         let completeness = track::completeness(&system.archive, *id).await?;
         sum.total += completeness.highest;
         sum.accounted += completeness.accounted();

@@ -13,7 +13,7 @@ use crate::output::{BOLD, DIM, GREEN, PURPLE, RED, grouped, json, line, safe, sa
 #[derive(Debug, Args)]
 pub(crate) struct SearchArgs {
     /// The query, in GitHub's syntax: words, "phrases", is:open, label:bug, author:x, created:>2024-01-01, sort:updated
-    #[arg(required = true, value_name = "QUERY", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(required = true, value_name = "QUERY", allow_hyphen_values = true)]
     query: Vec<String>,
     /// How many hits
     #[arg(long, short, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100))]

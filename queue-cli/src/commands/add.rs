@@ -116,29 +116,46 @@ async fn add_all(target: &Target, queue: QueueName) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn push_range(target: &Target, queue: QueueName, id: RepositoryId, first: u64, last: u64, lane: Lane) -> anyhow::Result<u64> {
+async fn push_range(
+    target: &Target,
+    queue: QueueName,
+    id: RepositoryId,
+    first: u64,
+    last: u64,
+    lane: Lane,
+) -> anyhow::Result<u64> {
     let pushed = target.queue.push_range(queue, id, first..=last, lane).await?;
     Ok(pushed.new)
 }
 
 pub(crate) async fn add_range(target: &Target, args: AddRangeArgs) -> anyhow::Result<()> {
     if args.from == 0 || args.from > args.to || args.to > Ledger::LIMIT {
-        bail!(Usage(format!("{}..{} is no range of numbers: expected two numbers, the first not greater, as in `1 91234`", args.from, args.to)));
+        bail!(Usage(format!(
+            "{}..{} is no range of numbers: expected two numbers, the first not greater, as in `1 91234`",
+            args.from, args.to
+        )));
     }
     let id = repository(&target.archive, &args.repository).await?;
     let before = target.queue.counts(args.queue).await?.outstanding();
     let pushed = target.queue.push_range(args.queue, id, args.from..=args.to, args.lane).await?;
     let after = target.queue.counts(args.queue).await?.outstanding();
-    say(format_args!("{} added, {} were there; the {} queue had {before} jobs and has {after}", pushed.new, pushed.merged, args.queue));
+    say(format_args!(
+        "{} added, {} were there; the {} queue had {before} jobs and has {after}",
+        pushed.new, pushed.merged, args.queue
+    ));
     Ok(())
 }
 
 pub(crate) async fn add_updated_since(target: &Target, args: AddUpdatedSinceArgs) -> anyhow::Result<()> {
     if args.queue != QueueName::Download {
-        bail!(Usage("only the download queue knows what was updated: `queue-cli add index --all` indexes again".to_owned()));
+        bail!(Usage(
+            "only the download queue knows what was updated: `queue-cli add index --all` indexes again".to_owned()
+        ));
     }
     let id = repository(&target.archive, &args.repository).await?;
-    gharvest_downloader::walk::look_back(&target.archive, id, args.since).await.context("the feed's cursor cannot be set back")?;
+    gharvest_downloader::walk::look_back(&target.archive, id, args.since)
+        .await
+        .context("the feed's cursor cannot be set back")?;
     target.queue.push(&[trigger(QueueName::Download, Subject::part(id, part::UPDATES), Lane::Manual)], None).await?;
     say(format_args!("{} will be asked what was updated since {}", args.repository, args.since));
     Ok(())

@@ -94,7 +94,13 @@ async fn filter(target: &Target, name: Option<&RepositoryName>) -> anyhow::Resul
     Ok(Filter { repository: id, lane: None, state: Some(JobState::Buried) })
 }
 
-async fn list(target: &Target, queue: QueueName, name: Option<&RepositoryName>, limit: usize, as_json: bool) -> anyhow::Result<()> {
+async fn list(
+    target: &Target,
+    queue: QueueName,
+    name: Option<&RepositoryName>,
+    limit: usize,
+    as_json: bool,
+) -> anyhow::Result<()> {
     let filter = filter(target, name).await?;
     for job in target.queue.list(queue, &filter, None, limit).await? {
         if as_json {

@@ -41,7 +41,10 @@ pub(crate) async fn show(target: &Target, args: &ShowArgs) -> anyhow::Result<()>
     let verified = ledger.verified_at.map_or_else(|| "never verified".to_owned(), |at| format!("verified {at}"));
     line(format_args!("ledger          {:?}, {verified}", ledger.state));
     match record {
-        Some(record) => line(format_args!("record          revision {}, {:?}, fetched {}", record.revision, record.state, record.fetched_at)),
+        Some(record) => line(format_args!(
+            "record          revision {}, {:?}, fetched {}",
+            record.revision, record.state, record.fetched_at
+        )),
         None => line("record          none"),
     }
     Ok(())

@@ -69,8 +69,12 @@ pub(crate) async fn status(target: &Target, args: &StatusArgs) -> anyhow::Result
 }
 
 async fn read(target: &Target) -> anyhow::Result<Status> {
-    let mut status =
-        Status { queues: Vec::new(), oldest: Vec::new(), pauses: target.queue.pauses().await?, durability: target.queue.durability().await? };
+    let mut status = Status {
+        queues: Vec::new(),
+        oldest: Vec::new(),
+        pauses: target.queue.pauses().await?,
+        durability: target.queue.durability().await?,
+    };
     for name in QueueName::ALL {
         status.queues.push((name, target.queue.counts(name).await?));
         status.oldest.push((name, target.queue.oldest(name).await?));

@@ -226,7 +226,7 @@ behaviours! { $
         let counts = f.counts().await;
         assert_eq!((counts.ready, counts.buried), ([0, 2, 0, 0, 0], 1));
         let job = f.lease(1).await.jobs.remove(0);
-        assert_eq!((numbers(&[job.clone()]), job.lane, job.attempt), (vec![1], Lane::Manual, 1));
+        assert_eq!((numbers(std::slice::from_ref(&job)), job.lane, job.attempt), (vec![1], Lane::Manual, 1));
         let ready = Filter { state: Some(JobState::Ready), ..Filter::default() };
         assert_eq!(f.queue.revive(QUEUE, &ready, 9).await.expect("revive"), 0);
     }

@@ -1,0 +1,46 @@
+//! The `webhook-receiver` as a process of its own.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use gharvest_service_kit::{
+    health::{self, Readiness},
+    process::{self, CommonArgs, Exit},
+    serve::{Limits, serve},
+    telemetry,
+};
+use gharvest_webhook_receiver::{Receiver, router};
+
+/// Takes GitHub's webhooks and makes what follows from them durable
+#[derive(Debug, Parser)]
+#[command(name = "webhook-receiver", version)]
+struct Arguments {
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    process::run(|| run(arguments))
+}
+
+/// Webhooks, health and metrics share one address: nginx passes on only the first.
+async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let settings = arguments.common.start()?.settings;
+    let metrics = telemetry::init_metrics()?;
+    let shutdown = process::shutdown_on_signals()?;
+    let listener = process::listen(&settings.webhook.listen).await?;
+    let queue = gharvest_backends::queue(&settings).await?;
+    let archive = gharvest_backends::archive(&settings).await?;
+    let receiver = Receiver::new(queue, archive, settings.webhook.untracked);
+    let readiness = Readiness::default();
+    let routes = router(receiver, &settings.webhook).merge(health::router(readiness.clone(), metrics));
+    let (stopping, withdrawn) = (shutdown.clone(), readiness.clone());
+    tokio::spawn(async move {
+        stopping.cancelled().await;
+        withdrawn.set(false);
+    });
+    readiness.set(true);
+    serve(listener, routes, Limits::default(), shutdown).await;
+    Ok(Exit::Done)
+}
