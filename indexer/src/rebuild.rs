@@ -44,6 +44,11 @@ pub async fn rebuild(
     match fill(archive, index, repositories, progress).await {
         Ok(done) => {
             index.finish_rebuild().await?;
+            // Daily counts are made of the intervals that are served: those of the new index, from now on.
+            for id in repositories {
+                apply_daily(archive, index, *id).await?;
+            }
+            index.commit().await?;
             Ok(done)
         }
         Err(failure) => {
@@ -80,8 +85,6 @@ async fn fill(
     for id in repositories {
         let Some(repository) = archive.repository(*id).await? else { continue };
         catch_up(archive, &repository, began, &mut filler, progress).await?;
-        index.commit().await?;
-        apply_daily(archive, index, *id).await?;
     }
     index.commit().await?;
     // An item that was indexed twice is one item.

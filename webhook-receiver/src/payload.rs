@@ -93,6 +93,9 @@ pub enum PayloadError {
     /// Not JSON, or nested too deeply.
     #[error("the payload is not JSON: {0}")]
     NotJson(#[from] serde_json::Error),
+    /// JSON, but no object.
+    #[error("the payload is not JSON of an object")]
+    NotAnObject,
     /// A form without its field.
     #[error("the form has no field `payload`")]
     NoPayloadField,
@@ -106,13 +109,24 @@ impl Payload {
     pub fn read(content_type: &str, body: &[u8]) -> Result<Self, PayloadError> {
         let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match essence.as_str() {
-            "application/json" => Ok(serde_json::from_slice(body)?),
+            "application/json" => Self::from_json(body),
             "application/x-www-form-urlencoded" => {
                 let field = form_urlencoded::parse(body).find(|(name, _)| name == "payload");
                 let (_, json) = field.ok_or(PayloadError::NoPayloadField)?;
-                Ok(serde_json::from_str(&json)?)
+                Self::from_json(json.as_bytes())
             }
             _ => Err(PayloadError::ContentType(essence.chars().take(100).collect())),
+        }
+    }
+}
+
+impl Payload {
+    /// A list would be read as an object's fields in their order, so it is refused here.
+    fn from_json(json: &[u8]) -> Result<Self, PayloadError> {
+        match json.trim_ascii_start().first() {
+            Some(b'{') => Ok(serde_json::from_slice(json)?),
+            Some(b'[') => Err(PayloadError::NotAnObject),
+            _ => Ok(serde_json::from_slice(json)?),
         }
     }
 }

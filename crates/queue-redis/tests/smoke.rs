@@ -32,7 +32,7 @@ fn trigger(rng: &mut fastrand::Rng) -> Trigger {
 #[tokio::test]
 async fn random_operations_do_not_diverge() {
     let Some(server) = RedisServer::start("random_operations_do_not_diverge", &[]) else { return };
-    for seed in 0..30 {
+    for seed in 0..6 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let policy = Policy { max_attempts: 3, max_lost: 2, ..Policy::default() };
         let clock = ManualClock::default();
@@ -40,7 +40,7 @@ async fn random_operations_do_not_diverge() {
         let redis =
             RedisQueue::connect_with_clock(&server.url(), &format!("n{seed}"), policy, clock.clone()).await.unwrap();
         let mut leases: Vec<(QueueName, Token, Vec<Subject>)> = Vec::new();
-        for step in 0..300 {
+        for step in 0..150 {
             let queue = QueueName::ALL[usize::from(rng.u8(..10) == 0)];
             let at = format!("seed {seed} step {step}");
             match rng.u8(..20) {

@@ -6,17 +6,31 @@ local repository = subject(padded .. '#0000000000000001').repository
 local turn = repository .. ':' .. lane
 local packed = 'R|' .. lane
 local new, merged = 0, 0
+local records, names, slot = {}, {}, nil
+
+-- Stores the new jobs gathered so far: before a known one may become ready behind them.
+local function store_new()
+  if #names == 0 then return end
+  redis.call('HSET', slot, unpack(records))
+  redis.call('RPUSH', key(Q, 'l:' .. turn), unpack(names))
+  if redis.call('HINCRBY', key(Q, 'rn'), turn, #names) == #names then
+    redis.call('ZADD', key(Q, 'ring:' .. lane), redis.call('HGET', key(Q, 'meta'), 'ring' .. lane) or '0', padded)
+  end
+  new = new + #names
+  records, names = {}, {}
+end
+
 local from = first
 while from <= last do
   local bucket = math.floor(from / 64)
   local to = math.min(last, bucket * 64 + 63)
-  local slot = key(Q, 'j:' .. repository .. ':' .. int(bucket))
+  slot = key(Q, 'j:' .. repository .. ':' .. int(bucket))
   local numbers = {}
   for number = from, to do numbers[#numbers + 1] = int(number) end
   local known = redis.call('HMGET', slot, unpack(numbers))
-  local records, names = {}, {}
   for index, number in ipairs(numbers) do
     if known[index] then
+      store_new()
       merge(Q, subject(member_of(padded, number)), request, false)
       merged = merged + 1
     else
@@ -25,17 +39,10 @@ while from <= last do
       names[#names + 1] = number
     end
   end
-  if #names > 0 then
-    redis.call('HSET', slot, unpack(records))
-    redis.call('RPUSH', key(Q, 'l:' .. turn), unpack(names))
-    new = new + #names
-  end
+  store_new()
   from = to + 1
 end
 if new > 0 then
-  if redis.call('HINCRBY', key(Q, 'rn'), turn, new) == new then
-    redis.call('ZADD', key(Q, 'ring:' .. lane), redis.call('HGET', key(Q, 'meta'), 'ring' .. lane) or '0', padded)
-  end
   redis.call('ZADD', key(Q, 'repos'), 0, padded)
   if tonumber(redis.call('HGET', key(Q, 'max'), repository) or '0') < last then
     redis.call('HSET', key(Q, 'max'), repository, int(last))
