@@ -248,7 +248,8 @@ fn part_trigger(repository: RepositoryId, part: &str) -> Trigger {
 
 fn spool_fact(headers: Headers<'_>, now: Timestamp) -> Fact {
     Fact {
-        delivery: headers.delivery.to_owned(),
+        // An entry of its own: the facts of the same delivery are merged and removed by another hand.
+        delivery: format!("{}-spool", headers.delivery),
         event: headers.event.to_owned(),
         action: String::new(),
         received_at: now,
