@@ -19,6 +19,7 @@
 
 use std::time::Duration;
 
+use fail::fail_point;
 use gharvest_archive::{InboxEntry, LedgerChange, Repository, Written};
 use gharvest_github::{Answer, Purpose, Resource};
 use gharvest_model::{
@@ -90,6 +91,7 @@ impl Downloader {
         fetched: Fetched,
         purpose: Purpose,
     ) -> Result<Round, Failure> {
+        fail_point!("downloader-fetched");
         match fetched {
             Fetched::Thread(thread) => {
                 let record = self.record_of(repository, prepared, *thread);
@@ -161,6 +163,7 @@ impl Downloader {
         state: NumberState,
     ) -> Result<Round, Failure> {
         let written = self.archive.put_record(record).await?;
+        fail_point!("downloader-stored");
         if let Written::Conflict(_) = written {
             return Ok(Round::Again);
         }
@@ -177,6 +180,7 @@ impl Downloader {
         let ItemId { repository, number } = prepared.item;
         let change = LedgerChange { number, state, verified_at: Timestamp::now() };
         self.archive.update_ledger(repository, &[change]).await?;
+        fail_point!("downloader-accounted");
         for entry in &prepared.inbox {
             self.archive.remove_inbox(&entry.fact.delivery).await?;
         }

@@ -4,6 +4,7 @@
 //! page says is durable before the cursor moves: hints, then the ledger, then jobs, then the cursor. So a page read
 //! twice changes nothing, and none is left out.
 
+use fail::fail_point;
 use gharvest_archive::{Hint, Repository};
 use gharvest_github::{Answer, ErrorKind, Found, Purpose, Resource, Sort};
 use gharvest_model::{
@@ -63,6 +64,7 @@ impl Downloader {
             let listed = listed(page.body);
             cursor.seen += listed.len() as u64;
             self.take_page(repository, listed, lane).await?;
+            fail_point!("walk-page-taken");
             cursor.next = page.next;
             if cursor.next.is_none() {
                 break;
@@ -70,6 +72,7 @@ impl Downloader {
             self.set_cursor(&feed, &cursor).await?;
         }
         self.push_unknown(repository, lane).await?;
+        fail_point!("walk-pushed");
         cursor.finished_at = Some(Timestamp::now());
         self.set_cursor(&feed, &cursor).await
     }

@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand};
 use gharvest_service_kit::process::{CommonArgs, Exit};
 
 mod commands;
+#[cfg(feature = "failpoints")]
+mod kill;
 mod output;
 mod progress;
 mod system;
@@ -67,6 +69,8 @@ enum Command {
 
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    #[cfg(feature = "failpoints")]
+    kill::arm()?;
     let common = &arguments.common;
     match arguments.command {
         #[cfg(feature = "demo")]

@@ -17,6 +17,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use fail::fail_point;
 use gharvest_archive::Archive;
 use gharvest_model::{
     ItemId, Lane, QueueName, Record, RepositoryId, Revision, Subject, job::part, live::LiveEvent, record::RecordState,
@@ -164,9 +165,12 @@ impl Indexer {
             done.push(Done { job: job.clone(), result, follow_up: None });
         }
         drop(turn);
+        fail_point!("indexer-applied");
         self.committer.commit(done.len()).await?;
+        fail_point!("indexer-committed");
         let (settlements, events) = split(done);
         batch.settle(settlements).await;
+        fail_point!("indexer-settled");
         if let Err(error) = self.publish(&events).await {
             tracing::warn!(error = %error, events = events.len(), "Live readers cannot be told");
         }
@@ -263,6 +267,7 @@ impl Indexer {
         // What is counted must be committed: items of other batches are read back from the index.
         self.index.commit().await?;
         apply_daily(&self.archive, self.index.as_ref(), id).await?;
+        fail_point!("indexer-counted");
         lock().insert(id, Instant::now());
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use fail::fail_point;
 use gharvest_archive::{Archive, InboxEntry};
 use gharvest_model::{
     Lane, QueueName, RepositoryId, RepositoryName, Subject, job::part, record::Fact, tracking::Tracked,
@@ -117,7 +118,10 @@ impl Receiver {
                 .await
                 .map_err(|error| NotDurable { queue: "not asked".to_owned(), inbox: error.to_string() })?;
         }
-        self.push_or_spool(headers, &classified.triggers, now).await
+        fail_point!("receiver-kept");
+        let outcome = self.push_or_spool(headers, &classified.triggers, now).await;
+        fail_point!("receiver-pushed");
+        outcome
     }
 
     async fn push_or_spool(

@@ -6,6 +6,7 @@
 
 use std::thread;
 
+use fail::fail_point;
 use gharvest_queue::{Clock, Error, ErrorKind, Policy, Result};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -132,7 +133,10 @@ fn commit(
     let heads = unit.into_heads();
     heads
         .save(connection, &loaded)
-        .and_then(|()| connection.execute_batch("COMMIT"))
+        .and_then(|()| {
+            fail_point!("queue-written");
+            connection.execute_batch("COMMIT")
+        })
         .map_err(|error| from_sqlite("write", error))
 }
 

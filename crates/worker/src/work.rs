@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use fail::fail_point;
 use gharvest_queue::{Job, Outcome, Settlement};
 use metrics::{counter, gauge, histogram};
 use tokio::time::Instant;
@@ -25,6 +26,7 @@ pub(crate) struct Task {
 impl Task {
     pub(crate) async fn run(&self) {
         let name = self.batch.queue_name();
+        fail_point!("worker-leased");
         let in_work = InWork::new(&self.batch);
         let started = Instant::now();
         tokio::select! {
@@ -68,7 +70,9 @@ impl Task {
             counter!("gharvest_panics_total", "queue" => batch.queue_name().as_str()).increment(1);
             tracing::error!(error = %panicked, jobs = batch.jobs().len(), "Handler panicked");
         })?;
+        fail_point!("worker-handled");
         batch.settle(settlements).await;
+        fail_point!("worker-settled");
         Ok(())
     }
 

@@ -98,11 +98,7 @@ fn a_folder_without_a_recording_says_so() {
 
 #[test]
 fn a_real_recording_is_served_whole() {
-    let Some(folder) = std::env::var_os("GHARVEST_TEST_DATA").map(PathBuf::from) else {
-        println!("SKIPPED: GHARVEST_TEST_DATA names no folder with recorded data");
-        return;
-    };
-    let folder = folder.join("bitcoin-core-secp256k1");
+    let Some(folder) = gharvest_testkit::recorded_data("a_real_recording_is_served_whole") else { return };
     let name: RepositoryName = "bitcoin-core/secp256k1".parse().unwrap();
     let simulator = Simulator::start(World::recorded(folder, name.clone()), Options::unlimited()).unwrap();
     let control = simulator.control();

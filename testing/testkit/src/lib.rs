@@ -1,8 +1,10 @@
 //! What tests share: named skips, and real services on loopback.
 
+mod recorded;
 pub mod redis;
 mod search;
 mod skip;
 
+pub use recorded::recorded_data;
 pub use search::{SearchServer, search_server};
-pub use skip::{recorded_data, skip};
+pub use skip::skip;

@@ -18,6 +18,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use fail::fail_point;
 
 use super::{Condition, Durability, Fold, Store, Version, check_key};
 use crate::{Error, ErrorKind, Result};
@@ -85,7 +86,11 @@ impl FolderStore {
 
     fn write(&self, path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
         let staged = self.staged();
-        let written = write_staged(&staged, bytes, durability).and_then(|()| self.move_to(&staged, path, durability));
+        let written = write_staged(&staged, bytes, durability).and_then(|()| {
+            fail_point!("archive-staged");
+            self.move_to(&staged, path, durability)
+        });
+        fail_point!("archive-written");
         if written.is_err() {
             discard(&staged);
         }
@@ -149,6 +154,7 @@ impl FolderStore {
         let bytes = read(&journal).map_err(|error| failed("read", key, error))?.unwrap_or_default();
         let folded = fold(base, whole_entries(&bytes).0.into())?;
         self.write(&path, &folded, Durability::Durable).map_err(|error| failed("write", key, error))?;
+        fail_point!("archive-folded");
         fs::remove_file(&journal).map_err(|error| failed("remove the journal of", key, error))
     }
 
