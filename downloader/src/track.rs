@@ -102,5 +102,5 @@ pub async fn untrack(
 /// Says how complete a repository is, from the archive alone.
 pub async fn completeness(archive: &Archive, id: RepositoryId) -> Result<Completeness, gharvest_archive::Error> {
     let cursor = ItemsCursor::read(archive.cursor(&ItemsCursor::feed(id)).await?);
-    Ok(Completeness::new(&archive.ledger(id).await?, cursor.as_ref()))
+    Ok(Completeness::new(&*archive.ledger(id).await?, cursor.as_ref()))
 }

@@ -17,12 +17,65 @@ use gharvest_model::{
 };
 use jiff::Timestamp;
 
-use crate::{Archive, Error, ErrorKind, LedgerChange, Result, corrupt, store::Fold};
+use crate::{
+    Archive, Error, ErrorKind, LedgerChange, Result, corrupt,
+    store::{Base, Fold, Mark},
+};
 
 const CHANGE: usize = 9;
 const REACH: u8 = 255;
 /// An encoded ledger at its limit, with its head.
 const LARGEST: u64 = Ledger::LIMIT * 5 + 64;
+
+/// How many numbers the ledgers kept in memory have at most, all together; five bytes a number.
+const KEPT_NUMBERS: u64 = 4_000_000;
+/// What a ledger costs in memory besides its numbers, counted as numbers.
+const KEPT_OVERHEAD: u64 = 100;
+
+/// Ledgers as they were last read, those of the repositories asked for last. Before a use each is brought to what is
+/// stored, whoever wrote it: so what is kept saves reading, and never changes an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Kept(Mutex<Slots>);
+
+#[derive(Debug, Default)]
+struct Slots {
+    by_repository: HashMap<RepositoryId, Slot>,
+    uses: u64,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// Who reads holds it, so that a hundred readers decode once.
+    ledger: Arc<tokio::sync::Mutex<Option<(Mark, Arc<Ledger>)>>>,
+    numbers: u64,
+    last_use: u64,
+}
+
+impl Kept {
+    fn slot(&self, id: RepositoryId) -> Arc<tokio::sync::Mutex<Option<(Mark, Arc<Ledger>)>>> {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.uses += 1;
+        let last_use = slots.uses;
+        let slot = slots.by_repository.entry(id).or_default();
+        slot.last_use = last_use;
+        Arc::clone(&slot.ledger)
+    }
+
+    /// Notes how large a ledger is, and forgets those not used for longest until all fit.
+    fn fit(&self, id: RepositoryId, numbers: u64) {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.by_repository.get_mut(&id) {
+            slot.numbers = numbers;
+        }
+        let cost = |slot: &Slot| slot.numbers + KEPT_OVERHEAD;
+        let mut total: u64 = slots.by_repository.values().map(cost).sum();
+        while total > KEPT_NUMBERS {
+            let oldest = slots.by_repository.iter().min_by_key(|(_, slot)| slot.last_use).map(|(id, _)| *id);
+            let Some(slot) = oldest.and_then(|id| slots.by_repository.remove(&id)) else { return };
+            total -= cost(&slot);
+        }
+    }
+}
 
 /// The repositories whose ledgers this process writes.
 #[derive(Debug, Default)]
@@ -48,11 +101,27 @@ impl Writer {
 }
 
 impl Archive {
-    /// A repository's ledger; empty if there is none.
-    pub async fn ledger(&self, id: RepositoryId) -> Result<Ledger> {
+    /// A repository's ledger; empty if there is none. Asked often it costs little: only what was appended since the
+    /// last time is read, unless the ledger was folded meanwhile.
+    pub async fn ledger(&self, id: RepositoryId) -> Result<Arc<Ledger>> {
         let key = ledger_key(id);
-        let (base, changes) = self.store().read_journal(&key).await?;
-        apply(&key, base, &changes)
+        let slot = self.inner.kept_ledgers.slot(id);
+        let mut kept = slot.lock().await;
+        let journal = self.store().read_journal(&key, kept.as_ref().map(|(mark, _)| mark)).await?;
+        let mut ledger = match (journal.base, kept.take()) {
+            (Base::Known, Some((_, ledger))) => ledger,
+            (Base::Known, None) => {
+                return Err(Error::new(ErrorKind::Corrupt, "read", key, "nobody read its beginning"));
+            }
+            (Base::Read(base), _) => Arc::new(decode(&key, base)?),
+        };
+        if !journal.entries.is_empty() {
+            apply(&key, Arc::make_mut(&mut ledger), &journal.entries)?;
+        }
+        *kept = journal.mark.map(|mark| (mark, Arc::clone(&ledger)));
+        drop(kept);
+        self.inner.kept_ledgers.fit(id, ledger.highest());
+        Ok(ledger)
     }
 
     /// Applies changes to the ledger, durably; every number below one that is new appears as unknown.
@@ -93,7 +162,11 @@ impl Archive {
         };
         let key = ledger_key(id);
         let folded = key.clone();
-        let fold: Fold = Arc::new(move |base, changes| to_file(&folded, &apply(&folded, base, &changes)?));
+        let fold: Fold = Arc::new(move |base, changes| {
+            let mut ledger = decode(&folded, base)?;
+            apply(&folded, &mut ledger, &changes)?;
+            to_file(&folded, &ledger)
+        });
         // What was not written, by an error or because this future was dropped, goes with the next writer.
         self.store().journal(&key, batch.clone().into(), fold).await?;
         let mut waiting = writer.waiting();
@@ -126,16 +199,15 @@ fn encode(number: u64, state: u8, at: Timestamp) -> Result<[u8; CHANGE]> {
     Ok(change)
 }
 
-fn apply(key: &str, base: Option<Bytes>, changes: &[u8]) -> Result<Ledger> {
-    let mut ledger = match base {
-        None => Ledger::default(),
-        Some(packed) => {
-            let mut bytes = Vec::new();
-            let decoder = zstd::Decoder::new(&*packed).map_err(|error| corrupt(key, error))?;
-            decoder.take(LARGEST).read_to_end(&mut bytes).map_err(|error| corrupt(key, error))?;
-            Ledger::decode(&bytes).map_err(|error| corrupt(key, error))?
-        }
-    };
+fn decode(key: &str, file: Option<Bytes>) -> Result<Ledger> {
+    let Some(packed) = file else { return Ok(Ledger::default()) };
+    let mut bytes = Vec::new();
+    let decoder = zstd::Decoder::new(&*packed).map_err(|error| corrupt(key, error))?;
+    decoder.take(LARGEST).read_to_end(&mut bytes).map_err(|error| corrupt(key, error))?;
+    Ledger::decode(&bytes).map_err(|error| corrupt(key, error))
+}
+
+fn apply(key: &str, ledger: &mut Ledger, changes: &[u8]) -> Result<()> {
     for change in changes.chunks_exact(CHANGE) {
         let number = u64::from(u32::from_le_bytes([change[0], change[1], change[2], change[3]]));
         let seconds = u32::from_le_bytes([change[5], change[6], change[7], change[8]]);
@@ -148,5 +220,5 @@ fn apply(key: &str, base: Option<Bytes>, changes: &[u8]) -> Result<Ledger> {
             None => ledger.reach(number),
         }
     }
-    Ok(ledger)
+    Ok(())
 }

@@ -56,6 +56,7 @@ struct Inner {
     id: String,
     options: Options,
     ledgers: ledger::Writers,
+    kept_ledgers: ledger::Kept,
     inbox: inbox::Known,
 }
 
@@ -195,6 +196,7 @@ impl Archive {
             store,
             options: options.clone(),
             ledgers: ledger::Writers::default(),
+            kept_ledgers: ledger::Kept::default(),
             inbox: inbox::Known::default(),
         };
         Ok(Self { inner: Arc::new(inner) })

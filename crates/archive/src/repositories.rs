@@ -3,12 +3,12 @@
 use gharvest_model::{RepositoryId, RepositoryName};
 use serde_json::Value;
 
-use crate::{Archive, Error, ErrorKind, Repository, Result, corrupt, to_bytes};
+use crate::{Archive, Error, ErrorKind, Repository, Result, corrupt, from_bytes, to_bytes};
 
 impl Archive {
     /// A repository's file.
     pub async fn repository(&self, id: RepositoryId) -> Result<Option<Repository>> {
-        self.read(&format!("repositories/{id}/repository.json")).await
+        self.read(&repository_key(id)).await
     }
 
     /// All repositories in the archive, tracked or not, by id.
@@ -19,17 +19,42 @@ impl Archive {
         Ok(ids)
     }
 
-    /// Stores a repository's file, moves its link in `current/`, and keeps the old name as a redirect until it is
-    /// used again.
+    /// Stores a repository's file, unless what is stored was fetched later; names that only the stored file knows stay
+    /// known. Moves the link in `current/`: an old name stays as a redirect until it is used again.
     pub async fn put_repository(&self, repository: &Repository) -> Result<()> {
-        let id = repository.id;
-        self.write(&format!("repositories/{id}/repository.json"), repository).await?;
-        let link = link_key(&repository.full_name);
-        let target = format!("repositories/{id}");
-        if self.store().read_link(&link).await?.as_ref() != Some(&target) {
-            self.store().link(&link, &target).await?;
+        let key = repository_key(repository.id);
+        let change = |stored: Option<bytes::Bytes>| {
+            let stored = stored.map(|bytes| from_bytes::<Repository>(&key, &bytes)).transpose()?;
+            match stored {
+                Some(stored) if stored.fetched_at > repository.fetched_at => Ok(None),
+                Some(stored) => to_bytes(&key, &merge(stored, repository.clone())).map(Some),
+                None => to_bytes(&key, repository).map(Some),
+            }
+        };
+        self.swap(&key, &change).await?;
+        // Whoever stored it: the link follows what is stored, so that it also mends itself after a crash.
+        match self.repository(repository.id).await? {
+            Some(stored) => self.link(&stored).await,
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Points a repository's name to it, unless the name was seen at another repository later.
+    async fn link(&self, repository: &Repository) -> Result<()> {
+        let link = link_key(&repository.full_name);
+        let target = format!("repositories/{}", repository.id);
+        let held = self.store().read_link(&link).await?;
+        if held.as_ref() == Some(&target) {
+            return Ok(());
+        }
+        if let Some(other) = held.as_deref().and_then(repository_of)
+            && let Some(other) = self.repository(other).await?
+            && other.full_name.key() == repository.full_name.key()
+            && other.fetched_at > repository.fetched_at
+        {
+            return Ok(());
+        }
+        self.store().link(&link, &target).await
     }
 
     /// Whose name this is or was: current names before former ones.
@@ -37,9 +62,8 @@ impl Archive {
         // A link stays at its old name until another repository takes it: so there is one answer.
         let key = link_key(name);
         let Some(target) = self.store().read_link(&key).await? else { return Ok(None) };
-        let id = target.strip_prefix("repositories/").and_then(|id| id.parse().ok());
-        match id {
-            Some(id) => Ok(Some(RepositoryId(id))),
+        match repository_of(&target) {
+            Some(id) => Ok(Some(id)),
             None => Err(Error::new(ErrorKind::Corrupt, "resolve", key, format!("it points to `{target}`"))),
         }
     }
@@ -87,6 +111,35 @@ impl Archive {
         self.store().delete_all(&format!("staging/hints/{id}")).await?;
         self.store().delete_all(&format!("repositories/{id}")).await
     }
+}
+
+/// What is fetched, with what only the stored file knows.
+fn merge(stored: Repository, mut fetched: Repository) -> Repository {
+    let is_new = |name: &RepositoryName, fetched: &Repository| {
+        fetched.former_names.iter().chain([&fetched.full_name]).all(|known| known.key() != name.key())
+    };
+    if is_new(&stored.full_name, &fetched) {
+        fetched.former_names.insert(0, stored.full_name);
+    }
+    for name in stored.former_names {
+        if is_new(&name, &fetched) {
+            fetched.former_names.push(name);
+        }
+    }
+    fetched.daily_version = fetched.daily_version.max(stored.daily_version);
+    for (field, value) in stored.unknown {
+        fetched.unknown.entry(field).or_insert(value);
+    }
+    fetched
+}
+
+fn repository_key(id: RepositoryId) -> String {
+    format!("repositories/{id}/repository.json")
+}
+
+/// The repository that a link points to.
+fn repository_of(target: &str) -> Option<RepositoryId> {
+    target.strip_prefix("repositories/")?.parse().ok().map(RepositoryId)
 }
 
 fn link_key(name: &RepositoryName) -> String {

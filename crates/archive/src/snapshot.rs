@@ -143,7 +143,7 @@ impl Archive {
             }
             // The ledger as one object, whatever is still in its journal.
             let key = format!("{folder}/ledger");
-            let ledger = to_file(&key, &self.ledger(id).await?)?;
+            let ledger = to_file(&key, &*self.ledger(id).await?)?;
             drop(objects.send((key, ledger)).await);
         }
         Ok(())

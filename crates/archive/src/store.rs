@@ -34,6 +34,35 @@ pub enum Durability {
     MayBeLost,
 }
 
+/// Up to where a journal was read: the same place in every process that reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// Which journal, or which version of an object without one: never used again for another content.
+    pub generation: String,
+    /// How many bytes of the journal were read.
+    pub length: u64,
+}
+
+/// The object that a journal belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Base {
+    /// The reader has it, with every entry up to the mark it gave.
+    Known,
+    /// As it is stored; none if only the journal is there, or nothing.
+    Read(Option<Bytes>),
+}
+
+/// An object with a journal, as of one instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Journal {
+    /// What the entries are to be applied to.
+    pub base: Base,
+    /// The entries after the base, in their order, without what separates them.
+    pub entries: Bytes,
+    /// Where to go on reading; none if that cannot be told.
+    pub mark: Option<Mark>,
+}
+
 /// Makes a new object of the old one and the entries of its journal.
 pub type Fold = Arc<dyn Fn(Option<Bytes>, Bytes) -> Result<Bytes> + Send + Sync>;
 
@@ -70,8 +99,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// when the journal has grown. Entries may be folded in twice after a crash, in their order.
     async fn journal(&self, key: &str, entry: Bytes, fold: Fold) -> Result<()>;
 
-    /// The object and the entries of its journal since, as of one instant.
-    async fn read_journal(&self, key: &str) -> Result<(Option<Bytes>, Bytes)>;
+    /// The object and the entries of its journal. Of somebody who read up to `since` only what came after is read, if
+    /// that can be told.
+    async fn read_journal(&self, key: &str, since: Option<&Mark>) -> Result<Journal>;
 
     /// Free bytes; none if unknown.
     async fn free(&self) -> Result<Option<u64>>;

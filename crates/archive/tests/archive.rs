@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use futures::TryStreamExt as _;
-use gharvest_archive::{Archive, LedgerChange, Options, Written};
+use gharvest_archive::{Archive, LedgerChange, Options, Repository, Written};
 use gharvest_model::{Kind, Record, RepositoryId, Revision, ledger::NumberState, record::RecordRepository};
 use jiff::Timestamp;
 use serde_json::json;
@@ -52,4 +52,54 @@ async fn the_ledger_keeps_every_change_across_folds_and_a_torn_tail() {
     archive.reach(RepositoryId(7), 9034).await.unwrap();
     let ledger = open(folder.path()).await.ledger(RepositoryId(7)).await.unwrap();
     assert_eq!((ledger.highest(), ledger.counts()[NumberState::Present as usize]), (9034, 9033));
+}
+
+fn repository(id: u64, name: &str, fetched_at: i64) -> Repository {
+    Repository {
+        id: RepositoryId(id),
+        full_name: name.parse().unwrap(),
+        former_names: Vec::new(),
+        repository: json!({ "id": id, "seen": fetched_at }),
+        etag: None,
+        fetched_at: Timestamp::from_second(fetched_at).unwrap(),
+        daily_version: 0,
+        unknown: serde_json::Map::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_repository_fetched_earlier_never_replaces_one_fetched_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let archives = [open(folder.path()).await, open(folder.path()).await];
+    archives[0].put_repository(&repository(7, "a/old", 10)).await.unwrap();
+    archives[1].put_repository(&repository(7, "a/new", 30)).await.unwrap();
+    archives[0].put_repository(&repository(7, "a/old", 20)).await.unwrap();
+    let stored = archives[0].repository(RepositoryId(7)).await.unwrap().unwrap();
+    assert_eq!((stored.full_name.to_string().as_str(), stored.fetched_at.as_second()), ("a/new", 30));
+    assert_eq!(stored.former_names.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a/old"]);
+    for name in ["a/old", "A/New"] {
+        assert_eq!(archives[1].resolve(&name.parse().unwrap()).await.unwrap(), Some(RepositoryId(7)), "{name}");
+    }
+    let puts = (31..60).map(|second| {
+        let (archive, repository) =
+            (archives[second as usize % 2].clone(), repository(7, &format!("a/n{second}"), second));
+        async move { archive.put_repository(&repository).await }
+    });
+    futures::future::try_join_all(puts.rev()).await.unwrap();
+    assert_eq!(archives[0].repository(RepositoryId(7)).await.unwrap().unwrap().full_name.to_string(), "a/n59");
+    assert_eq!(archives[0].resolve(&"a/n59".parse().unwrap()).await.unwrap(), Some(RepositoryId(7)));
+}
+
+#[tokio::test]
+async fn a_name_belongs_to_the_repository_it_was_seen_at_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = open(folder.path()).await;
+    let name = "a/b".parse().unwrap();
+    archive.put_repository(&repository(1, "a/b", 10)).await.unwrap();
+    archive.put_repository(&repository(2, "a/b", 30)).await.unwrap();
+    assert_eq!(archive.resolve(&name).await.unwrap(), Some(RepositoryId(2)));
+    archive.put_repository(&repository(1, "a/b", 20)).await.unwrap();
+    assert_eq!(archive.resolve(&name).await.unwrap(), Some(RepositoryId(2)));
+    archive.put_repository(&repository(1, "a/b", 40)).await.unwrap();
+    assert_eq!(archive.resolve(&name).await.unwrap(), Some(RepositoryId(1)));
 }

@@ -4,14 +4,16 @@
 //! checked under a lock on one of [`LOCKS`] files in `staging/locks/`, chosen by the key: so they hold across
 //! processes, and the operating system frees the lock of a process that dies. A version is the SHA-256 of the content.
 //!
-//! A journal is a second file, `{key}.journal`: entries of length (4 bytes, little endian), the first 4 bytes of the
-//! entry's SHA-256, and the entry. What follows the last whole entry was torn by a crash before it was answered, and is
-//! cut off by the next append. Beyond [`JOURNAL_LIMIT`] bytes the journal is folded into the object and removed, in this
-//! order and under the lock; a crash in between folds the same entries again, which changes nothing.
+//! A journal is a second file, `{key}.journal`: `GHJOURN`, a format byte (1), 16 random bytes that name this journal and
+//! no other, then entries of length (4 bytes, little endian), the first 4 bytes of the entry's SHA-256, and the entry.
+//! What follows the last whole entry was torn by a crash before it was answered, and is cut off by the next append.
+//! Beyond [`JOURNAL_LIMIT`] bytes the journal is folded into the object and replaced by a new one, in this order and
+//! under the lock; a crash in between folds the same entries again, which changes nothing. So whoever has read a journal
+//! up to some length needs only what follows, as long as the journal has the same name.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -20,13 +22,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fail::fail_point;
 
-use super::{Condition, Durability, Fold, Store, Version, check_key};
+use super::{Base, Condition, Durability, Fold, Journal, Mark, Store, Version, check_key};
 use crate::{Error, ErrorKind, Result};
 
 /// How many lock files there are: more than writers that ever run at once.
 const LOCKS: usize = 64;
 /// A journal of this size is folded into its object: thousands of entries, and still read in a millisecond.
 const JOURNAL_LIMIT: u64 = 64 * 1024;
+const JOURNAL_MAGIC: &[u8; 8] = b"GHJOURN\x01";
+/// The magic and the journal's name.
+const JOURNAL_HEAD: usize = 24;
 
 /// A folder on disk.
 #[derive(Debug, Clone)]
@@ -152,31 +157,51 @@ impl FolderStore {
         }
         let base = read(&path).map_err(|error| failed("read", key, error))?;
         let bytes = read(&journal).map_err(|error| failed("read", key, error))?.unwrap_or_default();
-        let folded = fold(base, whole_entries(&bytes).0.into())?;
+        let (_, entries) = split_head(&bytes).map_err(|error| failed("read", key, error))?;
+        let folded = fold(base, whole_entries(entries).0.into())?;
         self.write(&path, &folded, Durability::Durable).map_err(|error| failed("write", key, error))?;
         fail_point!("archive-folded");
-        fs::remove_file(&journal).map_err(|error| failed("remove the journal of", key, error))
+        let emptied = self.write(&journal, &new_head(), Durability::Durable);
+        emptied.map_err(|error| failed("begin a journal of", key, error))
+    }
+
+    fn read_journal_now(&self, key: &str, since: Option<&Mark>) -> Result<Journal> {
+        let path = self.path(key)?;
+        let journal = self.path(&journal_key(key))?;
+        let unreadable = |error| failed("read", key, error);
+        // Entries are only ever added to a journal of one name, and a torn one is told by its checksum: no lock.
+        if let Some(mark) = since
+            && let Some(appended) = read_appended(&journal, mark).map_err(unreadable)?
+        {
+            return Ok(appended);
+        }
+        let _lock = self.lock(key)?;
+        let base = Base::Read(read(&path).map_err(unreadable)?);
+        let Some(bytes) = read(&journal).map_err(unreadable)? else {
+            return Ok(Journal { base, entries: Bytes::new(), mark: None });
+        };
+        let (name, framed) = split_head(&bytes).map_err(unreadable)?;
+        let (entries, whole) = whole_entries(framed);
+        let mark = Mark { generation: hex::encode(name), length: (JOURNAL_HEAD + whole) as u64 };
+        Ok(Journal { base, entries: entries.into(), mark: Some(mark) })
     }
 
     /// Appends behind the last whole entry and answers the journal's new length.
     fn append(&self, journal: &Path, entry: &[u8]) -> io::Result<u64> {
-        let folder = journal.parent().expect("every object lies in the folder of the archive");
-        self.make_folder(folder, Durability::Durable)?;
-        let is_new = !journal.try_exists()?;
-        let mut file = OpenOptions::new().create(true).read(true).append(true).open(journal)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        let whole = whole_entries(&bytes).1;
+        let length = u32::try_from(entry.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        let framed = [&length.to_le_bytes()[..], &checksum(entry), entry].concat();
+        let Some(bytes) = read(journal)? else {
+            let begun = [&new_head()[..], &framed].concat();
+            self.write(journal, &begun, Durability::Durable)?;
+            return Ok(begun.len() as u64);
+        };
+        let whole = JOURNAL_HEAD + whole_entries(split_head(&bytes)?.1).1;
+        let mut file = OpenOptions::new().append(true).open(journal)?;
         if whole < bytes.len() {
             file.set_len(whole as u64)?;
         }
-        let length = u32::try_from(entry.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
-        let framed = [&length.to_le_bytes()[..], &checksum(entry), entry].concat();
         file.write_all(&framed)?;
         file.sync_all()?;
-        if is_new {
-            File::open(folder)?.sync_all()?;
-        }
         Ok((whole + framed.len()) as u64)
     }
 }
@@ -282,16 +307,9 @@ impl Store for FolderStore {
         blocking(move || store.journal_now(&key, &entry, &fold)).await
     }
 
-    async fn read_journal(&self, key: &str) -> Result<(Option<Bytes>, Bytes)> {
-        let (store, key) = (self.clone(), key.to_owned());
-        blocking(move || {
-            let (path, journal) = (store.path(&key)?, store.path(&journal_key(&key))?);
-            let _lock = store.lock(&key)?;
-            let base = read(&path).map_err(|error| failed("read", &key, error))?;
-            let bytes = read(&journal).map_err(|error| failed("read", &key, error))?.unwrap_or_default();
-            Ok((base, whole_entries(&bytes).0.into()))
-        })
-        .await
+    async fn read_journal(&self, key: &str, since: Option<&Mark>) -> Result<Journal> {
+        let (store, key, since) = (self.clone(), key.to_owned(), since.cloned());
+        blocking(move || store.read_journal_now(&key, since.as_ref())).await
     }
 
     async fn free(&self) -> Result<Option<u64>> {
@@ -315,6 +333,39 @@ fn version(bytes: &[u8]) -> Version {
 fn checksum(entry: &[u8]) -> [u8; 4] {
     let digest = ring::digest::digest(&ring::digest::SHA256, entry);
     digest.as_ref()[..4].try_into().expect("a digest has 32 bytes")
+}
+
+/// The head of a new journal, with a name that no other has.
+fn new_head() -> [u8; JOURNAL_HEAD] {
+    let mut head = [0; JOURNAL_HEAD];
+    head[..8].copy_from_slice(JOURNAL_MAGIC);
+    head[8..].copy_from_slice(&fastrand::u128(..).to_le_bytes());
+    head
+}
+
+/// A journal's name and its entries. It appears with its head or not at all, so another head is damage.
+fn split_head(bytes: &[u8]) -> io::Result<(&[u8], &[u8])> {
+    let rest = bytes.strip_prefix(JOURNAL_MAGIC).and_then(|rest| rest.split_at_checked(JOURNAL_HEAD - 8));
+    rest.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its journal does not begin as one of this version"))
+}
+
+/// What was appended to a journal after a mark; none if it is another journal by now.
+fn read_appended(journal: &Path, mark: &Mark) -> io::Result<Option<Journal>> {
+    let mut file = match File::open(journal) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut head = [0; JOURNAL_HEAD];
+    file.read_exact(&mut head)?;
+    if hex::encode(split_head(&head)?.0) != mark.generation || file.metadata()?.len() < mark.length {
+        return Ok(None);
+    }
+    file.seek(SeekFrom::Start(mark.length))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    let (entries, whole) = whole_entries(&bytes);
+    let mark = Mark { generation: mark.generation.clone(), length: mark.length + whole as u64 };
+    Ok(Some(Journal { base: Base::Known, entries: entries.into(), mark: Some(mark) }))
 }
 
 /// The entries up to the first that is torn, without their frames; and where the torn one begins.
@@ -380,6 +431,7 @@ fn failed(operation: &'static str, key: &str, error: io::Error) -> Error {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotADirectory => {
             (ErrorKind::Refused, error.to_string())
         }
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => (ErrorKind::Corrupt, error.to_string()),
         _ => (ErrorKind::Unavailable, error.to_string()),
     };
     Error::new(kind, operation, key, message).with_source(error)

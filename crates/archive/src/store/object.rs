@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::{
-    Error as ObjectError, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion,
+    Error as ObjectError, GetOptions, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion,
     aws::{AmazonS3Builder, S3ConditionalPut},
     path::Path,
 };
 
-use super::{Condition, Durability, Fold, Store, Version, check_key};
+use super::{Base, Condition, Durability, Fold, Journal, Mark, Store, Version, check_key};
 use crate::{Error, ErrorKind, Result};
 
 /// How often a fold is tried again after somebody else was quicker.
@@ -133,8 +133,20 @@ impl Store for BucketStore {
         Err(Error::new(ErrorKind::Unavailable, "append to", key, "others were quicker each time; try again"))
     }
 
-    async fn read_journal(&self, key: &str) -> Result<(Option<Bytes>, Bytes)> {
-        Ok((self.get(key).await?.map(|(bytes, _)| bytes), Bytes::new()))
+    async fn read_journal(&self, key: &str, since: Option<&Mark>) -> Result<Journal> {
+        let if_none_match = since.map(|mark| mark.generation.clone());
+        let options = GetOptions { if_none_match, ..GetOptions::default() };
+        let entries = Bytes::new();
+        let result = match self.objects.get_opts(&self.path(key)?, options).await {
+            Err(ObjectError::NotModified { .. }) => {
+                return Ok(Journal { base: Base::Known, entries, mark: since.cloned() });
+            }
+            Err(ObjectError::NotFound { .. }) => return Ok(Journal { base: Base::Read(None), entries, mark: None }),
+            result => result.map_err(|error| failed("read", key, error))?,
+        };
+        let mark = result.meta.e_tag.clone().map(|generation| Mark { generation, length: 0 });
+        let bytes = result.bytes().await.map_err(|error| failed("read", key, error))?;
+        Ok(Journal { base: Base::Read(Some(bytes)), entries, mark })
     }
 
     async fn free(&self) -> Result<Option<u64>> {
