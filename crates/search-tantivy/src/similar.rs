@@ -1,4 +1,8 @@
-//! Items like another: those that share its rarest words.
+//! Items like another: those in which its telling words stand.
+//!
+//! Words are taken from title and body, and looked for in comments as well: what a duplicate calls by another name is
+//! often called so in the discussion of the original. People look for the original, so an item of the same kind and one
+//! that was discussed stand before others. `gharvest_search::judged` measures it on recorded duplicates.
 
 use std::{
     cmp::Reverse,
@@ -6,7 +10,12 @@ use std::{
 };
 
 use gharvest_model::ItemId;
-use gharvest_search::{Access, Hit, Result, document::ItemDocument, tokens};
+use gharvest_search::{
+    Access, Hit, Result,
+    document::ItemDocument,
+    query::tree::{Keyword, Number},
+    tokens,
+};
 use tantivy::{
     DocAddress, Searcher, Term,
     query::{BooleanQuery, BoostQuery, EnableScoring, Occur, Query, TermQuery},
@@ -14,9 +23,9 @@ use tantivy::{
 };
 
 use crate::{
-    error::from_tantivy,
+    error::{corrupt, from_tantivy},
     lower::Lowering,
-    schema::{Fields, ordinal},
+    schema::{Fields, counted_name, number_name, ordinal},
     search,
 };
 
@@ -24,8 +33,12 @@ use crate::{
 const MOST_WORDS: usize = 25;
 /// A word of the title says as much as so many of the body.
 const TITLE_WEIGHT: f32 = 3.0;
-/// The share of the words that a similar item must have.
-const SHARED: f32 = 0.3;
+/// How many of the words a similar item must have.
+const SHARED: usize = 2;
+/// What is left of the score of an item of the other kind.
+const OTHER_KIND: f32 = 0.7;
+/// What each e-fold of comments and reactions adds.
+const DISCUSSED: f32 = 0.1;
 /// How much of a body is looked at, in bytes.
 const LOOKED_AT: usize = 16 << 10;
 
@@ -44,7 +57,8 @@ pub(crate) fn similar(
         (Occur::Must, Box::new(TermQuery::new(fields.item_term(own), IndexRecordOption::Basic))),
     ]);
     let Some(address) = search::addresses(searcher, &itself)?.first().copied() else { return Ok(Vec::new()) };
-    let words = telling_words(searcher, fields, &search::item(searcher, fields, address)?)?;
+    let like = search::item(searcher, fields, address)?;
+    let words = telling_words(searcher, fields, &like)?;
     if words.is_empty() {
         return Ok(Vec::new());
     }
@@ -54,20 +68,21 @@ pub(crate) fn similar(
         (Occur::MustNot, Box::new(TermQuery::new(fields.item_term(own), IndexRecordOption::Basic))),
     ]);
     let hit = |(score, address)| Ok(Hit { item: search::item(searcher, fields, address)?, score, snippet: None });
-    best(searcher, &query, limit)?.into_iter().map(hit).collect()
+    best(searcher, &query, &like, limit)?.into_iter().map(hit).collect()
 }
 
-/// Items that share enough of the words, in title or body.
+/// Items that share enough of the words.
 fn sharing(fields: &Fields, words: &[String]) -> Box<dyn Query> {
     let clause = |word: &String| {
         let in_field = |field, boost| {
             let term = TermQuery::new(Term::from_field_text(field, word), IndexRecordOption::WithFreqs);
             (Occur::Should, Box::new(BoostQuery::new(Box::new(term), boost)) as Box<dyn Query>)
         };
-        let places = vec![in_field(fields.title, TITLE_WEIGHT), in_field(fields.body, 1.0)];
+        let places =
+            vec![in_field(fields.title, TITLE_WEIGHT), in_field(fields.body, 1.0), in_field(fields.comments, 1.0)];
         Box::new(BooleanQuery::new(places)) as Box<dyn Query>
     };
-    let required = ((words.len() as f32 * SHARED) as usize).max(1);
+    let required = SHARED.min(words.len());
     Box::new(BooleanQuery::union_with_minimum_required_clauses(words.iter().map(clause).collect(), required))
 }
 
@@ -97,16 +112,32 @@ fn telling_words(searcher: &Searcher, fields: &Fields, item: &ItemDocument) -> R
     Ok(ranked.into_iter().take(MOST_WORDS).map(|(_, word)| word).collect())
 }
 
-fn best(searcher: &Searcher, query: &dyn Query, limit: usize) -> Result<Vec<(f32, DocAddress)>> {
+fn best(
+    searcher: &Searcher,
+    query: &dyn Query,
+    like: &ItemDocument,
+    limit: usize,
+) -> Result<Vec<(f32, DocAddress)>> {
     let weight = query.weight(EnableScoring::enabled_from_searcher(searcher)).map_err(from_tantivy("similar"))?;
     // Scores are not negative, so their bits stand in their order; among equal ones the later item comes first.
     let mut best: BinaryHeap<Reverse<(u32, u64, DocAddress)>> = BinaryHeap::new();
     for (segment_ord, segment) in (0_u32..).zip(searcher.segment_readers()) {
-        let items = segment.fast_fields().u64("item").map_err(from_tantivy("similar"))?;
+        let columns = segment.fast_fields();
+        let items = columns.u64("item").map_err(from_tantivy("similar"))?;
+        let interactions = columns.f64(&number_name(Number::Interactions)).map_err(from_tantivy("similar"))?;
+        let kinds = columns.str(&counted_name(Keyword::Kind)).map_err(from_tantivy("similar"))?;
+        let own_kind = match &kinds {
+            Some(kinds) => kinds.dictionary().term_ord(like.kind.as_str()).map_err(|error| corrupt("similar", error))?,
+            None => None,
+        };
         let mut each = |doc, score: f32| {
             if !segment.is_deleted(doc) {
                 let item = items.first(doc).unwrap_or(0);
-                best.push(Reverse((score.max(0.0).to_bits(), item, DocAddress::new(segment_ord, doc))));
+                let kind = kinds.as_ref().and_then(|kinds| kinds.term_ords(doc).next());
+                let same = if kind == own_kind { 1.0 } else { OTHER_KIND };
+                let discussed = 1.0 + DISCUSSED * (interactions.first(doc).unwrap_or(0.0) as f32).ln_1p();
+                let score = score.max(0.0) * same * discussed;
+                best.push(Reverse((score.to_bits(), item, DocAddress::new(segment_ord, doc))));
                 if best.len() > limit {
                     best.pop();
                 }

@@ -16,6 +16,7 @@ pub mod daily;
 pub mod document;
 mod error;
 mod intervals;
+pub mod judged;
 pub mod marks;
 mod metrics;
 pub mod query;
