@@ -160,7 +160,7 @@ async fn answer(
         since: tracked.as_ref().map(|tracked| tracked.since),
         fetched_at: file.as_ref().filter(|file| !file.repository.is_null()).map(|file| file.fetched_at),
         trouble: tracked.and_then(|tracked| tracked.trouble),
-        ledger: LedgerAnswer::from(&ledger),
+        ledger: LedgerAnswer::from(&*ledger),
     })
 }
 
