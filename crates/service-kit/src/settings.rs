@@ -63,6 +63,13 @@ pub struct GithubSettings {
     pub user_agent: String,
 }
 
+impl GithubSettings {
+    /// GitHub's secondary limit at its own address; an Enterprise host's administrator sets that host's.
+    fn most_points_per_minute(&self) -> u32 {
+        if self.api_url == "https://api.github.com" { 900 } else { u32::MAX }
+    }
+}
+
 /// `[webhook]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -318,7 +325,7 @@ impl Settings {
             "[github] concurrency must be 1 to 100: GitHub allows no more",
         );
         require(
-            (1..=900).contains(&self.github.points_per_minute),
+            (1..=self.github.most_points_per_minute()).contains(&self.github.points_per_minute),
             "[github] points_per_minute must be 1 to 900: GitHub's secondary limit",
         );
         require(
