@@ -17,6 +17,9 @@ mod graphql;
 
 pub use graphql::GraphqlFetcher;
 
+/// The key among a record's ETags of how many timeline entries GraphQL counted: what a probe is compared with.
+pub const ENTRIES: &str = "timeline_entries";
+
 /// A thread that is wanted, and what is known of it already.
 #[derive(Debug, Clone)]
 pub struct Wanted {
@@ -61,6 +64,8 @@ pub enum Fetched {
     Deleted,
     /// Nothing is shown under the number.
     Missing,
+    /// The number is a discussion's.
+    Discussion,
     /// It is elsewhere.
     Moved {
         /// Where: an address.
@@ -71,8 +76,8 @@ pub enum Fetched {
 /// Fetches threads of one repository.
 #[async_trait]
 pub trait Fetcher: fmt::Debug + Send + Sync + 'static {
-    /// How many threads of a repository one call serves best.
-    fn batch(&self, repository: &RepositoryName) -> usize;
+    /// How many of so many threads of a repository one call serves best.
+    fn batch(&self, repository: &RepositoryName, jobs: usize, purpose: Purpose) -> usize;
 
     /// Fetches threads; answers come in the order asked. A failure of one is not one of the others.
     async fn fetch(
@@ -97,7 +102,7 @@ pub struct RestFetcher {
 
 #[async_trait]
 impl Fetcher for RestFetcher {
-    fn batch(&self, _repository: &RepositoryName) -> usize {
+    fn batch(&self, _repository: &RepositoryName, _jobs: usize, _purpose: Purpose) -> usize {
         1
     }
 
@@ -124,7 +129,8 @@ impl RestFetcher {
     async fn thread(&self, name: &RepositoryName, wanted: Wanted, purpose: Purpose) -> Result<Fetched, Failure> {
         let Wanted { number, hint, known } = wanted;
         if let Some(hint) = hint {
-            match self.around(name, number, hint.issue, Map::new(), known.as_ref(), purpose).await {
+            let comments = hint.has_all_review_comments.then_some(hint.review_comments);
+            match self.around(name, number, hint.issue, Map::new(), known.as_ref(), comments, purpose).await {
                 // The rest does not fit the hint: it moved or went since, and the issue itself will say so.
                 Err(Failure::Again(_)) => {}
                 fetched => return fetched,
@@ -136,10 +142,11 @@ impl RestFetcher {
             Ok(part) => part.keep(&mut etags, "issue"),
             Err(other) => return gone(other, number),
         };
-        self.around(name, number, issue, etags, known.as_ref(), purpose).await
+        self.around(name, number, issue, etags, known.as_ref(), None, purpose).await
     }
 
     /// The rest of a thread around its issue.
+    #[expect(clippy::too_many_arguments, reason = "all that may be known of a thread before it is asked for")]
     async fn around(
         &self,
         name: &RepositoryName,
@@ -147,14 +154,18 @@ impl RestFetcher {
         issue: Value,
         etags: Map<String, Value>,
         known: Option<&Record>,
+        comments: Option<Vec<Value>>,
         purpose: Purpose,
     ) -> Result<Fetched, Failure> {
-        let timeline = self.pages(Resource::Timeline(name.clone(), number), number, purpose).await?;
+        let mut etags = etags;
+        let known_list = known.and_then(|known| List::known(known, "timeline", &known.timeline, known.origin.timeline));
+        let timeline = self.list(Resource::Timeline(name.clone(), number), number, known_list, purpose).await?;
+        let timeline = timeline.keep(&mut etags, "timeline");
         let rest = Some(Origin::Rest);
         let origin = Origins { issue: rest, timeline: rest, ..Origins::default() };
         let mut thread = Thread { issue, timeline, pull: None, review_comments: Vec::new(), etags, origin };
         if thread.kind() == Kind::PullRequest {
-            self.pull(name, number, known, &mut thread, purpose).await?;
+            self.pull(name, number, known, comments, &mut thread, purpose).await?;
         }
         Ok(Fetched::Thread(Box::new(thread)))
     }
@@ -164,18 +175,29 @@ impl RestFetcher {
         name: &RepositoryName,
         number: u64,
         known: Option<&Record>,
+        comments: Option<Vec<Value>>,
         thread: &mut Thread,
         purpose: Purpose,
     ) -> Result<(), Failure> {
-        let known = known.and_then(|known| Part::known(known, "pull", known.pull.as_ref()));
-        let pull = match self.part(&Resource::Pull(name.clone(), number), known, purpose).await? {
+        let part = known.and_then(|known| Part::known(known, "pull", known.pull.as_ref()));
+        let pull = match self.part(&Resource::Pull(name.clone(), number), part, purpose).await? {
             Ok(part) => part.keep(&mut thread.etags, "pull"),
             Err(other) => return Err(disagrees("pull request", number, &other)),
         };
         // The pull request says how many there are: most have none, and a call is saved.
-        if pull.get("review_comments").and_then(Value::as_u64) != Some(0) {
-            let resource = Resource::ReviewComments(name.clone(), number);
-            thread.review_comments = self.pages(resource, number, purpose).await?;
+        let count = pull.get("review_comments").and_then(Value::as_u64);
+        let is_fresh = pull.get("updated_at") == thread.issue.get("updated_at");
+        match comments {
+            // The list of the whole repository gave them, and nothing was said since.
+            Some(comments) if is_fresh && count == Some(comments.len() as u64) => thread.review_comments = comments,
+            _ if count != Some(0) => {
+                let own = known.map(|known| (known, known.review_comments.as_slice()));
+                let own = own
+                    .and_then(|(known, own)| List::known(known, "review_comments", own, known.origin.review_comments));
+                let list = self.list(Resource::ReviewComments(name.clone(), number), number, own, purpose).await?;
+                thread.review_comments = list.keep(&mut thread.etags, "review_comments");
+            }
+            _ => {}
         }
         thread.pull = Some(pull);
         thread.origin.pull = Some(Origin::Rest);
@@ -196,6 +218,22 @@ impl RestFetcher {
             (Answer::NotModified, Some(known)) => Ok(known),
             (other, _) => Err(other),
         })
+    }
+
+    /// A list, conditionally where it is known and one page.
+    async fn list(&self, first: Resource, number: u64, known: Option<List>, purpose: Purpose) -> Result<List, Failure> {
+        let etag = known.as_ref().map(|known| known.etag.as_str());
+        match (self.client.get(&first, etag, purpose).await?, known) {
+            (Answer::NotModified, Some(known)) => Ok(known),
+            (Answer::Found(Found { body: Value::Array(all), etag, next: None, .. }), _) => {
+                Ok(List { all, etag: etag.unwrap_or_default() })
+            }
+            (Answer::Found(Found { body: Value::Array(mut all), next: Some(next), .. }), _) => {
+                all.extend(self.pages(Resource::Address(next), number, purpose).await?);
+                Ok(List { all, etag: String::new() })
+            }
+            (other, _) => Err(disagrees("list", number, &other)),
+        }
     }
 
     async fn pages(&self, first: Resource, number: u64, purpose: Purpose) -> Result<Vec<Value>, Failure> {
@@ -220,6 +258,27 @@ impl Part {
     fn keep(self, etags: &mut Map<String, Value>, name: &str) -> Value {
         etags.extend(self.etag.map(|etag| (name.to_owned(), etag.into())));
         self.value
+    }
+}
+
+/// A list with the ETag of its only page; empty where it has several.
+struct List {
+    all: Vec<Value>,
+    etag: String,
+}
+
+impl List {
+    /// What a record has of a list that REST gave.
+    fn known(record: &Record, name: &str, all: &[Value], origin: Option<Origin>) -> Option<Self> {
+        let etag = record.etags.get(name)?.as_str()?.to_owned();
+        (origin == Some(Origin::Rest)).then(|| Self { all: all.to_vec(), etag })
+    }
+
+    fn keep(self, etags: &mut Map<String, Value>, name: &str) -> Vec<Value> {
+        if !self.etag.is_empty() {
+            etags.insert(name.to_owned(), self.etag.into());
+        }
+        self.all
     }
 }
 

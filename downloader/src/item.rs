@@ -11,6 +11,7 @@
 //! | 410 deleted | tombstone | ledger only |
 //! | 301 of the repository | the repository is renamed, once more | the same |
 //! | 301 of the item | tombstone with the target | the same |
+//! | 404, and GraphQL shows a discussion | tombstone with the discussion's address | not an item in the ledger |
 //! | 404, and a webhook said what happened | tombstone | ledger only |
 //! | 404, the token sees no other item | nothing, tried again | nothing, tried again |
 //! | 404 | suspected in the ledger (unknown, with the time); a tombstone if so again a day later | hidden in the ledger: nothing can be lost, and the sweep asks again |
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use fail::fail_point;
 use gharvest_archive::{InboxEntry, LedgerChange, Repository, Written};
-use gharvest_github::{Answer, Purpose, Resource};
+use gharvest_github::{Answer, Glimpse, Purpose, Resource};
 use gharvest_model::{
     ItemId, Kind, Lane, Record,
     ledger::NumberState,
@@ -100,6 +101,7 @@ impl Downloader {
             Fetched::Deleted => self.bury_item(repository, job, prepared, RecordState::Deleted).await,
             Fetched::Moved { location } => self.moved(repository, job, prepared, &location, purpose).await,
             Fetched::Missing => self.missing(repository, job, prepared, purpose).await,
+            Fetched::Discussion => self.discussion(repository, job, prepared).await,
         }
     }
 
@@ -120,6 +122,21 @@ impl Downloader {
         }
         history::merge_facts(&mut record, prepared.facts());
         record
+    }
+
+    /// The number is a discussion's now, or always was.
+    async fn discussion(&self, repository: &Repository, job: &Job, prepared: &Prepared) -> Result<Round, Failure> {
+        let Some(existing) = &prepared.existing else {
+            self.account(prepared, NumberState::NotAnItem).await?;
+            return Ok(Round::Done { index: false });
+        };
+        let page = repository.repository.get("html_url").and_then(Value::as_str);
+        let to = page.map(|page| format!("{page}/discussions/{}", prepared.item.number));
+        let mut record = existing.clone();
+        record.state = RecordState::Transferred { to };
+        record.fetched_at = Timestamp::now();
+        history::merge_facts(&mut record, prepared.facts());
+        self.store(job, prepared, record, NumberState::NotAnItem).await
     }
 
     /// Makes a tombstone of what is stored. Without a record only a transfer leaves one: its target stands nowhere else.
@@ -199,8 +216,7 @@ impl Downloader {
     ) -> Result<Round, Failure> {
         let location = location::parse(address);
         if location.as_ref().is_some_and(|location| location.discussion) {
-            self.account(prepared, NumberState::NotAnItem).await?;
-            return Ok(Round::Done { index: false });
+            return self.discussion(repository, job, prepared).await;
         }
         let (place, number) = match location {
             Some(location) => (Some(location.place), location.number),
@@ -260,6 +276,15 @@ impl Downloader {
         })
     }
 
+    /// Whether GraphQL shows a discussion under the number; it alone tells.
+    async fn is_discussion(&self, repository: &Repository, number: u64, purpose: Purpose) -> bool {
+        if !self.client.can_graphql() {
+            return false;
+        }
+        let probes = self.client.probe(&repository.full_name, &[(number, None)], purpose).await;
+        probes.is_ok_and(|probes| probes.iter().any(|probe| probe.seen == Glimpse::Discussion))
+    }
+
     /// 404: see the table of this module.
     async fn missing(
         &self,
@@ -279,6 +304,9 @@ impl Downloader {
         }
         let now = Timestamp::now();
         let present = prepared.existing.as_ref().is_some_and(|record| !record.state.is_tombstone());
+        if present && self.is_discussion(repository, prepared.item.number, purpose).await {
+            return self.discussion(repository, job, prepared).await;
+        }
         if present {
             let entry = self.archive.ledger(repository.id).await?.get(prepared.item.number);
             let suspected = (entry.state == NumberState::Unknown).then_some(entry.verified_at).flatten();

@@ -45,6 +45,8 @@ use outcome::{Failure, Verdict, verdict};
 
 /// How often a job begins again because somebody else stored a revision meanwhile.
 const ROUNDS: usize = 4;
+/// So long one lease is worked on: then what is left goes back, and live work has its turn.
+const LONGEST_TURN: Duration = Duration::from_secs(15);
 /// How long it is believed that a token sees a repository's items.
 const SHOWN_FOR: Duration = Duration::from_secs(600);
 
@@ -198,7 +200,16 @@ impl Downloader {
                 repository = fresh;
             }
         }
-        for jobs in items.chunks(self.fetcher.batch(&repository.full_name).max(1)) {
+        let begun = Instant::now();
+        let (live, backfill): (Vec<Job>, Vec<Job>) =
+            items.into_iter().partition(|job| purpose(job.lane) != Purpose::Backfill);
+        let size = self.fetcher.batch(&repository.full_name, backfill.len(), Purpose::Backfill);
+        for jobs in live.chunks(1).chain(backfill.chunks(size.max(1))) {
+            if begun.elapsed() > LONGEST_TURN {
+                // Given back without an attempt: what is live is leased first.
+                batch.settle(batch.all_unsettled(&Outcome::Release { after: Duration::ZERO })).await;
+                break;
+            }
             let done = self.items(&mut repository, jobs).await;
             for (job, done) in jobs.iter().zip(done) {
                 fetched_items |= done.is_ok();

@@ -1,118 +1,359 @@
-//! What a first mirror will cost, before it begins.
+//! What a first mirror will cost, before it begins, and by which way threads are fetched. The rules are pure functions.
+//!
+//! | way | calls | points |
+//! | --- | --- | --- |
+//! | REST | a timeline an item, an object a pull request, review comments of about half of these | none |
+//! | GraphQL | a request a batch, one more for details | a hundredth of the connections: one an issue, two a pull request |
+//!
+//! Either way REST's lists give the issue objects and, by GraphQL, all review comments: a call for a hundred.
 
 use std::time::Duration;
 
 use gharvest_archive::{Archive, Repository};
-use gharvest_github::{Answer, Client, Purpose, Resource, Sort};
+use gharvest_github::{Answer, Budget, Client, Purpose, Resource, Sort};
 use gharvest_model::{Kind, RepositoryName};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{fetch::kind_of, outcome::Failure, track};
 
 /// Requests for repository data: the repository, labels, milestones, releases.
 const CALLS_OF_PARTS: u64 = 4;
+/// Requests before a mirror begins: the repository, the first page of items, the number of review comments.
+const CALLS_OF_PLAN: u64 = 3;
 /// Bytes of an average record of an issue, and of a pull request: measured on a repository of 1,825 items.
 const BYTES_OF_ISSUE: u64 = 26_000;
 const BYTES_OF_PULL: u64 = 83_000;
 /// An index takes about this share of its archive.
 const INDEX_SHARE: f64 = 0.35;
+/// Threads in a GraphQL request, once the batch has grown.
+const THREADS_A_REQUEST: u64 = 60;
+/// Seconds of a request before any was measured.
+const USUAL_REST_SECONDS: f64 = 0.3;
+const USUAL_GRAPHQL_SECONDS: f64 = 3.0;
+
+/// GitHub's largest hourly budget.
+const LARGEST_BUDGET: u64 = 15_000;
+
+/// By which way threads are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// Many threads in one request.
+    Graphql,
+    /// Every thread by itself.
+    Rest,
+}
+
+/// What is left of a resource's budget, all tokens together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// Calls or points left in this hour.
+    pub remaining: u64,
+    /// Calls or points an hour.
+    pub limit: u64,
+}
+
+impl Left {
+    /// The sum over all tokens that work; none if nothing was heard of the resource yet.
+    pub fn of(budgets: &[Budget], resource: &str) -> Option<Self> {
+        let own = budgets.iter().filter(|budget| budget.resource == resource && budget.trouble.is_none());
+        own.map(|budget| Self { remaining: budget.remaining, limit: budget.limit })
+            .reduce(|a, b| Self { remaining: a.remaining + b.remaining, limit: a.limit + b.limit })
+    }
+}
+
+/// What a choice of way depends on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Situation {
+    /// Threads to fetch now.
+    pub items: u64,
+    /// How many of them are pull requests.
+    pub pulls: u64,
+    /// Threads that one GraphQL request holds.
+    pub batch: u64,
+    /// What is left of REST's budget; none if unknown.
+    pub core: Option<Left>,
+    /// What is left of GraphQL's budget; none if unknown.
+    pub graphql: Option<Left>,
+    /// Seconds of a REST request lately.
+    pub rest_seconds: Option<f64>,
+    /// Seconds of a GraphQL request lately.
+    pub graphql_seconds: Option<f64>,
+}
+
+/// Chooses the way that takes less: of time, and of what is left of the hour. A budget that is used up rules its way
+/// out while the other has something left.
+pub fn choose(situation: &Situation) -> Way {
+    let Situation { items, pulls, batch, core, graphql, .. } = *situation;
+    let (rest, points) = (rest_calls(items, pulls), points(items, pulls));
+    let requests = items.div_ceil(batch.max(1)) + 1;
+    let can = |left: Option<Left>, cost: u64| left.is_none_or(|left| left.remaining >= cost);
+    match (can(graphql, points), can(core, rest)) {
+        (true, false) => return Way::Graphql,
+        (false, true) => return Way::Rest,
+        // Nothing is left of either: it waits, for the cheaper one.
+        (false, false) => return Way::Graphql,
+        (true, true) => {}
+    }
+    let rest_effort = rest as f64 * situation.rest_seconds.unwrap_or(USUAL_REST_SECONDS) + hours_share(core, rest);
+    let graphql_effort =
+        requests as f64 * situation.graphql_seconds.unwrap_or(USUAL_GRAPHQL_SECONDS) + hours_share(graphql, points);
+    if graphql_effort <= rest_effort { Way::Graphql } else { Way::Rest }
+}
+
+/// Whether REST's list of all review comments, of so many pages, is cheaper than a list for each pull request.
+pub fn lists_review_comments(pages: u64, pulls: u64) -> bool {
+    pages <= pulls.div_ceil(2)
+}
+
+/// The share of the hour's rest that a cost takes, as seconds of an hour. A server that allows more than GitHub ever
+/// does is not asked more often for that.
+fn hours_share(left: Option<Left>, cost: u64) -> f64 {
+    let remaining = left.map_or(LARGEST_BUDGET, |left| left.remaining.clamp(1, LARGEST_BUDGET));
+    cost as f64 / remaining as f64 * 3600.0
+}
+
+/// A timeline each; a pull request its object, and about half of them review comments.
+fn rest_calls(items: u64, pulls: u64) -> u64 {
+    items + pulls + pulls / 2
+}
+
+/// A connection an issue and two a pull request, a hundred of them a point.
+fn points(items: u64, pulls: u64) -> u64 {
+    (items + pulls).div_ceil(100).max(1)
+}
 
 /// What a first mirror will cost.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// The repository as GitHub shows it.
     pub repository: Repository,
-    /// How many items there are, at most.
-    pub items: u64,
-    /// How many of them the archive has already.
+    /// The figures.
+    pub figures: Figures,
+    /// How many items the archive has already.
     pub archived: u64,
-    /// Requests to GitHub.
-    pub calls: u64,
     /// Requests an hour that all tokens allow together.
     pub budget_per_hour: u64,
-    /// How long that takes at this budget.
-    pub time: Duration,
     /// Bytes on disk afterwards, archive and index together; none of what is there already.
     pub disk_bytes: u64,
     /// Whether there is no token: 60 requests an hour.
     pub anonymous: bool,
 }
 
-/// Makes the plan of a repository's first mirror. Costs two requests.
+/// The figures of a plan, as the archive keeps them (`plan`): `status` compares them with what happened.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// By which way most threads come.
+    pub way: Way,
+    /// How many items there are, at most.
+    pub items: u64,
+    /// Requests to GitHub.
+    pub calls: u64,
+    /// Points of GraphQL.
+    pub points: u64,
+    /// How long that takes at this budget, seconds.
+    pub seconds: u64,
+}
+
+/// The name of the archive's part that holds [`Figures`].
+pub const PART: &str = "plan";
+
+/// Makes the plan of a repository's first mirror. Costs three requests.
 pub async fn plan(
     client: &Client,
     archive: &Archive,
     name: &RepositoryName,
+    graphql: bool,
     points_per_minute: u32,
 ) -> Result<Plan, Failure> {
     let repository = track::discover(client, name).await?;
-    let list = Resource::Issues { repository: repository.full_name.clone(), since: None, sort: Sort::Created };
-    let (mut pages, mut pull_share, mut items) = (1, 0.5, 0);
-    if let Answer::Found(found) = client.get(&list, None, Purpose::Live).await? {
-        let sample = found.body.as_array().map(Vec::as_slice).unwrap_or_default();
-        let pulls = sample.iter().filter(|issue| kind_of(issue) == Kind::PullRequest).count();
-        pull_share = pulls as f64 / sample.len().max(1) as f64;
-        pages = found.last_page.unwrap_or(1);
-        items = (pages - 1) * 100 + if pages == 1 { sample.len() as u64 } else { 100 };
-        if found.next.is_some() && found.last_page.is_none() {
-            // GitHub does not say how long the list is: open items are all that is known.
-            items = repository.repository.get("open_issues_count").and_then(Value::as_u64).unwrap_or(0).max(items);
-        }
-    }
+    let size = size(client, &repository).await?;
     let archived = track::completeness(archive, repository.id).await?.accounted();
     let budgets = client.budgets();
-    let core: Vec<_> = budgets.iter().filter(|budget| budget.resource == "core" && budget.trouble.is_none()).collect();
-    let budget_per_hour = core.iter().map(|budget| budget.limit).sum::<u64>().max(60);
-    let remaining = core.iter().map(|budget| budget.remaining).sum();
-    let cost = cost(items.saturating_sub(archived), pages, pull_share);
+    let core = Left::of(&budgets, "core");
+    let way = if graphql && client.can_graphql() { Way::Graphql } else { Way::Rest };
+    let missing = size.without(archived);
+    let cost = cost(&missing, way);
+    let budget_per_hour = core.map_or(60, |left| left.limit).max(60);
+    let time = time(&cost, way, &missing, core, points_per_minute);
     Ok(Plan {
-        items,
+        figures: Figures { way, items: size.items, calls: cost.calls, points: cost.points, seconds: time.as_secs() },
         archived,
-        calls: cost.calls,
         budget_per_hour,
-        time: time(cost.calls, remaining, budget_per_hour, points_per_minute),
         disk_bytes: cost.bytes,
-        anonymous: core.iter().all(|budget| budget.token == "anonymous"),
+        anonymous: !client.can_graphql(),
         repository,
     })
 }
 
+/// Keeps the figures of a plan, unless one was kept before: a first mirror has one plan.
+pub async fn keep(archive: &Archive, plan: &Plan) -> Result<(), gharvest_archive::Error> {
+    let id = plan.repository.id;
+    if archive.part(id, PART).await?.is_none() {
+        let figures = serde_json::to_value(plan.figures).expect("figures are plain data");
+        archive.put_part(id, PART, &figures).await?;
+    }
+    Ok(())
+}
+
+/// How much there is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Size {
+    items: u64,
+    pages: u64,
+    pull_share: f64,
+    /// Pages of the list of all review comments.
+    comment_pages: u64,
+}
+
+impl Size {
+    /// The size without what is archived already; the lists are read all the same.
+    fn without(mut self, archived: u64) -> Self {
+        self.items = self.items.saturating_sub(archived);
+        self
+    }
+
+    fn pulls(&self) -> u64 {
+        (self.items as f64 * self.pull_share).round() as u64
+    }
+}
+
+async fn size(client: &Client, repository: &Repository) -> Result<Size, Failure> {
+    let name = &repository.full_name;
+    let list = Resource::Issues { repository: name.clone(), since: None, sort: Sort::Created };
+    let mut size = Size { items: 0, pages: 1, pull_share: 0.5, comment_pages: 0 };
+    let Answer::Found(found) = client.get(&list, None, Purpose::Live).await? else { return Ok(size) };
+    let sample = found.body.as_array().map(Vec::as_slice).unwrap_or_default();
+    let pulls = sample.iter().filter(|issue| kind_of(issue) == Kind::PullRequest).count();
+    size.pull_share = pulls as f64 / sample.len().max(1) as f64;
+    size.pages = found.last_page.unwrap_or(1);
+    size.items = (size.pages - 1) * 100 + if size.pages == 1 { sample.len() as u64 } else { 100 };
+    if found.next.is_some() && found.last_page.is_none() {
+        // GitHub does not say how long the list is: open items are all that is known.
+        let open = repository.repository.get("open_issues_count").and_then(Value::as_u64).unwrap_or(0);
+        size.items = open.max(size.items);
+        size.pages = size.items.div_ceil(100);
+    }
+    let comments = Resource::AllReviewComments { repository: name.clone(), since: None };
+    if let Answer::Found(found) = client.get(&comments, None, Purpose::Live).await? {
+        size.comment_pages = found.last_page.unwrap_or(1);
+    }
+    Ok(size)
+}
+
 struct Cost {
     calls: u64,
+    points: u64,
     bytes: u64,
 }
 
-/// A list page serves a hundred items; each item has a timeline, a pull request its object, and about half of them
-/// review comments.
-fn cost(items: u64, pages: u64, pull_share: f64) -> Cost {
-    let pulls = (items as f64 * pull_share).round() as u64;
-    let calls = CALLS_OF_PARTS + pages + items + pulls + pulls / 2;
-    let bytes = (items - pulls) * BYTES_OF_ISSUE + pulls * BYTES_OF_PULL;
-    Cost { calls, bytes: (bytes as f64 * (1.0 + INDEX_SHARE)) as u64 }
+fn cost(size: &Size, way: Way) -> Cost {
+    let (items, pulls) = (size.items, size.pulls());
+    let lists = CALLS_OF_PLAN + CALLS_OF_PARTS + size.pages;
+    let (calls, points) = match way {
+        Way::Rest => (lists + rest_calls(items, pulls), 0),
+        Way::Graphql => {
+            let requests = items.div_ceil(THREADS_A_REQUEST) + items.div_ceil(100);
+            let comments =
+                if lists_review_comments(size.comment_pages, pulls) { size.comment_pages } else { pulls / 2 };
+            (lists + comments + requests, points(items, pulls).max(requests))
+        }
+    };
+    let bytes = (items - pulls.min(items)) * BYTES_OF_ISSUE + pulls * BYTES_OF_PULL;
+    Cost { calls, points, bytes: (bytes as f64 * (1.0 + INDEX_SHARE)) as u64 }
 }
 
-/// What is left of this hour's budget goes at the pace of the secondary limit, the rest at that of the budget.
-fn time(calls: u64, remaining: u64, per_hour: u64, points_per_minute: u32) -> Duration {
-    let now = calls.min(remaining);
-    let later = calls - now;
+/// What is left of this hour's budget goes at the pace of the secondary limit, the rest at that of the budget. GraphQL
+/// takes its own time, two requests at once.
+fn time(cost: &Cost, way: Way, size: &Size, core: Option<Left>, points_per_minute: u32) -> Duration {
+    let (remaining, per_hour) = core.map_or((60, 60), |left| (left.remaining, left.limit.max(1)));
+    let now = cost.calls.min(remaining);
+    let later = cost.calls - now;
     let at_once = now as f64 * 60.0 / f64::from(points_per_minute.max(1));
-    Duration::from_secs_f64(at_once + later as f64 * 3600.0 / per_hour.max(1) as f64)
+    let threads = match way {
+        Way::Graphql => size.items.div_ceil(THREADS_A_REQUEST) as f64 * USUAL_GRAPHQL_SECONDS / 2.0,
+        Way::Rest => 0.0,
+    };
+    Duration::from_secs_f64(at_once.max(threads) + later as f64 * 3600.0 / per_hour as f64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn left(remaining: u64) -> Option<Left> {
+        Some(Left { remaining, limit: 5000 })
+    }
+
+    fn situation() -> Situation {
+        Situation {
+            items: 100,
+            pulls: 50,
+            batch: 50,
+            core: left(5000),
+            graphql: left(5000),
+            rest_seconds: Some(0.1),
+            graphql_seconds: Some(3.0),
+        }
+    }
+
+    #[test]
+    fn the_way_is_that_of_less_effort_and_never_that_of_an_empty_budget() {
+        let base = situation();
+        for (what, situation, expected) in [
+            ("both have budget", base, Way::Graphql),
+            (
+                "the budget has no end",
+                Situation { core: left(100_000_000), graphql: left(100_000_000), rest_seconds: Some(0.001), ..base },
+                Way::Graphql,
+            ),
+            (
+                "nothing is known",
+                Situation { core: None, graphql: None, rest_seconds: None, graphql_seconds: None, ..base },
+                Way::Graphql,
+            ),
+            ("GraphQL is used up", Situation { graphql: left(1), ..base }, Way::Rest),
+            ("REST is used up", Situation { core: left(10), ..base }, Way::Graphql),
+            ("both are used up", Situation { core: left(0), graphql: left(0), ..base }, Way::Graphql),
+            ("GraphQL is very slow", Situation { graphql_seconds: Some(90.0), ..base }, Way::Rest),
+            (
+                "GraphQL is slow, but REST is short",
+                Situation { graphql_seconds: Some(60.0), core: left(300), ..base },
+                Way::Graphql,
+            ),
+            ("one issue", Situation { items: 1, pulls: 0, batch: 1, ..base }, Way::Rest),
+        ] {
+            assert_eq!(choose(&situation), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn review_comments_are_listed_for_all_where_that_is_cheaper() {
+        assert!(lists_review_comments(61, 1308));
+        assert!(lists_review_comments(0, 0));
+        assert!(!lists_review_comments(600, 1000));
+    }
+
     #[test]
     fn the_cost_counts_pages_timelines_and_pull_requests() {
-        let cost = cost(1000, 10, 0.4);
-        assert_eq!(cost.calls, 4 + 10 + 1000 + 400 + 200);
-        assert_eq!(cost.bytes, ((600 * BYTES_OF_ISSUE + 400 * BYTES_OF_PULL) as f64 * 1.35) as u64);
+        let size = Size { items: 1000, pages: 10, pull_share: 0.4, comment_pages: 20 };
+        let rest = cost(&size, Way::Rest);
+        assert_eq!((rest.calls, rest.points), (7 + 10 + 1000 + 400 + 200, 0));
+        assert_eq!(rest.bytes, ((600 * BYTES_OF_ISSUE + 400 * BYTES_OF_PULL) as f64 * 1.35) as u64);
+        let graphql = cost(&size, Way::Graphql);
+        assert_eq!((graphql.calls, graphql.points), (7 + 10 + 20 + 17 + 10, 27));
+        assert!((graphql.calls + graphql.points) as f64 <= 0.1 * 1000.0);
     }
 
     #[test]
     fn time_is_that_of_the_pace_while_there_is_budget_and_of_the_budget_afterwards() {
-        assert_eq!(time(700, 5000, 5000, 700), Duration::from_secs(60));
-        assert_eq!(time(5700, 700, 5000, 700), Duration::from_secs(60 + 3600));
+        let size = Size { items: 0, pages: 1, pull_share: 0.0, comment_pages: 0 };
+        let time = |calls, remaining| {
+            let cost = Cost { calls, points: 0, bytes: 0 };
+            time(&cost, Way::Rest, &size, left(remaining), 700)
+        };
+        assert_eq!(time(700, 5000), Duration::from_secs(60));
+        assert_eq!(time(5700, 700), Duration::from_secs(60 + 3600));
     }
 }

@@ -91,7 +91,7 @@ pub async fn untrack(
         queue.purge(name, &filter).await?;
     }
     if purge {
-        for feed in [part::ITEMS, part::UPDATES] {
+        for feed in [part::ITEMS, part::UPDATES, part::REVIEW_COMMENTS] {
             archive.set_cursor(&format!("{feed}/{id}"), serde_json::Value::Null).await?;
         }
         archive.purge_repository(id).await?;

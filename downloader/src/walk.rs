@@ -1,14 +1,17 @@
 //! Walks over the list of a repository's items: all of them once, and again and again those updated since.
 //!
-//! Both walks keep their place in a cursor after each page, so that one that was killed goes on where it was. What a
-//! page says is durable before the cursor moves: hints, then the ledger, then jobs, then the cursor. So a page read
-//! twice changes nothing, and none is left out.
+//! The first walk is followed by one over the review comments of all pull requests, where that is cheaper than asking
+//! each: pull requests get their jobs afterwards. All walks keep their place in a cursor after each page, so that one
+//! that was killed goes on where it was. What a page says is durable before the cursor moves: hints, then the ledger,
+//! then jobs, then the cursor. So a page read twice changes nothing, and none is left out.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use fail::fail_point;
 use gharvest_archive::{Hint, Repository};
 use gharvest_github::{Answer, ErrorKind, Found, Purpose, Resource, Sort};
 use gharvest_model::{
-    ItemId, Lane, QueueName, Subject,
+    ItemId, Kind, Lane, QueueName, Subject,
     job::part,
     ledger::NumberState,
     progress::{ItemsCursor, runs},
@@ -18,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Downloader, outcome::Failure, parts::is_number, repository};
+use crate::{Downloader, fetch::kind_of, location, outcome::Failure, parts::is_number, plan, repository};
 
 /// The place of the walk over updated items: cursor `updates/{repository}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +31,37 @@ struct UpdatesCursor {
     /// The ETag of the answer to the question after `since`, if that was one page: unchanged costs nothing.
     #[serde(default)]
     etag: Option<String>,
+}
+
+/// The place of the walk over review comments: cursor `review-comments/{repository}`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct CommentsCursor {
+    /// Only what was updated since was asked for.
+    since: Option<Timestamp>,
+    /// The address of the next page.
+    next: Option<String>,
+    pages: u64,
+    is_done: bool,
+}
+
+/// GitHub shows 30,000 comments of a list, and no more: 300 pages.
+const MOST_COMMENT_PAGES: u64 = 290;
+
+impl CommentsCursor {
+    /// Goes on behind a page whose last comment was updated at `latest`. False if GitHub cannot show the rest.
+    fn step(&mut self, next: Option<String>, latest: Option<Timestamp>) -> bool {
+        self.pages += 1;
+        self.is_done = next.is_none();
+        self.next = next;
+        if !self.is_done && self.pages % MOST_COMMENT_PAGES == 0 {
+            // The walk goes on from the last one's time, which must be a later one than it began with.
+            if latest <= self.since {
+                return false;
+            }
+            (self.since, self.next) = (latest, None);
+        }
+        true
+    }
 }
 
 /// What of a list entry is looked at.
@@ -52,7 +86,9 @@ impl Downloader {
             return Ok(());
         }
         let mut cursor = self.items_cursor(&feed).await?;
-        loop {
+        // Review comments come as a list of all, so pull requests wait for that list.
+        let waits = self.options.graphql && self.client.can_graphql();
+        while !cursor.listed {
             let page = match self.items_page(repository, &cursor, purpose).await {
                 // An address kept for too long is refused: the walk begins again.
                 Err(Failure::Github(error)) if *error.kind() == ErrorKind::Refused && cursor.next.is_some() => {
@@ -63,15 +99,15 @@ impl Downloader {
             };
             let listed = listed(page.body);
             cursor.seen += listed.len() as u64;
-            self.take_page(repository, listed, lane).await?;
+            cursor.pulls += listed.iter().filter(|item| item.is_pull()).count() as u64;
+            self.take_page(repository, listed, lane, waits).await?;
             fail_point!("walk-page-taken");
             cursor.next = page.next;
-            if cursor.next.is_none() {
-                break;
-            }
+            cursor.listed = cursor.next.is_none();
             self.set_cursor(&feed, &cursor).await?;
         }
-        self.push_unknown(repository, lane).await?;
+        let comments = waits && self.walk_review_comments(repository, cursor.pulls, purpose).await?;
+        self.push_unknown(repository, lane, waits, comments).await?;
         fail_point!("walk-pushed");
         cursor.finished_at = Some(Timestamp::now());
         self.set_cursor(&feed, &cursor).await
@@ -113,26 +149,115 @@ impl Downloader {
         }
     }
 
-    async fn take_page(&self, repository: &Repository, listed: Vec<Listed>, lane: Lane) -> Result<(), Failure> {
-        let mut numbers: Vec<u64> = listed.iter().map(|item| item.number).collect();
+    /// Takes a page of the list. With `waits`, pull requests get no job yet.
+    async fn take_page(
+        &self,
+        repository: &Repository,
+        listed: Vec<Listed>,
+        lane: Lane,
+        waits: bool,
+    ) -> Result<(), Failure> {
+        let highest = listed.iter().map(|item| item.number).max();
+        let mut numbers: Vec<u64> =
+            listed.iter().filter(|item| !(waits && item.is_pull())).map(|item| item.number).collect();
         let seen_at = Timestamp::now();
-        let hints = listed.into_iter().map(|item| Hint { seen_at, issue: item.issue }).collect();
+        let hints = listed.into_iter().map(|item| Hint::new(seen_at, item.issue)).collect();
         self.archive.put_hints(repository.id, hints).await?;
+        let Some(highest) = highest else { return Ok(()) };
+        self.archive.reach(repository.id, highest).await?;
         numbers.sort_unstable();
-        let Some(highest) = numbers.last() else { return Ok(()) };
-        self.archive.reach(repository.id, *highest).await?;
         for range in runs(&numbers) {
             self.queue.push_range(QueueName::Download, repository.id, range, lane.max(Lane::Backfill)).await?;
         }
         Ok(())
     }
 
-    /// What the list left out and nothing is known of: deleted, transferred, hidden, discussions.
-    async fn push_unknown(&self, repository: &Repository, lane: Lane) -> Result<(), Failure> {
+    /// Pushes what the list left out and nothing is known of: deleted, transferred, hidden, discussions. And the pull
+    /// requests that waited, whose hints then say whether all `comments` were listed.
+    async fn push_unknown(
+        &self,
+        repository: &Repository,
+        lane: Lane,
+        waited: bool,
+        comments: bool,
+    ) -> Result<(), Failure> {
         let ledger = self.archive.ledger(repository.id).await?;
-        let unknown: Vec<u64> = ledger.numbers(NumberState::Unknown).collect();
-        for range in runs(&unknown) {
+        let mut numbers = Vec::new();
+        for number in 1..=ledger.highest() {
+            let is_unknown = ledger.get(number).state == NumberState::Unknown;
+            if !(is_unknown || waited) {
+                continue;
+            }
+            match self.archive.hint(ItemId { repository: repository.id, number }).await? {
+                Some(hint) if waited && kind_of(&hint.issue) == Kind::PullRequest => {
+                    let hint = Hint { has_all_review_comments: comments, ..hint };
+                    self.archive.put_hints(repository.id, vec![hint]).await?;
+                    numbers.push(number);
+                }
+                // Its job was pushed with its page.
+                Some(_) => {}
+                None if is_unknown => numbers.push(number),
+                None => {}
+            }
+        }
+        for range in runs(&numbers) {
             self.queue.push_range(QueueName::Download, repository.id, range, lane.max(Lane::Backfill)).await?;
+        }
+        Ok(())
+    }
+
+    /// Walks the list of the repository's review comments and keeps them with the hints of their pull requests. Says
+    /// whether that is now done: not if a list for each pull request is cheaper, or the list cannot be read whole.
+    async fn walk_review_comments(
+        &self,
+        repository: &Repository,
+        pulls: u64,
+        purpose: Purpose,
+    ) -> Result<bool, Failure> {
+        let feed = format!("{}/{}", part::REVIEW_COMMENTS, repository.id);
+        let stored = self.archive.cursor(&feed).await?.and_then(|cursor| serde_json::from_value(cursor).ok());
+        let mut cursor: CommentsCursor = stored.unwrap_or_default();
+        while pulls > 0 && !cursor.is_done {
+            let name = repository.full_name.clone();
+            let first = Resource::AllReviewComments { repository: name, since: cursor.since };
+            let resource = cursor.next.clone().map_or(first, Resource::Address);
+            let page = match self.client.get(&resource, None, purpose).await {
+                Ok(Answer::Found(page)) => page,
+                Ok(other) => return Err(self.not_a_list(repository, &other, purpose).await),
+                // GitHub ends long lists somewhere: what was listed stays, and each pull request is asked.
+                Err(error) if *error.kind() == ErrorKind::Refused => return Ok(false),
+                Err(error) => return Err(error.into()),
+            };
+            if cursor.pages == 0 && !plan::lists_review_comments(page.last_page.unwrap_or(1), pulls) {
+                return Ok(false);
+            }
+            let Value::Array(comments) = page.body else { return Ok(false) };
+            let latest = comments.iter().rev().find_map(|comment| time_of(comment, "updated_at"));
+            self.take_review_comments(repository, comments).await?;
+            if !cursor.step(page.next, latest) {
+                return Ok(false);
+            }
+            self.set_cursor(&feed, &cursor).await?;
+        }
+        Ok(true)
+    }
+
+    async fn take_review_comments(&self, repository: &Repository, comments: Vec<Value>) -> Result<(), Failure> {
+        let mut by_pull: BTreeMap<u64, Vec<Value>> = BTreeMap::new();
+        for comment in comments {
+            if let Some(number) = pull_of(&comment) {
+                by_pull.entry(number).or_default().push(comment);
+            }
+        }
+        for (number, comments) in by_pull {
+            let item = ItemId { repository: repository.id, number };
+            let Some(mut hint) = self.archive.hint(item).await? else { continue };
+            let fresh: BTreeSet<Option<u64>> = comments.iter().map(|comment| comment["id"].as_u64()).collect();
+            hint.review_comments.retain(|known| !fresh.contains(&known["id"].as_u64()));
+            hint.review_comments.extend(comments);
+            // As the list of one pull request has them.
+            hint.review_comments.sort_by_key(|comment| (time_of(comment, "created_at"), comment["id"].as_u64()));
+            self.archive.put_hints(repository.id, vec![hint]).await?;
         }
         Ok(())
     }
@@ -194,7 +319,7 @@ impl Downloader {
                 timing: Timing::WhenFree,
                 reason: "reconcile".to_owned(),
             });
-            hints.push(Hint { seen_at, issue: item.issue });
+            hints.push(Hint::new(seen_at, item.issue));
         }
         if let Some(highest) = highest {
             self.archive.reach(repository.id, highest).await?;
@@ -211,6 +336,21 @@ impl Downloader {
         let value = serde_json::to_value(cursor).expect("a cursor is plain data");
         Ok(self.archive.set_cursor(feed, value).await?)
     }
+}
+
+impl Listed {
+    fn is_pull(&self) -> bool {
+        kind_of(&self.issue) == Kind::PullRequest
+    }
+}
+
+/// The number of the pull request that a review comment belongs to.
+fn pull_of(comment: &Value) -> Option<u64> {
+    location::parse(comment.get("pull_request_url")?.as_str()?)?.number.filter(|number| is_number(*number))
+}
+
+fn time_of(comment: &Value, field: &str) -> Option<Timestamp> {
+    comment.get(field)?.as_str()?.parse().ok()
 }
 
 /// Sets the cursor of a repository's updates back, so that the next walk asks for everything updated since then.

@@ -113,13 +113,26 @@ pub struct LedgerChange {
     pub verified_at: Timestamp,
 }
 
-/// An issue body seen in a list, kept for the item's download so that it need not ask again. May be lost.
+/// What lists said of an item, kept for its download so that it need not ask again. May be lost.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Hint {
-    /// When it was seen.
+    /// When the issue object was seen.
     pub seen_at: Timestamp,
     /// GitHub's issue object.
     pub issue: Value,
+    /// A pull request's review comments as far as they were listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub review_comments: Vec<Value>,
+    /// Whether these are all of them.
+    #[serde(default)]
+    pub has_all_review_comments: bool,
+}
+
+impl Hint {
+    /// What a list of items says.
+    pub fn new(seen_at: Timestamp, issue: Value) -> Self {
+        Self { seen_at, issue, review_comments: Vec::new(), has_all_review_comments: false }
+    }
 }
 
 /// A fact of a webhook waiting in the inbox.

@@ -1,6 +1,7 @@
 //! The loop of one request: wait for budget and pace, choose a token, send, judge, learn, and go on or answer.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use gharvest_model::record::API_VERSION;
+use gharvest_model::{RepositoryName, record::API_VERSION};
 use gharvest_state::State;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
@@ -24,10 +25,11 @@ use crate::{
     clock::Clock,
     credential::{ANONYMOUS, Credential, Source},
     gate::Gate,
-    graphql::Memory,
+    graphql::{GRAPHQL, Memory},
     limits::{Reading, later, reset_time, until},
     resource::CORE,
     sharing::Sharing,
+    spent::{Ledger, Speeds, Spent},
     tokens::{Closed, Seat, Token, Tokens},
     transport::{Failure, Reply, Transport},
     verdict::{Limit, Sent, Verdict, judge, judge_refusal},
@@ -62,7 +64,7 @@ pub(crate) struct Inner {
     user_agent: HeaderValue,
     backoff: Duration,
     calls: AtomicU64,
-    points: AtomicU64,
+    spent: Ledger,
     pub(crate) graphql: Memory,
 }
 
@@ -81,6 +83,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) etag: Option<(&'a str, &'a str)>,
     /// Whether passing failures are retried; if not, the caller has a better idea.
     pub(crate) patient: bool,
+    /// Whose request it is; none where the address tells.
+    pub(crate) repository: Option<&'a RepositoryName>,
 }
 
 impl Client {
@@ -128,7 +132,7 @@ impl Client {
             user_agent,
             backoff: config.backoff,
             calls: AtomicU64::new(0),
-            points: AtomicU64::new(0),
+            spent: Ledger::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -151,8 +155,15 @@ impl Client {
             purpose,
             etag: etag.and_then(|etag| etag.split_once(':')),
             patient: true,
+            repository: None,
         };
-        self.inner.ask(&ask, judge).await
+        let answer = self.inner.ask(&ask, judge).await?;
+        if let (Resource::Repository(_), Answer::Found(found)) = (resource, &answer)
+            && let (Some(id), Some(name)) = (found.body["id"].as_u64(), found.body["full_name"].as_str())
+        {
+            self.inner.spent.learn_name(id, name);
+        }
+        Ok(answer)
     }
 
     /// The budgets of all tokens as last heard of; nothing of a token that was not used yet.
@@ -184,6 +195,7 @@ impl Client {
                 purpose: Purpose::Live,
                 etag: None,
                 patient: false,
+                repository: None,
             };
             let permit = self.inner.gate.enter(Purpose::Live).await;
             let seat = self.inner.tokens.seat(index, None);
@@ -207,7 +219,22 @@ impl Client {
 
     /// Points of GraphQL spent since the start, as GitHub told them.
     pub fn points(&self) -> u64 {
-        self.inner.points.load(Ordering::Relaxed)
+        self.spent().points
+    }
+
+    /// What was spent since the start, all repositories together.
+    pub fn spent(&self) -> Spent {
+        self.inner.spent.total()
+    }
+
+    /// What was spent on one repository since the start, by purpose.
+    pub fn spent_on(&self, repository: &RepositoryName) -> BTreeMap<Purpose, Spent> {
+        self.inner.spent.of(repository)
+    }
+
+    /// How quick GitHub has been lately.
+    pub fn speeds(&self) -> Speeds {
+        self.inner.spent.speeds()
     }
 
     /// When work of this purpose may go on, if budgets are used up now: for pausing a queue instead of waiting.
@@ -337,7 +364,7 @@ impl Inner {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let started = tokio::time::Instant::now();
         let reply = self.transport.send(self.request(ask, credential, etag)).await;
-        count(ask, &reply, started.elapsed());
+        self.count(ask, &reply, started.elapsed());
         let reply = match reply {
             Ok(reply) => reply,
             Err(failure) => return self.failed(ask, failure),
@@ -393,7 +420,7 @@ impl Inner {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let started = tokio::time::Instant::now();
         let reply = self.transport.send(request).await;
-        count(&renewal, &reply, started.elapsed());
+        self.count(&renewal, &reply, started.elapsed());
         let reply = reply.map_err(|failure| self.failed(&renewal, failure))?;
         let now = self.clock.now();
         if reply.status == StatusCode::CREATED {
@@ -508,9 +535,20 @@ impl Inner {
     }
 
     /// Counts points of GraphQL.
-    pub(crate) fn spend(&self, points: u64, purpose: Purpose) {
-        self.points.fetch_add(points, Ordering::Relaxed);
-        metrics::counter!("gharvest_github_points_total", "purpose" => purpose.name()).increment(points);
+    pub(crate) fn spend(&self, points: u64, purpose: Purpose, repository: Option<&RepositoryName>) {
+        self.spent.add(&self.spent.owner(repository, ""), purpose, Spent { points, ..Spent::default() });
+    }
+
+    fn count(&self, ask: &Ask<'_>, reply: &Result<Reply, Failure>, took: Duration) {
+        count(ask, reply, took);
+        let unchanged = reply.as_ref().is_ok_and(|reply| reply.status == StatusCode::NOT_MODIFIED);
+        // What asks for budgets is free, and what gets a token belongs to nobody.
+        if ask.budget.is_some() {
+            let owner = self.spent.owner(ask.repository, ask.url.path());
+            let spent = Spent { calls: u64::from(!unchanged), unchanged: u64::from(unchanged), points: 0 };
+            self.spent.add(&owner, ask.purpose, spent);
+            self.spent.took(ask.budget == Some(GRAPHQL), took);
+        }
     }
 
     /// Twice as long each time, from half to one and a half of it at random, so that retries do not march in step.

@@ -3,17 +3,18 @@
 //! [`Client::threads`] asks for a batch of one repository's numbers in one document. GitHub gives a query ten seconds
 //! and an unknown amount of work, so the batch adapts: it halves when GitHub gives up or is slow, grows again slowly,
 //! and is remembered by repository. Partial answers keep what is whole and ask again for the rest; what fails alone, or
-//! has something that GraphQL cannot tell, is to be fetched by REST. Timelines longer than a page are paged.
+//! has something that GraphQL cannot tell, is to be fetched by REST. Timelines longer than a page are paged, several in
+//! one request, and details of entries are asked for once for all threads of a call: so larger calls cost less.
 //!
 //! What GraphQL cannot give, and REST does, stands in [`LOSSY`].
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gharvest_model::RepositoryName;
 use http::Method;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use self::{
     document::Schema,
@@ -39,9 +40,9 @@ pub use probe::{Glimpse, Probe};
 pub(crate) const GRAPHQL: &str = "graphql";
 
 /// How many threads are asked for at first.
-const FIRST_BATCH: usize = 20;
+const FIRST_BATCH: usize = 25;
 /// More would come near GitHub's ten seconds on any repository.
-const LARGEST_BATCH: usize = 50;
+const LARGEST_BATCH: usize = 100;
 /// An answer that took longer makes the next batch smaller.
 const SLOW: Duration = Duration::from_secs(6);
 /// An answer that took no longer makes it larger.
@@ -52,6 +53,12 @@ const MOST_FAILURES: u32 = 6;
 const MOST_PAGES: usize = 500;
 /// What `nodes(ids:)` takes.
 const MOST_IDS: usize = 100;
+/// So many times that in one request.
+const MOST_LISTS: usize = 5;
+/// So many commits a timeline shows at most.
+const MOST_COMMITS: usize = 250;
+/// Long timelines of which a page is asked for in one request.
+const MOST_LONG: usize = 10;
 
 /// One thread to fetch.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,11 +67,13 @@ pub struct Wanted {
     pub number: u64,
     /// Its issue object, if it is known from one of REST's lists: exact, and the thread then costs half.
     pub issue: Option<Value>,
+    /// A pull request's review comments, if all are known from REST's list of them for the whole repository.
+    pub review_comments: Option<Vec<Value>>,
 }
 
 impl From<u64> for Wanted {
     fn from(number: u64) -> Self {
-        Self { number, issue: None }
+        Self { number, issue: None, review_comments: None }
     }
 }
 
@@ -72,6 +81,12 @@ impl Wanted {
     /// Whether it is a pull request, if that is known.
     fn is_pull(&self) -> Option<bool> {
         self.issue.as_ref().map(|issue| issue.get("pull_request").is_some_and(|pull| !pull.is_null()))
+    }
+
+    /// Whether the item was updated since its issue object was read.
+    fn is_stale(&self, node: &Value) -> bool {
+        let known = self.issue.as_ref().and_then(|issue| issue.get("updated_at"));
+        known.is_some_and(|known| node["updatedAt"].is_string() && node["updatedAt"] != *known)
     }
 }
 
@@ -106,8 +121,10 @@ pub struct ThreadParts {
     pub timeline: Vec<Value>,
     /// The pull request's object. Its `review_comments` is null unless there are none.
     pub pull: Option<Value>,
-    /// Empty where it is known that there are none; else to be fetched by REST.
+    /// Those given with [`Wanted`], or empty where it is known that there are none; else to be fetched by REST.
     pub review_comments: Option<Vec<Value>>,
+    /// How many entries GraphQL counts in the timeline: what a later [`Probe`] is compared with.
+    pub entries: Option<u64>,
 }
 
 /// A field that differs between a thread fetched by GraphQL and one fetched by REST.
@@ -233,8 +250,13 @@ impl Client {
         wanted: &[Wanted],
         purpose: Purpose,
     ) -> Result<Vec<ThreadAnswer>> {
-        let mut run = Run { client: self, repository, purpose, answers: Vec::new(), failures: 0 };
-        match run.work_through(wanted).await {
+        let mut run = Run { client: self, repository, purpose, answers: Vec::new(), whole: Vec::new(), failures: 0 };
+        let worked = match run.work_through(wanted).await {
+            Ok(()) => run.finish().await,
+            // What came before the failure may need no more.
+            Err(error) => run.finish().await.and(Err(error)),
+        };
+        match worked {
             Err(error) if run.answers.iter().all(|answer| matches!(answer.outcome, ThreadOutcome::ByRest(_))) => {
                 Err(error)
             }
@@ -249,7 +271,7 @@ impl Client {
 
     async fn schema(&self, purpose: Purpose) -> Result<&Schema> {
         let read = || async {
-            match self.ask_graphql(document::INTROSPECTION, &json!({}), purpose, true).await? {
+            match self.ask_graphql(document::INTROSPECTION, &json!({}), purpose, true, None).await? {
                 Reached::Data { data, .. } => Ok(Schema::of(&data)),
                 Reached::TooMuch(reason) => Err(Error::new(ErrorKind::Unavailable, "POST /graphql", reason)),
             }
@@ -263,7 +285,15 @@ impl Client {
         }
     }
 
-    async fn ask_graphql(&self, query: &str, variables: &Value, purpose: Purpose, patient: bool) -> Result<Reached> {
+    /// `repository` is whom the points are counted for.
+    async fn ask_graphql(
+        &self,
+        query: &str,
+        variables: &Value,
+        purpose: Purpose,
+        patient: bool,
+        repository: Option<&RepositoryName>,
+    ) -> Result<Reached> {
         let body = json!({"query": query, "variables": variables});
         let url = self.inner.base.graphql();
         let ask = Ask {
@@ -275,11 +305,12 @@ impl Client {
             purpose,
             etag: None,
             patient,
+            repository,
         };
         let _turn = self.inner.graphql.at_once.acquire().await.expect("the semaphore is never closed");
         let reached = self.inner.ask(&ask, judge).await?;
         if let Reached::Data { data, .. } = &reached {
-            self.inner.spend(data["rateLimit"]["cost"].as_u64().unwrap_or(1), purpose);
+            self.inner.spend(data["rateLimit"]["cost"].as_u64().unwrap_or(1), purpose, repository);
         }
         Ok(reached)
     }
@@ -349,6 +380,8 @@ struct Run<'a> {
     repository: &'a RepositoryName,
     purpose: Purpose,
     answers: Vec<ThreadAnswer>,
+    /// Threads whose details are not asked for yet, each with GraphQL's repository.
+    whole: Vec<Raw<'a>>,
     /// Failed requests in a row.
     failures: u32,
 }
@@ -357,9 +390,14 @@ struct Run<'a> {
 struct Raw<'a> {
     wanted: &'a Wanted,
     node: Value,
+    repository: Arc<Value>,
     entries: Vec<Value>,
+    /// How many entries GraphQL counts.
+    count: Option<u64>,
     /// The cursor of the timeline's next page.
     next: Option<String>,
+    /// That page could not be had.
+    stuck: bool,
 }
 
 impl<'a> Run<'a> {
@@ -383,15 +421,15 @@ impl<'a> Run<'a> {
         let variables = json!({"owner": self.repository.owner(), "name": self.repository.name()});
         let started = tokio::time::Instant::now();
         let alone = batch.len() == 1;
-        match self.client.ask_graphql(&query, &variables, self.purpose, alone).await {
+        match self.client.ask_graphql(&query, &variables, self.purpose, alone, self.label()).await {
             Ok(Reached::Data { data, errors }) => {
                 self.failures = 0;
-                let again = self.take(batch, data, &errors, schema).await?;
+                let again = self.take(batch, data, &errors);
                 let took = started.elapsed();
                 self.client.inner.graphql.resize(self.repository, |size| match took {
                     _ if took > SLOW || !again.is_empty() => size / 2,
                     // A short batch says nothing about larger ones.
-                    _ if took <= QUICK && batch.len() >= size => size + 2,
+                    _ if took <= QUICK && batch.len() >= size => size + (size / 4).max(1),
                     _ => size,
                 });
                 Ok(if alone { self.by_rest_all(again, "it fails alone") } else { again })
@@ -433,26 +471,25 @@ impl<'a> Run<'a> {
     }
 
     /// Takes what is whole; gives back what is to be asked for again.
-    async fn take(
-        &mut self,
-        batch: &[&'a Wanted],
-        mut data: Value,
-        errors: &[Value],
-        schema: &Schema,
-    ) -> Result<Vec<&'a Wanted>> {
-        let mut repository = data["repository"].take();
-        if !repository.is_object() {
-            return Ok(self.by_rest_all(batch.to_vec(), "GraphQL does not know the repository"));
+    fn take(&mut self, batch: &[&'a Wanted], mut data: Value, errors: &[Value]) -> Vec<&'a Wanted> {
+        let mut answered = data["repository"].take();
+        if !answered.is_object() {
+            return self.by_rest_all(batch.to_vec(), "GraphQL does not know the repository");
         }
-        let (mut whole, mut again) = (Vec::new(), Vec::new());
-        for wanted in batch {
+        let nodes: Vec<Value> = batch.iter().map(|wanted| answered[format!("i{}", wanted.number)].take()).collect();
+        let repository = Arc::new(answered);
+        let mut again = Vec::new();
+        for (wanted, mut node) in batch.iter().zip(nodes) {
             let alias = format!("i{}", wanted.number);
-            let own: Vec<&Value> = errors.iter().filter(|error| error["path"][1] == alias.as_str()).collect();
-            let mut node = repository[&alias].take();
-            match own.first() {
+            let own = errors.iter().find(|error| error["path"][1] == alias.as_str());
+            match own {
+                None if node.is_object() && wanted.is_stale(&node) => {
+                    self.answer(wanted.number, ThreadOutcome::ByRest("it changed since the list was read".to_owned()));
+                }
                 None if node.is_object() => {
-                    let (entries, next) = take_entries(&mut node);
-                    whole.push(Raw { wanted, node, entries, next });
+                    let (entries, count, next) = take_entries(&mut node);
+                    let repository = Arc::clone(&repository);
+                    self.whole.push(Raw { wanted, node, repository, entries, count, next, stuck: false });
                 }
                 Some(error) if node.is_null() && error["type"] == "NOT_FOUND" => {
                     self.answer(wanted.number, ThreadOutcome::NotFound);
@@ -463,68 +500,97 @@ impl<'a> Run<'a> {
                 _ => again.push(*wanted),
             }
         }
-        self.finish(whole, &repository, schema).await?;
-        Ok(again)
+        again
     }
 
     /// Pages what is long, asks for details, and gives everything REST's shape.
-    async fn finish(&mut self, threads: Vec<Raw<'a>>, repository: &Value, schema: &Schema) -> Result<()> {
-        let mut complete = Vec::new();
-        for mut thread in threads {
-            match self.read_on(&mut thread, schema).await? {
-                Ok(()) => complete.push(thread),
-                Err(reason) => self.answer(thread.wanted.number, ThreadOutcome::ByRest(reason)),
+    async fn finish(&mut self) -> Result<()> {
+        let mut threads = std::mem::take(&mut self.whole);
+        let result = match self.read_on(&mut threads).await {
+            Ok(()) => {
+                let ids = threads.iter().flat_map(Raw::details).collect();
+                self.details(ids).await
             }
-        }
-        let ids = complete.iter().flat_map(|thread| thread.details()).collect();
-        let details = self.details(ids).await?;
-        for mut thread in complete {
-            let outcome = match thread.fill_in(&details) {
-                Ok(()) => ThreadOutcome::Found(Box::new(self.shape(&thread, repository))),
-                Err(reason) => ThreadOutcome::ByRest(reason),
+            Err(error) => Err(error),
+        };
+        let (details, result) = match result {
+            Ok(details) => (Some(details), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        for mut thread in threads {
+            let needs_more = thread.next.is_some() || !thread.details().is_empty();
+            let outcome = match (&details, thread.by_rest()) {
+                (_, Some(reason)) => ThreadOutcome::ByRest(reason),
+                (None, None) if needs_more => continue,
+                (details, None) => match thread.fill_in(details.as_ref().unwrap_or(&BTreeMap::new())) {
+                    Ok(()) => ThreadOutcome::Found(Box::new(self.shape(&thread))),
+                    Err(reason) => ThreadOutcome::ByRest(reason),
+                },
             };
             self.answer(thread.wanted.number, outcome);
+        }
+        result
+    }
+
+    /// Reads long timelines to their ends, a page of several in one request. One whose page fails keeps its cursor and
+    /// goes by REST.
+    async fn read_on(&self, threads: &mut [Raw<'a>]) -> Result<()> {
+        let schema = self.client.schema(self.purpose).await?;
+        for _ in 0..MOST_PAGES {
+            let mut long: Vec<&mut Raw<'a>> =
+                threads.iter_mut().filter(|thread| thread.next.is_some() && thread.by_rest().is_none()).collect();
+            if long.is_empty() {
+                return Ok(());
+            }
+            for some in long.chunks_mut(MOST_LONG) {
+                self.read_pages(some, schema).await?;
+            }
         }
         Ok(())
     }
 
-    /// Reads the timeline to its end. The inner error is the reason for going by REST.
-    async fn read_on(&self, thread: &mut Raw<'a>, schema: &Schema) -> Result<Result<(), String>> {
-        for _ in 0..MOST_PAGES {
-            if let Some(reason) = thread.entries.iter().find_map(needs_rest) {
-                return Ok(Err(reason));
-            }
-            let Some(cursor) = thread.next.take() else { return Ok(Ok(())) };
-            let query = document::page(thread.wanted.number, thread.is_pull(), schema);
-            let variables = json!({"owner": self.repository.owner(), "name": self.repository.name(), "after": cursor});
-            let alias = format!("i{}", thread.wanted.number);
-            match self.client.ask_graphql(&query, &variables, self.purpose, true).await {
-                Ok(Reached::Data { mut data, errors }) if errors.is_empty() => {
-                    let (entries, next) = take_entries(&mut data["repository"][&alias]);
-                    if entries.is_empty() || next.as_ref() == Some(&cursor) {
-                        return Ok(Err("a page of its timeline is empty".to_owned()));
-                    }
-                    thread.entries.extend(entries);
-                    thread.next = next;
-                }
-                Ok(_) => return Ok(Err("a page of its timeline fails".to_owned())),
-                Err(error) if *error.kind() == ErrorKind::Unavailable => return Ok(Err(error.to_string())),
-                Err(error) => return Err(error),
+    async fn read_pages(&self, threads: &mut [&mut Raw<'a>], schema: &Schema) -> Result<()> {
+        let pages: Vec<(u64, bool, &str)> = threads
+            .iter()
+            .map(|thread| (thread.wanted.number, thread.is_pull(), thread.next.as_deref().unwrap_or_default()))
+            .collect();
+        let query = document::pages(&pages, schema);
+        let variables = json!({"owner": self.repository.owner(), "name": self.repository.name()});
+        let mut repository = match self.client.ask_graphql(&query, &variables, self.purpose, true, self.label()).await {
+            Ok(Reached::Data { mut data, errors }) if errors.is_empty() => data["repository"].take(),
+            Ok(_) => Value::Null,
+            Err(error) if *error.kind() == ErrorKind::Unavailable => Value::Null,
+            Err(error) => return Err(error),
+        };
+        for thread in threads {
+            let (entries, _, next) = take_entries(&mut repository[format!("i{}", thread.wanted.number)]);
+            if entries.is_empty() || next == thread.next {
+                thread.stuck = true;
+            } else {
+                thread.entries.extend(entries);
+                thread.next = next;
             }
         }
-        Ok(Err("its timeline is too long".to_owned()))
+        Ok(())
     }
 
     /// Parents of commits and counts of reactions, by node id. What fails alone is missing.
     async fn details(&self, ids: Vec<String>) -> Result<BTreeMap<String, Value>> {
         let mut details = BTreeMap::new();
-        let mut waiting: Vec<Vec<String>> = ids.chunks(MOST_IDS).map(<[String]>::to_vec).collect();
+        let mut waiting: Vec<Vec<String>> = ids.chunks(MOST_IDS * MOST_LISTS).map(<[String]>::to_vec).collect();
         while let Some(mut ids) = waiting.pop() {
-            match self.client.ask_graphql(document::DETAILS, &json!({"ids": ids}), self.purpose, true).await? {
+            let lists: Vec<&[String]> = ids.chunks(MOST_IDS).collect();
+            let variables: Map<String, Value> =
+                lists.iter().enumerate().map(|(place, list)| (format!("l{place}"), json!(list))).collect();
+            let query = document::details(lists.len());
+            match self.client.ask_graphql(&query, &json!(variables), self.purpose, true, self.label()).await? {
                 Reached::Data { mut data, .. } => {
-                    let found = data["nodes"].as_array_mut().map(std::mem::take).unwrap_or_default();
-                    // Asked ids and nodes correspond by place: an id may come back in its newer form.
-                    details.extend(ids.into_iter().zip(found).filter(|(_, node)| node.is_object()));
+                    for (place, list) in lists.iter().enumerate() {
+                        let found = data[format!("l{place}")].as_array_mut().map(std::mem::take).unwrap_or_default();
+                        // Asked ids and nodes correspond by place: an id may come back in its newer form.
+                        let found = list.iter().cloned().zip(found);
+                        details.extend(found.filter(|(_, node)| node.is_object()));
+                    }
                 }
                 Reached::TooMuch(_) if ids.len() > 1 => {
                     let half = ids.split_off(ids.len() / 2);
@@ -536,21 +602,26 @@ impl<'a> Run<'a> {
         Ok(details)
     }
 
-    fn shape(&self, thread: &Raw<'_>, repository: &Value) -> ThreadParts {
+    fn label(&self) -> Option<&'a RepositoryName> {
+        Some(self.repository)
+    }
+
+    fn shape(&self, thread: &Raw<'_>) -> ThreadParts {
         let place = Place {
             api: self.client.inner.base.to_text(),
-            repository: repository.clone(),
+            repository: (*thread.repository).clone(),
             number: thread.wanted.number,
             pull: thread.is_pull(),
         };
-        let timeline: Vec<Value> =
-            thread.entries.iter().filter_map(|entry| place.entry(type_of(entry)?, entry)).collect();
+        let timeline = thread.timeline(&place);
         let known = thread.wanted.issue.clone();
         let issue_is_graphql = known.is_none();
         let issue = known.unwrap_or_else(|| place.issue_object(&thread.node, &timeline));
         let pull = place.pull.then(|| place.pull_object(&issue, &thread.node));
+        let pull = pull.map(|pull| with_counts(pull, &timeline, thread.wanted.review_comments.as_deref()));
         let none = thread.node["reviewThreads"]["totalCount"] == 0;
-        ThreadParts { issue, issue_is_graphql, timeline, pull, review_comments: none.then(Vec::new) }
+        let review_comments = thread.wanted.review_comments.clone().or_else(|| none.then(Vec::new));
+        ThreadParts { issue, issue_is_graphql, timeline, pull, review_comments, entries: thread.count }
     }
 }
 
@@ -559,10 +630,35 @@ impl Raw<'_> {
         self.node["__typename"] == "PullRequest"
     }
 
+    /// The timeline in REST's shape.
+    fn timeline(&self, place: &Place) -> Vec<Value> {
+        let comments = self.wanted.review_comments.as_deref().unwrap_or_default();
+        let entry = |entry: &Value| match entry["__typename"].as_str() {
+            Some("PullRequestReviewThread") if is_old_thread(&entry["id"]) => {
+                Some(shape::line_comments(entry, comments))
+            }
+            _ => place.entry(type_of(entry)?, entry),
+        };
+        self.entries.iter().filter_map(entry).collect()
+    }
+
+    /// Why the thread goes by REST, if it does.
+    fn by_rest(&self) -> Option<String> {
+        if self.stuck {
+            return Some("a page of its timeline fails".to_owned());
+        }
+        let knows_comments = self.wanted.review_comments.is_some();
+        let commits = self.entries.iter().filter(|entry| entry["__typename"] == "PullRequestCommit").count();
+        // A timeline shows so many commits; only REST tells how many there are.
+        let too_many = (commits >= MOST_COMMITS).then(|| "it has more commits than its timeline shows".to_owned());
+        too_many.or_else(|| self.entries.iter().find_map(|entry| needs_rest(entry, knows_comments)))
+    }
+
     /// The node ids of which more must be known.
     fn details(&self) -> Vec<String> {
         let entries = self.entries.iter().filter_map(|entry| match entry["__typename"].as_str() {
             Some("PullRequestCommit") => entry["prCommit"]["id"].as_str(),
+            Some("PullRequestReviewThread") if is_old_thread(&entry["id"]) => entry["id"].as_str(),
             _ if has_reactions(&entry["reactionGroups"]) => entry["id"].as_str(),
             _ => None,
         });
@@ -579,6 +675,8 @@ impl Raw<'_> {
         for entry in &mut self.entries {
             if entry["__typename"] == "PullRequestCommit" {
                 entry["prCommit"]["parents"] = detail(&entry["prCommit"]["id"], "parents")?;
+            } else if entry["__typename"] == "PullRequestReviewThread" && is_old_thread(&entry["id"]) {
+                entry["comments"] = detail(&entry["id"], "comments")?;
             } else if has_reactions(&entry["reactionGroups"]) {
                 entry["reactionGroups"] = detail(&entry["id"], "reactionGroups")?;
             }
@@ -590,16 +688,26 @@ impl Raw<'_> {
     }
 }
 
-/// The entries of a node's timeline, and the cursor of the next page.
-fn take_entries(node: &mut Value) -> (Vec<Value>, Option<String>) {
+/// What the counts of a pull request's object follow from: GitHub's own count of commits is that of the timeline's.
+fn with_counts(mut pull: Value, timeline: &[Value], review_comments: Option<&[Value]>) -> Value {
+    pull["commits"] = json!(timeline.iter().filter(|entry| entry["event"] == "committed").count());
+    if let Some(comments) = review_comments {
+        pull["review_comments"] = json!(comments.len());
+    }
+    pull
+}
+
+/// The entries of a node's timeline, how many GraphQL counts, and the cursor of the next page.
+fn take_entries(node: &mut Value) -> (Vec<Value>, Option<u64>, Option<String>) {
     let key = if node.get("prItems").is_some() { "prItems" } else { "timelineItems" };
     let mut connection = node[key].take();
     let next = match connection["pageInfo"]["hasNextPage"].as_bool() {
         Some(true) => connection["pageInfo"]["endCursor"].as_str().map(str::to_owned),
         _ => None,
     };
+    let count = connection["totalCount"].as_u64();
     let entries = connection["nodes"].as_array_mut().map(std::mem::take).unwrap_or_default();
-    (entries, next)
+    (entries, count, next)
 }
 
 fn type_of(entry: &Value) -> Option<&'static EventType> {
@@ -607,13 +715,13 @@ fn type_of(entry: &Value) -> Option<&'static EventType> {
 }
 
 /// Why a thread with this entry goes by REST, if it does.
-fn needs_rest(entry: &Value) -> Option<String> {
+fn needs_rest(entry: &Value, knows_comments: bool) -> Option<String> {
     let name = entry["__typename"].as_str().unwrap_or("nothing");
     match type_of(entry) {
         None => Some(format!("its timeline has `{}`, which is not known here", crate::base::cut(name))),
         Some(kind) if kind.needs_rest() => Some(format!("GraphQL does not tell enough of `{name}`")),
         // Of the threads of old reviews REST shows the comments; their ids have the old form with a version.
-        Some(kind) if kind.graphql == "PullRequestReviewThread" && is_old_thread(&entry["id"]) => {
+        Some(kind) if kind.graphql == "PullRequestReviewThread" && is_old_thread(&entry["id"]) && !knows_comments => {
             Some("GraphQL does not tell enough of comments without a review".to_owned())
         }
         Some(_) => None,

@@ -11,7 +11,8 @@
 //! Metrics: `gharvest_github_requests_total{resource,purpose,status}`, `gharvest_github_request_seconds{resource,purpose}`,
 //! `gharvest_github_wait_seconds{purpose}`, `gharvest_github_limits_total{limit}`,
 //! `gharvest_github_budget_remaining{token,resource}`, `gharvest_github_budget_limit{token,resource}`,
-//! `gharvest_github_points_total{purpose}`, `gharvest_github_batches_halved_total`,
+//! `gharvest_github_calls_total{repository,purpose}`,
+//! `gharvest_github_unchanged_total{repository,purpose}`, `gharvest_github_points_total{repository,purpose}`, `gharvest_github_batches_halved_total`,
 //! `gharvest_github_tokens_refused_total`, `gharvest_github_sharing_failures_total`.
 
 use std::time::Duration;
@@ -34,6 +35,7 @@ mod link;
 mod node_id;
 mod resource;
 mod sharing;
+mod spent;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -47,6 +49,7 @@ pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use graphql::{Glimpse, LOSSY, Lossy, Probe, ThreadAnswer, ThreadOutcome, ThreadParts, Wanted, is_told_by_graphql};
 pub use node_id::{NodeId, Part as NodeIdPart};
+pub use spent::{Speeds, Spent};
 
 /// Whose work a request is; decides who waits when the budget is short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,6 +95,20 @@ pub enum Resource {
     Pull(RepositoryName, u64),
     /// `GET /repos/{owner}/{repo}/pulls/{number}/comments`
     ReviewComments(RepositoryName, u64),
+    /// `GET /repos/{owner}/{repo}/issues/comments`: those of all items, by when they were updated, ascending.
+    AllComments {
+        /// Which repository.
+        repository: RepositoryName,
+        /// Only updated since.
+        since: Option<Timestamp>,
+    },
+    /// `GET /repos/{owner}/{repo}/pulls/comments`: the review comments of all pull requests, as [`Self::AllComments`].
+    AllReviewComments {
+        /// Which repository.
+        repository: RepositoryName,
+        /// Only updated since.
+        since: Option<Timestamp>,
+    },
     /// `GET /repos/{owner}/{repo}/labels`
     Labels(RepositoryName),
     /// `GET /repos/{owner}/{repo}/milestones`, all states.

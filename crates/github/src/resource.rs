@@ -1,6 +1,7 @@
 //! Each resource as a documented REST endpoint: its address, its name in metrics, the budget that pays for it.
 
 use gharvest_model::RepositoryName;
+use jiff::Timestamp;
 use url::Url;
 
 use crate::{Resource, Result, Sort, base::Base};
@@ -19,6 +20,8 @@ impl Resource {
             Self::Timeline(..) => "timeline",
             Self::Pull(..) => "pull",
             Self::ReviewComments(..) => "review_comments",
+            Self::AllComments { .. } => "all_comments",
+            Self::AllReviewComments { .. } => "all_review_comments",
             Self::Labels(_) => "labels",
             Self::Milestones(_) => "milestones",
             Self::Releases(_) => "releases",
@@ -32,7 +35,7 @@ impl Resource {
         Ok(match self {
             Self::Repository(repository) => under(base, repository, &[], &[]),
             Self::Issues { repository, since, sort } => {
-                let since = since.map(|since| since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+                let since = since.map(seconds);
                 let sort = match sort {
                     Sort::Created => "created",
                     Sort::Updated => "updated",
@@ -49,6 +52,8 @@ impl Resource {
             Self::ReviewComments(repository, number) => {
                 under(base, repository, &["pulls", &number.to_string(), "comments"], &[PER_PAGE])
             }
+            Self::AllComments { repository, since } => updated(base, repository, "issues", *since),
+            Self::AllReviewComments { repository, since } => updated(base, repository, "pulls", *since),
             Self::Labels(repository) => under(base, repository, &["labels"], &[PER_PAGE]),
             Self::Milestones(repository) => under(base, repository, &["milestones"], &[EVERY_STATE, PER_PAGE]),
             Self::Releases(repository) => under(base, repository, &["releases"], &[PER_PAGE]),
@@ -75,6 +80,18 @@ fn under(base: &Base, repository: &RepositoryName, rest: &[&str], query: &[(&str
     base.join(&segments, query)
 }
 
+/// A list of comments of a whole repository, by when they were updated.
+fn updated(base: &Base, repository: &RepositoryName, kind: &str, since: Option<Timestamp>) -> Url {
+    let since = since.map(seconds);
+    let mut query = vec![("sort", "updated"), ("direction", "asc"), PER_PAGE];
+    query.extend(since.as_deref().map(|since| ("since", since)));
+    under(base, repository, &[kind, "comments"], &query)
+}
+
+fn seconds(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +116,14 @@ mod tests {
             (Resource::Timeline(name.clone(), 7), "/issues/7/timeline?per_page=100".to_owned()),
             (Resource::Pull(name.clone(), 7), "/pulls/7".to_owned()),
             (Resource::ReviewComments(name.clone(), 7), "/pulls/7/comments?per_page=100".to_owned()),
+            (
+                Resource::AllComments { repository: name.clone(), since: None },
+                "/issues/comments?sort=updated&direction=asc&per_page=100".to_owned(),
+            ),
+            (
+                Resource::AllReviewComments { repository: name.clone(), since },
+                "/pulls/comments?sort=updated&direction=asc&per_page=100&since=2026-01-02T03%3A04%3A05Z".to_owned(),
+            ),
             (Resource::Labels(name.clone()), "/labels?per_page=100".to_owned()),
             (Resource::Milestones(name.clone()), "/milestones?state=all&per_page=100".to_owned()),
             (Resource::Releases(name.clone()), "/releases?per_page=100".to_owned()),

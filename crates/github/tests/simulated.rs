@@ -112,8 +112,10 @@ fn listed(timeline: Value) -> Vec<Value> {
 async fn a_thread_is_the_same_whichever_way_it_came() {
     let setup = setup(still());
     let issues = setup.issues().await;
-    let hinted: Vec<Wanted> =
-        issues.iter().map(|(number, issue)| Wanted { number: *number, issue: Some(issue.clone()) }).collect();
+    let hinted: Vec<Wanted> = issues
+        .iter()
+        .map(|(number, issue)| Wanted { number: *number, issue: Some(issue.clone()), review_comments: None })
+        .collect();
     let bare: Vec<Wanted> = issues.keys().map(|number| Wanted::from(*number)).collect();
     let (mut found, mut compared) = (BTreeMap::new(), 0);
     for wanted in [hinted, bare] {

@@ -144,6 +144,8 @@ pub mod part {
     pub const ITEMS: &str = "items";
     /// Download: walk the list of items updated since the cursor, with overlap, and push a job for what differs.
     pub const UPDATES: &str = "updates";
+    /// Part of the walk over all items: the review comments of all pull requests. Names its cursor only.
+    pub const REVIEW_COMMENTS: &str = "review-comments";
     /// Index: the daily counts of the repository.
     pub const DAILY: &str = "daily";
 }

@@ -23,6 +23,12 @@ pub struct ItemsCursor {
     /// Items seen so far.
     #[serde(default)]
     pub seen: u64,
+    /// How many of them are pull requests.
+    #[serde(default)]
+    pub pulls: u64,
+    /// Whether the list of items was read to its end; what it left out, and review comments, may still be to do.
+    #[serde(default)]
+    pub listed: bool,
     /// When it ended; none while it is under way.
     #[serde(default)]
     pub finished_at: Option<Timestamp>,

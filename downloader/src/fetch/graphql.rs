@@ -1,18 +1,28 @@
 //! Threads by GraphQL, many in one request: for first mirrors, where the walk gave the issue objects already.
 //!
-//! Only backfills with a hint go this way: then the issue is REST's own, and what GraphQL cannot give
-//! ([`gharvest_github::LOSSY`]) is a short list. Everything else, and whatever GraphQL cannot answer, goes by REST.
+//! Only backfills of items without a record go this way: then the issue, and mostly the review comments, are REST's own,
+//! and what GraphQL cannot give ([`gharvest_github::LOSSY`]) is a short list. Everything else, and whatever GraphQL
+//! cannot answer, goes by REST. [`plan::choose`] decides for each batch. Numbers that no list showed are looked at by
+//! one probe for all, which tells discussions; the others go by REST, which alone tells deleted from transferred.
+
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use gharvest_github::{Client, Purpose, Resource, ThreadOutcome, ThreadParts, Wanted as Asked};
+use gharvest_github::{Client, Glimpse, Purpose, Resource, ThreadOutcome, ThreadParts, Wanted as Asked};
 use gharvest_model::{
-    RepositoryName,
+    Kind, RepositoryName,
     record::{Origin, Origins},
 };
-use serde_json::Map;
+use serde_json::{Map, json};
 
-use super::{Fetched, Fetcher, RestFetcher, Thread, Wanted};
-use crate::outcome::Failure;
+use super::{ENTRIES, Fetched, Fetcher, RestFetcher, Thread, Wanted};
+use crate::{
+    outcome::Failure,
+    plan::{self, Left, Situation, Way},
+};
+
+/// Fewer numbers that no list showed are not worth a probe.
+const FEWEST_PROBED: usize = 4;
 
 /// Fetches backfills by GraphQL and everything else by REST.
 #[derive(Debug, Clone)]
@@ -27,6 +37,20 @@ impl GraphqlFetcher {
         Self { client, rest }
     }
 
+    /// By which way so many threads are best fetched; what they are is not known yet.
+    fn way(&self, repository: &RepositoryName, items: usize) -> Way {
+        let (budgets, speeds) = (self.client.budgets(), self.client.speeds());
+        plan::choose(&Situation {
+            items: items as u64,
+            pulls: items as u64 / 2,
+            batch: self.client.batch_size(repository) as u64,
+            core: Left::of(&budgets, "core"),
+            graphql: Left::of(&budgets, "graphql"),
+            rest_seconds: speeds.rest,
+            graphql_seconds: speeds.graphql,
+        })
+    }
+
     /// What GraphQL answers of these. Without an answer is what it does not know, cannot tell, or has no budget for.
     async fn threads(
         &self,
@@ -34,21 +58,29 @@ impl GraphqlFetcher {
         wanted: &[Wanted],
         purpose: Purpose,
     ) -> Vec<(u64, Box<ThreadParts>)> {
-        let asked: Vec<Asked> = wanted
-            .iter()
-            .filter_map(|wanted| {
-                Some(Asked { number: wanted.number, issue: Some(wanted.hint.as_ref()?.issue.clone()) })
-            })
-            .collect();
-        if asked.is_empty() || purpose != Purpose::Backfill || !self.client.can_graphql() {
+        let suitable: Vec<&Wanted> =
+            wanted.iter().filter(|wanted| wanted.known.is_none() && wanted.hint.is_some()).collect();
+        if suitable.is_empty() {
             return Vec::new();
         }
+        let asked: Vec<Asked> = suitable
+            .iter()
+            .filter_map(|wanted| {
+                let hint = wanted.hint.as_ref()?;
+                let review_comments = hint.has_all_review_comments.then(|| hint.review_comments.clone());
+                Some(Asked { number: wanted.number, issue: Some(hint.issue.clone()), review_comments })
+            })
+            .collect();
         match self.client.threads(repository, &asked, purpose).await {
             Ok(answers) => answers
                 .into_iter()
                 .filter_map(|answer| match answer.outcome {
                     ThreadOutcome::Found(parts) => Some((answer.number, parts)),
-                    ThreadOutcome::NotFound | ThreadOutcome::ByRest(_) => None,
+                    ThreadOutcome::NotFound => None,
+                    ThreadOutcome::ByRest(reason) => {
+                        tracing::debug!(repo.name = %repository, number = answer.number, reason, "Thread goes by REST");
+                        None
+                    }
                 })
                 .collect(),
             Err(error) => {
@@ -56,6 +88,20 @@ impl GraphqlFetcher {
                 Vec::new()
             }
         }
+    }
+
+    /// Which of the numbers that no list showed are discussions.
+    async fn discussions(&self, repository: &RepositoryName, wanted: &[Wanted], purpose: Purpose) -> BTreeSet<u64> {
+        let unlisted: Vec<(u64, Option<Kind>)> = wanted
+            .iter()
+            .filter(|wanted| wanted.known.is_none() && wanted.hint.is_none())
+            .map(|wanted| (wanted.number, None))
+            .collect();
+        if unlisted.len() < FEWEST_PROBED {
+            return BTreeSet::new();
+        }
+        let probes = self.client.probe(repository, &unlisted, purpose).await.unwrap_or_default();
+        probes.into_iter().filter(|probe| probe.seen == Glimpse::Discussion).map(|probe| probe.number).collect()
     }
 
     /// Fills in what GraphQL leaves to REST.
@@ -74,13 +120,19 @@ impl GraphqlFetcher {
             }
             None => Vec::new(),
         };
+        let pull = parts.pull.map(|mut pull| {
+            pull["review_comments"] = json!(review_comments.len());
+            pull
+        });
         let issue = if parts.issue_is_graphql { Origin::Graphql } else { Origin::Rest };
+        let mut etags = Map::new();
+        etags.extend(parts.entries.map(|entries| (ENTRIES.to_owned(), json!(entries))));
         Ok(Fetched::Thread(Box::new(Thread {
             issue: parts.issue,
             timeline: parts.timeline,
-            pull: parts.pull,
+            pull,
             review_comments,
-            etags: Map::new(),
+            etags,
             origin: Origins {
                 issue: Some(issue),
                 timeline: Some(Origin::Graphql),
@@ -93,8 +145,10 @@ impl GraphqlFetcher {
 
 #[async_trait]
 impl Fetcher for GraphqlFetcher {
-    fn batch(&self, repository: &RepositoryName) -> usize {
-        self.client.batch_size(repository)
+    fn batch(&self, repository: &RepositoryName, jobs: usize, purpose: Purpose) -> usize {
+        let graphql = purpose == Purpose::Backfill && self.client.can_graphql();
+        // Details are asked for once a call, so all jobs are one.
+        if graphql && self.way(repository, jobs) == Way::Graphql { jobs } else { 1 }
     }
 
     async fn fetch(
@@ -103,13 +157,18 @@ impl Fetcher for GraphqlFetcher {
         wanted: Vec<Wanted>,
         purpose: Purpose,
     ) -> Vec<Result<Fetched, Failure>> {
+        if wanted.len() == 1 || purpose != Purpose::Backfill || !self.client.can_graphql() {
+            return self.rest.fetch(repository, wanted, purpose).await;
+        }
         let mut found = self.threads(repository, &wanted, purpose).await;
+        let discussions = self.discussions(repository, &wanted, purpose).await;
         let mut fetched = Vec::with_capacity(wanted.len());
         for wanted in wanted {
             let number = wanted.number;
             let place = found.iter().position(|(found, _)| *found == number);
             fetched.push(match place.map(|place| found.swap_remove(place)) {
                 Some((_, parts)) => self.completed(repository, number, *parts, purpose).await,
+                None if discussions.contains(&number) => Ok(Fetched::Discussion),
                 None => self.rest.thread(repository, wanted, purpose).await,
             });
         }

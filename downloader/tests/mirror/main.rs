@@ -13,6 +13,7 @@ use gharvest_model::{
 use gharvest_queue::{Filter, QueueAdmin, Scope};
 use jiff::{SignedDuration, Timestamp};
 
+mod cost;
 mod kill;
 mod world;
 

@@ -42,9 +42,10 @@ pub(crate) async fn run(common: &CommonArgs, args: MirrorArgs) -> anyhow::Result
     let system = System::open(settings).await?;
     let mut ids = Vec::new();
     for name in &args.repositories {
-        announce(&system, name).await?;
+        let plan = announce(&system, name).await?;
         let tracked = track::track(&system.archive, &system.github, system.queue.as_ref(), name).await;
         ids.push(tracked.with_context(|| format!("{name} cannot be tracked"))?.id);
+        plan::keep(&system.archive, &plan).await.with_context(|| format!("the plan of {name} cannot be kept"))?;
     }
     let running = Running::start(&system, listener, &shutdown).await?;
     let follow = follow(&system, &ids, args.once, &shutdown);
@@ -60,24 +61,27 @@ pub(crate) async fn run(common: &CommonArgs, args: MirrorArgs) -> anyhow::Result
 }
 
 /// The plan: what it will cost before it begins.
-async fn announce(system: &System, name: &RepositoryName) -> anyhow::Result<()> {
-    let points = system.settings.github.points_per_minute;
-    let plan = plan::plan(&system.github, &system.archive, name, points).await;
+async fn announce(system: &System, name: &RepositoryName) -> anyhow::Result<plan::Plan> {
+    let (graphql, pace) = (system.settings.downloader.graphql, system.settings.github.points_per_minute);
+    let plan = plan::plan(&system.github, &system.archive, name, graphql, pace).await;
     let plan = plan.with_context(|| format!("{name} cannot be mirrored"))?;
     if plan.anonymous {
         say("no token: GitHub allows 60 calls an hour. Set GITHUB_TOKEN for 5,000; see `gharvest settings`.");
     }
     let archived =
         if plan.archived > 0 { format!(", {} of them here already", grouped(plan.archived)) } else { String::new() };
-    say(format_args!("{}: about {} items{archived}", plan.repository.full_name, grouped(plan.items)));
+    let figures = plan.figures;
+    say(format_args!("{}: about {} items{archived}", plan.repository.full_name, grouped(figures.items)));
+    let points =
+        if figures.points > 0 { format!(" and {} points of GraphQL", grouped(figures.points)) } else { String::new() };
     say(format_args!(
-        "  {} calls of {} an hour, about {}; about {} on disk",
-        grouped(plan.calls),
+        "  about {} calls of {} an hour{points}, about {}; about {} on disk",
+        grouped(figures.calls),
         grouped(plan.budget_per_hour),
-        rough(plan.time.as_secs()),
+        rough(figures.seconds),
         bytes(plan.disk_bytes)
     ));
-    Ok(())
+    Ok(plan)
 }
 
 /// Shows progress until everything is mirrored and searchable; then, unless it is once only, until the end.

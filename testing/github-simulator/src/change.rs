@@ -249,6 +249,7 @@ impl State {
     /// Makes a change. `by` is a login; without one somebody of the team acts.
     pub(crate) fn change(&mut self, repository: &RepositoryName, by: Option<&str>, change: Change) -> Outcome {
         let id = self.by_name(repository).ok_or_else(|| ChangeError::NoRepository(repository.clone()))?;
+        self.changes += 1;
         let now = self.now();
         let who = match by {
             Some(login) => self.people.ensure(login),

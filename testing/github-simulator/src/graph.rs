@@ -330,7 +330,17 @@ impl State {
             "committed" => {
                 json!({"__typename": "PullRequestCommit", "id": format!("PURC_{}", entry["sha"]), "commit": commit(repository, entry)})
             }
-            "line-commented" => json!({"__typename": "PullRequestReviewThread", "id": entry["node_id"]}),
+            "line-commented" => {
+                let comments = entry["comments"].as_array().into_iter().flatten();
+                let comments = comments.map(|comment| {
+                    json!({"__typename": "PullRequestReviewComment", "fullDatabaseId": text_id(&comment["id"])})
+                });
+                json!({
+                    "__typename": "PullRequestReviewThread",
+                    "id": entry["node_id"],
+                    "comments": connection(comments.collect()),
+                })
+            }
             "commit-commented" => {
                 json!({"__typename": "PullRequestCommitCommentThread", "id": entry["node_id"]})
             }

@@ -3,7 +3,7 @@
 //! Price: every connection costs as many requests as its parents have nodes at most; a hundredth of the sum, at least
 //! one. Where a field may be an issue or a pull request, connections of both are counted.
 
-use std::collections::HashMap;
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use graphql_parser::query::{
@@ -16,7 +16,7 @@ use crate::{
     graph::{NEWER_ISSUE_FIELDS, NODES, TIMELINE_TYPES},
     limits::Caller,
     objects::{seconds, time},
-    repository::{Repository, Standing},
+    repository::{Gone, Repository, Standing},
     routes::Reply,
     server::Shared,
     state::{Found, State},
@@ -101,8 +101,16 @@ pub(crate) fn answer(shared: &Shared, caller: &Caller, body: &[u8]) -> (Reply, O
         "resetAt": time(budget.reset as i64),
         "nodeCount": nodes,
     });
-    let mut run =
-        Run { shared, state: &state, fragments: &fragments, variables, rate, errors: Vec::new(), unknown: None };
+    let mut run = Run {
+        shared,
+        state: &state,
+        fragments: &fragments,
+        variables,
+        rate,
+        errors: Vec::new(),
+        unknown: None,
+        seen: RefCell::default(),
+    };
     let data = run.root(set);
     if let Some(field) = run.unknown {
         let error =
@@ -232,6 +240,8 @@ struct Run<'a> {
     rate: Value,
     errors: Vec<Value>,
     unknown: Option<String>,
+    /// Items of this answer: many nodes asked for by id belong to the same one.
+    seen: RefCell<HashMap<(u64, u64), Rc<Value>>>,
 }
 
 impl<'a> Run<'a> {
@@ -290,6 +300,7 @@ impl<'a> Run<'a> {
         let described = match argument(field, "name", self.variables).as_str() {
             Some(name @ "PullRequestTimelineItems") => json!({"name": name, "possibleTypes": named(TIMELINE_TYPES)}),
             Some(name @ "Issue") => json!({"name": name, "fields": named(NEWER_ISSUE_FIELDS)}),
+            Some(name @ "Repository") => json!({"name": name, "fields": named(&["discussion", "issueOrPullRequest"])}),
             _ => Value::Null,
         };
         self.take(&described, field, &[key])
@@ -323,6 +334,7 @@ impl<'a> Run<'a> {
             let alias = inner.alias.as_deref().unwrap_or(&inner.name);
             shown[alias] = match inner.name.as_str() {
                 "issueOrPullRequest" | "issue" | "pullRequest" => self.item(found, inner, &[key, alias]),
+                "discussion" => self.discussion(found, inner, &[key, alias]),
                 "issues" | "pullRequests" => self.items(found, inner),
                 name => match object.get(name) {
                     Some(value) => self.value(&value.clone(), inner, &[key, alias]),
@@ -355,8 +367,26 @@ impl<'a> Run<'a> {
         self.not_found(field, path, format!("Could not resolve to {what} with the number of {number}."))
     }
 
+    fn discussion(&mut self, repository: &Repository, field: &'a Asked, path: &[&str]) -> Value {
+        let number = argument(field, "number", self.variables).as_u64().unwrap_or(0);
+        if repository.gone.get(&number) == Some(&Gone::Discussion) {
+            return self.take(&json!({"__typename": "Discussion", "number": number}), field, path);
+        }
+        self.not_found(field, path, format!("Could not resolve to a Discussion with the number of {number}."))
+    }
+
     /// An item as GraphQL's object, or null; its parts can be asked for by id from now on.
-    fn graph(&self, repository: &Repository, number: u64) -> Value {
+    fn graph(&self, repository: &Repository, number: u64) -> Rc<Value> {
+        let key = (repository.id, number);
+        if let Some(seen) = self.seen.borrow().get(&key) {
+            return Rc::clone(seen);
+        }
+        let object = Rc::new(self.build(repository, number));
+        self.seen.borrow_mut().insert(key, Rc::clone(&object));
+        object
+    }
+
+    fn build(&self, repository: &Repository, number: u64) -> Value {
         let Some(thread) = repository.thread(&self.state.people, number) else { return Value::Null };
         let object = self.state.graph_item(repository, thread.into_owned());
         let mut ids = self.shared.node_ids.lock();
@@ -374,7 +404,7 @@ impl<'a> Run<'a> {
         let Some(found) = self.state.repositories.get(&repository) else { return Value::Null };
         let object = self.graph(found, number);
         if object["id"] == id {
-            return object;
+            return (*object).clone();
         }
         let entries = object["timelineItems"][NODES].as_array().into_iter().flatten();
         entries.flat_map(|entry| [entry, &entry["commit"]]).find(|node| node["id"] == id).cloned().unwrap_or_default()
@@ -432,7 +462,7 @@ impl<'a> Run<'a> {
         let (start, end) = self.bounds(field, all.len());
         let nodes = all.iter().enumerate().map(|(place, number)| {
             let inside = (start..end).contains(&place);
-            if inside { self.graph(repository, number.as_u64().unwrap_or(0)) } else { Value::Null }
+            if inside { (*self.graph(repository, number.as_u64().unwrap_or(0))).clone() } else { Value::Null }
         });
         let connection = json!({"@nodes": nodes.collect::<Vec<_>>()});
         self.page(&connection, field)
@@ -555,6 +585,7 @@ fn fits(condition: &str, typename: &str) -> bool {
     let account = matches!(typename, "User" | "Bot" | "Organization" | "Mannequin");
     match condition {
         "Node" => true,
+        "Comment" => matches!(typename, "IssueComment" | "PullRequestReview" | "Issue" | "PullRequest"),
         "Actor" => account,
         "RequestedReviewer" => account || typename == "Team",
         "Reactable" => matches!(typename, "Issue" | "PullRequest" | "IssueComment" | "PullRequestReview"),

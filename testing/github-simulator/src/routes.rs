@@ -2,6 +2,8 @@
 //!
 //! The table is also what a test compares with GitHub's own description of its API.
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use gharvest_model::Kind;
 use serde_json::{Value, json};
@@ -438,7 +440,29 @@ fn limited(call: &Call<'_>, mut list: Vec<Value>) -> Reply {
 }
 
 /// Entries of all threads that may have one updated since, sorted as asked.
-fn gathered(call: &Call<'_>, entries: impl Fn(crate::render::Thread) -> Vec<Value>) -> Reply {
+fn gathered(call: &Call<'_>, what: &'static str, entries: impl Fn(crate::render::Thread) -> Vec<Value>) -> Reply {
+    let key = if call.parameter("sort") == Some("updated") { "updated_at" } else { "created_at" };
+    let descending = call.parameter("sort").is_some() && call.descending(true);
+    let asked = (call.repository().id, what, call.since(), key, descending);
+    let version = call.state.changes;
+    let known = call.shared.gathered.lock().get(&asked).filter(|(then, _)| *then == version).cloned();
+    let list = known.map_or_else(|| Arc::new(gather(call, key, descending, entries)), |(_, list)| list);
+    let mut kept = call.shared.gathered.lock();
+    kept.retain(|_, (then, _)| *then == version);
+    kept.insert(asked, (version, Arc::clone(&list)));
+    drop(kept);
+    limited(call, list.to_vec())
+}
+
+/// Repository, what is listed, since when, by which time, descending.
+pub(crate) type ListKey = (u64, &'static str, Option<i64>, &'static str, bool);
+
+fn gather(
+    call: &Call<'_>,
+    key: &str,
+    descending: bool,
+    entries: impl Fn(crate::render::Thread) -> Vec<Value>,
+) -> Vec<Value> {
     let since = call.since();
     let repository = call.repository();
     let mut list: Vec<Value> = repository
@@ -447,20 +471,19 @@ fn gathered(call: &Call<'_>, entries: impl Fn(crate::render::Thread) -> Vec<Valu
         .flat_map(|number| entries(call.thread(*number)))
         .filter(|entry| updated_since(entry, since))
         .collect();
-    let key = if call.parameter("sort") == Some("updated") { "updated_at" } else { "created_at" };
     list.sort_by(|a, b| (a[key].as_str(), a["id"].as_u64()).cmp(&(b[key].as_str(), b["id"].as_u64())));
-    if call.parameter("sort").is_some() && call.descending(true) {
+    if descending {
         list.reverse();
     }
-    limited(call, list)
+    list
 }
 
 fn all_issue_comments(call: &Call<'_>) -> Reply {
-    gathered(call, |thread| comments_of(thread).collect())
+    gathered(call, "comments", |thread| comments_of(thread).collect())
 }
 
 fn all_review_comments(call: &Call<'_>) -> Reply {
-    gathered(call, |thread| thread.review_comments)
+    gathered(call, "review comments", |thread| thread.review_comments)
 }
 
 /// What the events endpoints leave out: timeline-only entries.

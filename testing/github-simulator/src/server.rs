@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) tick: AtomicU64,
     pub(crate) in_flight: AtomicUsize,
+    /// Lists over whole repositories, which are dear to make, as long as nothing changes.
+    pub(crate) gathered: Lock<HashMap<crate::routes::ListKey, (u64, Arc<Vec<serde_json::Value>>)>>,
     /// Which item a node belongs to, for the nodes that GraphQL answers have shown.
     pub(crate) node_ids: Lock<HashMap<String, (u64, u64)>>,
 }

@@ -65,6 +65,7 @@ impl Simulator {
                     runtime: tokio::runtime::Handle::current(),
                     tick: AtomicU64::new(1),
                     in_flight: AtomicUsize::new(0),
+                    gathered: Lock::default(),
                     node_ids: Lock::default(),
                 });
                 match tokio::net::TcpListener::from_std(listener) {

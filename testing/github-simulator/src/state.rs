@@ -51,6 +51,8 @@ pub(crate) struct State {
     pub(crate) repositories: BTreeMap<u64, Repository>,
     /// Lower-case full names, present and former.
     pub(crate) names: HashMap<String, u64>,
+    /// How many changes were made.
+    pub(crate) changes: u64,
     /// Added to the real time.
     pub(crate) shift: i64,
     /// The time stands still here, when set.

@@ -78,7 +78,7 @@ impl World {
             names.insert(name.key(), made.id);
             repositories.insert(made.id, made);
         }
-        Ok(State { api_url, seed: self.seed, people, repositories, names, shift: 0, frozen: None })
+        Ok(State { api_url, seed: self.seed, people, repositories, names, changes: 0, shift: 0, frozen: None })
     }
 }
 

@@ -19,22 +19,26 @@ use super::{
 pub(crate) struct Schema {
     types: BTreeSet<String>,
     fields: BTreeSet<String>,
+    /// Whether it tells of discussions, which share the numbers.
+    pub(super) discussions: bool,
 }
 
 /// Asks for what [`Schema`] needs to know. A fragment on an unknown type fails the whole document, so it is asked first.
 pub(crate) const INTROSPECTION: &str = "query Schema{\
     timeline:__type(name:\"PullRequestTimelineItems\"){possibleTypes{name}} \
     issue:__type(name:\"Issue\"){fields{name}} \
+    repository:__type(name:\"Repository\"){fields{name}} \
     rateLimit{cost remaining resetAt}}";
 
 impl Schema {
     /// From the answer to [`INTROSPECTION`].
     pub(crate) fn of(data: &Value) -> Self {
-        let names = |list: &Value| {
+        let names = |list: &Value| -> BTreeSet<String> {
             let entries = list.as_array().into_iter().flatten();
             entries.filter_map(|entry| entry["name"].as_str().map(str::to_owned)).collect()
         };
-        Self { types: names(&data["timeline"]["possibleTypes"]), fields: names(&data["issue"]["fields"]) }
+        let discussions = names(&data["repository"]["fields"]).contains("discussion");
+        Self { types: names(&data["timeline"]["possibleTypes"]), fields: names(&data["issue"]["fields"]), discussions }
     }
 
     fn has(&self, event: &EventType) -> bool {
@@ -53,11 +57,16 @@ pub(crate) fn threads(wanted: &[&Wanted], schema: &Schema) -> String {
     for wanted in wanted {
         let number = wanted.number;
         let field = match wanted.is_pull() {
-            Some(true) => format!(" i{number}:pullRequest(number:{number}){{__typename ...PrPart ...PullTl}}"),
+            Some(true) if wanted.review_comments.is_some() => {
+                format!(" i{number}:pullRequest(number:{number}){{__typename ...PrPart ...PullTl}}")
+            }
+            Some(true) => format!(
+                " i{number}:pullRequest(number:{number}){{__typename reviewThreads{{totalCount}} ...PrPart ...PullTl}}"
+            ),
             Some(false) => format!(" i{number}:issue(number:{number}){{__typename ...IssueTl}}"),
             None => format!(
                 " i{number}:issueOrPullRequest(number:{number})\
-                 {{__typename ...IssueCore ...IssueTl ...PrCore ...PrPart ...PullTl}}"
+                 {{__typename ...IssueCore ...IssueTl ...PrCore ...PrPart ...PullTl ...PrThreads}}"
             ),
         };
         operation.push_str(&field);
@@ -66,21 +75,38 @@ pub(crate) fn threads(wanted: &[&Wanted], schema: &Schema) -> String {
     with_fragments(operation, schema)
 }
 
-/// The document of one more page of one long timeline, after the cursor `$after`.
-pub(crate) fn page(number: u64, pull: bool, schema: &Schema) -> String {
-    let (field, entries) = if pull { ("pullRequest", "...TL ...PTL") } else { ("issue", "...TL") };
-    let operation = format!(
-        "query Page($owner:String!,$name:String!,$after:String!){{{BUDGET} repository(owner:$owner,name:$name){{{REPOSITORY} \
-         i{number}:{field}(number:{number}){{__typename timelineItems(first:100,after:$after)\
-         {{pageInfo{{hasNextPage endCursor}} nodes{{__typename {entries}}}}}}}}}}}"
-    );
+/// The document of one more page of long timelines: numbers, whether they are pull requests, and cursors.
+pub(crate) fn pages(threads: &[(u64, bool, &str)], schema: &Schema) -> String {
+    let mut operation =
+        format!("query Page($owner:String!,$name:String!){{{BUDGET} repository(owner:$owner,name:$name){{{REPOSITORY}");
+    for (number, pull, cursor) in threads {
+        let (field, entries) = if *pull { ("pullRequest", "...TL ...PTL") } else { ("issue", "...TL") };
+        // JSON's texts are GraphQL's.
+        let cursor = Value::from(*cursor);
+        write!(
+            operation,
+            " i{number}:{field}(number:{number}){{__typename timelineItems(first:100,after:{cursor})\
+             {{pageInfo{{hasNextPage endCursor}} nodes{{__typename {entries}}}}}}}"
+        )
+        .expect("a string takes everything");
+    }
+    operation.push_str("}}");
     with_fragments(operation, schema)
 }
 
-/// The document that asks for parents of commits and counts of reactions of up to a hundred nodes `$ids`.
-pub(crate) const DETAILS: &str = "query Details($ids:[ID!]!){rateLimit{cost remaining resetAt} nodes(ids:$ids){\
-    __typename id ... on Commit{parents(first:10){nodes{oid}}} \
-    ... on Reactable{reactionGroups{content reactors{totalCount}}}}}";
+/// The document that asks for parents of commits, counts of reactions and comments of old threads, of so many lists
+/// `$l0`, `$l1` … of up to a hundred node ids.
+pub(crate) fn details(lists: usize) -> String {
+    let text = |one: &dyn Fn(usize) -> String| (0..lists).map(one).collect::<Vec<_>>().join(" ");
+    let variables = text(&|list| format!("$l{list}:[ID!]!"));
+    let fields = text(&|list| format!("l{list}:nodes(ids:$l{list}){{__typename id ...Detail}}"));
+    format!(
+        "query Details({variables}){{{BUDGET} {fields}}} fragment Detail on Node{{\
+         ... on Commit{{parents(first:10){{nodes{{oid}}}}}} \
+         ... on Reactable{{reactionGroups{{content reactors{{totalCount}}}}}} \
+         ... on PullRequestReviewThread{{comments(first:100){{nodes{{fullDatabaseId}}}}}}}}"
+    )
+}
 
 /// Adds the fragments that are used, and only those: an unused one is an error.
 fn with_fragments(mut document: String, schema: &Schema) -> String {
@@ -112,6 +138,7 @@ fn fragments(schema: &Schema) -> Vec<(&'static str, String)> {
         ("IssueCore", format!("on Issue{{{CORE} state stateReason {}}}", newer_issue_fields(schema))),
         ("PrCore", format!("on PullRequest{{{CORE} prState:state isDraft mergedAt}}")),
         ("PrPart", format!("on PullRequest{{{PULL}}}")),
+        text("PrThreads", "on PullRequest{reviewThreads{totalCount}}"),
         ("IssueTl", timeline("Issue", "timelineItems", "...TL")),
         ("PullTl", timeline("PullRequest", "prItems:timelineItems", "...TL ...PTL")),
         ("TL", entries(schema, false)),
@@ -144,12 +171,14 @@ const CORE: &str = "id fullDatabaseId number title body url locked activeLockRea
 
 const PULL: &str = "id fullDatabaseId merged mergedAt mergedBy{...U} headRefName headRefOid headRepository{...Repo} \
     headRepositoryOwner{...U} baseRefName baseRefOid mergeCommit{oid} potentialMergeCommit{oid} additions deletions \
-    changedFiles commits{totalCount} maintainerCanModify reviewThreads{totalCount} \
+    changedFiles maintainerCanModify \
     autoMergeRequest{mergeMethod commitHeadline commitBody enabledBy{...U}} \
     reviewRequests(first:50){nodes{requestedReviewer{...Rev}}}";
 
 fn timeline(on: &str, field: &str, entries: &str) -> String {
-    format!("on {on}{{{field}(first:100){{pageInfo{{hasNextPage endCursor}} nodes{{__typename {entries}}}}}}}")
+    format!(
+        "on {on}{{updatedAt {field}(first:100){{totalCount pageInfo{{hasNextPage endCursor}} nodes{{__typename {entries}}}}}}}"
+    )
 }
 
 fn newer_issue_fields(schema: &Schema) -> String {
@@ -178,13 +207,12 @@ fn entries(schema: &Schema, pulls_only: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use gharvest_model::Kind;
     use serde_json::json;
 
     use super::*;
 
     fn wanted(number: u64, issue: Option<Value>) -> Wanted {
-        Wanted { number, issue }
+        Wanted { number, issue, review_comments: None }
     }
 
     #[test]
@@ -198,8 +226,8 @@ mod tests {
             threads(&[&pull], &schema),
             threads(&[&unknown], &schema),
             threads(&[&issue, &pull, &unknown], &schema),
-            page(7, true, &schema),
-            page(7, false, &schema),
+            pages(&[(7, true, "a"), (8, false, "b")], &schema),
+            pages(&[(7, false, "a\"b")], &schema),
         ] {
             for (name, _) in fragments(&schema) {
                 let defined = document.matches(&format!("fragment {name} ")).count();
@@ -226,25 +254,5 @@ mod tests {
         assert!(document.contains("... on IssueTypeAddedEvent{createdAt actor{...U} issueType{id name color}}"));
         assert!(document.contains("issueType{id name description color isEnabled}"));
         assert!(!document.contains("subIssuesSummary"));
-    }
-
-    /// Prints all documents for a validator of one's own: `GHARVEST_PRINT_DOCUMENTS=FILE`.
-    #[test]
-    fn documents_can_be_written_out_for_validation_against_a_schema() {
-        let all = [
-            threads(
-                &[&wanted(1, Some(json!({}))), &wanted(2, Some(json!({"pull_request": {}}))), &wanted(3, None)],
-                &Schema::default(),
-            ),
-            page(7, true, &Schema::default()),
-            page(7, false, &Schema::default()),
-            super::super::probe::document(&[(1, None), (2, Some(Kind::Issue)), (3, Some(Kind::PullRequest))]),
-            DETAILS.to_owned(),
-            INTROSPECTION.to_owned(),
-        ];
-        assert!(all.iter().all(|document| document.starts_with("query ")));
-        if let Ok(file) = std::env::var("GHARVEST_PRINT_DOCUMENTS") {
-            std::fs::write(file, all.join("\n\u{1e}\n")).unwrap();
-        }
     }
 }

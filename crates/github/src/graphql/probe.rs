@@ -40,6 +40,8 @@ pub enum Glimpse {
     },
     /// Deleted, transferred, hidden, or never an item: REST tells them apart.
     NotFound,
+    /// A discussion, which has its number in the same sequence.
+    Discussion,
     /// GitHub did not tell; look again later.
     Unknown,
 }
@@ -55,11 +57,12 @@ impl Client {
         items: &[(u64, Option<Kind>)],
         purpose: Purpose,
     ) -> Result<Vec<Probe>> {
+        let discussions = items.iter().any(|(_, kind)| kind.is_none()) && self.schema(purpose).await?.discussions;
         let mut probes = Vec::with_capacity(items.len());
         let mut waiting: Vec<&[(u64, Option<Kind>)]> = items.chunks(MOST).rev().collect();
         let variables = json!({"owner": repository.owner(), "name": repository.name()});
         while let Some(batch) = waiting.pop() {
-            match self.ask_graphql(&document(batch), &variables, purpose, true).await? {
+            match self.ask_graphql(&document(batch, discussions), &variables, purpose, true, Some(repository)).await? {
                 Reached::Data { data, errors } => probes.extend(read(batch, &data["repository"], &errors)?),
                 Reached::TooMuch(_) if batch.len() > 1 => {
                     let (first, second) = batch.split_at(batch.len() / 2);
@@ -72,7 +75,8 @@ impl Client {
     }
 }
 
-pub(super) fn document(items: &[(u64, Option<Kind>)]) -> String {
+/// With `discussions`, it is also asked whether a number of unknown kind is one.
+pub(crate) fn document(items: &[(u64, Option<Kind>)], discussions: bool) -> String {
     let mut document = String::from(
         "query Probe($owner:String!,$name:String!){rateLimit{cost remaining resetAt} \
          repository(owner:$owner,name:$name){id",
@@ -87,6 +91,10 @@ pub(super) fn document(items: &[(u64, Option<Kind>)]) -> String {
         };
         write!(document, " i{number}:{field}(number:{number}){{__typename {fields}}}")
             .expect("a string takes everything");
+        if kind.is_none() && discussions {
+            write!(document, " d{number}:discussion(number:{number}){{__typename}}")
+                .expect("a string takes everything");
+        }
     }
     document.push_str("}}");
     document
@@ -101,6 +109,7 @@ fn read(batch: &[(u64, Option<Kind>)], repository: &Value, errors: &[Value]) -> 
         let alias = format!("i{number}");
         let error = errors.iter().find(|error| error["path"][1] == alias.as_str());
         let seen = match error {
+            Some(_) if repository[format!("d{number}")].is_object() => Glimpse::Discussion,
             Some(error) if error["type"] == "NOT_FOUND" => Glimpse::NotFound,
             Some(_) => Glimpse::Unknown,
             None => glimpse(&repository[&alias]).unwrap_or(Glimpse::Unknown),

@@ -323,7 +323,7 @@ impl Place {
             "comments": issue["comments"],
             "review_comments": if part["reviewThreads"]["totalCount"] == 0 { json!(0) } else { Value::Null },
             "maintainer_can_modify": part["maintainerCanModify"],
-            "commits": part["commits"]["totalCount"],
+            "commits": null,
             "additions": part["additions"],
             "deletions": part["deletions"],
             "changed_files": part["changedFiles"],
@@ -697,6 +697,14 @@ fn closed_by(timeline: &[Value]) -> Value {
 /// REST's issue id of a pull request, which GraphQL does not tell: its events' node ids do.
 fn issue_id_of(timeline: &[Value]) -> Option<u64> {
     timeline.iter().filter_map(|entry| NodeId::parse(entry["node_id"].as_str()?)).find_map(|id| id.issue_id())
+}
+
+/// Comments of a thread that belongs to no review: REST shows them whole in the timeline.
+pub(crate) fn line_comments(thread: &Value, all: &[Value]) -> Value {
+    let ids: Vec<u64> = nodes(&thread["comments"]).filter_map(|comment| number(&comment["fullDatabaseId"])).collect();
+    let own = |comment: &&Value| comment["id"].as_u64().is_some_and(|id| ids.contains(&id));
+    let comments: Vec<&Value> = all.iter().filter(own).collect();
+    json!({"event": "line-commented", "node_id": thread["id"], "comments": comments})
 }
 
 fn nodes(connection: &Value) -> impl Iterator<Item = &Value> {

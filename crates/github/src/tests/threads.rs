@@ -131,8 +131,9 @@ async fn many_threads_come_in_few_requests_that_grow() {
     let answers = fetch(&client, &wanted((1..=100).chain(1..=5))).await;
     assert_eq!(answers.len(), 100);
     let sizes: Vec<usize> = log.all()[1..].iter().map(|seen| asked(&query_of(seen)).len()).collect();
-    assert_eq!(sizes, [20, 22, 24, 26, 8]);
-    assert_eq!(client.points(), 6);
+    assert_eq!(sizes, [25, 31, 38, 6]);
+    assert_eq!(client.points(), 5);
+    assert_eq!(client.spent_on(&name())[&Purpose::Backfill].cost(), 8, "the schema belongs to no repository");
     assert_eq!(log.all()[0].uri, "https://api.github.com/graphql");
     assert!(client.budgets().iter().any(|budget| budget.resource == "graphql" && budget.remaining == 4000));
 }
@@ -168,7 +169,7 @@ async fn slow_answers_make_batches_smaller() {
         |seen| if is_introspection(seen) { schema() } else { nodes(seen, |number| issue(number, json!([]))) },
     );
     fetch(&client, &wanted(1..=20)).await;
-    assert_eq!(client.batch_size(&name()), 10);
+    assert_eq!(client.batch_size(&name()), 12);
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,7 +247,7 @@ async fn limits_of_graphql_come_with_200_and_are_obeyed() {
                 }
             }
         });
-        assert_eq!(fetch(&client, &wanted(1..=50)).await.len(), 20, "what was got before the limit is kept");
+        assert_eq!(fetch(&client, &wanted(1..=50)).await.len(), 25, "what was got before the limit is kept");
         let error = client.threads(&name(), &wanted(1..=50), Purpose::Backfill).await.unwrap_err();
         let waits = error.retry_at().unwrap().duration_since(super::stub::start()).as_secs();
         assert!((until..until + 2).contains(&waits), "{waits} {until}");
@@ -286,8 +287,9 @@ async fn long_timelines_are_read_to_their_end() {
         if is_introspection(seen) {
             return schema();
         }
-        let body: Value = serde_json::from_slice(&seen.body).unwrap();
-        let page = body["variables"]["after"].as_str().map_or(0, |cursor| cursor.parse::<u64>().unwrap());
+        let query = query_of(seen);
+        let after = query.split_once("after:\"").and_then(|(_, rest)| rest.split_once('"'));
+        let page = after.map_or(0, |(cursor, _)| cursor.parse::<u64>().unwrap());
         nodes(seen, |number| {
             let mut node = issue(number, json!([entry(page)]));
             node["timelineItems"]["pageInfo"] = json!({"hasNextPage": page < 3, "endCursor": (page + 1).to_string()});
@@ -338,7 +340,7 @@ async fn parents_and_reactions_are_asked_for_by_id_where_there_are_some() {
             return schema();
         }
         if query_of(seen).contains("nodes(ids:") {
-            return data(&json!({"nodes": [
+            return data(&json!({"l0": [
                 {"__typename": "IssueComment", "id": "new form", "reactionGroups": [{"content": "HEART", "reactors": {"totalCount": 3}}]},
                 {"__typename": "Commit", "id": "C_1", "parents": {"nodes": [{"oid": "cd"}]}},
             ]}));
@@ -354,7 +356,7 @@ async fn parents_and_reactions_are_asked_for_by_id_where_there_are_some() {
     assert_eq!(timeline[2]["author"]["date"], "2026-01-01T00:00:00Z");
     assert_eq!(timeline[2]["verification"]["reason"], "unsigned");
     let body: Value = serde_json::from_slice(&log.all()[2].body).unwrap();
-    assert_eq!(body["variables"]["ids"], json!(["IC_kwDOEEET9c416Z4m", "C_1"]));
+    assert_eq!(body["variables"]["l0"], json!(["IC_kwDOEEET9c416Z4m", "C_1"]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -420,7 +422,8 @@ async fn a_known_issue_object_makes_the_request_cheap_and_stays_as_it_is() {
     let known = json!({"number": 7, "title": "exact", "state": "closed", "user": {"login": "author"},
         "html_url": "https://github.com/Rust-Lang/log/pull/7", "pull_request": {"merged_at": null}, "labels": ["as REST"]});
     let other = json!({"number": 8, "title": "an issue"});
-    let asked = [Wanted { number: 7, issue: Some(known.clone()) }, Wanted { number: 8, issue: Some(other.clone()) }];
+    let hinted = |number, issue: &Value| Wanted { number, issue: Some(issue.clone()), review_comments: None };
+    let asked = [hinted(7, &known), hinted(8, &other)];
     let answers = fetch(&client, &asked).await;
     let query = query_of(&log.all()[1]);
     assert!(query.contains("i7:pullRequest(number:7)") && query.contains("i8:issue(number:8)"), "{query}");
@@ -544,7 +547,11 @@ async fn comments_reviews_and_cross_references_have_rests_fields() {
 #[tokio::test(start_paused = true)]
 async fn a_hundred_items_are_probed_by_one_request() {
     let (client, log) = client_of(&config(&["token"]), |seen| {
-        let numbers = asked(&query_of(seen));
+        if is_introspection(seen) {
+            return data(&json!({"repository": {"fields": [{"name": "discussion"}]}}));
+        }
+        let query = query_of(seen);
+        let numbers = asked(&query.replace(":discussion(number:", ":discussion("));
         if numbers.len() > 60 {
             return reply(502, &[], "");
         }
@@ -554,6 +561,10 @@ async fn a_hundred_items_are_probed_by_one_request() {
             let alias = format!("i{number}");
             match number {
                 5 => wrong.push(json!({"type": "NOT_FOUND", "path": ["repository", alias], "message": "no"})),
+                7 => {
+                    wrong.push(json!({"type": "NOT_FOUND", "path": ["repository", alias], "message": "no"}));
+                    found["d7"] = json!({"__typename": "Discussion"});
+                }
                 6 => wrong.push(json!({"type": "INTERNAL", "path": ["repository", alias], "message": "no"})),
                 _ => {
                     found[alias] = json!({"__typename": "PullRequest", "updatedAt": "2026-01-01T00:00:00Z",
@@ -567,9 +578,9 @@ async fn a_hundred_items_are_probed_by_one_request() {
     let probes = client.probe(&name(), &items, Purpose::Scheduled).await.unwrap();
     assert!(probes.iter().map(|probe| probe.number).eq(1..=250), "in the order of asking");
     let seen = |number: usize| probes[number - 1].seen.clone();
-    assert_eq!((seen(5), seen(6)), (Glimpse::NotFound, Glimpse::Unknown));
+    assert_eq!((seen(5), seen(6), seen(7)), (Glimpse::NotFound, Glimpse::Unknown, Glimpse::Discussion));
     let updated_at = "2026-01-01T00:00:00Z".parse().unwrap();
     let expected = Glimpse::Present { kind: Kind::PullRequest, updated_at, entries: 9, timeline_updated_at: None };
     assert_eq!(seen(9), expected);
-    assert_eq!(log.count(), 7, "two batches of a hundred are halved");
+    assert_eq!(log.count(), 8, "the schema, and two batches of a hundred are halved");
 }
