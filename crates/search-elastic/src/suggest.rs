@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use elasticsearch::http::Method;
 use gharvest_model::ItemId;
 use gharvest_search::{
     Access, Hit, ItemSuggestion, Result, Suggestion,
@@ -12,12 +13,19 @@ use gharvest_search::{
 use serde_json::{Value, json};
 
 use crate::{
-    ElasticIndex, lower,
+    ElasticIndex,
+    client::json_body,
+    lower,
     read::{document, hits},
+    schema::Sort,
 };
 
 /// The longest prefix that is completed, in bytes.
 const LONGEST_PREFIX: usize = 200;
+/// How much of a body is compared with others, in bytes.
+const LOOKED_AT: usize = 16 << 10;
+/// How many of its words are compared with others.
+const MOST_WORDS: usize = 25;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The field whose values complete a qualifier, and what they are called.
@@ -155,23 +163,18 @@ impl ElasticIndex {
         let key = format!("{}:{}", item.repository, item.number);
         let mut itself = lower::visible(access);
         itself.push(json!({"term": {"key": key}}));
-        let seen = self
-            .ask_items(&json!({"size": 0, "track_total_hits": true, "query": {"bool": {"filter": itself}}}), TIMEOUT)
-            .await?;
-        if seen.pointer("/hits/total/value").and_then(Value::as_u64).unwrap_or_default() == 0 {
-            return Ok(Vec::new());
-        }
-        let like = json!({"_index": self.generations.names.all(crate::schema::Sort::Items), "_id": key});
+        let own = self.ask_items(&json!({"size": 1, "query": {"bool": {"filter": itself}}}), TIMEOUT).await?;
+        let Some(like) = hits(own).first().map(document::<ItemDocument>).transpose()? else { return Ok(Vec::new()) };
+        let words = self.telling_words(&like).await?;
+        let shared = json!({"bool": {
+            "should": words.iter().map(|word| in_any_part(word)).collect::<Vec<_>>(),
+            "minimum_should_match": words.len().clamp(1, 2),
+            "filter": lower::visible(access),
+            "must_not": [{"term": {"key": key}}],
+        }});
         let body = json!({
             "size": limit,
-            "query": {"bool": {
-                "must": [{"more_like_this": {
-                    "fields": ["title", "body"], "like": [like], "min_term_freq": 1, "min_doc_freq": 2,
-                    "max_query_terms": 25, "minimum_should_match": "30%", "min_word_length": 2,
-                }}],
-                "filter": lower::visible(access),
-                "must_not": [{"term": {"key": key}}],
-            }},
+            "query": of_the_same_kind(&like, discussed(shared)),
             "sort": ["_score", {"repository_id": "desc"}, {"number": "desc"}],
             "_source": {"excludes": ["meta"]},
         });
@@ -182,6 +185,52 @@ impl ElasticIndex {
         };
         found.iter().map(hit).collect()
     }
+
+    /// The words that tell an item from others: frequent in it, most of all in its title, and rare elsewhere.
+    async fn telling_words(&self, like: &ItemDocument) -> Result<Vec<String>> {
+        let end = (0..=LOOKED_AT.min(like.body.len())).rev().find(|at| like.body.is_char_boundary(*at)).unwrap_or(0);
+        let text = format!("{0}\n{0}\n{0}\n{1}", like.title, &like.body[..end]);
+        let asked = json!({
+            "doc": {"body": text}, "fields": ["body"], "offsets": false, "positions": false, "field_statistics": false,
+            "filter": {"max_num_terms": MOST_WORDS, "min_term_freq": 1, "min_doc_freq": 2, "min_word_length": 2},
+        });
+        let path = format!("/{}/_termvectors", self.generations.names.visible(Sort::Items));
+        let answer =
+            self.generations.client.ask("similar", Method::Post, &path, Some(json_body(&asked)), TIMEOUT).await?;
+        let answer = answer.success("similar")?;
+        let terms = answer.pointer("/term_vectors/body/terms").and_then(Value::as_object);
+        Ok(terms.into_iter().flat_map(|terms| terms.keys().cloned()).collect())
+    }
+}
+
+/// A word wherever it stands: what a duplicate calls by another name is often called so in comments on the original.
+fn in_any_part(word: &str) -> Value {
+    let places = [("title", 3.0), ("body", 1.0), ("said", 1.0)];
+    let places = places.map(|(field, boost)| json!({"term": {field: {"value": word, "boost": boost}}}));
+    json!({"bool": {"should": places}})
+}
+
+/// People look for the original of a duplicate, and that one is discussed.
+fn discussed(query: Value) -> Value {
+    json!({"function_score": {
+        "query": query,
+        "functions": [
+            {"weight": 1.0},
+            {"field_value_factor": {"field": "interactions", "modifier": "ln1p", "missing": 0}, "weight": 0.1},
+        ],
+        "score_mode": "sum",
+        "boost_mode": "multiply",
+    }})
+}
+
+/// An item of the other kind is worth less.
+fn of_the_same_kind(like: &ItemDocument, query: Value) -> Value {
+    let other = json!({"bool": {"must_not": [{"term": {"kind": like.kind.as_str()}}]}});
+    json!({"function_score": {
+        "query": query,
+        "functions": [{"filter": other, "weight": 0.7}],
+        "boost_mode": "multiply",
+    }})
 }
 
 /// A pattern of the engine for terms that begin so; a repository also by its name.

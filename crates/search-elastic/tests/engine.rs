@@ -4,12 +4,10 @@
 
 use std::sync::Arc;
 
-use gharvest_model::{Kind, Record, RepositoryId, Revision, record::RecordRepository};
 use gharvest_search::{
     Applied, ErrorKind, SearchIndex,
     document::{ItemDocument, ThreadDocuments},
-    render::{self, RenderContext},
-    sample, tokens,
+    judged, sample, tokens,
 };
 use gharvest_search_elastic::{ElasticIndex, Options};
 use gharvest_testkit::{SearchServer, search_server};
@@ -216,13 +214,7 @@ async fn a_recorded_repository_is_accepted_whole() {
     let name = "a_recorded_repository_is_accepted_whole";
     let Some(folder) = gharvest_testkit::recorded_data(name) else { return };
     let Some(url) = search_server(name) else { return };
-    let context = RenderContext {
-        repository: "owner/name".into(),
-        archived: false,
-        label_renames: std::collections::BTreeMap::new(),
-        rendered_at: sample::at("2026-09-01T00:00:00Z"),
-    };
-    let threads: Vec<_> = recorded(&folder).iter().map(|record| render::thread(record, &context)).collect();
+    let threads = judged::documents(&judged::records(&folder));
     let count = |thread: &ThreadDocuments| 1 + thread.comments.len() + thread.events.len() + thread.intervals.len();
     let documents: usize = threads.iter().map(count).sum();
     let index = ensured(&options(&url)).await;
@@ -246,22 +238,30 @@ async fn a_recorded_repository_is_accepted_whole() {
     }
 }
 
-fn recorded(folder: &std::path::Path) -> Vec<Record> {
-    let mut records = Vec::new();
-    for (sub, kind) in [("issues", Kind::Issue), ("pulls", Kind::PullRequest)] {
-        for entry in std::fs::read_dir(folder.join(sub)).unwrap() {
-            let mut value: Value = serde_json::from_slice(&std::fs::read(entry.unwrap().path()).unwrap()).unwrap();
-            let core = if value["issue"].is_object() { &value["issue"] } else { &value["pull"] };
-            let number = core["number"].as_u64().unwrap();
-            let repository = RecordRepository { id: RepositoryId(7), full_name: "owner/name".parse().unwrap() };
-            let mut record = Record::new(repository, number, kind, sample::at("2026-09-01T00:00:00Z"));
-            record.revision = Revision(1);
-            record.issue = Some(value["issue"].take()).filter(Value::is_object);
-            record.pull = Some(value["pull"].take()).filter(Value::is_object);
-            record.timeline = value["events"].as_array().cloned().unwrap_or_default();
-            record.review_comments = value["comments"].as_array().cloned().unwrap_or_default();
-            records.push(record);
-        }
+#[tokio::test]
+async fn what_people_look_for_comes_first_and_duplicates_see_their_originals() {
+    let name = "what_people_look_for_comes_first_and_duplicates_see_their_originals";
+    let Some(url) = search_server(name) else { return };
+    let twin = judged::twin();
+    let index = ensured(&options(&url)).await;
+    index.apply(twin.threads).await.unwrap();
+    index.commit().await.unwrap();
+    assert_eq!(judged::unmet(index.as_ref(), &twin.rankings).await, [""; 0]);
+    let unseen = judged::unseen_originals(index.as_ref(), &twin.duplicates).await;
+    assert!(unseen.len() * 10 <= twin.duplicates.len() * 4, "{} of {}", unseen.len(), twin.duplicates.len());
+
+    let Some(folder) = gharvest_testkit::recorded_data(name) else { return };
+    let records = judged::records(&folder);
+    let index = ensured(&options(&url)).await;
+    for batch in judged::documents(&records).chunks(50) {
+        index.apply(batch.to_vec()).await.unwrap();
     }
-    records
+    index.commit().await.unwrap();
+    let (rankings, duplicates) = (judged::rankings(), judged::duplicates(&records));
+    let unmet = judged::unmet(index.as_ref(), &rankings).await;
+    let unseen = judged::unseen_originals(index.as_ref(), &duplicates).await;
+    eprintln!("{} of {} judgements are met", rankings.len() - unmet.len(), rankings.len());
+    eprintln!("{} of {} duplicates see their originals", duplicates.len() - unseen.len(), duplicates.len());
+    assert!(rankings.len() - unmet.len() >= 40, "{} of {}:\n{}", unmet.len(), rankings.len(), unmet.join("\n"));
+    assert!(unseen.len() * 10 <= duplicates.len() * 4, "{} of {}: {unseen:?}", unseen.len(), duplicates.len());
 }

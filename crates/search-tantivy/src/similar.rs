@@ -112,12 +112,7 @@ fn telling_words(searcher: &Searcher, fields: &Fields, item: &ItemDocument) -> R
     Ok(ranked.into_iter().take(MOST_WORDS).map(|(_, word)| word).collect())
 }
 
-fn best(
-    searcher: &Searcher,
-    query: &dyn Query,
-    like: &ItemDocument,
-    limit: usize,
-) -> Result<Vec<(f32, DocAddress)>> {
+fn best(searcher: &Searcher, query: &dyn Query, like: &ItemDocument, limit: usize) -> Result<Vec<(f32, DocAddress)>> {
     let weight = query.weight(EnableScoring::enabled_from_searcher(searcher)).map_err(from_tantivy("similar"))?;
     // Scores are not negative, so their bits stand in their order; among equal ones the later item comes first.
     let mut best: BinaryHeap<Reverse<(u32, u64, DocAddress)>> = BinaryHeap::new();
@@ -127,7 +122,9 @@ fn best(
         let interactions = columns.f64(&number_name(Number::Interactions)).map_err(from_tantivy("similar"))?;
         let kinds = columns.str(&counted_name(Keyword::Kind)).map_err(from_tantivy("similar"))?;
         let own_kind = match &kinds {
-            Some(kinds) => kinds.dictionary().term_ord(like.kind.as_str()).map_err(|error| corrupt("similar", error))?,
+            Some(kinds) => {
+                kinds.dictionary().term_ord(like.kind.as_str()).map_err(|error| corrupt("similar", error))?
+            }
             None => None,
         };
         let mut each = |doc, score: f32| {

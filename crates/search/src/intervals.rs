@@ -8,7 +8,7 @@
 //! - A value that is taken off without having been put on was there since the creation.
 //! - A value that is there now without having been put on came when it was last taken off, else at the creation.
 //! - A value that was put on and is not there now ended at GitHub's `updated_at`; a label that was renamed goes on, and
-//!   says its name now. A milestone whose title differs now was renamed.
+//!   says its name now. A milestone that is taken off, or there now, under another title was renamed.
 //! - A tombstone's open spans end when the item was first seen to be gone.
 
 use std::collections::BTreeMap;
@@ -28,6 +28,21 @@ pub(crate) struct Span {
     pub(crate) to: Option<Timestamp>,
     pub(crate) by: Option<String>,
     pub(crate) inferred: bool,
+}
+
+impl Span {
+    /// The span with its end.
+    fn until(mut self, at: Timestamp, inferred: bool) -> Self {
+        self.to = Some(at.max(self.from));
+        self.inferred |= inferred;
+        self
+    }
+
+    /// The span of something that is called so now.
+    fn renamed(mut self, name: &str) -> Self {
+        self.value_now = Some(name.to_owned()).filter(|name| *name != self.value);
+        self
+    }
 }
 
 /// What GitHub says of the item now, to reconcile with.
@@ -243,32 +258,43 @@ fn values(
     set.reconcile(current, now.updated_at)
 }
 
+/// An item has one milestone at a time. One that is taken off, or there now, under another title was renamed.
 fn milestone(entries: &[&Entry<'_>], now: &Now<'_>) -> Vec<Span> {
-    let same = str::to_owned;
-    let mut set = Set::new("milestone", now.created_at, &same);
+    let mut ended: Vec<Span> = Vec::new();
+    let mut open: Option<Span> = None;
+    let span = |title: &str, from, by, inferred| Span {
+        dimension: "milestone",
+        value: title.to_owned(),
+        value_now: None,
+        from,
+        to: None,
+        by,
+        inferred,
+    };
+    let last_end = |ended: &[Span]| ended.last().and_then(|span| span.to).unwrap_or(now.created_at);
     for entry in entries {
         let Some(title) = entry.subject() else { continue };
         match entry.event.as_str() {
+            "milestoned" if open.as_ref().is_some_and(|open| open.value == title) => {}
             "milestoned" => {
-                for before in set.open.values().map(|span| span.value.clone()).collect::<Vec<_>>() {
-                    set.take_off(&before, entry.at, true);
-                }
-                set.put_on(&title, entry.at, actor(entry));
+                ended.extend(open.take().map(|before| before.until(entry.at, true)));
+                open = Some(span(&title, entry.at, actor(entry), false));
             }
-            "demilestoned" => set.take_off(&title, entry.at, false),
+            "demilestoned" => {
+                let before = open.take().unwrap_or_else(|| span(&title, last_end(&ended), None, true));
+                ended.push(before.renamed(&title).until(entry.at, false));
+            }
             _ => {}
         }
     }
-    if let (Some(title), Some((key, mut span))) = (now.milestone, set.open.pop_first()) {
-        if span.value != title {
-            span.value_now = Some(title.to_owned());
-        }
-        set.open.insert(key, span);
-        let open: Vec<String> = set.open.values().map(|span| span.value.clone()).collect();
-        return set.reconcile(&open, now.updated_at);
-    }
-    let current: Vec<String> = now.milestone.map(str::to_owned).into_iter().collect();
-    set.reconcile(&current, now.updated_at)
+    let last = match (open, now.milestone) {
+        (Some(open), Some(title)) => Some(open.renamed(title)),
+        (Some(open), None) => Some(open.until(now.updated_at, true)),
+        (None, Some(title)) => Some(span(title, last_end(&ended), None, true)),
+        (None, None) => None,
+    };
+    ended.extend(last);
+    ended
 }
 
 /// A dimension that is on or off: its spans are those in which it was on, with the value `true`.

@@ -98,7 +98,8 @@ pub fn documents(records: &[Record]) -> Vec<ThreadDocuments> {
 }
 
 static DUPLICATE: LazyLock<Regex> = LazyLock::new(|| {
-    let pattern = r"(?i)\bdup(?:licate|e)? of:?\s*(?:https://github\.com/bitcoin-core/secp256k1/(?:issues|pull)/|#)(\d+)";
+    let pattern =
+        r"(?i)\bdup(?:licate|e)? of:?\s*(?:https://github\.com/bitcoin-core/secp256k1/(?:issues|pull)/|#)(\d+)";
     Regex::new(pattern).expect("a constant")
 });
 
