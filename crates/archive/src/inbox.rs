@@ -14,8 +14,10 @@ use crate::{
     to_bytes,
 };
 
-/// After so many new entries they are counted again: other processes add and remove as well.
-const RECOUNT_AFTER: usize = 1000;
+/// After as many new entries as this part of the limit they are counted again: other processes add and remove as well.
+const RECOUNT_SHARE: usize = 100;
+/// Folders of the inbox that are listed at once.
+const LISTED_AT_ONCE: usize = 16;
 
 /// What this process knows of the inbox: where deliveries lie, and about how many there are.
 #[derive(Debug, Default)]
@@ -26,6 +28,8 @@ struct Inbox {
     keys: HashMap<String, String>,
     count: Option<usize>,
     put_since: usize,
+    /// Whether a person was told that it fills up, and nothing changed since.
+    alarmed: bool,
 }
 
 impl Known {
@@ -69,7 +73,9 @@ impl Archive {
         }
         let limit = self.inner.options.inbox_limit;
         let key = format!("inbox/{}/{delivery}.json", folder(entry.item));
-        if self.waiting(limit).await? >= limit && self.store().get(&key).await?.is_none() {
+        let waiting = self.waiting(limit).await?;
+        self.inner.inbox.lock().watch(waiting, limit);
+        if waiting >= limit && self.store().get(&key).await?.is_none() {
             let message = format!("the inbox holds its limit of {limit} facts: see why downloads do not get on");
             return Err(Error::new(ErrorKind::Full, "keep", key, message));
         }
@@ -111,6 +117,14 @@ impl Archive {
         };
         let entry = |(archive, key): (Self, String)| async move { archive.inbox_entry(&key).await };
         futures::stream::once(folders).try_flatten().and_then(keys).try_flatten().try_filter_map(entry).boxed()
+    }
+
+    /// How many entries wait, counted now: for metrics and `status`.
+    pub async fn inbox_count(&self) -> Result<usize> {
+        let folders = self.store().list("inbox").await?;
+        let count = |folder: String| async move { Ok(self.inbox_keys(&folder).await?.len()) };
+        let counts = futures::stream::iter(folders).map(count).buffer_unordered(LISTED_AT_ONCE);
+        counts.try_fold(0, |sum, count| std::future::ready(Ok(sum + count))).await
     }
 
     /// Removes an entry by its delivery id.
@@ -164,14 +178,11 @@ impl Archive {
     async fn waiting(&self, limit: usize) -> Result<usize> {
         {
             let known = self.inner.inbox.lock();
-            if let Some(count) = known.count.filter(|count| *count < limit && known.put_since < RECOUNT_AFTER) {
+            if let Some(count) = known.count.filter(|count| *count < limit && known.put_since < limit / RECOUNT_SHARE) {
                 return Ok(count);
             }
         }
-        let mut count = 0;
-        for folder in self.store().list("inbox").await? {
-            count += self.inbox_keys(&folder).await?.len();
-        }
+        let count = self.inbox_count().await?;
         let mut known = self.inner.inbox.lock();
         known.count = Some(count);
         known.put_since = 0;
@@ -180,6 +191,19 @@ impl Archive {
 }
 
 impl Inbox {
+    /// Raises the alarm when the inbox gets nine tenths full, once until there is room again.
+    fn watch(&mut self, waiting: usize, limit: usize) {
+        let is_filling = waiting >= limit - limit / 10;
+        if is_filling && !self.alarmed {
+            tracing::error!(
+                inbox.waiting = waiting,
+                inbox.limit = limit,
+                "Inbox is filling up, beyond its limit webhooks are refused: see why downloads do not get on"
+            );
+        }
+        self.alarmed = is_filling;
+    }
+
     fn remember(&mut self, delivery: &str, key: String, limit: usize) {
         if self.keys.len() >= limit {
             self.keys.clear();

@@ -22,21 +22,22 @@ impl Archive {
     /// Stores a repository's file, unless what is stored was fetched later; names that only the stored file knows stay
     /// known. Moves the link in `current/`: an old name stays as a redirect until it is used again.
     pub async fn put_repository(&self, repository: &Repository) -> Result<()> {
+        let is_newer = |stored: &Repository| stored.fetched_at > repository.fetched_at;
+        if self.repository(repository.id).await?.as_ref().is_some_and(is_newer) {
+            return Ok(());
+        }
+        // Before the file that says the name: so the name in a file always leads to it, wherever a crash comes.
+        self.link(repository).await?;
         let key = repository_key(repository.id);
         let change = |stored: Option<bytes::Bytes>| {
             let stored = stored.map(|bytes| from_bytes::<Repository>(&key, &bytes)).transpose()?;
             match stored {
-                Some(stored) if stored.fetched_at > repository.fetched_at => Ok(None),
+                Some(stored) if is_newer(&stored) => Ok(None),
                 Some(stored) => to_bytes(&key, &merge(stored, repository.clone())).map(Some),
                 None => to_bytes(&key, repository).map(Some),
             }
         };
-        self.swap(&key, &change).await?;
-        // Whoever stored it: the link follows what is stored, so that it also mends itself after a crash.
-        match self.repository(repository.id).await? {
-            Some(stored) => self.link(&stored).await,
-            None => Ok(()),
-        }
+        self.swap(&key, &change).await.map(|_| ())
     }
 
     /// Points a repository's name to it, unless the name was seen at another repository later.

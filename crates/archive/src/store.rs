@@ -7,6 +7,8 @@ use bytes::Bytes;
 
 use crate::{Error, ErrorKind, Result};
 
+pub mod contract;
+pub mod faulty;
 pub mod folder;
 pub mod object;
 

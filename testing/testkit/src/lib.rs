@@ -2,9 +2,11 @@
 
 mod recorded;
 pub mod redis;
+mod s3;
 mod search;
 mod skip;
 
 pub use recorded::recorded_data;
+pub use s3::{S3Server, s3_server};
 pub use search::{SearchServer, search_server};
 pub use skip::skip;

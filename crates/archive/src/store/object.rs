@@ -59,7 +59,10 @@ impl BucketStore {
 
     fn path(&self, key: &str) -> Result<Path> {
         check_key(key)?;
-        Ok(Path::from_iter(self.prefix.split('/').filter(|part| !part.is_empty()).chain(key.split('/'))))
+        // Names stay as they are, so that a list gives them back.
+        let path =
+            if self.prefix.is_empty() { Path::parse(key) } else { Path::parse(format!("{}/{key}", self.prefix)) };
+        path.map_err(|error| Error::new(ErrorKind::Refused, "name", key, error.to_string()).with_source(error))
     }
 }
 

@@ -1,5 +1,4 @@
 //! Snapshots: what goes in comes out, damage is named, and the last good one is never removed.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 

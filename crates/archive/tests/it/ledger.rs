@@ -1,7 +1,5 @@
 //! The ledger that is kept in memory answers as the stored one, whoever wrote it.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{sync::Arc, time::Duration};
 
 use gharvest_archive::{

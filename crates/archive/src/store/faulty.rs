@@ -1,0 +1,134 @@
+//! A store that fails when it is told to: for tests of whoever uses one.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Condition, Durability, Fold, Journal, Mark, Store, Version};
+use crate::{Error, ErrorKind, Result};
+
+/// What happens at a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails and did nothing.
+    Before,
+    /// It did its work, and the answer is lost.
+    After,
+    /// It fails and did nothing, and so does every later call: a crash.
+    CrashBefore,
+    /// It did its work, then everything fails: a crash.
+    CrashAfter,
+    /// A write fails because no space is left, and so does every later write. Reads go on.
+    Full,
+}
+
+/// Passes every call on, until the one that is to fail. Calls count from 1.
+#[derive(Debug)]
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    calls: u64,
+    plan: Option<(u64, Fault)>,
+}
+
+impl FaultyStore {
+    /// A store that does not fail yet.
+    pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { inner, state: Mutex::default() })
+    }
+
+    /// Lets the `call`-th call from now on fail.
+    pub fn fail(&self, call: u64, fault: Fault) {
+        let mut state = self.state();
+        state.plan = Some((state.calls + call, fault));
+    }
+
+    /// Lets no call fail any more.
+    pub fn recover(&self) {
+        self.state().plan = None;
+    }
+
+    /// How many calls there were.
+    pub fn calls(&self) -> u64 {
+        self.state().calls
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to happen at the call that is made now.
+    fn next(&self, is_write: bool) -> Option<Fault> {
+        let mut state = self.state();
+        state.calls += 1;
+        let (at, fault) = state.plan?;
+        match fault {
+            _ if state.calls < at => None,
+            Fault::Full => is_write.then_some(fault),
+            Fault::Before | Fault::After => (state.calls == at).then_some(fault),
+            Fault::CrashBefore => Some(fault),
+            Fault::CrashAfter => Some(if state.calls == at { Fault::After } else { Fault::Before }),
+        }
+    }
+
+    async fn call<T>(&self, key: &str, is_write: bool, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let planned = |kind| Error::new(kind, "reach", key, "a planned failure");
+        match self.next(is_write) {
+            None => work.await,
+            Some(Fault::Before | Fault::CrashBefore) => Err(planned(ErrorKind::Unavailable)),
+            Some(Fault::Full) => Err(planned(ErrorKind::Full)),
+            Some(Fault::After | Fault::CrashAfter) => {
+                work.await?;
+                Err(planned(ErrorKind::Unavailable))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    async fn get(&self, key: &str) -> Result<Option<(Bytes, Version)>> {
+        self.call(key, false, self.inner.get(key)).await
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes, condition: Condition, durability: Durability) -> Result<bool> {
+        self.call(key, true, self.inner.put(key, bytes, condition, durability)).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.call(key, true, self.inner.delete(key)).await
+    }
+
+    async fn delete_all(&self, folder: &str) -> Result<()> {
+        self.call(folder, true, self.inner.delete_all(folder)).await
+    }
+
+    async fn list(&self, folder: &str) -> Result<Vec<String>> {
+        self.call(folder, false, self.inner.list(folder)).await
+    }
+
+    async fn link(&self, key: &str, target: &str) -> Result<()> {
+        self.call(key, true, self.inner.link(key, target)).await
+    }
+
+    async fn read_link(&self, key: &str) -> Result<Option<String>> {
+        self.call(key, false, self.inner.read_link(key)).await
+    }
+
+    async fn journal(&self, key: &str, entry: Bytes, fold: Fold) -> Result<()> {
+        self.call(key, true, self.inner.journal(key, entry, fold)).await
+    }
+
+    async fn read_journal(&self, key: &str, since: Option<&Mark>) -> Result<Journal> {
+        self.call(key, false, self.inner.read_journal(key, since)).await
+    }
+
+    async fn free(&self) -> Result<Option<u64>> {
+        self.inner.free().await
+    }
+}

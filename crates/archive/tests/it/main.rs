@@ -1,0 +1,10 @@
+//! The archive in a folder, in memory and in a real object storage, and what becomes of it when things go wrong.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod archive;
+mod inbox;
+mod ledger;
+mod place;
+mod snapshot;
+mod store;
