@@ -33,9 +33,9 @@ pub fn policy(settings: &Settings) -> Policy {
         inactivity_delay: settings.queue.inactivity_delay,
         max_delay: settings.queue.max_delay,
         max_attempts: settings.queue.max_attempts,
+        max_lost: settings.queue.max_lost,
         retry_shortest: settings.queue.retry_shortest,
         retry_longest: settings.queue.retry_longest,
-        ..Policy::default()
     }
 }
 

@@ -112,6 +112,8 @@ pub struct QueueSettings {
     pub max_delay: Duration,
     /// Attempts before a job is buried.
     pub max_attempts: u32,
+    /// Leases of a job lost, by crashes, before it is taken for what crashes the worker, and buried.
+    pub max_lost: u32,
     /// The first pause between attempts.
     #[serde(with = "duration")]
     pub retry_shortest: Duration,
@@ -341,6 +343,7 @@ impl Settings {
             "[queue] max_delay must not be less than inactivity_delay",
         );
         require(self.queue.max_attempts >= 1, "[queue] max_attempts must be at least 1");
+        require(self.queue.max_lost >= 1, "[queue] max_lost must be at least 1");
         require(
             self.queue.retry_shortest <= self.queue.retry_longest,
             "[queue] retry_longest must not be less than retry_shortest",

@@ -8,5 +8,6 @@ mod demo;
 mod kill;
 mod mirror;
 mod offline;
+mod recorded;
 mod scene;
 mod up;

@@ -4,7 +4,7 @@ use gharvest_github_simulator::{Change, Fault, Rule, Truth};
 
 use crate::scene::{MIRRORED, OTHER, RENAMED, Scene, count, name, outstanding};
 
-const ITEMS: u64 = 320;
+const ITEMS: u64 = 1_000;
 
 /// Issues of the generated world behind the first dozen, which other assertions use.
 fn some_issues(scene: &Scene) -> Vec<u64> {
@@ -29,8 +29,8 @@ async fn a_mirror_of_a_faulty_github_equals_it() {
     control.inject(change(Change::DeleteItem { number: deleted }).on(&format!("/issues/{deleted}/timeline")));
     let transfer = Change::TransferItem { number: transferred, to: name(OTHER) };
     control.inject(change(transfer).on(&format!("/issues/{transferred}/timeline")));
-    control.inject(change(Change::RenameRepository { to: name(RENAMED) }).after(250));
-    control.inject(Rule::once(Fault::PrimaryLimit { reset_in_s: 2, status: 403 }).after(150));
+    control.inject(change(Change::RenameRepository { to: name(RENAMED) }).after(800));
+    control.inject(Rule::once(Fault::PrimaryLimit { reset_in_s: 2, status: 403 }).after(400));
     control.inject(Rule::often(Fault::Status { status: 502 }, 0.05));
     control.inject(Rule::often(Fault::Reset, 0.02));
     control.inject(Rule::often(Fault::Truncate, 0.02));

@@ -11,7 +11,7 @@ use crate::scene::{MIRRORED, Scene, name};
 const ITEMS: u64 = 40;
 
 /// Writes what GitHub shows as github-metadata-backup does. The numbers written.
-fn write_backup(scene: &Scene, folder: &Path) -> Vec<u64> {
+pub(crate) fn write_backup(scene: &Scene, folder: &Path) -> Vec<u64> {
     fs::create_dir_all(folder.join("issues")).unwrap();
     fs::create_dir_all(folder.join("pulls")).unwrap();
     let numbers = scene.control.truth_numbers(&name(MIRRORED));

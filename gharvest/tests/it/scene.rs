@@ -34,6 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(crate) struct Scene {
     pub(crate) control: Control,
     pub(crate) id: RepositoryId,
+    called: RepositoryName,
     simulator: Simulator,
     folder: TempDir,
 }
@@ -49,13 +50,23 @@ pub(crate) struct Finished {
 impl Scene {
     /// A GitHub of [`MIRRORED`] with this many items, and an empty data folder.
     pub(crate) fn new(items: u64) -> Self {
-        let world = World::generated(1, name(MIRRORED), items).and_generated(name(OTHER), 3);
+        Self::of(World::generated(1, name(MIRRORED), items).and_generated(name(OTHER), 3), MIRRORED)
+    }
+
+    /// A GitHub with this world, of which one repository is mirrored, and an empty data folder.
+    pub(crate) fn of(world: World, called: &str) -> Self {
+        let called = name(called);
         let simulator = Simulator::start(world, Options::unlimited()).unwrap();
         let control = simulator.control();
-        let id = RepositoryId(control.repository_id(&name(MIRRORED)).unwrap());
+        let id = RepositoryId(control.repository_id(&called).unwrap());
         let folder = TempDir::new().unwrap();
         std::fs::create_dir(folder.path().join("tmp")).unwrap();
-        Self { control, id, simulator, folder }
+        Self { control, id, called, simulator, folder }
+    }
+
+    /// The name of the mirrored repository when the world began.
+    pub(crate) fn called(&self) -> RepositoryName {
+        self.called.clone()
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -77,7 +88,12 @@ impl Scene {
 
     /// The program, with nothing of the caller's environment but what is set here.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gharvest"));
+        self.program(env!("CARGO_BIN_EXE_gharvest"), args)
+    }
+
+    /// Any of the programs, in the same surroundings.
+    pub(crate) fn program(&self, program: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(args)
             .env_clear()
@@ -86,7 +102,7 @@ impl Scene {
             .env("GHARVEST_DATA_DIR", self.data_dir())
             .env("GITHUB_TOKEN", TOKEN)
             .env("GHARVEST_GITHUB__API_URL", self.simulator.api_url())
-            .env("GHARVEST_GITHUB__POINTS_PER_MINUTE", "900")
+            .env("GHARVEST_GITHUB__POINTS_PER_MINUTE", "1000000")
             .env("GHARVEST_WEBHOOK__SECRETS", SECRET)
             .env("GHARVEST_QUEUE__INACTIVITY_DELAY", "0s")
             .env("GHARVEST_QUEUE__RETRY_SHORTEST", "200ms")
@@ -216,7 +232,8 @@ pub(crate) fn count(status: &Value, what: &str) -> u64 {
 }
 
 /// Runs a command to its end.
-pub(crate) async fn finish(mut command: Command) -> Finished {
+pub(crate) async fn finish(mut command: impl std::borrow::BorrowMut<Command>) -> Finished {
+    let command = command.borrow_mut();
     let output = tokio::time::timeout(DEADLINE, command.output()).await;
     let output = output.unwrap_or_else(|_| panic!("it does not end: {command:?}")).unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();

@@ -10,8 +10,8 @@ use gharvest_github_simulator::{Change, Truth, Webhook};
 
 use crate::scene::{MIRRORED, SECRET, Scene, Serving, count, name, until};
 
-const ITEMS: u64 = 80;
-const CHANGES: u64 = 60;
+const ITEMS: u64 = 100;
+const CHANGES: u64 = 200;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn webhooks_lost_doubled_and_reordered_end_in_an_equal_mirror() {
@@ -51,10 +51,10 @@ async fn webhooks_lost_doubled_and_reordered_end_in_an_equal_mirror() {
 }
 
 /// Changes that show in `updated_at`, on items spread over the repository.
-fn nth_change(scene: &Scene, round: u64) -> Change {
-    let numbers = scene.control.truth_numbers(&name(MIRRORED));
+pub(crate) fn nth_change(scene: &Scene, round: u64) -> Change {
+    let numbers = scene.control.truth_numbers(&scene.called());
     let number = numbers[(round * 7) as usize % numbers.len()];
-    let Some(Truth::Present { issue, .. }) = scene.control.truth(&name(MIRRORED), number) else { panic!("#{number}") };
+    let Some(Truth::Present { issue, .. }) = scene.control.truth(&scene.called(), number) else { panic!("#{number}") };
     match round % 4 {
         0 => Change::EditTitle { number, title: format!("A title of round {round}") },
         1 => Change::Label { number, label: format!("round-{round}") },
