@@ -13,7 +13,7 @@ use std::{
 use base64::{Engine, engine::general_purpose};
 use gharvest_model::{
     ItemId, Kind, Record, RepositoryId, RepositoryName,
-    ledger::NumberState,
+    ledger::{Entry, NumberState},
     record::{Origin, Origins, RecordRepository},
     tracking::Tracked,
 };
@@ -63,6 +63,7 @@ impl Archive {
         let files = files(folder, &mut report.problems).await?;
         self.introduce(repository, id).await?;
         let total = files.len() as u64;
+        let ledger = self.ledger(id).await?;
         let mut changes = Vec::with_capacity(LEDGER_CHUNK);
         for (done, file) in (1..).zip(files) {
             match self.import_file(&file, repository, id).await {
@@ -70,7 +71,13 @@ impl Archive {
                     report.imported.push(change.number);
                     changes.push(change);
                 }
-                Ok(Imported::Kept) => report.kept += 1,
+                Ok(Imported::Kept(fetched_at)) => {
+                    report.kept += 1;
+                    // An import that was stopped may have stored the record, and not said so.
+                    changes.extend(fetched_at.filter(|_| ledger.get(file.number) == Entry::UNKNOWN).map(
+                        |verified_at| LedgerChange { number: file.number, state: NumberState::Present, verified_at },
+                    ));
+                }
                 Err(ImportError::File(why)) => report.problems.push((file.path, why)),
                 Err(ImportError::Archive(error)) => return Err(error),
             }
@@ -119,10 +126,12 @@ impl Archive {
         let read = tokio::task::spawn_blocking(move || read(&path)).await;
         let value = read.map_err(|error| ImportError::File(error.to_string()))?.map_err(ImportError::File)?;
         let mut record = record(value, file, name, id).map_err(ImportError::File)?;
+        let mut kept = None;
         for _ in 0..4 {
             if let Some(known) = self.record(ItemId { repository: id, number: file.number }).await? {
+                kept = (!known.state.is_tombstone()).then_some(known.fetched_at);
                 if updated_at(&known) >= updated_at(&record) {
-                    return Ok(Imported::Kept);
+                    return Ok(Imported::Kept(kept));
                 }
                 carry_over(&known, &mut record);
             }
@@ -135,17 +144,18 @@ impl Archive {
                         verified_at,
                     }));
                 }
-                Written::Unchanged(_) => return Ok(Imported::Kept),
+                Written::Unchanged(_) => return Ok(Imported::Kept(kept)),
                 Written::Conflict(_) => {}
             }
         }
-        Ok(Imported::Kept)
+        Ok(Imported::Kept(kept))
     }
 }
 
 enum Imported {
     Written(LedgerChange),
-    Kept,
+    /// With the time it was fetched, if the record says that GitHub shows the item.
+    Kept(Option<Timestamp>),
 }
 
 enum ImportError {

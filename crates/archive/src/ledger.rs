@@ -199,7 +199,7 @@ fn encode(number: u64, state: u8, at: Timestamp) -> Result<[u8; CHANGE]> {
     Ok(change)
 }
 
-fn decode(key: &str, file: Option<Bytes>) -> Result<Ledger> {
+pub(crate) fn decode(key: &str, file: Option<Bytes>) -> Result<Ledger> {
     let Some(packed) = file else { return Ok(Ledger::default()) };
     let mut bytes = Vec::new();
     let decoder = zstd::Decoder::new(&*packed).map_err(|error| corrupt(key, error))?;

@@ -22,7 +22,7 @@
 //! ```
 //! A record keeps the form (plain or compressed) it was first written in: so compare and swap has one file to look at.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gharvest_model::{ItemId, RepositoryId, RepositoryName, Revision, ledger::NumberState, record::Fact};
@@ -40,7 +40,7 @@ mod small;
 pub mod snapshot;
 pub mod store;
 
-use store::{Condition, Durability, Store, folder::FolderStore, object::BucketStore};
+use store::{Condition, Durability, Store};
 
 pub use error::{Error, ErrorKind, Result};
 
@@ -174,15 +174,7 @@ impl Archive {
     /// Opens the archive at `file:FOLDER` or `s3://BUCKET/PREFIX`, and makes it if there is none.
     /// Sweeps staging files older than a day.
     pub async fn open(url: &str, options: &Options) -> Result<Self> {
-        let store: Arc<dyn Store> = if let Some(folder) = url.strip_prefix("file:") {
-            let folder = folder.strip_prefix("//").unwrap_or(folder);
-            Arc::new(FolderStore::open(Path::new(folder), options.stale_after).await?)
-        } else if url.starts_with("s3://") {
-            Arc::new(BucketStore::open(url)?)
-        } else {
-            return Err(Error::new(ErrorKind::Refused, "open", url, "expected file:FOLDER or s3://BUCKET/PREFIX"));
-        };
-        Self::with_store(store, options).await
+        Self::with_store(store::open(url, options.stale_after).await?, options).await
     }
 
     /// Opens the archive that a store holds, and makes it if there is none.

@@ -116,7 +116,7 @@ fn keys(item: ItemId, compress: bool) -> [String; 2] {
     if compress { [packed, plain] } else { [plain, packed] }
 }
 
-fn number_of(name: &str) -> Option<u64> {
+pub(crate) fn number_of(name: &str) -> Option<u64> {
     name.strip_suffix(".zst").unwrap_or(name).strip_suffix(".json")?.parse().ok()
 }
 

@@ -4,17 +4,20 @@
 //! last `MANIFEST.json` with the SHA-256 of each. It is written under another name, read again and checked, and only
 //! then published; `latest` moves last. Writers go on meanwhile: each object is as of one instant, and what changed
 //! after it was read is in the next snapshot. What is being written, hints, the inbox and older snapshots stay out.
+//!
+//! [`redact`] makes a snapshot without anything private of one. [`backup`] copies one elsewhere, where copies share what
+//! they have in common, and [`fetch`] makes a snapshot of such a copy again.
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
-    io::{self, BufReader, BufWriter, Read},
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, BufReader, Read},
     path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use ring::digest::{Context, SHA256, digest};
+use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -24,15 +27,21 @@ use crate::{
     store::{Condition, Durability, Store},
 };
 
+mod backup;
+mod file;
+mod redact;
+
+pub use backup::{Backup, backup, backups, fetch, verify_backup};
+use file::{read, write};
+pub use redact::redact;
+
 /// The format that this code writes.
 const FORMAT: u32 = 1;
-const MANIFEST: &str = "MANIFEST.json";
+const IDENTITY: &str = "archive.json";
 const PREFIX: &str = "gharvest-";
 const SUFFIX: &str = ".tar.zst";
 /// Objects read ahead of the compressor.
 const AHEAD: usize = 16;
-/// An object larger than this is no object of ours: bounds what a damaged snapshot can make us read.
-const LARGEST: u64 = 2 << 30;
 
 /// What a snapshot holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +71,9 @@ pub struct Snapshot {
     pub bytes: u64,
 }
 
+/// A key and what is stored under it; of a link its target.
+type Object = (String, Bytes);
+
 fn failed(operation: &'static str, path: &Path, error: io::Error) -> Error {
     let kind = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
@@ -86,40 +98,17 @@ async fn blocking<T: Send + 'static>(
 }
 
 impl Archive {
-    /// Makes a snapshot in `folder`, checks it, publishes it, and says what is in it. While another process makes one
-    /// there, this one waits.
+    /// Makes a snapshot in `folder`, checks it, publishes it, and says what is in it. Refused while another process
+    /// makes one there.
     pub async fn snapshot(&self, folder: &Path) -> Result<(Snapshot, Manifest)> {
-        let begun = Timestamp::now();
-        let lock = blocking("snapshot", folder, |folder| {
-            fs::create_dir_all(folder)?;
-            let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(".lock"))?;
-            lock.lock()?;
-            Ok(lock)
-        })
-        .await?;
-        let partial = folder.join(".partial");
         let (objects, queue) = mpsc::channel(AHEAD);
-        let archive = self.id().to_owned();
-        let writer = blocking("snapshot", &partial, move |path| write(path, queue, archive, begun));
-        let reader = self.send_all(objects);
-        let (read, written) = tokio::join!(reader, writer);
-        read?;
-        let manifest = written?;
-        let checked = verify(&partial).await?;
-        debug_assert_eq!(checked, manifest);
-        let name = format!("{PREFIX}{}{SUFFIX}", begun.strftime("%Y%m%dT%H%M%SZ"));
-        let path = folder.join(&name);
-        let published = path.clone();
-        blocking("publish", &partial, move |partial| publish(partial, &published, &name)).await?;
-        drop(lock);
-        let bytes = blocking("measure", &path, |path| Ok(fs::metadata(path)?.len())).await?;
-        Ok((Snapshot { path, created_at: begun, bytes }, manifest))
+        make(folder, self.id(), Timestamp::now(), self.send_all(objects), queue).await
     }
 
     /// Sends every object; an error of the writer shows as a closed channel and is told by the writer.
-    async fn send_all(&self, objects: mpsc::Sender<(String, Bytes)>) -> Result<()> {
+    async fn send_all(&self, objects: mpsc::Sender<Object>) -> Result<()> {
         let store = self.store();
-        for key in ["archive.json", "tracking.json", "keys.json"] {
+        for key in [IDENTITY, "tracking.json", "keys.json"] {
             send(store, key.to_owned(), &objects).await?;
         }
         for feed in store.list("cursors").await? {
@@ -150,7 +139,7 @@ impl Archive {
     }
 
     /// Sends an object, or the objects of a folder.
-    async fn send_below(&self, key: String, objects: &mpsc::Sender<(String, Bytes)>) -> Result<()> {
+    async fn send_below(&self, key: String, objects: &mpsc::Sender<Object>) -> Result<()> {
         if Path::new(&key).extension().is_some() {
             return send(self.store(), key, objects).await;
         }
@@ -161,45 +150,59 @@ impl Archive {
     }
 }
 
+/// Writes what `sender` sends into the queue, checks it, and only then publishes it in `folder`.
+async fn make(
+    folder: &Path,
+    archive: &str,
+    created_at: Timestamp,
+    sender: impl Future<Output = Result<()>>,
+    queue: mpsc::Receiver<Object>,
+) -> Result<(Snapshot, Manifest)> {
+    let lock = lock(folder).await?;
+    let partial = folder.join(".partial");
+    let archive = archive.to_owned();
+    let writer = blocking("write", &partial, move |path| write(path, queue, archive, created_at));
+    let (sent, written) = tokio::join!(sender, writer);
+    // Of two errors the writer's is the cause: a sender only sees that nobody takes its objects.
+    let manifest = written?;
+    sent?;
+    if verify(&partial).await? != manifest {
+        let message = "what was written is not what is read again: is the disk damaged?";
+        return Err(Error::new(ErrorKind::Corrupt, "snapshot", partial.display().to_string(), message));
+    }
+    let name = format!("{PREFIX}{}{SUFFIX}", created_at.strftime("%Y%m%dT%H%M%SZ"));
+    let path = folder.join(&name);
+    let published = path.clone();
+    blocking("publish", &partial, move |partial| publish(partial, &published, &name)).await?;
+    drop(lock);
+    let bytes = blocking("measure", &path, |path| Ok(fs::metadata(path)?.len())).await?;
+    Ok((Snapshot { path, created_at, bytes }, manifest))
+}
+
+/// Makes the folder and holds its lock until the file is dropped.
+async fn lock(folder: &Path) -> Result<File> {
+    let opened = blocking("lock", folder, |folder| {
+        fs::create_dir_all(folder)?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(".lock"))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(lock)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    });
+    opened.await?.ok_or_else(|| {
+        let message = "another process makes or removes snapshots here now: try again when it is done";
+        Error::new(ErrorKind::Unavailable, "lock", folder.display().to_string(), message)
+    })
+}
+
 /// Sends an object, if it is still there.
-async fn send(store: &dyn Store, key: String, objects: &mpsc::Sender<(String, Bytes)>) -> Result<()> {
+async fn send(store: &dyn Store, key: String, objects: &mpsc::Sender<Object>) -> Result<()> {
     if let Some((bytes, _)) = store.get(&key).await? {
         // A closed channel means that the writer failed, which its own error tells.
         drop(objects.send((key, bytes)).await);
     }
     Ok(())
-}
-
-fn hash(bytes: &[u8]) -> String {
-    hex::encode(digest(&SHA256, bytes))
-}
-
-fn write(
-    path: &Path,
-    mut queue: mpsc::Receiver<(String, Bytes)>,
-    archive: String,
-    created_at: Timestamp,
-) -> io::Result<Manifest> {
-    let file = BufWriter::new(File::create(path)?);
-    let mut tar = tar::Builder::new(zstd::Encoder::new(file, 6)?);
-    let mut manifest = Manifest { format: FORMAT, archive, created_at, records: 0, bytes: 0, objects: BTreeMap::new() };
-    while let Some((key, bytes)) = queue.blocking_recv() {
-        append(&mut tar, &key, &bytes)?;
-        manifest.records += u64::from(key.contains("/items/"));
-        manifest.bytes += bytes.len() as u64;
-        manifest.objects.insert(key, hash(&bytes));
-    }
-    append(&mut tar, MANIFEST, &serde_json::to_vec(&manifest)?)?;
-    let file = tar.into_inner()?.finish()?;
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    Ok(manifest)
-}
-
-fn append(tar: &mut tar::Builder<impl io::Write>, key: &str, bytes: &[u8]) -> io::Result<()> {
-    let mut header = tar::Header::new_gnu();
-    header.set_size(bytes.len() as u64);
-    header.set_mode(0o644);
-    tar.append_data(&mut header, key, bytes)
 }
 
 fn publish(partial: &Path, path: &Path, name: &str) -> io::Result<()> {
@@ -217,41 +220,9 @@ pub async fn verify(path: &Path) -> Result<Manifest> {
     blocking("verify", path, |path| read(path, &mut |_, _| Ok(()))).await
 }
 
-/// Reads the objects one by one, and at the end the manifest, which must agree.
-fn read(path: &Path, each: &mut dyn FnMut(&str, Vec<u8>) -> io::Result<()>) -> io::Result<Manifest> {
-    let damaged = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
-    let mut tar = tar::Archive::new(zstd::Decoder::new(BufReader::new(File::open(path)?))?);
-    let mut found = BTreeMap::new();
-    let mut manifest: Option<Manifest> = None;
-    for entry in tar.entries()? {
-        let mut entry = entry?;
-        let key = entry.path()?.to_str().map(str::to_owned).ok_or_else(|| damaged("a name is not text".to_owned()))?;
-        if entry.size() > LARGEST {
-            return Err(damaged(format!("`{key}` is larger than anything an archive holds")));
-        }
-        let mut bytes = Vec::with_capacity(entry.size() as usize);
-        entry.read_to_end(&mut bytes)?;
-        if key == MANIFEST {
-            manifest = Some(serde_json::from_slice(&bytes)?);
-            continue;
-        }
-        found.insert(key.clone(), hash(&bytes));
-        each(&key, bytes)?;
-    }
-    let manifest = manifest.ok_or_else(|| damaged("it is not whole: the manifest is missing".to_owned()))?;
-    if manifest.format > FORMAT {
-        return Err(damaged(format!("format {} is newer than this program's {FORMAT}", manifest.format)));
-    }
-    let keys = manifest.objects.keys().chain(found.keys());
-    match keys.into_iter().find(|key| manifest.objects.get(*key) != found.get(*key)) {
-        Some(key) => Err(damaged(format!("`{key}` is not as the manifest says"))),
-        None => Ok(manifest),
-    }
-}
-
 /// Restores a snapshot into an empty store. It is checked as a whole before anything is written.
 pub async fn restore(path: &Path, store: &dyn Store) -> Result<Manifest> {
-    if store.get("archive.json").await?.is_some() {
+    if store.get(IDENTITY).await?.is_some() {
         let message = "there is an archive already: restore into an empty place";
         return Err(Error::new(ErrorKind::Refused, "restore", path.display().to_string(), message));
     }
@@ -266,7 +237,7 @@ pub async fn restore(path: &Path, store: &dyn Store) -> Result<Manifest> {
     let writer = async {
         let mut identity = None;
         while let Some((key, bytes)) = queue.recv().await {
-            if key == "archive.json" {
+            if key == IDENTITY {
                 identity = Some(bytes);
             } else if key.starts_with("current/") {
                 store.link(&key, String::from_utf8_lossy(&bytes).trim()).await?;
@@ -274,15 +245,16 @@ pub async fn restore(path: &Path, store: &dyn Store) -> Result<Manifest> {
                 store.put(&key, bytes, Condition::Any, Durability::Durable).await?;
             }
         }
-        // Last: an archive with an identity is whole.
-        if let Some(bytes) = identity {
-            store.put("archive.json", bytes, Condition::Any, Durability::Durable).await?;
-        }
-        Ok::<(), Error>(())
+        Ok::<_, Error>(identity)
     };
     let (read, written) = tokio::join!(reader, writer);
-    written?;
+    let identity = written?;
     read?;
+    let identity = identity.ok_or_else(|| {
+        Error::new(ErrorKind::Corrupt, "restore", path.display().to_string(), "it has no archive.json")
+    })?;
+    // Last, when all was read and found good: an archive with an identity is whole.
+    store.put(IDENTITY, identity, Condition::Any, Durability::Durable).await?;
     Ok(manifest)
 }
 
@@ -314,6 +286,7 @@ fn time_of(name: &str) -> Option<Timestamp> {
 
 /// Removes snapshots made before `oldest`, but never the latest one that is good. Says which.
 pub async fn prune(folder: &Path, oldest: Timestamp) -> Result<Vec<Snapshot>> {
+    let _lock = lock(folder).await?;
     let mut good = false;
     let mut removed = Vec::new();
     for snapshot in list(folder).await? {

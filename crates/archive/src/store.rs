@@ -1,6 +1,6 @@
 //! The port below the archive: what a folder and an object store both can do.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -107,6 +107,18 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Free bytes; none if unknown.
     async fn free(&self) -> Result<Option<u64>>;
+}
+
+/// Opens the store at `file:FOLDER` or `s3://BUCKET/PREFIX`; of a folder, sweeps staged files older than `stale_after`.
+pub async fn open(url: &str, stale_after: Duration) -> Result<Arc<dyn Store>> {
+    if let Some(folder) = url.strip_prefix("file:") {
+        let folder = folder.strip_prefix("//").unwrap_or(folder);
+        Ok(Arc::new(folder::FolderStore::open(Path::new(folder), stale_after).await?))
+    } else if url.starts_with("s3://") {
+        Ok(Arc::new(object::BucketStore::open(url)?))
+    } else {
+        Err(Error::new(ErrorKind::Refused, "open", url, "expected file:FOLDER or s3://BUCKET/PREFIX"))
+    }
 }
 
 /// Refuses keys that could leave the archive's folder, or that not every file system can hold.

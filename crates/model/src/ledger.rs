@@ -45,7 +45,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    const UNKNOWN: Self = Self { state: NumberState::Unknown, verified_at: None };
+    /// Of a number that nobody has looked at.
+    pub const UNKNOWN: Self = Self { state: NumberState::Unknown, verified_at: None };
 }
 
 /// The state of every number of one repository, five bytes a number in memory.

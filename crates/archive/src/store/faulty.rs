@@ -77,14 +77,14 @@ impl FaultyStore {
     }
 
     async fn call<T>(&self, key: &str, is_write: bool, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        let planned = |kind| Error::new(kind, "reach", key, "a planned failure");
+        let planned = || Error::new(ErrorKind::Unavailable, "reach", key, "a planned failure");
         match self.next(is_write) {
             None => work.await,
-            Some(Fault::Before | Fault::CrashBefore) => Err(planned(ErrorKind::Unavailable)),
-            Some(Fault::Full) => Err(planned(ErrorKind::Full)),
+            Some(Fault::Before | Fault::CrashBefore) => Err(planned()),
+            Some(Fault::Full) => Err(Error::new(ErrorKind::Full, "write", key, "no space is left, as planned")),
             Some(Fault::After | Fault::CrashAfter) => {
                 work.await?;
-                Err(planned(ErrorKind::Unavailable))
+                Err(planned())
             }
         }
     }

@@ -162,7 +162,23 @@ fn failed(operation: &'static str, key: &str, error: ObjectError) -> Error {
         ObjectError::PermissionDenied { .. }
         | ObjectError::Unauthenticated { .. }
         | ObjectError::InvalidPath { .. } => ErrorKind::Refused,
+        _ if is_full(&error) => ErrorKind::Full,
         _ => ErrorKind::Unavailable,
     };
     Error::new(kind, operation, key, error.to_string()).with_source(error)
+}
+
+/// Whether a server or a disk behind it says that no space is left. S3 has no code for it: servers of one's own answer
+/// 507, or 500 with one of these codes in the body, which the client only gives as text.
+fn is_full(error: &ObjectError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if matches!(io, Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    let text = error.to_string();
+    ["507 Insufficient Storage", "QuotaExceeded", "StorageFull"].iter().any(|code| text.contains(code))
 }

@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod archive;
+mod faults;
+mod full;
+mod golden;
 mod inbox;
+mod kill;
 mod ledger;
 mod place;
 mod snapshot;
