@@ -1,12 +1,15 @@
-//! `gharvest snapshot create|list|verify|restore|prune`
+//! `gharvest snapshot create|list|verify|restore|prune|redact|backup|backups|fetch`
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use gharvest_archive::{
     Options, snapshot,
-    store::{folder::FolderStore, object::BucketStore},
+    store::{self, Store},
 };
 use gharvest_service_kit::{
     Settings, duration,
@@ -51,6 +54,42 @@ enum Action {
         #[arg(long, default_value = "7d", value_parser = duration::parse)]
         keep: std::time::Duration,
     },
+    /// Copy one without anything private, for others to read
+    Redact {
+        /// The snapshot's file [default: the latest]
+        file: Option<PathBuf>,
+        /// Where the copy goes: another folder than that of the snapshots
+        #[arg(long, value_name = "FOLDER")]
+        to: PathBuf,
+    },
+    /// Copy one elsewhere; copies there share what they have in common
+    Backup {
+        /// The snapshot's file [default: the latest]
+        file: Option<PathBuf>,
+        /// Where copies are: a folder, or s3://BUCKET/PREFIX
+        #[arg(long, value_name = "PLACE")]
+        to: String,
+        /// A file that goes with it, such as exported dashboards
+        #[arg(long = "with", value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// List the copies elsewhere, latest first
+    Backups {
+        /// Where copies are: a folder, or s3://BUCKET/PREFIX
+        #[arg(long, value_name = "PLACE")]
+        from: String,
+        /// Read every object of each and check it
+        #[arg(long)]
+        verify: bool,
+    },
+    /// Make a snapshot of a copy again, to restore it
+    Fetch {
+        /// The copy's name [default: the latest]
+        name: Option<String>,
+        /// Where copies are: a folder, or s3://BUCKET/PREFIX
+        #[arg(long, value_name = "PLACE")]
+        from: String,
+    },
 }
 
 pub(crate) async fn run(common: &CommonArgs, args: SnapshotArgs) -> anyhow::Result<Exit> {
@@ -70,7 +109,7 @@ pub(crate) async fn run(common: &CommonArgs, args: SnapshotArgs) -> anyhow::Resu
             line(made.path.display());
         }
         Action::List { json: as_json } => list(&folder()?, as_json).await?,
-        Action::Verify { file } => verify(file, &folder()?).await?,
+        Action::Verify { file } => verify(&given_or_latest(file, folder).await?).await?,
         Action::Restore { file } => restore(&settings, &file).await?,
         Action::Prune { keep } => {
             let oldest = Timestamp::now().checked_sub(keep).context("that is too long ago")?;
@@ -78,8 +117,63 @@ pub(crate) async fn run(common: &CommonArgs, args: SnapshotArgs) -> anyhow::Resu
                 line(format_args!("removed {}", removed.path.display()));
             }
         }
+        Action::Redact { file, to } => {
+            let (made, manifest) = snapshot::redact(&given_or_latest(file, folder).await?, &to).await?;
+            say(format_args!("{} records, nothing private", grouped(manifest.records)));
+            line(made.path.display());
+        }
+        Action::Backup { file, to, files } => {
+            let file = given_or_latest(file, folder).await?;
+            let (name, written) = snapshot::backup(&file, &files, &*place(&to).await?).await?;
+            say(format_args!("{} objects were new there", grouped(written)));
+            line(name);
+        }
+        Action::Backups { from, verify } => backups(&*place(&from).await?, verify).await?,
+        Action::Fetch { name, from } => {
+            let copies = place(&from).await?;
+            let latest = snapshot::backups(&*copies).await?.into_iter().next();
+            let name = name.or(latest).with_context(|| format!("there is no backup in {from}"))?;
+            let (made, _) = snapshot::fetch(&*copies, &name, &folder()?).await?;
+            line(made.path.display());
+        }
     }
     Ok(Exit::Done)
+}
+
+/// Opens a folder, or a prefix of a bucket.
+async fn place(url: &str) -> anyhow::Result<Arc<dyn Store>> {
+    let is_url = url.starts_with("file:") || url.starts_with("s3:");
+    let url = if is_url { url.to_owned() } else { format!("file:{url}") };
+    Ok(store::open(&url, Options::default().stale_after).await?)
+}
+
+async fn given_or_latest(
+    given: Option<PathBuf>,
+    folder: impl Fn() -> anyhow::Result<PathBuf>,
+) -> anyhow::Result<PathBuf> {
+    match given {
+        Some(file) => Ok(file),
+        None => {
+            let folder = folder()?;
+            let latest = snapshot::list(&folder).await?.into_iter().next();
+            Ok(latest.with_context(|| format!("there is no snapshot in {}", folder.display()))?.path)
+        }
+    }
+}
+
+async fn backups(copies: &dyn Store, verify: bool) -> anyhow::Result<()> {
+    for name in snapshot::backups(copies).await? {
+        if verify {
+            let backup = snapshot::verify_backup(copies, &name).await?;
+            say(format_args!(
+                "good: {} records, made {}",
+                grouped(backup.snapshot.records),
+                backup.snapshot.created_at
+            ));
+        }
+        line(name);
+    }
+    Ok(())
 }
 
 fn folder(settings: &Settings, given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
@@ -90,7 +184,7 @@ fn folder(settings: &Settings, given: Option<PathBuf>) -> anyhow::Result<PathBuf
     }
 }
 
-async fn list(folder: &std::path::Path, as_json: bool) -> anyhow::Result<()> {
+async fn list(folder: &Path, as_json: bool) -> anyhow::Result<()> {
     let found = snapshot::list(folder).await?;
     if as_json {
         return json(&found);
@@ -101,28 +195,15 @@ async fn list(folder: &std::path::Path, as_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn verify(file: Option<PathBuf>, folder: &std::path::Path) -> anyhow::Result<()> {
-    let file = match file {
-        Some(file) => file,
-        None => {
-            let latest = snapshot::list(folder).await?.into_iter().next();
-            latest.with_context(|| format!("there is no snapshot in {}", folder.display()))?.path
-        }
-    };
-    let manifest = snapshot::verify(&file).await?;
+async fn verify(file: &Path) -> anyhow::Result<()> {
+    let manifest = snapshot::verify(file).await?;
     say(format_args!("good: {} records, made {}", grouped(manifest.records), manifest.created_at));
     Ok(())
 }
 
-async fn restore(settings: &Settings, file: &std::path::Path) -> anyhow::Result<()> {
-    let url = settings.archive_url();
-    let manifest = match url.strip_prefix("file:") {
-        Some(folder) => {
-            let store = FolderStore::open(std::path::Path::new(folder), Options::default().stale_after).await?;
-            snapshot::restore(file, &store).await?
-        }
-        None => snapshot::restore(file, &BucketStore::open(&url)?).await?,
-    };
+async fn restore(settings: &Settings, file: &Path) -> anyhow::Result<()> {
+    let store = store::open(&settings.archive_url(), Options::default().stale_after).await?;
+    let manifest = snapshot::restore(file, &*store).await?;
     say(format_args!("{} records restored; `gharvest rebuild` makes them searchable", grouped(manifest.records)));
     Ok(())
 }
