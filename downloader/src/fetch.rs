@@ -64,8 +64,6 @@ pub enum Fetched {
     Deleted,
     /// Nothing is shown under the number.
     Missing,
-    /// The number is a discussion's.
-    Discussion,
     /// It is elsewhere.
     Moved {
         /// Where: an address.
@@ -168,6 +166,18 @@ impl RestFetcher {
             self.pull(name, number, known, comments, &mut thread, purpose).await?;
         }
         Ok(Fetched::Thread(Box::new(thread)))
+    }
+
+    /// A timeline that nothing is known of yet.
+    async fn timeline(
+        &self,
+        name: &RepositoryName,
+        number: u64,
+        etags: &mut Map<String, Value>,
+        purpose: Purpose,
+    ) -> Result<Vec<Value>, Failure> {
+        let list = self.list(Resource::Timeline(name.clone(), number), number, None, purpose).await?;
+        Ok(list.keep(etags, "timeline"))
     }
 
     async fn pull(

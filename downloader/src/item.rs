@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use fail::fail_point;
 use gharvest_archive::{InboxEntry, LedgerChange, Repository, Written};
-use gharvest_github::{Answer, Glimpse, Purpose, Resource};
+use gharvest_github::{Answer, Purpose, Resource};
 use gharvest_model::{
     ItemId, Kind, Lane, Record,
     ledger::NumberState,
@@ -101,7 +101,6 @@ impl Downloader {
             Fetched::Deleted => self.bury_item(repository, job, prepared, RecordState::Deleted).await,
             Fetched::Moved { location } => self.moved(repository, job, prepared, &location, purpose).await,
             Fetched::Missing => self.missing(repository, job, prepared, purpose).await,
-            Fetched::Discussion => self.discussion(repository, job, prepared).await,
         }
     }
 
@@ -267,22 +266,26 @@ impl Downloader {
         if let Some(known) = self.archive.repository(id).await? {
             return Ok(format!("{}#{number}", known.full_name));
         }
+        if let Some(known) = self.elsewhere().get(&id) {
+            return Ok(format!("{known}#{number}"));
+        }
         let answer = self.client.get(&Resource::Address(address.to_owned()), None, purpose).await?;
         let Answer::Found(found) = answer else { return Ok(address.to_owned()) };
         let url = found.body.get("repository_url").and_then(Value::as_str).and_then(location::parse);
         Ok(match url.map(|location| location.place) {
-            Some(Place::Name(name)) => format!("{name}#{number}"),
+            Some(Place::Name(name)) => {
+                let target = format!("{name}#{number}");
+                self.elsewhere().insert(id, name);
+                target
+            }
             _ => address.to_owned(),
         })
     }
 
     /// Whether GraphQL shows a discussion under the number; it alone tells.
     async fn is_discussion(&self, repository: &Repository, number: u64, purpose: Purpose) -> bool {
-        if !self.client.can_graphql() {
-            return false;
-        }
-        let probes = self.client.probe(&repository.full_name, &[(number, None)], purpose).await;
-        probes.is_ok_and(|probes| probes.iter().any(|probe| probe.seen == Glimpse::Discussion))
+        let found = self.client.discussions(&repository.full_name, &[number], purpose).await;
+        found.is_ok_and(|found| found.contains(&number))
     }
 
     /// 404: see the table of this module.

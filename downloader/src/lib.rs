@@ -10,14 +10,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use gharvest_archive::{Archive, LedgerChange, Repository};
 use gharvest_github::{Client, Purpose};
-use gharvest_model::{Lane, QueueName, RepositoryId, Subject, job::part, ledger::NumberState};
+use gharvest_model::{Lane, QueueName, RepositoryId, RepositoryName, Subject, job::part, ledger::NumberState};
 use gharvest_queue::{Job, Outcome, Queue, Scope, Settlement, Timing, Trigger};
 use gharvest_service_kit::settings::Settings;
 use gharvest_worker::{Batch, Handler};
@@ -101,6 +101,8 @@ pub struct Downloader {
     options: Options,
     /// Repositories whose items the token was seen to see, and when.
     shown: Mutex<HashMap<RepositoryId, Instant>>,
+    /// Repositories that are not mirrored, to which items were transferred, by the names they had then.
+    elsewhere: Mutex<HashMap<RepositoryId, RepositoryName>>,
 }
 
 /// Works on the download queue until `shutdown`.
@@ -142,7 +144,7 @@ impl Downloader {
         let rest = RestFetcher::new(client.clone(), options.max_timeline_pages);
         let fetcher: Arc<dyn Fetcher> =
             if options.graphql { Arc::new(GraphqlFetcher::new(client.clone(), rest)) } else { Arc::new(rest) };
-        Self { archive, client, queue, fetcher, options, shown: Mutex::default() }
+        Self { archive, client, queue, fetcher, options, shown: Mutex::default(), elsewhere: Mutex::default() }
     }
 
     /// The same with another way to fetch threads.
@@ -373,6 +375,10 @@ impl Downloader {
         if let Err(error) = paused.await {
             tracing::error!(error = %error, "Queue cannot be paused");
         }
+    }
+
+    fn elsewhere(&self) -> MutexGuard<'_, HashMap<RepositoryId, RepositoryName>> {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the token sees items of the repository at all; asked at most every ten minutes.

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fail::fail_point;
-use gharvest_archive::{Hint, Repository};
+use gharvest_archive::{Hint, LedgerChange, Repository};
 use gharvest_github::{Answer, ErrorKind, Found, Purpose, Resource, Sort};
 use gharvest_model::{
     ItemId, Kind, Lane, QueueName, Subject,
@@ -64,6 +64,9 @@ impl CommentsCursor {
     }
 }
 
+/// Numbers of several pages that are pushed at once.
+const PUSHED_AT_ONCE: usize = 400;
+
 /// What of a list entry is looked at.
 struct Listed {
     number: u64,
@@ -88,6 +91,7 @@ impl Downloader {
         let mut cursor = self.items_cursor(&feed).await?;
         // Review comments come as a list of all, so pull requests wait for that list.
         let waits = self.options.graphql && self.client.can_graphql();
+        let mut ready = Vec::new();
         while !cursor.listed {
             let page = match self.items_page(repository, &cursor, purpose).await {
                 // An address kept for too long is refused: the walk begins again.
@@ -100,14 +104,18 @@ impl Downloader {
             let listed = listed(page.body);
             cursor.seen += listed.len() as u64;
             cursor.pulls += listed.iter().filter(|item| item.is_pull()).count() as u64;
-            self.take_page(repository, listed, lane, waits).await?;
+            ready.extend(self.take_page(repository, listed, waits).await?);
             fail_point!("walk-page-taken");
             cursor.next = page.next;
             cursor.listed = cursor.next.is_none();
-            self.set_cursor(&feed, &cursor).await?;
+            // Larger leases are cheaper, so a few pages are pushed at once; the cursor moves when they are.
+            if ready.len() >= PUSHED_AT_ONCE || cursor.listed {
+                self.push_numbers(repository, std::mem::take(&mut ready), lane).await?;
+                self.set_cursor(&feed, &cursor).await?;
+            }
         }
         let comments = waits && self.walk_review_comments(repository, cursor.pulls, purpose).await?;
-        self.push_unknown(repository, lane, waits, comments).await?;
+        self.push_unknown(repository, lane, purpose, waits, comments).await?;
         fail_point!("walk-pushed");
         cursor.finished_at = Some(Timestamp::now());
         self.set_cursor(&feed, &cursor).await
@@ -149,22 +157,21 @@ impl Downloader {
         }
     }
 
-    /// Takes a page of the list. With `waits`, pull requests get no job yet.
-    async fn take_page(
-        &self,
-        repository: &Repository,
-        listed: Vec<Listed>,
-        lane: Lane,
-        waits: bool,
-    ) -> Result<(), Failure> {
+    /// Takes a page of the list, and says which numbers want a job; with `waits`, pull requests not yet.
+    async fn take_page(&self, repository: &Repository, listed: Vec<Listed>, waits: bool) -> Result<Vec<u64>, Failure> {
         let highest = listed.iter().map(|item| item.number).max();
-        let mut numbers: Vec<u64> =
+        let numbers: Vec<u64> =
             listed.iter().filter(|item| !(waits && item.is_pull())).map(|item| item.number).collect();
         let seen_at = Timestamp::now();
         let hints = listed.into_iter().map(|item| Hint::new(seen_at, item.issue)).collect();
         self.archive.put_hints(repository.id, hints).await?;
-        let Some(highest) = highest else { return Ok(()) };
-        self.archive.reach(repository.id, highest).await?;
+        if let Some(highest) = highest {
+            self.archive.reach(repository.id, highest).await?;
+        }
+        Ok(numbers)
+    }
+
+    async fn push_numbers(&self, repository: &Repository, mut numbers: Vec<u64>, lane: Lane) -> Result<(), Failure> {
         numbers.sort_unstable();
         for range in runs(&numbers) {
             self.queue.push_range(QueueName::Download, repository.id, range, lane.max(Lane::Backfill)).await?;
@@ -172,17 +179,19 @@ impl Downloader {
         Ok(())
     }
 
-    /// Pushes what the list left out and nothing is known of: deleted, transferred, hidden, discussions. And the pull
+    /// Pushes what the list left out and nothing is known of: deleted, transferred, hidden; what GraphQL shows to be a
+    /// discussion is accounted for at once. And the pull
     /// requests that waited, whose hints then say whether all `comments` were listed.
     async fn push_unknown(
         &self,
         repository: &Repository,
         lane: Lane,
+        purpose: Purpose,
         waited: bool,
         comments: bool,
     ) -> Result<(), Failure> {
         let ledger = self.archive.ledger(repository.id).await?;
-        let mut numbers = Vec::new();
+        let (mut numbers, mut unlisted) = (Vec::new(), Vec::new());
         for number in 1..=ledger.highest() {
             let is_unknown = ledger.get(number).state == NumberState::Unknown;
             if !(is_unknown || waited) {
@@ -196,14 +205,24 @@ impl Downloader {
                 }
                 // Its job was pushed with its page.
                 Some(_) => {}
-                None if is_unknown => numbers.push(number),
+                None if is_unknown => unlisted.push(number),
                 None => {}
             }
         }
-        for range in runs(&numbers) {
-            self.queue.push_range(QueueName::Download, repository.id, range, lane.max(Lane::Backfill)).await?;
-        }
-        Ok(())
+        // A hint goes when its item was stored: the ledger knows those by now.
+        let ledger = self.archive.ledger(repository.id).await?;
+        unlisted.retain(|number| ledger.get(*number).state == NumberState::Unknown);
+        let discussions = self.client.discussions(&repository.full_name, &unlisted, purpose).await.unwrap_or_default();
+        let verified_at = Timestamp::now();
+        let not_items = discussions.iter().map(|number| LedgerChange {
+            number: *number,
+            state: NumberState::NotAnItem,
+            verified_at,
+        });
+        self.archive.update_ledger(repository.id, &not_items.collect::<Vec<_>>()).await?;
+        unlisted.retain(|number| !discussions.contains(number));
+        numbers.extend(unlisted);
+        self.push_numbers(repository, numbers, lane).await
     }
 
     /// Walks the list of the repository's review comments and keeps them with the hints of their pull requests. Says

@@ -124,7 +124,7 @@ impl Client {
         let inner = Inner {
             base: Base::parse(&config.api_url)?,
             transport,
-            graphql: Memory::new(tokens.len()),
+            graphql: Memory::new(tokens.len(), config.slow_graphql),
             tokens: Arc::new(Tokens::new(tokens, config.reserve)),
             gate: Arc::new(Gate::new(config.concurrency, config.points_per_minute)),
             sharing: Sharing::new(state),

@@ -27,6 +27,8 @@ pub struct Config {
     pub reserve: u32,
     /// The `User-Agent` header. GitHub refuses requests without one.
     pub user_agent: String,
+    /// A GraphQL answer that took longer makes the next batch smaller: GitHub ends queries after ten seconds.
+    pub slow_graphql: Duration,
     /// The wait before the first retry of a failed request; each later one is twice as long.
     pub backoff: Duration,
 }
@@ -43,6 +45,7 @@ impl Default for Config {
             points_per_minute: 700,
             reserve: 200,
             user_agent: "gharvest".to_owned(),
+            slow_graphql: Duration::from_secs(6),
             backoff: Duration::from_millis(500),
         }
     }

@@ -6,7 +6,7 @@
 //! has something that GraphQL cannot tell, is to be fetched by REST. Timelines longer than a page are paged, several in
 //! one request, and details of entries are asked for once for all threads of a call: so larger calls cost less.
 //!
-//! What GraphQL cannot give, and REST does, stands in [`LOSSY`].
+//! What GraphQL cannot give, and REST does, stands in [`gharvest_model::lossy::LOSSY`].
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -41,22 +41,18 @@ pub(crate) const GRAPHQL: &str = "graphql";
 
 /// How many threads are asked for at first.
 const FIRST_BATCH: usize = 25;
-/// More would come near GitHub's ten seconds on any repository.
-const LARGEST_BATCH: usize = 100;
-/// An answer that took longer makes the next batch smaller.
-const SLOW: Duration = Duration::from_secs(6);
-/// An answer that took no longer makes it larger.
-const QUICK: Duration = Duration::from_secs(3);
+/// More would come near GitHub's ten seconds on any repository. So many pull requests cost two points, one more three.
+const LARGEST_BATCH: usize = 124;
 /// So many failures in a row are an outage, not a matter of size.
 const MOST_FAILURES: u32 = 6;
 /// A timeline of more pages goes by REST.
 const MOST_PAGES: usize = 500;
+/// Entries of a page of a timeline.
+const PAGE: u64 = 100;
 /// What `nodes(ids:)` takes.
 const MOST_IDS: usize = 100;
 /// So many times that in one request.
 const MOST_LISTS: usize = 5;
-/// So many commits a timeline shows at most.
-const MOST_COMMITS: usize = 250;
 /// Long timelines of which a page is asked for in one request.
 const MOST_LONG: usize = 10;
 
@@ -117,75 +113,16 @@ pub struct ThreadParts {
     pub issue: Value,
     /// Whether `issue` is GraphQL's.
     pub issue_is_graphql: bool,
-    /// The timeline.
-    pub timeline: Vec<Value>,
-    /// The pull request's object. Its `review_comments` is null unless there are none.
+    /// The timeline; none where GraphQL does not tell enough of some entry, so that REST's is to be fetched.
+    pub timeline: Option<Vec<Value>>,
+    /// The pull request's object. Its `review_comments` is null unless all are known, its `commits` is null without
+    /// the timeline.
     pub pull: Option<Value>,
     /// Those given with [`Wanted`], or empty where it is known that there are none; else to be fetched by REST.
     pub review_comments: Option<Vec<Value>>,
     /// How many entries GraphQL counts in the timeline: what a later [`Probe`] is compared with.
     pub entries: Option<u64>,
 }
-
-/// A field that differs between a thread fetched by GraphQL and one fetched by REST.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lossy {
-    /// Where: `issue.…`, `timeline.EVENT.…`, `pull.…`; `*` stands for every event.
-    pub path: &'static str,
-    /// What GraphQL gives instead, and why.
-    pub reason: &'static str,
-}
-
-const fn lossy(path: &'static str, reason: &'static str) -> Lossy {
-    Lossy { path, reason }
-}
-
-/// All that GraphQL cannot give. Paths of `issue` count only where [`ThreadParts::issue_is_graphql`].
-pub const LOSSY: &[Lossy] = &[
-    lossy("issue.id", "null for a pull request without an event that tells it: GraphQL has no such field"),
-    lossy("issue.body", "null and the empty text are one to GraphQL: always a text"),
-    lossy("issue.performed_via_github_app", "null: GraphQL has no such field"),
-    lossy("issue.milestone.open_issues", "null: would cost two requests an item"),
-    lossy("issue.milestone.closed_issues", "null: would cost two requests an item"),
-    lossy("issue.type.created_at", "absent: GraphQL has no such field"),
-    lossy("issue.type.updated_at", "absent: GraphQL has no such field"),
-    lossy("issue.type.id", "null where the node id is not read"),
-    lossy("issue.closed_by", "the actor of the last closing; null for deleted accounts"),
-    lossy("issue.pinned_comment", "absent"),
-    lossy("issue.issue_field_values", "absent"),
-    lossy("issue.sub_issues_summary", "absent on servers whose schema lacks it"),
-    lossy("issue.issue_dependencies_summary", "absent on servers whose schema lacks it"),
-    lossy("user.user_view_type", "always `public`"),
-    lossy("user.avatar_url", "without the part of its query that changes by itself"),
-    lossy("timeline.*.performed_via_github_app", "null: GraphQL has no such field"),
-    lossy("timeline.(rest only)", "absent: not in GraphQL's unions, as Copilot's events; see `is_told_by_graphql`"),
-    lossy("timeline.line-commented", "absent: GraphQL lists every thread, REST only those without a review"),
-    lossy("timeline.commented.pin", "null: newer than the supported schema"),
-    lossy("timeline.commented.performed_via_github_app", "null: GraphQL has no such field"),
-    lossy("timeline.committed.verification.reason", "GraphQL spells some reasons differently"),
-    lossy("timeline.cross-referenced.updated_at", "the time of creation: GraphQL has no such field"),
-    lossy("timeline.cross-referenced.source.issue", "a live copy of another item: what names it and shows its state"),
-    lossy("timeline.labeled.label", "the label as it is now; REST keeps the name and color of then"),
-    lossy("timeline.unlabeled.label", "the label as it is now; REST keeps the name and color of then"),
-    lossy("timeline.referenced.commit_id", "null where the commit cannot be reached any more"),
-    lossy("timeline.head_ref_force_pushed.commit_id", "null where the commit cannot be reached any more"),
-    lossy("timeline.review_requested.requested_team", "fewer fields"),
-    lossy("timeline.review_request_removed.requested_team", "fewer fields"),
-    lossy("timeline.reviewed.commit_id", "null where the commit cannot be reached any more"),
-    lossy("timeline.*.sub_issue.repository", "fewer fields"),
-    lossy("timeline.*.parent_issue.repository", "fewer fields"),
-    lossy("timeline.*.blocked_by.repository", "fewer fields"),
-    lossy("timeline.*.blocking.repository", "fewer fields"),
-    lossy("timeline.*.issue_type.id", "null where the node id is not read"),
-    lossy("pull.head.repo", "fewer fields"),
-    lossy("pull.base.repo", "fewer fields"),
-    lossy("pull.mergeable", "null: GitHub computes it when asked, and it changes by itself"),
-    lossy("pull.rebaseable", "null: as `mergeable`"),
-    lossy("pull.mergeable_state", "`unknown`: as `mergeable`"),
-    lossy("pull.merge_commit_sha", "null for some: a test merge that changes by itself"),
-    lossy("pull.review_comments", "null unless there are none: GraphQL counts threads, not comments"),
-    lossy("pull.requested_teams", "fewer fields"),
-];
 
 /// Whether GraphQL has a type for this event of REST's timeline. What it has none for is missing without a trace.
 pub fn is_told_by_graphql(event: &str) -> bool {
@@ -204,15 +141,18 @@ enum Reached {
 /// What the executor remembers.
 #[derive(Debug)]
 pub(crate) struct Memory {
+    /// An answer that took longer makes the next batch smaller; one that took half as long lets it grow.
+    slow: Duration,
     schema: tokio::sync::OnceCell<Schema>,
-    sizes: std::sync::Mutex<BTreeMap<String, usize>>,
+    sizes: std::sync::Mutex<BTreeMap<String, Size>>,
     /// GitHub allows 60 s of GraphQL's work a minute; two at once, half of it waiting, stay near that.
     at_once: tokio::sync::Semaphore,
 }
 
 impl Memory {
-    pub(crate) fn new(tokens: usize) -> Self {
+    pub(crate) fn new(tokens: usize, slow: Duration) -> Self {
         Self {
+            slow,
             schema: tokio::sync::OnceCell::new(),
             sizes: std::sync::Mutex::default(),
             at_once: tokio::sync::Semaphore::new(2 * tokens.max(1)),
@@ -221,13 +161,39 @@ impl Memory {
 
     fn size(&self, repository: &RepositoryName) -> usize {
         let sizes = self.sizes.lock().expect("nothing panics while this is locked");
-        sizes.get(&repository.key()).copied().unwrap_or(FIRST_BATCH)
+        sizes.get(&repository.key()).copied().unwrap_or_default().threads
     }
 
-    fn resize(&self, repository: &RepositoryName, change: impl Fn(usize) -> usize) {
+    fn change(&self, repository: &RepositoryName, change: impl Fn(&mut Size)) {
         let mut sizes = self.sizes.lock().expect("nothing panics while this is locked");
-        let size = sizes.entry(repository.key()).or_insert(FIRST_BATCH);
-        *size = change(*size).clamp(1, LARGEST_BATCH);
+        change(sizes.entry(repository.key()).or_default());
+    }
+}
+
+/// How many threads of a repository one request holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Size {
+    threads: usize,
+    /// Whether it was too much once: then it grows slowly.
+    careful: bool,
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Self { threads: FIRST_BATCH, careful: false }
+    }
+}
+
+impl Size {
+    /// After a quick answer: twice as many until it was too much once, then a little more.
+    fn grow(&mut self) {
+        let more = if self.careful { (self.threads / 10).max(1) } else { self.threads };
+        self.threads = (self.threads + more).min(LARGEST_BATCH);
+    }
+
+    /// After a request of so many that was too much.
+    fn halve(&mut self, asked: usize) {
+        *self = Self { threads: (self.threads.min(asked) / 2).max(1), careful: true };
     }
 }
 
@@ -396,7 +362,7 @@ struct Raw<'a> {
     count: Option<u64>,
     /// The cursor of the timeline's next page.
     next: Option<String>,
-    /// That page could not be had.
+    /// That page could not be had, or REST's pages are cheaper.
     stuck: bool,
 }
 
@@ -425,12 +391,12 @@ impl<'a> Run<'a> {
             Ok(Reached::Data { data, errors }) => {
                 self.failures = 0;
                 let again = self.take(batch, data, &errors);
-                let took = started.elapsed();
-                self.client.inner.graphql.resize(self.repository, |size| match took {
-                    _ if took > SLOW || !again.is_empty() => size / 2,
+                let (took, slow) = (started.elapsed(), self.client.inner.graphql.slow);
+                self.client.inner.graphql.change(self.repository, |size| match took {
+                    _ if took > slow || !again.is_empty() => size.halve(batch.len()),
                     // A short batch says nothing about larger ones.
-                    _ if took <= QUICK && batch.len() >= size => size + (size / 4).max(1),
-                    _ => size,
+                    _ if took <= slow / 2 && batch.len() >= size.threads => size.grow(),
+                    _ => {}
                 });
                 Ok(if alone { self.by_rest_all(again, "it fails alone") } else { again })
             }
@@ -451,7 +417,7 @@ impl<'a> Run<'a> {
             let unavailable = || Error::new(ErrorKind::Unavailable, "POST /graphql", reason);
             return Err(error.unwrap_or_else(unavailable));
         }
-        self.client.inner.graphql.resize(self.repository, |size| size.min(batch.len()) / 2);
+        self.client.inner.graphql.change(self.repository, |size| size.halve(batch.len()));
         if batch.len() == 1 {
             return Ok(self.by_rest_all(batch.to_vec(), reason));
         }
@@ -518,7 +484,8 @@ impl<'a> Run<'a> {
             Err(error) => (None, Err(error)),
         };
         for mut thread in threads {
-            let needs_more = thread.next.is_some() || !thread.details().is_empty();
+            let is_paged = thread.next.is_some() && thread.rest_timeline().is_none();
+            let needs_more = is_paged || !thread.details().is_empty();
             let outcome = match (&details, thread.by_rest()) {
                 (_, Some(reason)) => ThreadOutcome::ByRest(reason),
                 (None, None) if needs_more => continue,
@@ -538,9 +505,16 @@ impl<'a> Run<'a> {
         let schema = self.client.schema(self.purpose).await?;
         for _ in 0..MOST_PAGES {
             let mut long: Vec<&mut Raw<'a>> =
-                threads.iter_mut().filter(|thread| thread.next.is_some() && thread.by_rest().is_none()).collect();
+                threads.iter_mut().filter(|thread| thread.next.is_some() && thread.rest_timeline().is_none()).collect();
             if long.is_empty() {
                 return Ok(());
+            }
+            // A page by REST costs one call, one of several timelines by GraphQL a call and a point together.
+            let pages = |thread: &&mut Raw<'a>| thread.count.map_or(2, |count| count.div_ceil(PAGE));
+            let (all, most) = (long.iter().map(pages).sum::<u64>(), long.iter().map(pages).max().unwrap_or(0));
+            if all <= 2 * most.saturating_sub(1) {
+                long.iter_mut().for_each(|thread| thread.stuck = true);
+                continue;
             }
             for some in long.chunks_mut(MOST_LONG) {
                 self.read_pages(some, schema).await?;
@@ -613,12 +587,12 @@ impl<'a> Run<'a> {
             number: thread.wanted.number,
             pull: thread.is_pull(),
         };
-        let timeline = thread.timeline(&place);
+        let timeline = thread.rest_timeline().is_none().then(|| thread.timeline(&place));
         let known = thread.wanted.issue.clone();
         let issue_is_graphql = known.is_none();
-        let issue = known.unwrap_or_else(|| place.issue_object(&thread.node, &timeline));
+        let issue = known.unwrap_or_else(|| place.issue_object(&thread.node, timeline.as_deref().unwrap_or_default()));
         let pull = place.pull.then(|| place.pull_object(&issue, &thread.node));
-        let pull = pull.map(|pull| with_counts(pull, &timeline, thread.wanted.review_comments.as_deref()));
+        let pull = pull.map(|pull| with_counts(pull, timeline.as_deref(), thread.wanted.review_comments.as_deref()));
         let none = thread.node["reviewThreads"]["totalCount"] == 0;
         let review_comments = thread.wanted.review_comments.clone().or_else(|| none.then(Vec::new));
         ThreadParts { issue, issue_is_graphql, timeline, pull, review_comments, entries: thread.count }
@@ -642,21 +616,24 @@ impl Raw<'_> {
         self.entries.iter().filter_map(entry).collect()
     }
 
-    /// Why the thread goes by REST, if it does.
+    /// Why the whole thread goes by REST, if it does: without its issue object the timeline alone is not enough.
     fn by_rest(&self) -> Option<String> {
+        self.rest_timeline().filter(|_| self.wanted.issue.is_none())
+    }
+
+    /// Why the timeline goes by REST, if it does.
+    fn rest_timeline(&self) -> Option<String> {
         if self.stuck {
-            return Some("a page of its timeline fails".to_owned());
+            return Some("a page of its timeline fails, or REST's pages are cheaper".to_owned());
         }
         let knows_comments = self.wanted.review_comments.is_some();
-        let commits = self.entries.iter().filter(|entry| entry["__typename"] == "PullRequestCommit").count();
-        // A timeline shows so many commits; only REST tells how many there are.
-        let too_many = (commits >= MOST_COMMITS).then(|| "it has more commits than its timeline shows".to_owned());
-        too_many.or_else(|| self.entries.iter().find_map(|entry| needs_rest(entry, knows_comments)))
+        self.entries.iter().find_map(|entry| needs_rest(entry, knows_comments))
     }
 
     /// The node ids of which more must be known.
     fn details(&self) -> Vec<String> {
-        let entries = self.entries.iter().filter_map(|entry| match entry["__typename"].as_str() {
+        let entries = if self.rest_timeline().is_some() { &[] } else { self.entries.as_slice() };
+        let entries = entries.iter().filter_map(|entry| match entry["__typename"].as_str() {
             Some("PullRequestCommit") => entry["prCommit"]["id"].as_str(),
             Some("PullRequestReviewThread") if is_old_thread(&entry["id"]) => entry["id"].as_str(),
             _ if has_reactions(&entry["reactionGroups"]) => entry["id"].as_str(),
@@ -672,7 +649,8 @@ impl Raw<'_> {
             let detail = id.as_str().and_then(|id| details.get(id)).map(|detail| detail[key].clone());
             detail.filter(|detail| !detail.is_null()).ok_or_else(|| format!("its {key} cannot be read"))
         };
-        for entry in &mut self.entries {
+        let entries = if self.rest_timeline().is_some() { &mut [] } else { self.entries.as_mut_slice() };
+        for entry in entries {
             if entry["__typename"] == "PullRequestCommit" {
                 entry["prCommit"]["parents"] = detail(&entry["prCommit"]["id"], "parents")?;
             } else if entry["__typename"] == "PullRequestReviewThread" && is_old_thread(&entry["id"]) {
@@ -689,8 +667,10 @@ impl Raw<'_> {
 }
 
 /// What the counts of a pull request's object follow from: GitHub's own count of commits is that of the timeline's.
-fn with_counts(mut pull: Value, timeline: &[Value], review_comments: Option<&[Value]>) -> Value {
-    pull["commits"] = json!(timeline.iter().filter(|entry| entry["event"] == "committed").count());
+fn with_counts(mut pull: Value, timeline: Option<&[Value]>, review_comments: Option<&[Value]>) -> Value {
+    if let Some(timeline) = timeline {
+        pull["commits"] = json!(timeline.iter().filter(|entry| entry["event"] == "committed").count());
+    }
     if let Some(comments) = review_comments {
         pull["review_comments"] = json!(comments.len());
     }
@@ -719,7 +699,7 @@ fn needs_rest(entry: &Value, knows_comments: bool) -> Option<String> {
     let name = entry["__typename"].as_str().unwrap_or("nothing");
     match type_of(entry) {
         None => Some(format!("its timeline has `{}`, which is not known here", crate::base::cut(name))),
-        Some(kind) if kind.needs_rest() => Some(format!("GraphQL does not tell enough of `{name}`")),
+        Some(kind) if kind.needs_rest(entry) => Some(format!("GraphQL does not tell enough of `{name}`")),
         // Of the threads of old reviews REST shows the comments; their ids have the old form with a version.
         Some(kind) if kind.graphql == "PullRequestReviewThread" && is_old_thread(&entry["id"]) && !knows_comments => {
             Some("GraphQL does not tell enough of comments without a review".to_owned())

@@ -47,7 +47,7 @@ pub use client::Client;
 pub use clock::Clock;
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
-pub use graphql::{Glimpse, LOSSY, Lossy, Probe, ThreadAnswer, ThreadOutcome, ThreadParts, Wanted, is_told_by_graphql};
+pub use graphql::{Glimpse, Probe, ThreadAnswer, ThreadOutcome, ThreadParts, Wanted, is_told_by_graphql};
 pub use node_id::{NodeId, Part as NodeIdPart};
 pub use spent::{Speeds, Spent};
 

@@ -16,10 +16,14 @@
 //! | `assignee` beside `assignees` | the first of them again; dropped by later API versions |
 //! | scheme and host of addresses, `/api/v3` before their path | how GitHub is reached: a proxy, Enterprise |
 //! | the query of `avatar_url` | a cache's key |
+//! | `origin`; and what [`crate::lossy`] lists, where one side came by GraphQL and the other by REST | of the visit: the thread is the same |
 
 use serde_json::{Map, Value};
 
-use crate::record::Record;
+use crate::{
+    lossy,
+    record::{Origin, Record},
+};
 
 /// Whether two records say the same but for volatile paths.
 pub fn same_content(a: &Record, b: &Record) -> bool {
@@ -28,14 +32,19 @@ pub fn same_content(a: &Record, b: &Record) -> bool {
         && a.kind == b.kind
         && a.state == b.state
         && a.visibility == b.visibility
-        && a.origin == b.origin
         && a.kept == b.kept
         && a.history == b.history
         && a.twin == b.twin
         && same_map(&a.unknown, &b.unknown, Place::Other)
-        && same_option(a.issue.as_ref(), b.issue.as_ref(), Place::Issue)
-        && same_option(a.pull.as_ref(), b.pull.as_ref(), Place::Pull)
-        && same_list(&a.timeline, &b.timeline, Place::Event)
+        && same_part(
+            a.issue.as_ref(),
+            b.issue.as_ref(),
+            Place::Issue,
+            "issue",
+            lossy_side(a.origin.issue, b.origin.issue),
+        )
+        && same_part(a.pull.as_ref(), b.pull.as_ref(), Place::Pull, "pull", lossy_side(a.origin.pull, b.origin.pull))
+        && same_timeline(a, b)
         && same_list(&a.review_comments, &b.review_comments, Place::Other)
 }
 
@@ -74,6 +83,67 @@ impl Place {
             (_, "performed_via_github_app") => Some(Self::App),
             _ => Some(Self::Other),
         }
+    }
+}
+
+/// Which of two values came by GraphQL while the other came by REST: then what GraphQL cannot give does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lossy {
+    First,
+    Second,
+}
+
+fn lossy_side(a: Option<Origin>, b: Option<Origin>) -> Option<Lossy> {
+    match (a == Some(Origin::Graphql), b == Some(Origin::Graphql)) {
+        (true, false) => Some(Lossy::First),
+        (false, true) => Some(Lossy::Second),
+        _ => None,
+    }
+}
+
+fn same_part(a: Option<&Value>, b: Option<&Value>, place: Place, name: &str, side: Option<Lossy>) -> bool {
+    same_option(a, b, place) || side.is_some() && a.zip(b).is_some_and(|(a, b)| agrees(&mut vec![name], a, b, place))
+}
+
+fn same_timeline(a: &Record, b: &Record) -> bool {
+    let (graphql, rest) = match lossy_side(a.origin.timeline, b.origin.timeline) {
+        Some(Lossy::First) => (&a.timeline, &b.timeline),
+        Some(Lossy::Second) => (&b.timeline, &a.timeline),
+        None => return same_list(&a.timeline, &b.timeline, Place::Event),
+    };
+    let event = |entry: &Value| entry.get("event").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let told: Vec<String> = graphql.iter().map(event).collect();
+    // What GraphQL has no type for is missing without a trace.
+    let rest: Vec<&Value> = rest.iter().filter(|entry| told.contains(&event(entry))).collect();
+    rest.len() == graphql.len()
+        && graphql
+            .iter()
+            .zip(rest)
+            .zip(&told)
+            .all(|((a, b), event)| agrees(&mut vec!["timeline", event], a, b, Place::Event))
+}
+
+/// Whether two values are the same but for what is volatile and what GraphQL cannot give; absent is null then.
+fn agrees<'a>(path: &mut Vec<&'a str>, a: &'a Value, b: &'a Value, place: Place) -> bool {
+    if lossy::is_lossy(path) {
+        return true;
+    }
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            let more = b.keys().filter(|key| !a.contains_key(*key));
+            a.keys().chain(more).all(|key| {
+                let Some(below) = place.member(key).filter(|_| !is_derived(a, b, place, key)) else { return true };
+                let (a, b) = (a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null));
+                path.push(key);
+                let agree = same_member(key, a, b, place) || agrees(path, a, b, below);
+                path.pop();
+                agree
+            })
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| agrees(path, a, b, place))
+        }
+        (a, b) => a == b,
     }
 }
 
@@ -236,6 +306,29 @@ mod tests {
         other.issue.as_mut().and_then(Value::as_object_mut).unwrap().shift_remove("body");
         assert!(!same_content(&record(), &other));
         assert!(!same_content(&other, &record()));
+    }
+
+    #[test]
+    fn what_graphql_cannot_give_does_not_count_and_everything_else_does() {
+        let rest = record();
+        let mut graphql = record();
+        let by_graphql = Some(Origin::Graphql);
+        graphql.origin = crate::record::Origins { timeline: by_graphql, pull: by_graphql, ..graphql.origin };
+        assert!(same_content(&rest, &graphql), "the way it came does not count");
+        let mut rest = rest;
+        rest.timeline[0]["performed_via_github_app"] = json!({"id": 1});
+        rest.timeline.push(json!({"event": "copilot_work_started", "id": 4}));
+        rest.pull.as_mut().unwrap()["head"]["repo"]["size"] = json!(9);
+        assert!(same_content(&rest, &graphql) && same_content(&graphql, &rest));
+        let mut changed = graphql.clone();
+        changed.timeline[0]["body"] = json!("edited");
+        assert!(!same_content(&rest, &changed));
+        changed = graphql.clone();
+        changed.timeline.push(json!({"event": "closed", "id": 5}));
+        assert!(!same_content(&rest, &changed));
+        changed = graphql;
+        changed.issue.as_mut().unwrap()["title"] = json!("edited");
+        assert!(!same_content(&rest, &changed), "a part that came the same way counts in whole");
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod ids;
 pub mod job;
 pub mod ledger;
 pub mod live;
+pub mod lossy;
 pub mod progress;
 pub mod record;
 pub mod tracking;

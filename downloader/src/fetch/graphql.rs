@@ -2,15 +2,12 @@
 //!
 //! Only backfills of items without a record go this way: then the issue, and mostly the review comments, are REST's own,
 //! and what GraphQL cannot give ([`gharvest_github::LOSSY`]) is a short list. Everything else, and whatever GraphQL
-//! cannot answer, goes by REST. [`plan::choose`] decides for each batch. Numbers that no list showed are looked at by
-//! one probe for all, which tells discussions; the others go by REST, which alone tells deleted from transferred.
-
-use std::collections::BTreeSet;
+//! cannot answer, goes by REST. [`plan::choose`] decides for each batch.
 
 use async_trait::async_trait;
-use gharvest_github::{Client, Glimpse, Purpose, Resource, ThreadOutcome, ThreadParts, Wanted as Asked};
+use gharvest_github::{Client, Purpose, Resource, ThreadOutcome, ThreadParts, Wanted as Asked};
 use gharvest_model::{
-    Kind, RepositoryName,
+    RepositoryName,
     record::{Origin, Origins},
 };
 use serde_json::{Map, json};
@@ -21,8 +18,8 @@ use crate::{
     plan::{self, Left, Situation, Way},
 };
 
-/// Fewer numbers that no list showed are not worth a probe.
-const FEWEST_PROBED: usize = 4;
+/// So many commits a timeline shows at most.
+const MOST_COMMITS: usize = 250;
 
 /// Fetches backfills by GraphQL and everything else by REST.
 #[derive(Debug, Clone)]
@@ -90,20 +87,6 @@ impl GraphqlFetcher {
         }
     }
 
-    /// Which of the numbers that no list showed are discussions.
-    async fn discussions(&self, repository: &RepositoryName, wanted: &[Wanted], purpose: Purpose) -> BTreeSet<u64> {
-        let unlisted: Vec<(u64, Option<Kind>)> = wanted
-            .iter()
-            .filter(|wanted| wanted.known.is_none() && wanted.hint.is_none())
-            .map(|wanted| (wanted.number, None))
-            .collect();
-        if unlisted.len() < FEWEST_PROBED {
-            return BTreeSet::new();
-        }
-        let probes = self.client.probe(repository, &unlisted, purpose).await.unwrap_or_default();
-        probes.into_iter().filter(|probe| probe.seen == Glimpse::Discussion).map(|probe| probe.number).collect()
-    }
-
     /// Fills in what GraphQL leaves to REST.
     async fn completed(
         &self,
@@ -113,6 +96,18 @@ impl GraphqlFetcher {
         purpose: Purpose,
     ) -> Result<Fetched, Failure> {
         let is_pull = parts.pull.is_some();
+        let mut etags = Map::new();
+        let by_graphql = parts.timeline.is_some();
+        let timeline = match parts.timeline {
+            Some(timeline) => timeline,
+            None => self.rest.timeline(repository, number, &mut etags, purpose).await?,
+        };
+        let commits = timeline.iter().filter(|entry| entry["event"] == "committed").count();
+        if commits >= MOST_COMMITS {
+            // Only REST's pull request says how many there are.
+            let wanted = Wanted { number, hint: None, known: None };
+            return self.rest.thread(repository, wanted, purpose).await;
+        }
         let review_comments = match parts.review_comments {
             Some(known) => known,
             None if is_pull => {
@@ -121,21 +116,21 @@ impl GraphqlFetcher {
             None => Vec::new(),
         };
         let pull = parts.pull.map(|mut pull| {
+            pull["commits"] = json!(commits);
             pull["review_comments"] = json!(review_comments.len());
             pull
         });
         let issue = if parts.issue_is_graphql { Origin::Graphql } else { Origin::Rest };
-        let mut etags = Map::new();
         etags.extend(parts.entries.map(|entries| (ENTRIES.to_owned(), json!(entries))));
         Ok(Fetched::Thread(Box::new(Thread {
             issue: parts.issue,
-            timeline: parts.timeline,
+            timeline,
             pull,
             review_comments,
             etags,
             origin: Origins {
                 issue: Some(issue),
-                timeline: Some(Origin::Graphql),
+                timeline: Some(if by_graphql { Origin::Graphql } else { Origin::Rest }),
                 pull: is_pull.then_some(Origin::Graphql),
                 review_comments: is_pull.then_some(Origin::Rest),
             },
@@ -161,14 +156,12 @@ impl Fetcher for GraphqlFetcher {
             return self.rest.fetch(repository, wanted, purpose).await;
         }
         let mut found = self.threads(repository, &wanted, purpose).await;
-        let discussions = self.discussions(repository, &wanted, purpose).await;
         let mut fetched = Vec::with_capacity(wanted.len());
         for wanted in wanted {
             let number = wanted.number;
             let place = found.iter().position(|(found, _)| *found == number);
             fetched.push(match place.map(|place| found.swap_remove(place)) {
                 Some((_, parts)) => self.completed(repository, number, *parts, purpose).await,
-                None if discussions.contains(&number) => Ok(Fetched::Discussion),
                 None => self.rest.thread(repository, wanted, purpose).await,
             });
         }

@@ -1,21 +1,53 @@
-//! What a mirror costs: calls and points are counted, so they can be asserted.
+//! What a mirror costs: calls and points are counted, so they can be asserted. A larger run is that of
+//! `cargo run -p gharvest-bench -- cost`.
 
-use gharvest_model::QueueName;
+use gharvest_github_simulator::Change;
+use gharvest_model::{Lane, Subject};
 
-use crate::world::{World, github};
+use crate::{
+    nothing_but_lossy,
+    world::{World, github},
+};
+
+/// Few enough to be quick, so that what is asked once weighs a little.
+const ITEMS: u64 = 300;
 
 #[tokio::test]
-async fn a_first_mirror_costs_at_most_a_tenth_of_a_call_or_point_an_item() {
-    let mut world = World::on(github(400)).await;
+async fn a_first_mirror_costs_about_a_tenth_of_a_call_or_point_an_item() {
+    let mut world = World::on(github(ITEMS)).await;
     world.options.graphql = true;
-    world.options.worker.batch = 100;
+    world.options.worker.batch = 400;
     world.track().await;
     world.work().await;
-    let counts = world.counts(QueueName::Download).await;
-    eprintln!(
-        "{counts:?} calls {} points {} {:#?}",
-        world.client.spent().calls,
-        world.client.spent().points,
-        world.control.requests()
-    );
+    nothing_but_lossy(&world).await;
+    let spent = world.client.spent();
+    let an_item = spent.cost() as f64 / ITEMS as f64;
+    assert!(an_item <= 0.17, "{an_item}: {spent:?} {:?}", world.control.requests());
+    let mirrored = world.client.spent_on(&world.name);
+    let counted: u64 = mirrored.values().map(|spent| spent.cost()).sum();
+    assert!(counted + 4 >= spent.cost(), "all but the schema and where items went belongs to the repository");
+}
+
+#[tokio::test]
+async fn a_changed_item_costs_about_three_calls_and_an_unchanged_one_about_one() {
+    let world = World::new(40).await;
+    world.track().await;
+    world.work().await;
+    let numbers = world.control.truth_numbers(&world.name);
+    let visit_all = || async {
+        let before = world.client.spent().cost();
+        for number in &numbers {
+            world.push(Subject::item(world.id, *number), Lane::Webhook).await;
+        }
+        world.work().await;
+        (world.client.spent().cost() - before) as f64 / numbers.len() as f64
+    };
+    let unchanged = visit_all().await;
+    assert!(unchanged <= 1.3, "{unchanged}: lists are asked by ETag");
+    for number in &numbers {
+        drop(world.control.change(&world.name, Change::Comment { number: *number, body: "news".to_owned() }));
+    }
+    let changed = visit_all().await;
+    assert!(changed <= 3.0, "{changed}");
+    assert!(world.differences().await.is_empty());
 }

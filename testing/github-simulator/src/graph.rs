@@ -402,6 +402,15 @@ impl State {
             })
         };
         match event {
+            "added_to_project" | "converted_note_to_issue" | "moved_columns_in_project" => {
+                let card = &entry["project_card"];
+                json!({
+                    "projectColumnName": card["column_name"],
+                    "previousProjectColumnName": card["previous_column_name"],
+                    "project": {"__typename": "Project", "databaseId": card["project_id"]},
+                    "projectCard": {"__typename": "ProjectCard", "databaseId": card["id"]},
+                })
+            }
             "labeled" | "unlabeled" => {
                 let now = repository.labels.values().find(|label| label["name"] == entry["label"]["name"]);
                 json!({"label": label(now.unwrap_or(&entry["label"]))})

@@ -300,6 +300,7 @@ impl<'a> Run<'a> {
         let described = match argument(field, "name", self.variables).as_str() {
             Some(name @ "PullRequestTimelineItems") => json!({"name": name, "possibleTypes": named(TIMELINE_TYPES)}),
             Some(name @ "Issue") => json!({"name": name, "fields": named(NEWER_ISSUE_FIELDS)}),
+            Some(name @ "MovedColumnsInProjectEvent") => json!({"name": name, "fields": named(&["projectCard"])}),
             Some(name @ "Repository") => json!({"name": name, "fields": named(&["discussion", "issueOrPullRequest"])}),
             _ => Value::Null,
         };

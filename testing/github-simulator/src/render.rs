@@ -581,7 +581,13 @@ impl Writer<'_> {
                 with(name, key, related(place.repository, other))
             }
             What::IssueType(name) => typed(named(name), name),
-            What::Project(name) => with(name, "project_card", project_card(random)),
+            What::Project(name) => {
+                let mut card = project_card(random);
+                if let (true, Value::Object(card)) = (name != "moved_columns_in_project", &mut card) {
+                    card.shift_remove("previous_column_name");
+                }
+                with(name, "project_card", card)
+            }
             What::Plain(name) => named(name),
             What::Comment
             | What::Committed

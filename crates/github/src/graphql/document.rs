@@ -21,6 +21,8 @@ pub(crate) struct Schema {
     fields: BTreeSet<String>,
     /// Whether it tells of discussions, which share the numbers.
     pub(super) discussions: bool,
+    /// Whether it tells of cards of classic projects.
+    cards: bool,
 }
 
 /// Asks for what [`Schema`] needs to know. A fragment on an unknown type fails the whole document, so it is asked first.
@@ -28,6 +30,7 @@ pub(crate) const INTROSPECTION: &str = "query Schema{\
     timeline:__type(name:\"PullRequestTimelineItems\"){possibleTypes{name}} \
     issue:__type(name:\"Issue\"){fields{name}} \
     repository:__type(name:\"Repository\"){fields{name}} \
+    card:__type(name:\"MovedColumnsInProjectEvent\"){fields(includeDeprecated:true){name}} \
     rateLimit{cost remaining resetAt}}";
 
 impl Schema {
@@ -37,8 +40,14 @@ impl Schema {
             let entries = list.as_array().into_iter().flatten();
             entries.filter_map(|entry| entry["name"].as_str().map(str::to_owned)).collect()
         };
+        let cards = names(&data["card"]["fields"]).contains("projectCard");
         let discussions = names(&data["repository"]["fields"]).contains("discussion");
-        Self { types: names(&data["timeline"]["possibleTypes"]), fields: names(&data["issue"]["fields"]), discussions }
+        Self {
+            types: names(&data["timeline"]["possibleTypes"]),
+            fields: names(&data["issue"]["fields"]),
+            discussions,
+            cards,
+        }
     }
 
     fn has(&self, event: &EventType) -> bool {
@@ -106,6 +115,17 @@ pub(crate) fn details(lists: usize) -> String {
          ... on Reactable{{reactionGroups{{content reactors{{totalCount}}}}}} \
          ... on PullRequestReviewThread{{comments(first:100){{nodes{{fullDatabaseId}}}}}}}}"
     )
+}
+
+/// The document that asks which numbers are discussions'.
+pub(crate) fn discussions(numbers: &[u64]) -> String {
+    let mut document =
+        format!("query Discussions($owner:String!,$name:String!){{{BUDGET} repository(owner:$owner,name:$name){{id");
+    for number in numbers {
+        write!(document, " d{number}:discussion(number:{number}){{__typename}}").expect("a string takes everything");
+    }
+    document.push_str("}}");
+    document
 }
 
 /// Adds the fragments that are used, and only those: an unused one is an error.
@@ -196,9 +216,10 @@ fn newer_issue_fields(schema: &Schema) -> String {
 fn entries(schema: &Schema, pulls_only: bool) -> String {
     let mut text = String::from("on Node{id");
     for event in EVENT_TYPES.iter().filter(|event| event.pulls_only == pulls_only && schema.has(event)) {
+        let fields = if event.is_of_card() && !schema.cards { "" } else { event.fields };
         let common = if event.is_event() { "createdAt actor{...U} " } else { "" };
-        if !(common.is_empty() && event.fields.is_empty()) {
-            write!(text, " ... on {}{{{common}{}}}", event.graphql, event.fields).expect("a string takes everything");
+        if !(common.is_empty() && fields.is_empty()) {
+            write!(text, " ... on {}{{{common}{fields}}}", event.graphql).expect("a string takes everything");
         }
     }
     text.push('}');

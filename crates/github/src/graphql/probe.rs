@@ -75,6 +75,36 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Which of these numbers are discussions: they share the sequence with items, and REST does not tell them from
+    /// what was deleted. None are, on a server that does not know discussions. A hundred numbers cost one point.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn discussions(
+        &self,
+        repository: &RepositoryName,
+        numbers: &[u64],
+        purpose: Purpose,
+    ) -> Result<Vec<u64>> {
+        let mut found = Vec::new();
+        if numbers.is_empty() || !self.can_graphql() || !self.schema(purpose).await?.discussions {
+            return Ok(found);
+        }
+        let variables = json!({"owner": repository.owner(), "name": repository.name()});
+        for numbers in numbers.chunks(MOST) {
+            let query = super::document::discussions(numbers);
+            if let Reached::Data { data, .. } =
+                self.ask_graphql(&query, &variables, purpose, true, Some(repository)).await?
+            {
+                let shown = &data["repository"];
+                found.extend(numbers.iter().filter(|number| shown[format!("d{number}")].is_object()));
+            }
+        }
+        Ok(found)
+    }
+}
+
 /// With `discussions`, it is also asked whether a number of unknown kind is one.
 pub(crate) fn document(items: &[(u64, Option<Kind>)], discussions: bool) -> String {
     let mut document = String::from(

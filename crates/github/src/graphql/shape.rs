@@ -429,6 +429,7 @@ impl Place {
                 vec![("label", json!({"name": node["label"]["name"], "color": node["label"]["color"]}))]
             }
             "milestoned" | "demilestoned" => vec![("milestone", json!({"title": node["milestoneTitle"]}))],
+            _ if kind.is_of_card() => vec![("project_card", self.card(node))],
             "renamed" => vec![("rename", json!({"from": node["previousTitle"], "to": node["currentTitle"]}))],
             "assigned" | "unassigned" => vec![("assignee", self.user(&node["assignee"]))],
             "locked" => vec![("lock_reason", lock_reason(&node["lockReason"]))],
@@ -454,6 +455,22 @@ impl Place {
             "issue_type_removed" => vec![("prev_issue_type", short_type(&node["issueType"]))],
             _ => Vec::new(),
         }
+    }
+
+    /// A card of a classic project.
+    fn card(&self, node: &Value) -> Value {
+        let (card, project) = (&node["projectCard"]["databaseId"], &node["project"]["databaseId"]);
+        let mut shown = json!({
+            "id": card,
+            "url": format!("{}/projects/columns/cards/{card}", self.api),
+            "project_id": project,
+            "project_url": format!("{}/projects/{project}", self.api),
+            "column_name": node["projectColumnName"],
+        });
+        if let Some(previous) = node.get("previousProjectColumnName") {
+            shown["previous_column_name"] = previous.clone();
+        }
+        shown
     }
 
     fn comment(&self, node: &Value) -> Value {
