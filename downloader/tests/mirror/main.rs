@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 
 mod cost;
 mod full;
+mod full;
 mod kill;
 mod world;
 
