@@ -96,7 +96,8 @@ impl System {
         state.shutdown = shutdown.clone();
         let readiness = state.readiness.clone();
         let receiver =
-            Receiver::new(Arc::clone(&self.queue) as _, self.archive.clone(), self.settings.webhook.untracked);
+            Receiver::new(Arc::clone(&self.queue) as _, self.archive.clone(), self.settings.webhook.untracked)
+                .with_state(Arc::clone(&self.state));
         let router =
             gharvest_web::router(state).merge(gharvest_webhook_receiver::router(receiver, &self.settings.webhook));
         let stopping = shutdown.clone();

@@ -29,6 +29,8 @@ pub enum TrackingChange {
     Added(RepositoryId, String, bool),
     /// An installation lost a repository: it can no longer be fetched, what is archived stays.
     Removed(RepositoryId),
+    /// Everything of a user or an organisation may have changed: the login that its repositories have, or had until now.
+    Owner(String),
 }
 
 /// What a delivery's headers say.
@@ -52,6 +54,7 @@ pub fn classify(headers: Headers<'_>, payload: &Payload, received_at: Timestamp)
             };
         }
         "installation" | "installation_repositories" => return installation(payload),
+        "installation_target" | "organization" => return owner(payload),
         _ => {}
     }
     let Some(repository) = &payload.repository else {
@@ -104,6 +107,14 @@ fn items(payload: &Payload, repository: &PayloadRepository) -> Vec<ItemId> {
     if let Some(number) = payload.number {
         add(repository.id, number);
     }
+    // The other side of a transfer.
+    for (issue, repository) in [("new_issue", "new_repository"), ("old_issue", "old_repository")] {
+        let changes = payload.changes.as_ref();
+        let found = |object: &str, field: &str| changes?.get(object)?.get(field)?.as_u64();
+        if let (Some(number), Some(id)) = (found(issue, "number"), found(repository, "id")) {
+            add(RepositoryId(id), number);
+        }
+    }
     items
 }
 
@@ -134,7 +145,25 @@ fn installation(payload: &Payload) -> Classified {
     let removed = payload.repositories_removed.iter().flatten().chain(all.filter(|_| deleted));
     let mut tracking: Vec<_> = added.map(|r| TrackingChange::Added(r.id, r.full_name.to_string(), r.private)).collect();
     tracking.extend(removed.map(|r| TrackingChange::Removed(r.id)));
+    // Suspended, resumed, given other rights: no repository is named, all are meant.
+    if tracking.is_empty()
+        && let Some((owner, None)) = payload.whose()
+    {
+        tracking.push(TrackingChange::Owner(owner.to_owned()));
+    }
     Classified { tracking, meaning: "installation", ..Classified::default() }
+}
+
+fn owner(payload: &Payload) -> Classified {
+    let old = payload.changes.as_ref().and_then(|changes| changes.pointer("/login/from")?.as_str());
+    match old {
+        Some(old) if payload.action.as_deref() == Some("renamed") => Classified {
+            tracking: vec![TrackingChange::Owner(old.to_owned())],
+            meaning: "owner",
+            ..Classified::default()
+        },
+        _ => Classified { meaning: "nothing", ..Classified::default() },
+    }
 }
 
 /// Old texts, transfer targets, deletions: what no later request can tell.

@@ -13,6 +13,17 @@ mod receive;
 mod router;
 pub mod signature;
 
+pub use classify::Headers;
 pub use payload::{Payload, PayloadError};
-pub use receive::{Outcome, Receiver};
+pub use receive::{NotDurable, Outcome, Received, Receiver, SPOOL, heard_key, hook_feed};
 pub use router::router;
+
+/// What follows from a body, without a signature or any effect: the whole path of what strangers can send, for fuzzers.
+///
+/// # Errors
+/// When the body is no payload.
+pub fn classify_bytes(event: &str, content_type: &str, body: &[u8]) -> Result<classify::Classified, PayloadError> {
+    let mut payload = Payload::read(content_type, body)?;
+    payload.restrict(|name| name.owner().len() > 1);
+    Ok(classify::classify(Headers { event, delivery: "fuzz" }, &payload, jiff::Timestamp::UNIX_EPOCH))
+}

@@ -10,6 +10,7 @@ use gharvest_service_kit::{
     telemetry,
 };
 use gharvest_webhook_receiver::{Receiver, router};
+use tokio_util::sync::CancellationToken;
 
 /// Takes GitHub's webhooks and makes what follows from them durable
 #[derive(Debug, Parser)]
@@ -32,15 +33,21 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let listener = process::listen(&settings.webhook.listen).await?;
     let queue = gharvest_backends::queue(&settings).await?;
     let archive = gharvest_backends::archive(&settings).await?;
-    let receiver = Receiver::new(queue, archive, settings.webhook.untracked);
+    let state = gharvest_backends::state(&settings).await?;
+    let receiver = Receiver::new(queue, archive, settings.webhook.untracked).with_state(state);
     let readiness = Readiness::default();
     let routes = router(receiver, &settings.webhook).merge(health::router(readiness.clone(), metrics));
-    let (stopping, withdrawn) = (shutdown.clone(), readiness.clone());
+    // First not ready, then no new connections: a proxy that asks for readiness turns away before anything is refused.
+    let (stopping, withdrawn, stop) = (shutdown, readiness.clone(), CancellationToken::new());
+    let (stopped, withdraw) = (stop.clone(), settings.webhook.withdraw);
     tokio::spawn(async move {
         stopping.cancelled().await;
         withdrawn.set(false);
+        tokio::time::sleep(withdraw).await;
+        stopped.cancel();
     });
+    tracing::info!(address = %listener.local_addr()?, "deliveries are taken");
     readiness.set(true);
-    serve(listener, routes, Limits::default(), shutdown).await;
+    serve(listener, routes, Limits::default(), stop).await;
     Ok(Exit::Done)
 }

@@ -1,7 +1,12 @@
 //! The few fields of a payload that matter, read leniently: a 25 MB payload is skipped over, not built in memory.
 
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
-use serde_json::Value;
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Number, Value};
 
 use gharvest_model::{RepositoryId, RepositoryName};
 
@@ -58,6 +63,12 @@ pub struct Payload {
     pub(crate) repositories_removed: Option<Vec<PayloadRepository>>,
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) repositories: Option<Vec<PayloadRepository>>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(crate) organization: Option<Account>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(crate) installation: Option<Installation>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(crate) account: Option<Account>,
 }
 
 /// A repository as payloads name it.
@@ -79,6 +90,19 @@ pub struct PayloadRepository {
 pub struct Sender {
     /// The login.
     pub login: String,
+}
+
+/// A user or an organisation.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Account {
+    pub(crate) login: String,
+}
+
+/// An installation of an App; the account is named in events of the installation itself only.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Installation {
+    #[serde(default)]
+    pub(crate) account: Option<Account>,
 }
 
 /// Anything with a number.
@@ -121,6 +145,35 @@ impl Payload {
 }
 
 impl Payload {
+    /// Whose delivery it is, as far as it says: the owner's login, and the repository's name.
+    pub(crate) fn whose(&self) -> Option<(&str, Option<&str>)> {
+        if let Some(repository) = &self.repository {
+            return Some((repository.full_name.owner(), Some(repository.full_name.name())));
+        }
+        let installed = self.installation.as_ref().and_then(|installation| installation.account.as_ref());
+        let account = self.organization.as_ref().or(installed).or(self.account.as_ref())?;
+        Some((&account.login, None))
+    }
+
+    /// Forgets what it says of repositories that its sender has no say about.
+    pub(crate) fn restrict(&mut self, may: impl Fn(&RepositoryName) -> bool) {
+        let elsewhere = [
+            (&mut self.sub_issue, &mut self.sub_issue_repo),
+            (&mut self.parent_issue, &mut self.parent_issue_repo),
+            (&mut self.blocked_issue, &mut self.blocked_issue_repo),
+            (&mut self.blocking_issue, &mut self.blocking_issue_repo),
+        ];
+        for (issue, repository) in elsewhere {
+            if repository.as_ref().is_some_and(|repository| !may(&repository.full_name)) {
+                (*issue, *repository) = (None, None);
+            }
+        }
+        let lists = [&mut self.repositories, &mut self.repositories_added, &mut self.repositories_removed];
+        for list in lists.into_iter().flatten() {
+            list.retain(|repository| may(&repository.full_name));
+        }
+    }
+
     /// A list would be read as an object's fields in their order, so it is refused here.
     fn from_json(json: &[u8]) -> Result<Self, PayloadError> {
         match json.trim_ascii_start().first() {
@@ -133,8 +186,87 @@ impl Payload {
 
 /// An unexpected type is an absent field: GitHub adds and changes, and an accepted delivery beats a strict one.
 fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
-    let value = Value::deserialize(deserializer)?;
-    Ok(T::deserialize(value).ok())
+    let mut left = MOST_VALUES;
+    let value = Bounded { left: &mut left }.deserialize(deserializer)?;
+    Ok(if left == 0 { None } else { T::deserialize(value).ok() })
+}
+
+/// The most values in one field; GitHub's largest have some thousands. A field with more counts as absent: as values in
+/// memory, a body of nothing but `[0,0,…` would be twenty times its size.
+const MOST_VALUES: usize = 100_000;
+
+/// Reads a value while there is room, and passes over the rest.
+struct Bounded<'a> {
+    left: &'a mut usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Bounded<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        *self.left = self.left.saturating_sub(1);
+        if *self.left == 0 {
+            return IgnoredAny::deserialize(deserializer).map(|_| Value::Null);
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Bounded<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number beyond all bounds"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = seq.next_element_seed(Bounded { left: self.left })? {
+            if *self.left > 0 {
+                values.push(value);
+            }
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut values = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let value = map.next_value_seed(Bounded { left: self.left })?;
+            if *self.left > 0 {
+                values.insert(key, value);
+            }
+        }
+        Ok(Value::Object(values))
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +299,13 @@ mod tests {
         );
         let huge = Payload::read("application/json", br#"{"number":99999999999999999999999}"#).unwrap();
         assert!(huge.number.is_none());
+    }
+
+    #[test]
+    fn a_field_of_too_many_values_is_passed_over() {
+        let body = format!("{{\"changes\":[{}0],\"issue\":{{\"number\":7}}}}", "0,".repeat(2 * MOST_VALUES));
+        let payload = Payload::read("application/json", body.as_bytes()).unwrap();
+        assert!(payload.changes.is_none() && payload.issue.unwrap().number == 7);
     }
 
     #[test]

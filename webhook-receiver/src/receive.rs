@@ -1,6 +1,10 @@
 //! Makes a delivery's consequences durable before it is answered.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use fail::fail_point;
 use gharvest_archive::{Archive, InboxEntry};
@@ -9,10 +13,11 @@ use gharvest_model::{
 };
 use gharvest_queue::{Pushed, Queue, Timing, Trigger};
 use gharvest_service_kit::settings::Untracked;
+use gharvest_state::State;
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
-use tokio::sync::RwLock;
+use serde_json::{Value, json};
+use tokio::{sync::RwLock, time::Instant};
 
 use crate::{
     classify::{Classified, Headers, TrackingChange, classify},
@@ -54,54 +59,144 @@ impl Outcome {
     }
 }
 
-/// Neither queue nor inbox took the delivery: nothing was done, GitHub has to hear that.
+/// Neither queue nor inbox took the delivery: GitHub has to hear that.
 #[derive(Debug, thiserror::Error)]
 #[error("neither queue nor inbox takes deliveries: {queue}; {inbox}")]
-pub(crate) struct NotDurable {
+pub struct NotDurable {
     queue: String,
     inbox: String,
 }
+
+impl NotDurable {
+    fn inbox(error: &dyn std::fmt::Display) -> Self {
+        Self { queue: "not asked".to_owned(), inbox: error.to_string() }
+    }
+}
+
+/// What became of a delivery, and what it was about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The first job, or the repository; empty for neither.
+    pub subject: String,
+}
+
+/// A queue that does not answer in this time counts as away: GitHub waits for ten seconds.
+const PUSH_DEADLINE: Duration = Duration::from_secs(3);
+
+/// What is tracked is read again after this time, so that events of what is tracked no more end.
+const TRACKING_LIVES: Duration = Duration::from_secs(10);
+
+/// A repository's latest delivery is noted this often.
+const NOTED_EVERY: Duration = Duration::from_secs(30);
 
 /// Takes deliveries of one deployment.
 #[derive(Debug)]
 pub struct Receiver {
     queue: Arc<dyn Queue>,
     archive: Archive,
+    state: Option<Arc<dyn State>>,
     untracked: Untracked,
     /// Repositories known to be tracked. A miss asks the archive, so a repository counts from the moment it is tracked.
-    tracked: RwLock<HashSet<RepositoryId>>,
+    tracked: RwLock<(Option<Instant>, HashSet<RepositoryId>)>,
+    noted: Mutex<HashMap<RepositoryId, Instant>>,
 }
 
 impl Receiver {
     /// A receiver that pushes to this queue and keeps facts in this archive.
     pub fn new(queue: Arc<dyn Queue>, archive: Archive, untracked: Untracked) -> Self {
-        Self { queue, archive, untracked, tracked: RwLock::default() }
+        Self { queue, archive, state: None, untracked, tracked: RwLock::default(), noted: Mutex::default() }
     }
 
-    /// Makes everything that follows from a delivery durable.
-    pub(crate) async fn receive(&self, headers: Headers<'_>, payload: &Payload) -> Result<Outcome, NotDurable> {
+    /// Notes in this state when a repository's hook was last heard, under [`heard_key`].
+    #[must_use]
+    pub fn with_state(mut self, state: Arc<dyn State>) -> Self {
+        self.state = Some(state);
+        self
+    }
+
+    /// Makes everything that follows from a delivery durable. The caller has checked who sent it.
+    ///
+    /// # Errors
+    /// When neither queue nor inbox took it. Facts may be kept then already: they are merged once, whatever happens.
+    pub async fn receive(&self, headers: Headers<'_>, payload: &Payload) -> Result<Received, NotDurable> {
         let now = Timestamp::now();
-        let mut classified = classify(headers, payload, now);
+        let classified = classify(headers, payload, now);
+        let repository = classified.repository;
+        let subject = match (classified.triggers.first(), repository) {
+            (Some(trigger), _) => trigger.subject.to_string(),
+            (None, Some(repository)) => repository.to_string(),
+            (None, None) => String::new(),
+        };
+        let outcome = self.take(headers, payload, classified, now).await?;
+        if let Some(repository) = repository.filter(|_| !matches!(outcome, Outcome::Untracked | Outcome::Ignored)) {
+            self.note(repository, headers, now);
+        }
+        Ok(Received { outcome, subject })
+    }
+
+    async fn take(
+        &self,
+        headers: Headers<'_>,
+        payload: &Payload,
+        mut classified: Classified,
+        now: Timestamp,
+    ) -> Result<Outcome, NotDurable> {
         if classified.meaning == "ping" {
-            self.record_ping(headers, payload, now).await;
+            self.record_hook(payload, json!({ "hook_id": payload.hook_id, "at": now })).await;
             return Ok(Outcome::Pong);
+        }
+        if headers.event == "meta" && payload.action.as_deref() == Some("deleted") {
+            self.record_hook(payload, json!({ "hook_id": payload.hook_id, "removed_at": now })).await;
         }
         if !classified.tracking.is_empty() {
             return self.change_tracking(headers, classified.tracking, now).await;
         }
-        let Some(repository) = classified.repository.filter(|_| !classified.triggers.is_empty()) else {
+        if classified.triggers.is_empty() {
             return Ok(Outcome::Ignored);
-        };
-        if !self.is_tracked(repository).await {
-            match (self.untracked, &payload.repository) {
-                (Untracked::Track, Some(found)) => {
-                    self.track(found.id, &found.full_name, found.private, now).await?;
-                    classified.triggers.extend(first_triggers(found.id));
-                }
-                _ => return Ok(Outcome::Untracked),
+        }
+        if let (Untracked::Track, Some(found)) = (self.untracked, &payload.repository)
+            && !self.is_tracked(found.id).await
+        {
+            self.track(found.id, &found.full_name, found.private, now).await?;
+            classified.triggers.extend(first_triggers(found.id));
+        }
+        // Sub-issues and transfers name items elsewhere, which may be tracked or not.
+        let mut tracked = Vec::with_capacity(classified.triggers.len());
+        for trigger in classified.triggers {
+            if let Some(repository) = trigger.subject.repository()
+                && self.is_tracked(repository).await
+            {
+                tracked.push(trigger);
             }
         }
-        self.make_durable(headers, classified, now).await
+        if tracked.is_empty() {
+            return Ok(Outcome::Untracked);
+        }
+        let about_tracked = |(item, _): &(gharvest_model::ItemId, Fact)| {
+            tracked.iter().any(|trigger| trigger.subject == Subject::Item(*item))
+        };
+        let facts = classified.facts.filter(about_tracked);
+        self.make_durable(headers, Classified { facts, triggers: tracked, ..Classified::default() }, now).await
+    }
+
+    /// Notes that the hook works. It may be lost, so nobody waits for it.
+    fn note(&self, repository: RepositoryId, headers: Headers<'_>, now: Timestamp) {
+        let Some(state) = self.state.clone() else { return };
+        {
+            let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+            if noted.get(&repository).is_some_and(|at| at.elapsed() < NOTED_EVERY) {
+                return;
+            }
+            noted.insert(repository, Instant::now());
+        }
+        let value = json!({ "at": now, "event": headers.event, "delivery": headers.delivery }).to_string();
+        tokio::spawn(async move {
+            if let Err(error) = state.put(&heard_key(repository), value.as_bytes(), None, None).await {
+                tracing::debug!(%error, "when a hook was last heard cannot be noted");
+            }
+        });
     }
 
     /// Facts first, then triggers: a trigger whose facts are missing would merge them too late.
@@ -113,10 +208,7 @@ impl Receiver {
     ) -> Result<Outcome, NotDurable> {
         if let Some((item, fact)) = classified.facts {
             let entry = InboxEntry { item: Some(item), fact, triggers: Value::Null };
-            self.archive
-                .put_inbox(&entry)
-                .await
-                .map_err(|error| NotDurable { queue: "not asked".to_owned(), inbox: error.to_string() })?;
+            self.archive.put_inbox(&entry).await.map_err(|error| NotDurable::inbox(&error))?;
         }
         fail_point!("receiver-kept");
         let outcome = self.push_or_spool(headers, &classified.triggers, now).await;
@@ -130,10 +222,13 @@ impl Receiver {
         triggers: &[Trigger],
         now: Timestamp,
     ) -> Result<Outcome, NotDurable> {
-        let queue_error = match self.queue.push(triggers, Some(headers.delivery)).await {
-            Ok(pushed) if pushed.contains(&Pushed::Duplicate) => return Ok(Outcome::Duplicate),
-            Ok(_) => return Ok(Outcome::Queued),
-            Err(error) => error,
+        let pushed = tokio::time::timeout(PUSH_DEADLINE, self.queue.push(triggers, Some(headers.delivery))).await;
+        let queue_error = match pushed {
+            Ok(Ok(pushed)) if pushed.contains(&Pushed::Duplicate) => return Ok(Outcome::Duplicate),
+            Ok(Ok(_)) => return Ok(Outcome::Queued),
+            Ok(Err(error)) => error.to_string(),
+            // It may have taken effect all the same: then the later push of what is spooled is a duplicate.
+            Err(_) => "the queue does not answer in time".to_owned(),
         };
         tracing::warn!(delivery = headers.delivery, error = %queue_error, "the queue is away, spooling the delivery");
         metrics::counter!("gharvest_webhook_spooled_total").increment(1);
@@ -141,19 +236,22 @@ impl Receiver {
         let entry = InboxEntry { item: None, fact: spool_fact(headers, now), triggers };
         match self.archive.put_inbox(&entry).await {
             Ok(()) => Ok(Outcome::Spooled),
-            Err(error) => Err(NotDurable { queue: queue_error.to_string(), inbox: error.to_string() }),
+            Err(error) => Err(NotDurable { queue: queue_error, inbox: error.to_string() }),
         }
     }
 
     async fn is_tracked(&self, repository: RepositoryId) -> bool {
-        if self.tracked.read().await.contains(&repository) {
-            return true;
+        {
+            let (read_at, ids) = &*self.tracked.read().await;
+            if read_at.is_some_and(|at| at.elapsed() < TRACKING_LIVES) && ids.contains(&repository) {
+                return true;
+            }
         }
         match self.archive.tracking().await {
             Ok(tracking) => {
                 let ids: HashSet<_> = tracking.into_iter().map(|tracked| tracked.id).collect();
                 let found = ids.contains(&repository);
-                *self.tracked.write().await = ids;
+                *self.tracked.write().await = (Some(Instant::now()), ids);
                 found
             }
             // Without the list, a download too many is better than a trigger lost.
@@ -180,11 +278,8 @@ impl Receiver {
             trouble: None,
             trouble_since: None,
         };
-        self.archive
-            .track(tracked)
-            .await
-            .map_err(|error| NotDurable { queue: "not asked".to_owned(), inbox: error.to_string() })?;
-        self.tracked.write().await.insert(id);
+        self.archive.track(tracked).await.map_err(|error| NotDurable::inbox(&error))?;
+        self.tracked.write().await.1.insert(id);
         Ok(())
     }
 
@@ -194,7 +289,7 @@ impl Receiver {
         changes: Vec<TrackingChange>,
         now: Timestamp,
     ) -> Result<Outcome, NotDurable> {
-        let mut triggers = Vec::new();
+        let (mut triggers, mut left_out) = (Vec::new(), false);
         for change in changes {
             match change {
                 TrackingChange::Added(id, name, private) if self.untracked == Untracked::Track => {
@@ -208,11 +303,18 @@ impl Receiver {
                 TrackingChange::Removed(id) if self.is_tracked(id).await => {
                     triggers.push(part_trigger(id, part::METADATA));
                 }
-                TrackingChange::Added(..) | TrackingChange::Removed(_) => {}
+                // GitHub answers old names with new ones; every repository of the owner has to ask.
+                TrackingChange::Owner(login) => {
+                    let all = self.archive.tracking().await.map_err(|error| NotDurable::inbox(&error))?;
+                    let owned = all.iter().filter(|tracked| tracked.name.owner().eq_ignore_ascii_case(&login));
+                    triggers.extend(owned.map(|tracked| part_trigger(tracked.id, part::METADATA)));
+                }
+                TrackingChange::Added(id, ..) => left_out |= !self.is_tracked(id).await,
+                TrackingChange::Removed(_) => {}
             }
         }
         if triggers.is_empty() {
-            return Ok(Outcome::Untracked);
+            return Ok(if left_out { Outcome::Untracked } else { Outcome::Ignored });
         }
         self.push_or_spool(headers, &triggers, now).await.map(|outcome| match outcome {
             Outcome::Queued => Outcome::TrackingChanged,
@@ -220,17 +322,27 @@ impl Receiver {
         })
     }
 
-    /// A ping proves that the hook works: kept for `status`, and never a reason to fail.
-    async fn record_ping(&self, headers: Headers<'_>, payload: &Payload, now: Timestamp) {
-        let hook = serde_json::json!({ "hook_id": payload.hook_id, "at": now, "delivery": headers.delivery });
+    /// A ping proves that the hook works, `meta` says that it is gone: kept for `status` and for asking GitHub what was
+    /// missed, and never a reason to fail.
+    async fn record_hook(&self, payload: &Payload, hook: Value) {
         let feed = match &payload.repository {
-            Some(repository) => format!("hook/{}", repository.id),
+            Some(repository) => hook_feed(repository.id),
             None => "hook/app".to_owned(),
         };
         if let Err(error) = self.archive.set_cursor(&feed, hook).await {
-            tracing::warn!(error = %error, "the ping of a hook cannot be recorded");
+            tracing::warn!(error = %error, "what is known of a hook cannot be kept");
         }
     }
+}
+
+/// The archive's cursor with what is known of a repository's hook: `hook_id`, and `at` or `removed_at`.
+pub fn hook_feed(repository: RepositoryId) -> String {
+    format!("hook/{repository}")
+}
+
+/// The state's key of when a repository's hook was last heard: `at`, `event` and `delivery`, as JSON.
+pub fn heard_key(repository: RepositoryId) -> String {
+    format!("feed/heard/{repository}")
 }
 
 /// A repository tracked from now on is fetched as a whole.
@@ -250,10 +362,13 @@ fn part_trigger(repository: RepositoryId, part: &str) -> Trigger {
     }
 }
 
+/// What the inbox's entry of a whole delivery is named behind the delivery's own id: the facts of the same delivery have
+/// an entry of their own, which is merged and removed by another hand.
+pub const SPOOL: &str = "-spool";
+
 fn spool_fact(headers: Headers<'_>, now: Timestamp) -> Fact {
     Fact {
-        // An entry of its own: the facts of the same delivery are merged and removed by another hand.
-        delivery: format!("{}-spool", headers.delivery),
+        delivery: format!("{}{SPOOL}", headers.delivery),
         event: headers.event.to_owned(),
         action: String::new(),
         received_at: now,

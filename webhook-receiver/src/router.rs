@@ -13,20 +13,30 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use gharvest_service_kit::settings::WebhookSettings;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     classify::Headers,
     payload::{Payload, PayloadError},
-    receive::{Outcome, Receiver},
-    signature::Secrets,
+    receive::{Received, Receiver},
+    signature::{Secrets, Signed},
 };
 
-/// GitHub gives up after ten seconds; a body that is not here by then never counts.
-const BODY_DEADLINE: Duration = Duration::from_secs(9);
+/// GitHub gives up after ten seconds, so the answer comes before.
+const DEADLINE: Duration = Duration::from_millis(9_500);
+
+/// A body has to be here after this long, so that there is time left to make it durable.
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The part of a body that every delivery may hold; beyond it deliveries share [`LARGE_BODIES`].
+const SMALL_BODY: usize = 64 * 1024;
+
+/// Bytes that all larger bodies together may hold: what strangers send cannot fill the memory.
+const LARGE_BODIES: usize = 256 * 1024 * 1024;
 
 /// The longest delivery id: GitHub's are GUIDs of 36 characters.
 const LONGEST_DELIVERY_ID: usize = 64;
@@ -37,15 +47,18 @@ struct Context {
     secrets: Secrets,
     allow_unsigned: bool,
     max_body_bytes: usize,
+    /// Bytes left of [`LARGE_BODIES`].
+    room: Arc<Semaphore>,
 }
 
 /// All routes of the receiver. Hooks of older deployments point to the second.
 pub fn router(receiver: Receiver, settings: &WebhookSettings) -> Router {
     let context = Context {
         receiver,
-        secrets: Secrets::new(&settings.secrets),
+        secrets: Secrets::of(settings),
         allow_unsigned: settings.allow_unsigned,
         max_body_bytes: settings.max_body_bytes,
+        room: Arc::new(Semaphore::new(LARGE_BODIES)),
     };
     if context.allow_unsigned {
         tracing::warn!(
@@ -62,27 +75,34 @@ async fn deliver(State(context): State<Arc<Context>>, headers: HeaderMap, body: 
     let begun = Instant::now();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (event, delivery) = (text("x-github-event"), text("x-github-delivery"));
-    let result = accept(&context, &headers, Headers { event, delivery }, body).await;
+    let accepted = accept(&context, &headers, Headers { event, delivery }, body);
+    let result = match tokio::time::timeout(DEADLINE, accepted).await {
+        Ok(result) => result,
+        Err(_) => Err(Refusal::NotDurable("neither queue nor inbox answers in time".to_owned())),
+    };
     let outcome = match &result {
-        Ok((outcome, _)) => outcome.as_str(),
+        Ok((received, _)) => received.outcome.as_str(),
         Err(refusal) => refusal.name(),
     };
-    let milliseconds = begun.elapsed().as_millis() as u64;
-    let action = result.as_ref().ok().and_then(|(_, action)| action.as_deref()).unwrap_or_default();
+    let (subject, action) = match &result {
+        Ok((received, action)) => (received.subject.as_str(), action.as_deref().unwrap_or_default()),
+        Err(_) => ("", ""),
+    };
     let event = printable(event);
     tracing::info!(
         delivery = printable(delivery),
         event,
         action = printable(action),
+        subject,
         outcome,
-        milliseconds,
+        milliseconds = begun.elapsed().as_millis() as u64,
         "delivery"
     );
     metrics::counter!("gharvest_webhook_deliveries_total", "event" => metric_label(&event), "outcome" => outcome)
         .increment(1);
     metrics::histogram!("gharvest_webhook_seconds").record(begun.elapsed().as_secs_f64());
     match result {
-        Ok((outcome, _)) => (StatusCode::ACCEPTED, Json(json!({ "outcome": outcome }))).into_response(),
+        Ok((received, _)) => (StatusCode::ACCEPTED, Json(json!({ "outcome": received.outcome }))).into_response(),
         Err(refusal) => refusal.into_response(),
     }
 }
@@ -93,21 +113,23 @@ async fn accept(
     http: &HeaderMap,
     headers: Headers<'_>,
     body: Body,
-) -> Result<(Outcome, Option<String>), Refusal> {
+) -> Result<(Received, Option<String>), Refusal> {
     if headers.event.is_empty() || !is_delivery_id(headers.delivery) {
         return Err(Refusal::NotADelivery);
     }
     if http.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(Refusal::Compressed);
     }
-    let body = read(body, context.max_body_bytes).await?;
-    verify(context, http, &body)?;
+    let read = tokio::time::timeout(BODY_DEADLINE, read(context, body)).await;
+    let (body, room) = read.map_err(|_| Refusal::TooSlow)??;
+    let signed = verify(context, http, &body)?;
     let content_type = http.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let payload = Payload::read(content_type, &body).map_err(Refusal::Payload)?;
-    drop(body);
-    let outcome =
+    let mut payload = Payload::read(content_type, &body).map_err(Refusal::Payload)?;
+    drop((body, room));
+    check_scope(&signed, &mut payload)?;
+    let received =
         context.receiver.receive(headers, &payload).await.map_err(|error| Refusal::NotDurable(error.to_string()))?;
-    Ok((outcome, payload.action))
+    Ok((received, payload.action))
 }
 
 fn is_delivery_id(text: &str) -> bool {
@@ -115,24 +137,55 @@ fn is_delivery_id(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
-    let collected = tokio::time::timeout(BODY_DEADLINE, Limited::new(body, limit).collect()).await;
-    match collected {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge(limit)),
-        Ok(Err(_)) => Err(Refusal::BrokenBody),
-        Err(_) => Err(Refusal::TooSlow),
+/// Reads a body as far as it may go, and holds room for it.
+async fn read(context: &Context, mut body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refusal> {
+    let mut bytes = BytesMut::new();
+    let mut room: Option<OwnedSemaphorePermit> = None;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Refusal::BrokenBody)?.into_data() else { continue };
+        let length = bytes.len() + data.len();
+        if length > context.max_body_bytes {
+            return Err(Refusal::TooLarge(context.max_body_bytes));
+        }
+        let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        // Doubled each time, as the buffer grows.
+        let wanted = if length > SMALL_BODY { length.next_power_of_two() } else { 0 };
+        if wanted > held {
+            let more = u32::try_from(wanted - held).map_err(|_| Refusal::TooLarge(context.max_body_bytes))?;
+            let more = Arc::clone(&context.room).acquire_many_owned(more).await;
+            let more = more.expect("the semaphore is never closed");
+            match &mut room {
+                Some(room) => room.merge(more),
+                None => room = Some(more),
+            }
+        }
+        bytes.extend_from_slice(&data);
     }
+    Ok((bytes.freeze(), room))
 }
 
-fn verify(context: &Context, http: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
+/// Who signed it.
+fn verify(context: &Context, http: &HeaderMap, body: &[u8]) -> Result<Signed, Refusal> {
     match http.get("x-hub-signature-256").map(|value| value.to_str()) {
-        Some(Ok(signature)) if context.secrets.verify(signature, body) => Ok(()),
-        Some(_) if !context.secrets.is_empty() => Err(Refusal::WrongSignature),
-        _ if context.allow_unsigned => Ok(()),
+        Some(signature) if !context.secrets.is_empty() => {
+            signature.ok().and_then(|text| context.secrets.verify(text, body)).ok_or(Refusal::WrongSignature)
+        }
+        _ if context.allow_unsigned => Ok(Signed::unchecked()),
         _ if context.secrets.is_empty() => Err(Refusal::NoSecret),
         _ => Err(Refusal::Unsigned),
     }
+}
+
+/// A secret of one owner or repository says nothing about others.
+fn check_scope(signed: &Signed, payload: &mut Payload) -> Result<(), Refusal> {
+    if signed.covers_everybody() {
+        return Ok(());
+    }
+    if !payload.whose().is_some_and(|(owner, name)| signed.covers(owner, name)) {
+        return Err(Refusal::WrongScope);
+    }
+    payload.restrict(|name| signed.covers_repository(name));
+    Ok(())
 }
 
 /// Names that others chose, short and without control characters.
@@ -148,12 +201,14 @@ fn metric_label(event: &str) -> String {
         "fork",
         "installation",
         "installation_repositories",
+        "installation_target",
         "issue_comment",
         "issue_dependencies",
         "issues",
         "label",
         "meta",
         "milestone",
+        "organization",
         "ping",
         "public",
         "pull_request",
@@ -181,6 +236,7 @@ enum Refusal {
     Unsigned,
     NoSecret,
     WrongSignature,
+    WrongScope,
     Payload(PayloadError),
     NotDurable(String),
 }
@@ -196,6 +252,7 @@ impl Refusal {
             Self::Unsigned => "unsigned",
             Self::NoSecret => "no_secret",
             Self::WrongSignature => "wrong_signature",
+            Self::WrongScope => "wrong_scope",
             Self::Payload(_) => "bad_payload",
             Self::NotDurable(_) => "not_durable",
         }
@@ -222,6 +279,9 @@ impl IntoResponse for Refusal {
                 "no secret is set here: set [webhook] secrets to the hook's secret".to_owned(),
             ),
             Self::WrongSignature => (StatusCode::FORBIDDEN, "the signature does not match".to_owned()),
+            Self::WrongScope => {
+                (StatusCode::FORBIDDEN, "the secret that signed it is not one for this owner or repository".to_owned())
+            }
             Self::Payload(error @ PayloadError::ContentType(_)) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string())
             }

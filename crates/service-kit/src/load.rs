@@ -16,10 +16,10 @@ use crate::settings::Settings;
 const DEFAULTS: &str = include_str!("default.toml");
 
 /// Paths of fields that are never shown.
-const SECRETS: &[&str] = &["github.tokens", "webhook.secrets", "search.password", "search.api_key"];
+const SECRETS: &[&str] = &["github.tokens", "webhook.secrets", "webhook.secrets_of", "search.password", "search.api_key"];
 
 /// Variables of ours that are no settings.
-const OTHER_VARIABLES: &[&str] = &["GHARVEST_CONFIG", "GHARVEST_DATA_DIR", "GHARVEST_LOG"];
+const OTHER_VARIABLES: &[&str] = &["GHARVEST_CONFIG", "GHARVEST_DATA_DIR", "GHARVEST_LOG", "GHARVEST_SERVER", "GHARVEST_KEY"];
 
 /// Why settings cannot be used: each sentence names the setting and what to do.
 #[derive(Debug, thiserror::Error)]

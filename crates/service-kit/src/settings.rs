@@ -76,6 +76,8 @@ impl GithubSettings {
 pub struct WebhookSettings {
     /// Any of them may have signed a delivery.
     pub secrets: Vec<SecretString>,
+    /// `owner=SECRET` or `owner/name=SECRET`: signs deliveries of that owner or repository only.
+    pub secrets_of: Vec<SecretString>,
     /// Accept deliveries without a signature.
     pub allow_unsigned: bool,
     /// What happens to events of repositories that are not tracked.
@@ -84,6 +86,9 @@ pub struct WebhookSettings {
     pub max_body_bytes: usize,
     /// Where the receiver listens as a process of its own.
     pub listen: String,
+    /// At shutdown, deliveries are still taken for so long, while proxies notice.
+    #[serde(with = "duration")]
+    pub withdraw: Duration,
 }
 
 /// What happens to events of repositories that are not tracked.
@@ -252,6 +257,8 @@ pub struct WebSettings {
     pub page_size: usize,
     /// Live readers at once.
     pub live_readers: usize,
+    /// Of these, one client's: a key, a user, or an address.
+    pub live_readers_per_client: usize,
 }
 
 /// What is shown without a key.
@@ -339,6 +346,10 @@ impl Settings {
             "[github] tokens: a token has characters that cannot be sent; was a line break copied with it?",
         );
         require(
+            self.webhook.secrets_of.iter().all(|text| is_secret_of(text.expose_secret())),
+            "[webhook] secrets_of: expected OWNER=SECRET or OWNER/NAME=SECRET, as in octo/box=correct-horse",
+        );
+        require(
             self.queue.inactivity_delay <= self.queue.max_delay,
             "[queue] max_delay must not be less than inactivity_delay",
         );
@@ -384,6 +395,15 @@ impl Settings {
         }
         problems
     }
+}
+
+fn is_secret_of(text: &str) -> bool {
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    let Some((name, secret)) = text.split_once('=') else { return false };
+    let (owner, rest) = name.trim().split_once('/').unwrap_or((name.trim(), "any"));
+    is_name(owner) && is_name(rest) && !secret.is_empty()
 }
 
 fn is_header_value(text: &str) -> bool {

@@ -1,0 +1,225 @@
+//! What becomes of deliveries.
+
+use axum::body::Body;
+use gharvest_archive::Options;
+use gharvest_model::{ItemId, RepositoryId};
+use gharvest_queue::faulty::Fault;
+use serde_json::{Value, json};
+
+use crate::scene::{Log, SECRET, Scene, TRACKED, issue, signed, unsigned};
+
+#[tokio::test]
+async fn an_event_is_accepted_once_and_on_both_paths() {
+    let scene = Scene::new().await;
+    assert_eq!(scene.deliver("issues", "d-1", &issue("opened")).await.said(), (202, "queued"));
+    assert_eq!(scene.deliver("issues", "d-1", &issue("opened")).await.said(), (202, "duplicate"));
+    let mut old_path = signed("issues", "d-2", issue("labeled").to_string().into_bytes(), SECRET);
+    *old_path.uri_mut() = "/webhooks/github/receive".parse().unwrap();
+    assert_eq!(scene.send(old_path).await.said(), (202, "queued"));
+    assert_eq!((scene.jobs().await, scene.triggers().await), (vec!["9#4".to_owned()], 2));
+}
+
+#[tokio::test]
+async fn without_the_queue_a_delivery_waits_in_the_inbox() {
+    let scene = Scene::new().await;
+    scene.queue_away(2);
+    let edited = json!({"changes": {"title": {"from": "old"}}});
+    let mut payload = issue("edited");
+    payload.as_object_mut().unwrap().extend(edited.as_object().unwrap().clone());
+    for _ in 0..2 {
+        assert_eq!(scene.deliver("issues", "d-1", &payload).await.said(), (202, "spooled"));
+    }
+    assert_eq!(scene.triggers().await, 0);
+    let inbox = scene.inbox().await;
+    let mut ids: Vec<_> = inbox.iter().map(|entry| entry.fact.delivery.as_str()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["d-1", "d-1-spool"], "the facts have an entry of their own");
+    let spooled = inbox.iter().find(|entry| entry.item.is_none()).unwrap();
+    assert_eq!(spooled.triggers[0]["subject"], "9#4");
+}
+
+#[tokio::test]
+async fn without_queue_and_inbox_github_is_asked_to_send_again_and_nothing_is_half_done() {
+    let full = Options { inbox_limit: 0, ..Options::default() };
+    let scene = Scene::with_archive(&[("GHARVEST_WEBHOOK__SECRETS", SECRET)], &full).await;
+    scene.queue_away(1);
+    let answer = scene.deliver("issues", "d-1", &issue("opened")).await;
+    assert_eq!((answer.said(), answer.retry_after.as_deref()), ((503, "not_durable"), Some("30")));
+    assert_eq!((scene.triggers().await, scene.inbox().await.len()), (0, 0));
+    // Facts that cannot be kept: the trigger must not go ahead of them.
+    let mut deleted = issue("deleted");
+    deleted["comment"] = json!({"id": 5, "body": "gone"});
+    assert_eq!(scene.deliver("issue_comment", "d-2", &deleted).await.said(), (503, "not_durable"));
+    assert_eq!(scene.triggers().await, 0);
+    // Sent again, it is a delivery like any other.
+    assert_eq!(scene.deliver("issues", "d-1", &issue("opened")).await.said(), (202, "queued"));
+}
+
+#[tokio::test]
+async fn a_lost_reply_of_the_queue_makes_no_second_trigger() {
+    let scene = Scene::new().await;
+    scene.faulty.fail_next(Fault::After);
+    assert_eq!(scene.deliver("issues", "d-1", &issue("opened")).await.said(), (202, "spooled"));
+    assert_eq!(scene.deliver("issues", "d-1", &issue("opened")).await.said(), (202, "duplicate"));
+    assert_eq!(scene.triggers().await, 1);
+}
+
+#[tokio::test]
+async fn facts_are_kept_before_the_answer() {
+    let scene = Scene::new().await;
+    let mut payload = issue("transferred");
+    payload["changes"] = json!({"new_issue": {"number": 8}, "new_repository": {"id": 77, "full_name": "octo/other"}});
+    assert_eq!(scene.deliver("issues", "d-1", &payload).await.said(), (202, "queued"));
+    let facts = scene.archive.inbox(ItemId { repository: RepositoryId(TRACKED), number: 4 }).await.unwrap();
+    assert_eq!(facts[0].fact.facts["changes"]["new_issue"]["number"], 8);
+    assert_eq!(facts[0].fact.actor.as_deref(), Some("ann"));
+    assert_eq!(scene.jobs().await, ["9#4"], "the new place is not tracked");
+}
+
+#[tokio::test]
+async fn forms_are_read_and_signed_as_they_are_sent() {
+    let scene = Scene::new().await;
+    let json = issue("opened").to_string();
+    let body = format!("payload={}", form_urlencoded::byte_serialize(json.as_bytes()).collect::<String>());
+    let mut request = signed("issues", "d-1", body.into_bytes(), SECRET);
+    request.headers_mut().insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
+    assert_eq!(scene.send(request).await.said(), (202, "queued"));
+}
+
+#[tokio::test]
+async fn signatures_decide() {
+    let scene = Scene::with(&[("GHARVEST_WEBHOOK__SECRETS", "old-one,correct-horse")]).await;
+    let body = issue("opened").to_string().into_bytes();
+    for secret in ["old-one", SECRET] {
+        assert_eq!(scene.send(signed("issues", secret, body.clone(), secret)).await.said(), (202, "queued"));
+    }
+    assert_eq!(scene.send(signed("issues", "d-3", body.clone(), "wrong")).await.status.as_u16(), 403);
+    let none = unsigned("issues", "d-4").body(Body::from(body.clone())).unwrap();
+    assert_eq!(scene.send(none).await.status.as_u16(), 401);
+    let sha1 = unsigned("issues", "d-5").header("x-hub-signature", "sha1=01dc10d0c83e72ed246219cdd91669667fe2ca59");
+    assert_eq!(scene.send(sha1.body(Body::from(body.clone())).unwrap()).await.status.as_u16(), 401);
+    assert_eq!(scene.triggers().await, 2);
+
+    let open = Scene::with(&[("GHARVEST_WEBHOOK__SECRETS", "")]).await;
+    let none = unsigned("issues", "d-6").body(Body::from(body)).unwrap();
+    let answer = open.send(none).await;
+    assert_eq!(answer.status.as_u16(), 401);
+    assert!(answer.json["detail"].as_str().unwrap().contains("[webhook] secrets"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn unsigned_deliveries_are_taken_by_a_setting_that_warns() {
+    let log = Log::listen();
+    let scene = Scene::with(&[("GHARVEST_WEBHOOK__ALLOW_UNSIGNED", "true")]).await;
+    assert!(log.lines("without a signature")[0].contains("WARN"));
+    let request = unsigned("issues", "d-1").body(Body::from(issue("opened").to_string())).unwrap();
+    assert_eq!(scene.send(request).await.said(), (202, "queued"));
+}
+
+#[tokio::test]
+async fn githubs_published_vector_passes_and_is_no_payload() {
+    let scene = Scene::with(&[("GHARVEST_WEBHOOK__SECRETS", "It's a Secret to Everybody")]).await;
+    let vector = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+    let request = |body: &'static str| {
+        unsigned("issues", "d-1").header("x-hub-signature-256", vector).body(Body::from(body)).unwrap()
+    };
+    let answer = scene.send(request("Hello, World!")).await;
+    assert_eq!(answer.status.as_u16(), 400);
+    assert!(answer.json["detail"].as_str().unwrap().contains("not JSON"), "{answer:?}");
+    assert_eq!(scene.send(request("Hello, World?")).await.status.as_u16(), 403);
+}
+
+#[tokio::test]
+async fn a_secret_of_one_repository_says_nothing_about_others() {
+    let variables =
+        [("GHARVEST_WEBHOOK__SECRETS", SECRET), ("GHARVEST_WEBHOOK__SECRETS_OF", "octo/box=of-box,other=of-other")];
+    let scene = Scene::with(&variables).await;
+    let body = issue("opened").to_string().into_bytes();
+    assert_eq!(scene.send(signed("issues", "d-1", body.clone(), "of-box")).await.said(), (202, "queued"));
+    assert_eq!(scene.send(signed("issues", "d-2", body, "of-other")).await.status.as_u16(), 403);
+    let org = json!({"action": "member_added", "organization": {"login": "Other"}}).to_string().into_bytes();
+    assert_eq!(scene.send(signed("organization", "d-3", org.clone(), "of-other")).await.said(), (202, "ignored"));
+    assert_eq!(scene.send(signed("organization", "d-4", org, "of-box")).await.status.as_u16(), 403);
+    // Nor does it cause work elsewhere by naming a sub-issue there.
+    let elsewhere = json!({"repository": {"id": 5, "full_name": "other/r"}, "parent_issue": {"number": 1},
+        "sub_issue": {"number": 4}, "sub_issue_repo": {"id": TRACKED, "full_name": "octo/box"}});
+    let elsewhere = elsewhere.to_string().into_bytes();
+    assert_eq!(scene.send(signed("sub_issues", "d-5", elsewhere.clone(), "of-other")).await.said(), (202, "untracked"));
+    assert_eq!(scene.send(signed("sub_issues", "d-6", elsewhere, SECRET)).await.said(), (202, "queued"));
+    assert_eq!(scene.jobs().await, ["9#4"]);
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_and_the_hook_remembered() {
+    let scene = Scene::new().await;
+    let mut ping = json!({"zen": "Design for failure.", "hook_id": 42, "hook": {}});
+    ping["repository"] = issue("")["repository"].clone();
+    assert_eq!(scene.deliver("ping", "d-1", &ping).await.said(), (202, "pong"));
+    assert_eq!(scene.archive.cursor("hook/9").await.unwrap().unwrap()["hook_id"], 42);
+    let mut gone = json!({"action": "deleted", "hook_id": 42});
+    gone["repository"] = ping["repository"].clone();
+    assert_eq!(scene.deliver("meta", "d-2", &gone).await.said(), (202, "queued"));
+    assert!(scene.archive.cursor("hook/9").await.unwrap().unwrap()["removed_at"].is_string());
+}
+
+fn of_a_stranger() -> Value {
+    json!({"action": "opened", "repository": {"id": 31, "full_name": "new/one", "private": true}, "issue": {"number": 2}})
+}
+
+#[tokio::test]
+async fn repositories_that_are_not_tracked_are_ignored_or_tracked_from_then_on() {
+    let scene = Scene::new().await;
+    assert_eq!(scene.deliver("issues", "d-1", &of_a_stranger()).await.said(), (202, "untracked"));
+    assert_eq!((scene.jobs().await.len(), scene.archive.tracking().await.unwrap().len()), (0, 1));
+
+    let variables = [("GHARVEST_WEBHOOK__SECRETS", SECRET), ("GHARVEST_WEBHOOK__UNTRACKED", "track")];
+    let scene = Scene::with(&variables).await;
+    assert_eq!(scene.deliver("issues", "d-1", &of_a_stranger()).await.said(), (202, "queued"));
+    let tracking = scene.archive.tracking().await.unwrap();
+    let new = tracking.iter().find(|tracked| tracked.id == RepositoryId(31)).unwrap();
+    assert_eq!((new.name.to_string().as_str(), new.private), ("new/one", true));
+    let mut jobs = scene.jobs().await;
+    jobs.sort();
+    assert_eq!(jobs, ["31#2", "31/items", "31/labels", "31/metadata", "31/milestones", "31/releases"]);
+}
+
+#[tokio::test]
+async fn an_owner_with_a_new_name_has_all_its_repositories_looked_up() {
+    let scene = Scene::new().await;
+    let renamed = json!({"action": "renamed", "account": {"login": "octopus"}, "changes": {"login": {"from": "Octo"}}});
+    assert_eq!(scene.deliver("installation_target", "d-1", &renamed).await.said(), (202, "tracking_changed"));
+    assert_eq!(scene.jobs().await, ["9/metadata"]);
+}
+
+#[tokio::test]
+async fn a_delivery_is_one_line_of_the_log_and_one_of_the_metrics() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let _metrics = metrics::set_default_local_recorder(&recorder);
+    let log = Log::listen();
+    let scene = Scene::new().await;
+    let mut payload = issue("edited");
+    payload["issue"]["body"] = json!("very secret text");
+    scene.deliver("issues", "logged-1", &payload).await;
+    scene.send(signed("from_the_future", "logged-2", payload.to_string().into_bytes(), "wrong")).await;
+    let lines = log.lines("logged-");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for part in [
+        "delivery=\"logged-1\"",
+        "event=\"issues\"",
+        "action=\"edited\"",
+        "subject=\"9#4\"",
+        "outcome=\"queued\"",
+        "milliseconds=",
+    ] {
+        assert!(lines[0].contains(part), "{part} in {}", lines[0]);
+    }
+    assert!(lines[1].contains("outcome=\"wrong_signature\""), "{}", lines[1]);
+    assert!(log.lines("secret text").is_empty() && log.lines("sha256").is_empty());
+    let metrics = recorder.handle().render();
+    for line in [
+        "gharvest_webhook_deliveries_total{event=\"issues\",outcome=\"queued\"} 1",
+        "gharvest_webhook_deliveries_total{event=\"other\",outcome=\"wrong_signature\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+}

@@ -1,0 +1,338 @@
+//! The receiver as a process: replaced under load behind nginx, killed under load with each backend.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures::TryStreamExt;
+use gharvest_archive::{Archive, Options};
+use gharvest_model::{QueueName, RepositoryId, Subject};
+use gharvest_queue::QueueAdmin;
+use gharvest_service_kit::{Settings, load::Sources};
+use gharvest_testkit::{
+    redis::{RedisServer, free_port},
+    skip,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::scene::{SECRET, TRACKED, issue, signature, track};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where the processes of a test work.
+struct Deployment {
+    folder: TempDir,
+    queue_url: Option<String>,
+}
+
+impl Deployment {
+    async fn new(queue_url: Option<String>) -> Self {
+        let deployment = Self { folder: tempfile::tempdir().unwrap(), queue_url };
+        track(&deployment.archive().await, TRACKED, "octo/box").await;
+        deployment
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        let mut environment = vec![("GHARVEST_WEBHOOK__SECRETS".to_owned(), SECRET.to_owned())];
+        environment.extend(self.queue_url.clone().map(|url| ("GHARVEST_QUEUE__URL".to_owned(), url)));
+        environment
+    }
+
+    fn settings(&self) -> Settings {
+        let environment = self.environment().into_iter().collect();
+        let sources = Sources { config: None, data_dir: Some(self.folder.path().to_owned()), environment };
+        sources.load().unwrap().settings
+    }
+
+    async fn archive(&self) -> Archive {
+        Archive::open(&self.settings().archive_url(), &Options::default()).await.unwrap()
+    }
+
+    async fn queue(&self) -> Arc<dyn QueueAdmin> {
+        gharvest_backends::queue(&self.settings()).await.unwrap()
+    }
+
+    fn start(&self, port: u16) -> Process {
+        let log = fs::File::create(self.folder.path().join(format!("log-{port}"))).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_webhook-receiver"))
+            .arg("--data-dir")
+            .arg(self.folder.path())
+            .envs(self.environment())
+            .env("GHARVEST_WEBHOOK__LISTEN", format!("127.0.0.1:{port}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Process { child, port }
+    }
+
+    /// Numbers whose download waits on the queue or in the inbox.
+    async fn known(&self, numbers: &[u64]) -> Vec<u64> {
+        let queue = self.queue().await;
+        let entries: Vec<_> = self.archive().await.inbox_all().try_collect().await.unwrap();
+        let spooled = |subject: &Subject| {
+            let subject = Value::String(subject.to_string());
+            entries.iter().any(|entry| entry.triggers.get(0).is_some_and(|trigger| trigger["subject"] == subject))
+        };
+        let mut known = Vec::new();
+        for number in numbers {
+            let subject = Subject::item(RepositoryId(TRACKED), *number);
+            if queue.job(QueueName::Download, &subject).await.unwrap().is_some() || spooled(&subject) {
+                known.push(*number);
+            }
+        }
+        known
+    }
+}
+
+/// A receiver; killed when dropped.
+struct Process {
+    child: Child,
+    port: u16,
+}
+
+impl Process {
+    async fn ready(mut self) -> Self {
+        let begun = Instant::now();
+        while readiness(self.port).await != Some(200) {
+            assert!(
+                self.child.try_wait().unwrap().is_none() && begun.elapsed() < PATIENCE,
+                "the receiver does not start"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    async fn wait(mut self) {
+        tokio::task::spawn_blocking(move || self.child.wait().unwrap()).await.unwrap();
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+async fn readiness(port: u16) -> Option<u16> {
+    let answer = reqwest::Client::new().get(format!("http://127.0.0.1:{port}/readyz")).send().await;
+    answer.ok().map(|answer| answer.status().as_u16())
+}
+
+/// Delivers one number after the other, from several senders, until stopped.
+struct Load {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    senders: Vec<tokio::task::JoinHandle<Vec<(u64, u16)>>>,
+}
+
+impl Load {
+    fn start(base: &str, senders: u64) -> Self {
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
+        let url = format!("{base}/webhooks/github");
+        let sender = |_| {
+            let (client, url, stop, sent) = (client.clone(), url.clone(), Arc::clone(&stop), Arc::clone(&sent));
+            tokio::spawn(async move {
+                let mut answers = Vec::new();
+                while !stop.load(Ordering::SeqCst) {
+                    let number = sent.fetch_add(1, Ordering::SeqCst) + 1;
+                    answers.push((number, deliver(&client, &url, number).await));
+                }
+                answers
+            })
+        };
+        let senders = (0..senders).map(sender).collect();
+        Self { stop, sent, senders }
+    }
+
+    /// Returns when so many more were begun.
+    async fn go_on(&self, more: u64) {
+        let (until, begun) = (self.sent.load(Ordering::SeqCst) + more, Instant::now());
+        while self.sent.load(Ordering::SeqCst) < until {
+            assert!(begun.elapsed() < PATIENCE, "deliveries do not get on");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Number and status of every delivery; 0 for no answer.
+    async fn end(self) -> Vec<(u64, u16)> {
+        self.stop.store(true, Ordering::SeqCst);
+        let mut answers = Vec::new();
+        for sender in self.senders {
+            answers.extend(sender.await.unwrap());
+        }
+        answers
+    }
+}
+
+async fn deliver(client: &reqwest::Client, url: &str, number: u64) -> u16 {
+    let mut payload = issue("opened");
+    payload["issue"]["number"] = number.into();
+    let body = payload.to_string();
+    let request = client
+        .post(url)
+        .header("content-type", "application/json")
+        .header("x-github-event", "issues")
+        .header("x-github-delivery", format!("d-{number}"))
+        .header("x-hub-signature-256", signature(SECRET, body.as_bytes()))
+        .body(body);
+    request.send().await.map_or(0, |answer| answer.status().as_u16())
+}
+
+fn accepted(answers: &[(u64, u16)]) -> Vec<u64> {
+    answers.iter().filter(|(_, status)| (200..300).contains(status)).map(|(number, _)| *number).collect()
+}
+
+/// A running nginx with the shipped configuration before two receivers; stopped when dropped.
+struct Nginx {
+    child: Child,
+    base: String,
+    _folder: TempDir,
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // A killed master would leave its workers behind; asked to end, it takes them along.
+        drop(Command::new("kill").arg(self.child.id().to_string()).status());
+        drop(self.child.wait());
+    }
+}
+
+fn nginx(test: &str, receivers: [u16; 2]) -> Option<Nginx> {
+    if Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_err() {
+        skip(test, "no nginx: install Debian's package nginx");
+        return None;
+    }
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nginx");
+    let read = |name: &str| fs::read_to_string(shipped.join(name)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (at, port) = (folder.path(), free_port());
+    fs::create_dir(at.join("conf.d")).unwrap();
+    let main =
+        read("nginx.conf").replace(" /tmp/", &format!(" {}/", at.display())).replace("/dev/stdout gharvest", "off");
+    let main = main.replace("/etc/nginx/conf.d", &format!("{}/conf.d", at.display()));
+    fs::write(at.join("nginx.conf"), format!("daemon off;\n{main}")).unwrap();
+    let server = read("conf.d/10-gharvest.conf").replace("listen 8080", &format!("listen 127.0.0.1:{port}"));
+    fs::write(at.join("conf.d/10-gharvest.conf"), server).unwrap();
+    let upstreams = read("conf.d/00-upstreams.conf").replace("http://webhook-receiver:8081", "http://receivers");
+    let [a, b] = receivers;
+    // Without `max_fails=0` nginx leaves a replaced receiver out for ten seconds, and the next one goes meanwhile.
+    let servers = format!("server 127.0.0.1:{a} max_fails=0; server 127.0.0.1:{b} max_fails=0;");
+    let group = format!("upstream receivers {{ {servers} }}\n{upstreams}");
+    fs::write(at.join("conf.d/00-upstreams.conf"), group).unwrap();
+    let child = Command::new("nginx")
+        .args(["-e", "stderr", "-p"])
+        .arg(at)
+        .arg("-c")
+        .arg(at.join("nginx.conf"))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut nginx = Nginx { child, base: format!("http://127.0.0.1:{port}"), _folder: folder };
+    let begun = Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(nginx.child.try_wait().unwrap().is_none() && begun.elapsed() < PATIENCE, "nginx does not start");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Some(nginx)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_receivers_behind_nginx_are_replaced_under_load_and_no_delivery_is_refused() {
+    let test = "two_receivers_behind_nginx_are_replaced_under_load_and_no_delivery_is_refused";
+    let Some(redis) = RedisServer::start(test, &[]) else { return };
+    let deployment = Deployment::new(Some(redis.url())).await;
+    let ports = [free_port(), free_port()];
+    let first = [deployment.start(ports[0]).ready().await, deployment.start(ports[1]).ready().await];
+    let Some(nginx) = nginx(test, ports) else { return };
+    let load = Load::start(&nginx.base, 4);
+    let mut second = Vec::new();
+    for receiver in first {
+        load.go_on(50).await;
+        let port = receiver.port;
+        receiver.signal("-TERM");
+        // Not ready at once, and still taking deliveries.
+        let begun = Instant::now();
+        while readiness(port).await != Some(503) {
+            assert!(begun.elapsed() < Duration::from_secs(2), "readiness is withdrawn first");
+        }
+        let direct = format!("http://127.0.0.1:{port}/webhooks/github");
+        assert_eq!(deliver(&reqwest::Client::new(), &direct, 1_000_000).await, 202);
+        receiver.wait().await;
+        load.go_on(50).await;
+        // The next one is replaced when this one is back.
+        second.push(deployment.start(port).ready().await);
+    }
+    load.go_on(50).await;
+    let answers = load.end().await;
+    let refused: Vec<_> = answers.iter().filter(|(_, status)| *status != 202).collect();
+    assert!(refused.is_empty(), "{refused:?} of {}", answers.len());
+    let numbers = accepted(&answers);
+    assert_eq!(deployment.known(&numbers).await, numbers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_survives_the_death_of_the_receiver_on_sqlite() {
+    let deployment = Deployment::new(None).await;
+    let port = free_port();
+    let mut receiver = deployment.start(port).ready().await;
+    let load = Load::start(&format!("http://127.0.0.1:{port}"), 8);
+    for _ in 0..3 {
+        load.go_on(100).await;
+        receiver.kill();
+        receiver = deployment.start(port).ready().await;
+    }
+    load.go_on(100).await;
+    let answers = load.end().await;
+    receiver.kill();
+    let numbers = accepted(&answers);
+    assert!(numbers.len() > 100 && numbers.len() < answers.len(), "some were accepted, some met no receiver");
+    assert_eq!(deployment.known(&numbers).await, numbers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_survives_the_death_of_redis() {
+    let test = "what_was_accepted_survives_the_death_of_redis";
+    let Some(mut redis) = RedisServer::start(test, &[]) else { return };
+    let deployment = Deployment::new(Some(redis.url())).await;
+    let port = free_port();
+    let receiver = deployment.start(port).ready().await;
+    let load = Load::start(&format!("http://127.0.0.1:{port}"), 8);
+    for _ in 0..3 {
+        load.go_on(100).await;
+        redis = tokio::task::spawn_blocking(move || {
+            redis.crash_and_restart(&[]);
+            redis
+        })
+        .await
+        .unwrap();
+    }
+    load.go_on(100).await;
+    let answers = load.end().await;
+    receiver.kill();
+    let refused: Vec<_> = answers.iter().filter(|(_, status)| *status != 202).collect();
+    assert!(refused.is_empty(), "the inbox takes what the queue cannot: {refused:?}");
+    let numbers = accepted(&answers);
+    assert_eq!(deployment.known(&numbers).await, numbers);
+}
