@@ -15,7 +15,6 @@ use jiff::{SignedDuration, Timestamp};
 
 mod cost;
 mod full;
-mod full;
 mod kill;
 mod world;
 
