@@ -16,8 +16,8 @@ use crate::{
 
 /// After as many new entries as this part of the limit they are counted again: other processes add and remove as well.
 const RECOUNT_SHARE: usize = 100;
-/// Folders of the inbox that are listed at once.
-const LISTED_AT_ONCE: usize = 16;
+/// Hints that are written, and folders of the inbox that are listed, at once.
+const AT_ONCE: usize = 16;
 
 /// What this process knows of the inbox: where deliveries lie, and about how many there are.
 #[derive(Debug, Default)]
@@ -41,12 +41,13 @@ impl Known {
 impl Archive {
     /// Keeps issue bodies seen in a list.
     pub async fn put_hints(&self, id: RepositoryId, hints: Vec<Hint>) -> Result<()> {
-        for hint in hints {
-            let Some(number) = hint.issue["number"].as_u64() else { continue };
+        let put = |hint: Hint| async move {
+            let Some(number) = hint.issue["number"].as_u64() else { return Ok(()) };
             let key = hint_key(ItemId { repository: id, number });
-            self.store().put(&key, to_bytes(&key, &hint)?, Condition::Any, Durability::MayBeLost).await?;
-        }
-        Ok(())
+            self.store().put(&key, to_bytes(&key, &hint)?, Condition::Any, Durability::MayBeLost).await.map(|_| ())
+        };
+        let puts = futures::stream::iter(hints).map(put).buffer_unordered(AT_ONCE);
+        puts.try_for_each(|()| std::future::ready(Ok(()))).await
     }
 
     /// The hint of one item, if there is one.
@@ -123,7 +124,7 @@ impl Archive {
     pub async fn inbox_count(&self) -> Result<usize> {
         let folders = self.store().list("inbox").await?;
         let count = |folder: String| async move { Ok(self.inbox_keys(&folder).await?.len()) };
-        let counts = futures::stream::iter(folders).map(count).buffer_unordered(LISTED_AT_ONCE);
+        let counts = futures::stream::iter(folders).map(count).buffer_unordered(AT_ONCE);
         counts.try_fold(0, |sum, count| std::future::ready(Ok(sum + count))).await
     }
 

@@ -43,16 +43,19 @@ struct Slots {
     uses: u64,
 }
 
+/// A ledger and up to where it was read; none before the first time. Who reads holds it, so that a hundred readers
+/// decode once.
+type KeptLedger = Arc<tokio::sync::Mutex<Option<(Mark, Arc<Ledger>)>>>;
+
 #[derive(Debug, Default)]
 struct Slot {
-    /// Who reads holds it, so that a hundred readers decode once.
-    ledger: Arc<tokio::sync::Mutex<Option<(Mark, Arc<Ledger>)>>>,
+    ledger: KeptLedger,
     numbers: u64,
     last_use: u64,
 }
 
 impl Kept {
-    fn slot(&self, id: RepositoryId) -> Arc<tokio::sync::Mutex<Option<(Mark, Arc<Ledger>)>>> {
+    fn slot(&self, id: RepositoryId) -> KeptLedger {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         slots.uses += 1;
         let last_use = slots.uses;

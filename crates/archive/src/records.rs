@@ -16,6 +16,9 @@ use crate::{
 /// The largest record after decompression: far above the longest thread, far below memory.
 const LARGEST: u64 = 1 << 30;
 
+/// Records that a scan reads ahead: hides the latency of object storage, and holds little in memory.
+const READ_AHEAD: usize = 8;
+
 /// A record as it lies in the store.
 struct Stored {
     key: String,
@@ -72,7 +75,7 @@ impl Archive {
         self.forget_hint(item).await
     }
 
-    /// The records of a repository in the order of their numbers, after `after`, one at a time.
+    /// The records of a repository in the order of their numbers, after `after`; a few are read ahead.
     pub fn records(&self, id: RepositoryId, after: u64) -> BoxStream<'static, Result<Record>> {
         let archive = self.clone();
         let read = move |number| {
@@ -80,7 +83,8 @@ impl Archive {
             async move { archive.record(ItemId { repository: id, number }).await }
         };
         // One purged between the listing and its turn is no record any more.
-        self.numbers(id, after).and_then(read).try_filter_map(|record| std::future::ready(Ok(record))).boxed()
+        let records = self.numbers(id, after).map_ok(read).try_buffered(READ_AHEAD);
+        records.try_filter_map(|record| std::future::ready(Ok(record))).boxed()
     }
 
     /// The numbers that have a record, ascending, after `after`.

@@ -16,6 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
@@ -138,13 +139,21 @@ impl Archive {
         Ok(())
     }
 
-    /// Sends an object, or the objects of a folder.
+    /// Sends an object, or the objects of a folder; a few are read ahead.
     async fn send_below(&self, key: String, objects: &mpsc::Sender<Object>) -> Result<()> {
         if Path::new(&key).extension().is_some() {
             return send(self.store(), key, objects).await;
         }
-        for name in self.store().list(&key).await? {
-            send(self.store(), format!("{key}/{name}"), objects).await?;
+        let names = self.store().list(&key).await?;
+        let read = |name: String| {
+            let key = format!("{key}/{name}");
+            async move { Ok::<_, Error>((self.store().get(&key).await?, key)) }
+        };
+        let mut found = futures::stream::iter(names).map(read).buffered(AHEAD);
+        while let Some((object, key)) = found.try_next().await? {
+            if let Some((bytes, _)) = object {
+                drop(objects.send((key, bytes)).await);
+            }
         }
         Ok(())
     }
@@ -160,16 +169,12 @@ async fn make(
 ) -> Result<(Snapshot, Manifest)> {
     let lock = lock(folder).await?;
     let partial = folder.join(".partial");
-    let archive = archive.to_owned();
-    let writer = blocking("write", &partial, move |path| write(path, queue, archive, created_at));
-    let (sent, written) = tokio::join!(sender, writer);
-    // Of two errors the writer's is the cause: a sender only sees that nobody takes its objects.
-    let manifest = written?;
-    sent?;
-    if verify(&partial).await? != manifest {
-        let message = "what was written is not what is read again: is the disk damaged?";
-        return Err(Error::new(ErrorKind::Corrupt, "snapshot", partial.display().to_string(), message));
+    let written = write_and_verify(&partial, archive, created_at, sender, queue).await;
+    if written.is_err() {
+        // Room is short where this often happens.
+        drop(blocking("remove", &partial, |path| fs::remove_file(path)).await);
     }
+    let manifest = written?;
     let name = format!("{PREFIX}{}{SUFFIX}", created_at.strftime("%Y%m%dT%H%M%SZ"));
     let path = folder.join(&name);
     let published = path.clone();
@@ -177,6 +182,26 @@ async fn make(
     drop(lock);
     let bytes = blocking("measure", &path, |path| Ok(fs::metadata(path)?.len())).await?;
     Ok((Snapshot { path, created_at, bytes }, manifest))
+}
+
+async fn write_and_verify(
+    path: &Path,
+    archive: &str,
+    created_at: Timestamp,
+    sender: impl Future<Output = Result<()>>,
+    queue: mpsc::Receiver<Object>,
+) -> Result<Manifest> {
+    let archive = archive.to_owned();
+    let writer = blocking("write", path, move |path| write(path, queue, archive, created_at));
+    let (sent, written) = tokio::join!(sender, writer);
+    // Of two errors the writer's is the cause: a sender only sees that nobody takes its objects.
+    let manifest = written?;
+    sent?;
+    if verify(path).await? == manifest {
+        return Ok(manifest);
+    }
+    let message = "what was written is not what is read again: is the disk damaged?";
+    Err(Error::new(ErrorKind::Corrupt, "snapshot", path.display().to_string(), message))
 }
 
 /// Makes the folder and holds its lock until the file is dropped.
@@ -207,7 +232,11 @@ async fn send(store: &dyn Store, key: String, objects: &mpsc::Sender<Object>) ->
 
 fn publish(partial: &Path, path: &Path, name: &str) -> io::Result<()> {
     fs::rename(partial, path)?;
-    let folder = path.parent().expect("a snapshot lies in a folder");
+    point_latest(path.parent().expect("a snapshot lies in a folder"), name)
+}
+
+/// Moves `latest`, as a whole.
+fn point_latest(folder: &Path, name: &str) -> io::Result<()> {
     let staged = folder.join(".latest");
     drop(fs::remove_file(&staged));
     std::os::unix::fs::symlink(name, &staged)?;
@@ -287,20 +316,26 @@ fn time_of(name: &str) -> Option<Timestamp> {
 /// Removes snapshots made before `oldest`, but never the latest one that is good. Says which.
 pub async fn prune(folder: &Path, oldest: Timestamp) -> Result<Vec<Snapshot>> {
     let _lock = lock(folder).await?;
-    let mut good = false;
+    let mut last_good = None;
     let mut removed = Vec::new();
     for snapshot in list(folder).await? {
-        if snapshot.created_at >= oldest {
-            // Young ones stay in any case; whether one of them is good decides about the old ones.
-            good = good || verify(&snapshot.path).await.is_ok();
-            continue;
+        let is_last_good = last_good.is_none() && verify(&snapshot.path).await.is_ok();
+        if is_last_good {
+            last_good = snapshot.path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         }
-        if !good && verify(&snapshot.path).await.is_ok() {
-            good = true;
+        // Young ones stay in any case, good or not.
+        if is_last_good || snapshot.created_at >= oldest {
             continue;
         }
         blocking("remove", &snapshot.path, |path| fs::remove_file(path)).await?;
         removed.push(snapshot);
+    }
+    if let Some(name) = last_good {
+        let mend = move |folder: &Path| match folder.join("latest").try_exists()? {
+            true => Ok(()),
+            false => point_latest(folder, &name),
+        };
+        blocking("point to the latest in", folder, mend).await?;
     }
     Ok(removed)
 }

@@ -7,9 +7,10 @@
 //! A journal is a second file, `{key}.journal`: `GHJOURN`, a format byte (1), 16 random bytes that name this journal and
 //! no other, then entries of length (4 bytes, little endian), the first 4 bytes of the entry's SHA-256, and the entry.
 //! What follows the last whole entry was torn by a crash before it was answered, and is cut off by the next append.
-//! Beyond [`JOURNAL_LIMIT`] bytes the journal is folded into the object and replaced by a new one, in this order and
-//! under the lock; a crash in between folds the same entries again, which changes nothing. So whoever has read a journal
-//! up to some length needs only what follows, as long as the journal has the same name.
+//! A journal of [`JOURNAL_LIMIT`] bytes is folded into the object before the next entry, and replaced by a new one that
+//! begins with this entry, in this order and under the lock; a crash in between folds the same entries again, which
+//! changes nothing. So whoever has read a journal up to some length needs only what follows, as long as the journal has
+//! the same name.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -28,7 +29,9 @@ use crate::{Error, ErrorKind, Result};
 /// How many lock files there are: more than writers that ever run at once.
 const LOCKS: usize = 64;
 /// A journal of this size is folded into its object: thousands of entries, and still read in a millisecond.
-const JOURNAL_LIMIT: u64 = 64 * 1024;
+const JOURNAL_LIMIT: usize = 64 * 1024;
+/// How often a journal is read again that was replaced meanwhile.
+const READ_ATTEMPTS: usize = 100;
 const JOURNAL_MAGIC: &[u8; 8] = b"GHJOURN\x01";
 /// The magic and the journal's name.
 const JOURNAL_HEAD: usize = 24;
@@ -150,59 +153,54 @@ impl FolderStore {
     fn journal_now(&self, key: &str, entry: &[u8], fold: &Fold) -> Result<()> {
         let path = self.path(key)?;
         let journal = self.path(&journal_key(key))?;
+        let unreadable = |error| failed("read", key, error);
+        let framed = frame(entry).map_err(|error| failed("append to", key, error))?;
         let _lock = self.lock(key)?;
-        let length = self.append(&journal, entry).map_err(|error| failed("append to", key, error))?;
-        if length < JOURNAL_LIMIT {
-            return Ok(());
+        let bytes = read(&journal).map_err(unreadable)?;
+        let (_, entries) = bytes.as_deref().map_or(Ok(Default::default()), split_head).map_err(unreadable)?;
+        let (entries, whole) = whole_entries(entries);
+        if whole >= JOURNAL_LIMIT {
+            let folded = fold(read(&path).map_err(unreadable)?, entries.into())?;
+            self.write(&path, &folded, Durability::Durable).map_err(|error| failed("write", key, error))?;
+            fail_point!("archive-folded");
         }
-        let base = read(&path).map_err(|error| failed("read", key, error))?;
-        let bytes = read(&journal).map_err(|error| failed("read", key, error))?.unwrap_or_default();
-        let (_, entries) = split_head(&bytes).map_err(|error| failed("read", key, error))?;
-        let folded = fold(base, whole_entries(entries).0.into())?;
-        self.write(&path, &folded, Durability::Durable).map_err(|error| failed("write", key, error))?;
-        fail_point!("archive-folded");
-        let emptied = self.write(&journal, &new_head(), Durability::Durable);
-        emptied.map_err(|error| failed("begin a journal of", key, error))
+        let appended = match bytes {
+            Some(bytes) if whole < JOURNAL_LIMIT => append(&journal, JOURNAL_HEAD + whole, bytes.len(), &framed),
+            _ => self.write(&journal, &[&new_head()[..], &framed].concat(), Durability::Durable),
+        };
+        appended.map_err(|error| failed("append to", key, error))
     }
 
+    /// Takes no lock, so that it needs no more than to read.
     fn read_journal_now(&self, key: &str, since: Option<&Mark>) -> Result<Journal> {
         let path = self.path(key)?;
         let journal = self.path(&journal_key(key))?;
         let unreadable = |error| failed("read", key, error);
-        // Entries are only ever added to a journal of one name, and a torn one is told by its checksum: no lock.
+        // Entries are only ever added to a journal of one name, and a torn one is told by its checksum.
         if let Some(mark) = since
             && let Some(appended) = read_appended(&journal, mark).map_err(unreadable)?
         {
             return Ok(appended);
         }
-        let _lock = self.lock(key)?;
-        let base = Base::Read(read(&path).map_err(unreadable)?);
-        let Some(bytes) = read(&journal).map_err(unreadable)? else {
-            return Ok(Journal { base, entries: Bytes::new(), mark: None });
-        };
-        let (name, framed) = split_head(&bytes).map_err(unreadable)?;
-        let (entries, whole) = whole_entries(framed);
-        let mark = Mark { generation: hex::encode(name), length: (JOURNAL_HEAD + whole) as u64 };
-        Ok(Journal { base, entries: entries.into(), mark: Some(mark) })
-    }
-
-    /// Appends behind the last whole entry and answers the journal's new length.
-    fn append(&self, journal: &Path, entry: &[u8]) -> io::Result<u64> {
-        let length = u32::try_from(entry.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
-        let framed = [&length.to_le_bytes()[..], &checksum(entry), entry].concat();
-        let Some(bytes) = read(journal)? else {
-            let begun = [&new_head()[..], &framed].concat();
-            self.write(journal, &begun, Durability::Durable)?;
-            return Ok(begun.len() as u64);
-        };
-        let whole = JOURNAL_HEAD + whole_entries(split_head(&bytes)?.1).1;
-        let mut file = OpenOptions::new().append(true).open(journal)?;
-        if whole < bytes.len() {
-            file.set_len(whole as u64)?;
+        for _ in 0..READ_ATTEMPTS {
+            let before = read_name(&journal).map_err(unreadable)?;
+            let base = Base::Read(read(&path).map_err(unreadable)?);
+            let Some(bytes) = read(&journal).map_err(unreadable)? else {
+                match before {
+                    None => return Ok(Journal { base, entries: Bytes::new(), mark: None }),
+                    Some(_) => continue,
+                }
+            };
+            let (name, framed) = split_head(&bytes).map_err(unreadable)?;
+            // The same journal before and after: the base is the one it belongs to, or has all its entries already,
+            // which may be applied twice.
+            if before.as_deref() == Some(name) {
+                let (entries, whole) = whole_entries(framed);
+                let mark = Mark { generation: hex::encode(name), length: (JOURNAL_HEAD + whole) as u64 };
+                return Ok(Journal { base, entries: entries.into(), mark: Some(mark) });
+            }
         }
-        file.write_all(&framed)?;
-        file.sync_all()?;
-        Ok((whole + framed.len()) as u64)
+        Err(Error::new(ErrorKind::Unavailable, "read", key, "its journal was begun anew each time; try again"))
     }
 }
 
@@ -335,6 +333,22 @@ fn checksum(entry: &[u8]) -> [u8; 4] {
     digest.as_ref()[..4].try_into().expect("a digest has 32 bytes")
 }
 
+/// An entry as it stands in a journal.
+fn frame(entry: &[u8]) -> io::Result<Vec<u8>> {
+    let length = u32::try_from(entry.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    Ok([&length.to_le_bytes()[..], &checksum(entry), entry].concat())
+}
+
+/// Appends behind the last whole entry, and cuts off what was torn there.
+fn append(journal: &Path, whole: usize, length: usize, framed: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).open(journal)?;
+    if whole < length {
+        file.set_len(whole as u64)?;
+    }
+    file.write_all(framed)?;
+    file.sync_all()
+}
+
 /// The head of a new journal, with a name that no other has.
 fn new_head() -> [u8; JOURNAL_HEAD] {
     let mut head = [0; JOURNAL_HEAD];
@@ -347,6 +361,17 @@ fn new_head() -> [u8; JOURNAL_HEAD] {
 fn split_head(bytes: &[u8]) -> io::Result<(&[u8], &[u8])> {
     let rest = bytes.strip_prefix(JOURNAL_MAGIC).and_then(|rest| rest.split_at_checked(JOURNAL_HEAD - 8));
     rest.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its journal does not begin as one of this version"))
+}
+
+/// The name of a journal; none if there is none.
+fn read_name(journal: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut file = match File::open(journal) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut head = [0; JOURNAL_HEAD];
+    file.read_exact(&mut head)?;
+    Ok(Some(split_head(&head)?.0.to_vec()))
 }
 
 /// What was appended to a journal after a mark; none if it is another journal by now.

@@ -182,3 +182,28 @@ fn is_full(error: &ObjectError) -> bool {
     let text = error.to_string();
     ["507 Insufficient Storage", "QuotaExceeded", "StorageFull"].iter().any(|code| text.contains(code))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_no_bucket_is_refused() {
+        for url in ["s3://", "s3:///prefix", "s3://bucket/prefix?endpont=http://127.0.0.1:1", "s3://a b/"] {
+            assert_eq!(BucketStore::open(url).unwrap_err().kind(), ErrorKind::Refused, "{url}");
+        }
+        let unknown = BucketStore::open("s3://bucket/?region=eu&endpont=x").unwrap_err().to_string();
+        assert!(unknown.contains("`endpont`") && unknown.contains("expected endpoint"), "{unknown}");
+    }
+
+    #[test]
+    fn a_full_server_is_told_from_one_that_is_away() {
+        let of = |source: Box<dyn std::error::Error + Send + Sync>| {
+            failed("write", "k", ObjectError::Generic { store: "S3", source }).kind()
+        };
+        assert_eq!(of(std::io::Error::from(std::io::ErrorKind::StorageFull).into()), ErrorKind::Full);
+        assert_eq!(of("Server returned non-2xx status code: 507 Insufficient Storage: ".into()), ErrorKind::Full);
+        assert_eq!(of("500 Internal Server Error: <Code>XMinioStorageFull</Code>".into()), ErrorKind::Full);
+        assert_eq!(of("Server returned non-2xx status code: 503 Service Unavailable".into()), ErrorKind::Unavailable);
+    }
+}

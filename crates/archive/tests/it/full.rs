@@ -77,6 +77,7 @@ async fn fill_a_small_disk() {
     }
     let latest = folder.join("snapshots/latest");
     assert_eq!(verify(&latest).await.unwrap(), manifest, "the good snapshot stays");
+    assert!(!folder.join("snapshots/.partial").try_exists().unwrap(), "what was begun takes no room");
 
     std::fs::remove_file(folder.join("reserve")).unwrap();
     std::fs::remove_file(folder.join("filler")).unwrap();
