@@ -1,18 +1,20 @@
 //! A person's hand on the queue, whichever backend it has.
 //!
-//! `subject` reads what people write (`owner/name#12`, a GitHub address), `commands` has one module a group of verbs,
-//! `output` prints for people and for programs.
-
-use std::sync::Arc;
+//! [`requests`] is what can be asked, `hand` asks it of the backends or over HTTP, `subject` and `when` read what people
+//! write (`owner/name#12`, `3 days ago`), `commands` has one module a group of verbs, `output` prints for people and for
+//! programs.
 
 use clap::{CommandFactory, Parser, Subcommand};
-use gharvest_archive::Archive;
-use gharvest_queue::QueueAdmin;
 use gharvest_service_kit::process::{CommonArgs, Exit};
 
 mod commands;
+mod hand;
 mod output;
+pub mod requests;
 mod subject;
+mod when;
+
+use hand::{Hand, Remote};
 
 /// A person's hand on the queue.
 #[derive(Debug, Parser)]
@@ -20,6 +22,12 @@ mod subject;
 pub struct Arguments {
     #[command(flatten)]
     common: CommonArgs,
+    /// Ask a running system at this address instead of opening the queue
+    #[arg(long, value_name = "URL", global = true, env = "GHARVEST_SERVER")]
+    server: Option<String>,
+    /// The API key for --server: `gharvest keys add` makes one
+    #[arg(long, value_name = "KEY", global = true, env = "GHARVEST_KEY", hide_env_values = true)]
+    key: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -33,6 +41,7 @@ Examples:
   queue-cli show mozilla/web-bugs#91234                    where is this item?
   queue-cli buried list download
   queue-cli pause download --for 1h --reason 'GitHub is down'
+  queue-cli --server https://gharvest.example.org --key KEY status
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but something differs.";
 
@@ -48,7 +57,7 @@ enum Command {
     Length(commands::status::LengthArgs),
     /// Jobs by queue, state and lane
     Status(commands::status::StatusArgs),
-    /// Where an item is: on the queues, in the archive, in the ledger
+    /// Where an item is: on the queues, in the archive, in the ledger, in the search index
     Show(commands::show::ShowArgs),
     /// Remove one job, or those of a range
     Remove(commands::remove::RemoveArgs),
@@ -69,13 +78,6 @@ enum Command {
     Man,
 }
 
-/// What every verb works on.
-#[derive(Debug)]
-pub(crate) struct Target {
-    pub(crate) queue: Arc<dyn QueueAdmin>,
-    pub(crate) archive: Archive,
-}
-
 /// Runs the command.
 pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     match arguments.command {
@@ -89,23 +91,22 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         }
         _ => {}
     }
-    let settings = arguments.common.load()?.settings;
-    let target = Target {
-        queue: gharvest_backends::queue(&settings).await?,
-        archive: gharvest_backends::archive(&settings).await?,
+    let hand = match &arguments.server {
+        Some(server) => Hand::There(Remote::new(server, arguments.key.as_deref())?),
+        None => Hand::here(&arguments.common.load()?.settings, matches!(arguments.command, Command::Show(_))).await?,
     };
     match arguments.command {
-        Command::Add(args) => commands::add::add(&target, args).await?,
-        Command::AddRange(args) => commands::add::add_range(&target, args).await?,
-        Command::AddUpdatedSince(args) => commands::add::add_updated_since(&target, args).await?,
-        Command::Length(args) => commands::status::length(&target, &args).await?,
-        Command::Status(args) => commands::status::status(&target, &args).await?,
-        Command::Show(args) => commands::show::show(&target, &args).await?,
-        Command::Remove(args) => commands::remove::remove(&target, &args).await?,
-        Command::Buried(args) => commands::buried::buried(&target, args).await?,
-        Command::Purge(args) => commands::remove::purge(&target, &args).await?,
-        Command::Pause(args) => commands::pause::pause(&target, &args).await?,
-        Command::Resume(args) => commands::pause::resume(&target, &args).await?,
+        Command::Add(args) => commands::add::add(&hand, args).await?,
+        Command::AddRange(args) => commands::add::add_range(&hand, args).await?,
+        Command::AddUpdatedSince(args) => commands::add::add_updated_since(&hand, args).await?,
+        Command::Length(args) => commands::status::length(&hand, &args).await?,
+        Command::Status(args) => commands::status::status(&hand, &args).await?,
+        Command::Show(args) => commands::show::show(&hand, &args).await?,
+        Command::Remove(args) => commands::remove::remove(&hand, &args).await?,
+        Command::Buried(args) => commands::buried::buried(&hand, args).await?,
+        Command::Purge(args) => commands::remove::purge(&hand, &args).await?,
+        Command::Pause(args) => commands::pause::pause(&hand, &args).await?,
+        Command::Resume(args) => commands::pause::resume(&hand, &args).await?,
         Command::Completions { .. } | Command::Man => {}
     }
     Ok(Exit::Done)

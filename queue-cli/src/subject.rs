@@ -1,11 +1,8 @@
 //! What people write for a job's subject.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
-use anyhow::{Context, bail};
-use gharvest_archive::Archive;
 use gharvest_model::{ItemRef, RepositoryId, RepositoryName, Subject};
-use gharvest_service_kit::process::Usage;
 
 /// A subject as a person writes it: an item, a part of a repository, or the queue's own form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,36 +38,13 @@ impl FromStr for Written {
     }
 }
 
-impl Written {
-    /// The subject, with the repository's name looked up.
-    pub(crate) async fn resolve(&self, archive: &Archive) -> anyhow::Result<Subject> {
-        Ok(match self {
-            Self::Item(item) => Subject::item(repository(archive, &item.repository).await?, item.number),
-            Self::Part(name, part) => Subject::part(repository(archive, name).await?, part),
-            Self::Subject(subject) => subject.clone(),
-        })
-    }
-}
-
-/// The id of a repository that is mirrored here.
-pub(crate) async fn repository(archive: &Archive, name: &RepositoryName) -> anyhow::Result<RepositoryId> {
-    match archive.resolve(name).await.with_context(|| format!("looking {name} up"))? {
-        Some(id) => Ok(id),
-        None => bail!(Usage(format!("{name} is not mirrored here: `gharvest track {name}` does that"))),
-    }
-}
-
-/// The subject with the repository's name where it is known, for people.
-pub(crate) async fn shown(archive: &Archive, subject: &Subject) -> String {
-    let Some(id) = subject.repository() else { return subject.to_string() };
-    let name = match archive.repository(id).await {
-        Ok(Some(found)) => found.full_name.to_string(),
-        _ => return subject.to_string(),
-    };
-    match subject {
-        Subject::Item(item) => format!("{name}#{}", item.number),
-        Subject::Part { part, .. } => format!("{name}/{part}"),
-        Subject::Text(text) => format!("~{text}"),
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Item(item) => item.fmt(f),
+            Self::Part(repository, part) => write!(f, "{repository}/{part}"),
+            Self::Subject(subject) => subject.fmt(f),
+        }
     }
 }
 

@@ -18,12 +18,13 @@ use crate::{
         RepositoryPath,
         items::{self, DownloadAnswer, ItemPath, SimilarAnswer, SimilarParams},
         jobs::{
-            self, AddAnswer, AddParams, Affected, CountAnswer, CountParams, JobAnswer, JobPath, ListAnswer, ListParams,
-            ManyParams, PauseAnswer, PauseParams, ResumeParams,
+            self, AddAllAnswer, AddAllParams, AddAnswer, AddParams, Affected, CountAnswer, CountParams, ItemParams,
+            JobAnswer, JobPath, ListAnswer, ListParams, ManyParams, PauseAnswer, PauseParams, RangeAnswer, RangeParams,
+            RemoveAnswer, RemoveParams, ResumeParams, SinceAnswer, SinceParams, WhereAnswer,
         },
         live::{self, RecentAnswer, RecentParams},
         repositories::{self, RepositoriesAnswer, RepositoryAnswer, ResponsivenessAnswer, UntrackParams},
-        search::{SearchAnswer, SearchParams},
+        search::{Format, SearchAnswer, SearchParams},
         status::{self, StatusAnswer},
         suggest::{self, SuggestAnswer, SuggestParams},
     },
@@ -37,7 +38,7 @@ use crate::{
         description = "A mirror of GitHub's issues and pull requests.",
         license(name = "MIT OR Apache-2.0")
     ),
-    components(schemas(jobs::QueueWord, jobs::LaneWord, jobs::JobStateWord, Problem))
+    components(schemas(jobs::QueueWord, jobs::LaneWord, jobs::JobStateWord, Problem, Format))
 )]
 struct Api;
 
@@ -55,6 +56,12 @@ pub(crate) fn router() -> (axum::Router<WebState>, Description) {
         .routes(routes!(show_status))
         .routes(routes!(list_jobs, add_jobs))
         .routes(routes!(count_jobs))
+        .routes(routes!(jobs_status))
+        .routes(routes!(where_is))
+        .routes(routes!(add_range))
+        .routes(routes!(add_all))
+        .routes(routes!(add_updated_since))
+        .routes(routes!(remove_jobs))
         .routes(routes!(show_job, remove_job))
         .routes(routes!(retry_job))
         .routes(routes!(revive_jobs))
@@ -251,6 +258,71 @@ async fn count_jobs(
     jobs::counts(&state, &caller, &params).await.map(Json)
 }
 
+/// How the queues are, with what stops them.
+#[utoipa::path(get, path = "/api/v1/jobs/status", responses(
+    (status = 200, description = "Queues, pauses, budgets, hooks.", body = jobs::StatusAnswer), Problems))]
+async fn jobs_status(
+    State(state): State<WebState>,
+    Extension(caller): Extension<Caller>,
+) -> Caught<jobs::StatusAnswer> {
+    jobs::overview(&state, &caller).await.map(Json)
+}
+
+/// Where an item is.
+#[utoipa::path(get, path = "/api/v1/jobs/item", params(ItemParams), responses(
+    (status = 200, description = "Its jobs, its record, its place in the index.", body = WhereAnswer), Problems))]
+async fn where_is(
+    State(state): State<WebState>,
+    Extension(caller): Extension<Caller>,
+    Params(params): Params<ItemParams>,
+) -> Caught<WhereAnswer> {
+    jobs::item(&state, &caller, &params).await.map(Json)
+}
+
+/// Adds a job for every number of a range.
+#[utoipa::path(post, path = "/api/v1/jobs/range", request_body = RangeParams, responses(
+    (status = 200, description = "How many.", body = RangeAnswer), Problems))]
+async fn add_range(
+    State(state): State<WebState>,
+    Extension(caller): Extension<Caller>,
+    Body(params): Body<RangeParams>,
+) -> Caught<RangeAnswer> {
+    jobs::ask(&state, &caller, &params).await.map(Json)
+}
+
+/// Adds a job for everything that is archived.
+#[utoipa::path(post, path = "/api/v1/jobs/all", request_body = AddAllParams, responses(
+    (status = 200, description = "How many, by repository.", body = AddAllAnswer), Problems))]
+async fn add_all(
+    State(state): State<WebState>,
+    Extension(caller): Extension<Caller>,
+    Body(params): Body<AddAllParams>,
+) -> Caught<AddAllAnswer> {
+    jobs::ask(&state, &caller, &params).await.map(Json)
+}
+
+/// Asks GitHub what was updated since a time.
+#[utoipa::path(post, path = "/api/v1/jobs/updated-since", request_body = SinceParams, responses(
+    (status = 200, description = "What became of the job that asks.", body = SinceAnswer), Problems))]
+async fn add_updated_since(
+    State(state): State<WebState>,
+    Extension(caller): Extension<Caller>,
+    Body(params): Body<SinceParams>,
+) -> Caught<SinceAnswer> {
+    jobs::ask(&state, &caller, &params).await.map(Json)
+}
+
+/// Removes named jobs, or those of a range.
+#[utoipa::path(post, path = "/api/v1/jobs/remove", request_body = RemoveParams, responses(
+    (status = 200, description = "What became of each.", body = RemoveAnswer), Problems))]
+async fn remove_jobs(
+    State(state): State<WebState>,
+    Extension(caller): Extension<Caller>,
+    Body(params): Body<RemoveParams>,
+) -> Caught<RemoveAnswer> {
+    jobs::ask(&state, &caller, &params).await.map(Json)
+}
+
 /// One job.
 #[utoipa::path(get, path = "/api/v1/jobs/{queue}/{subject}", params(JobPath), responses(
     (status = 200, description = "The job.", body = JobAnswer), Problems))]
@@ -315,7 +387,7 @@ async fn pause(
     Extension(caller): Extension<Caller>,
     Body(params): Body<PauseParams>,
 ) -> Caught<PauseAnswer> {
-    jobs::pause(&state, &caller, &params).await.map(Json)
+    jobs::ask(&state, &caller, &params).await.map(Json)
 }
 
 /// Ends a pause.
@@ -326,7 +398,7 @@ async fn resume(
     Extension(caller): Extension<Caller>,
     Body(params): Body<ResumeParams>,
 ) -> ApiResult<StatusCode> {
-    jobs::resume(&state, &caller, &params).await?;
+    jobs::ask(&state, &caller, &params).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,17 +1,18 @@
 //! `add`, `add-range`, `add-updated-since`
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{ArgGroup, Args};
-use futures::TryStreamExt;
-use gharvest_model::{Lane, QueueName, RepositoryId, RepositoryName, Subject, job::part, ledger::Ledger};
-use gharvest_queue::{Pushed, Timing, Trigger};
+use gharvest_model::{Lane, QueueName, RepositoryName};
+use gharvest_queue::Pushed;
 use gharvest_service_kit::process::Usage;
 use jiff::Timestamp;
 
 use crate::{
-    Target,
-    output::say,
-    subject::{Written, repository},
+    hand::Hand,
+    output::{json, say},
+    requests::{AddAllParams, AddParams, CountParams, RangeParams, SinceParams},
+    subject::Written,
+    when,
 };
 
 #[derive(Debug, Args)]
@@ -28,6 +29,9 @@ pub(crate) struct AddArgs {
     /// How urgent
     #[arg(long, default_value_t = Lane::Manual)]
     lane: Lane,
+    /// What became of it as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -44,6 +48,9 @@ pub(crate) struct AddRangeArgs {
     /// How urgent
     #[arg(long, default_value_t = Lane::Backfill)]
     lane: Lane,
+    /// What became of it as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -53,21 +60,37 @@ pub(crate) struct AddUpdatedSinceArgs {
     /// The repository
     #[arg(value_name = "OWNER/NAME")]
     repository: RepositoryName,
-    /// The time, as in 2021-12-01T00:00:00Z
+    /// Since when: 2021-12-01T00:00:00Z, 2021-12-01 or '3 days ago'
+    #[arg(value_parser = when::past)]
     since: Timestamp,
+    /// What became of it as JSON
+    #[arg(long)]
+    json: bool,
 }
 
-pub(crate) async fn add(target: &Target, args: AddArgs) -> anyhow::Result<()> {
+pub(crate) async fn add(hand: &Hand, args: AddArgs) -> anyhow::Result<()> {
     if args.all {
-        return add_all(target, args.queue).await;
+        let answer = hand.ask(&AddAllParams { queue: args.queue }).await?;
+        for added in &answer.repositories {
+            say(format_args!("{}: {} jobs added", added.repository, added.jobs));
+        }
+        return if args.json { json(&answer) } else { Ok(()) };
     }
-    let mut triggers = Vec::with_capacity(args.subjects.len());
-    for written in &args.subjects {
-        triggers.push(trigger(args.queue, written.resolve(&target.archive).await?, args.lane));
+    let before = outstanding(hand, args.queue).await?;
+    // As many as one request takes; all were checked when they were read.
+    for subjects in args.subjects.chunks(1000) {
+        let subjects: Vec<String> = subjects.iter().map(Written::to_string).collect();
+        let params = AddParams { queue: args.queue, subjects, lane: Some(args.lane) };
+        let answer = hand.ask(&params).await?;
+        for (pushed, subject) in answer.pushed.iter().zip(&params.subjects) {
+            say(format_args!("{subject}: {}", outcome(*pushed)));
+        }
+        if args.json {
+            json(&answer)?;
+        }
     }
-    for (pushed, written) in target.queue.push(&triggers, None).await?.into_iter().zip(&triggers) {
-        say(format_args!("{} {}: {}", args.queue, written.subject, outcome(pushed)));
-    }
+    let after = outstanding(hand, args.queue).await?;
+    say(format_args!("the {} queue had {before} jobs and has {after}", args.queue));
     Ok(())
 }
 
@@ -81,82 +104,30 @@ fn outcome(pushed: Pushed) -> &'static str {
     }
 }
 
-fn trigger(queue: QueueName, subject: Subject, lane: Lane) -> Trigger {
-    Trigger { queue, subject, lane, timing: Timing::Now, reason: "cli".to_owned() }
+async fn outstanding(hand: &Hand, queue: QueueName) -> anyhow::Result<u64> {
+    Ok(hand.ask(&CountParams { queue, repository: None }).await?.outstanding())
 }
 
-/// Everything on disk, in ranges of what is there, so that a repository of 150,000 items is a second's work.
-async fn add_all(target: &Target, queue: QueueName) -> anyhow::Result<()> {
-    if queue != QueueName::Index {
-        bail!(Usage("--all is for the index queue: what is to be downloaded again is said with add-range".to_owned()));
-    }
-    for tracked in target.archive.tracking().await? {
-        let mut numbers = target.archive.numbers(tracked.id, 0);
-        let mut range: Option<(u64, u64)> = None;
-        let mut added = 0;
-        while let Some(number) = numbers.try_next().await? {
-            range = match range {
-                Some((first, last)) if last + 1 == number => Some((first, number)),
-                Some((first, last)) => {
-                    added += push_range(target, queue, tracked.id, first, last, Lane::Backfill).await?;
-                    Some((number, number))
-                }
-                None => Some((number, number)),
-            };
-        }
-        if let Some((first, last)) = range {
-            added += push_range(target, queue, tracked.id, first, last, Lane::Backfill).await?;
-        }
-        let parts = [part::METADATA, part::RELEASES, part::DAILY];
-        let triggers: Vec<_> =
-            parts.iter().map(|part| trigger(queue, Subject::part(tracked.id, part), Lane::Backfill)).collect();
-        target.queue.push(&triggers, None).await?;
-        say(format_args!("{}: {added} jobs added", tracked.name));
-    }
-    Ok(())
-}
-
-async fn push_range(
-    target: &Target,
-    queue: QueueName,
-    id: RepositoryId,
-    first: u64,
-    last: u64,
-    lane: Lane,
-) -> anyhow::Result<u64> {
-    let pushed = target.queue.push_range(queue, id, first..=last, lane).await?;
-    Ok(pushed.new)
-}
-
-pub(crate) async fn add_range(target: &Target, args: AddRangeArgs) -> anyhow::Result<()> {
-    if args.from == 0 || args.from > args.to || args.to > Ledger::LIMIT {
-        bail!(Usage(format!(
-            "{}..{} is no range of numbers: expected two numbers, the first not greater, as in `1 91234`",
-            args.from, args.to
-        )));
-    }
-    let id = repository(&target.archive, &args.repository).await?;
-    let before = target.queue.counts(args.queue).await?.outstanding();
-    let pushed = target.queue.push_range(args.queue, id, args.from..=args.to, args.lane).await?;
-    let after = target.queue.counts(args.queue).await?.outstanding();
+pub(crate) async fn add_range(hand: &Hand, args: AddRangeArgs) -> anyhow::Result<()> {
+    let before = outstanding(hand, args.queue).await?;
+    let repository = args.repository.to_string();
+    let params = RangeParams { queue: args.queue, repository, from: args.from, to: args.to, lane: Some(args.lane) };
+    let answer = hand.ask(&params).await?;
+    let after = outstanding(hand, args.queue).await?;
     say(format_args!(
         "{} added, {} were there; the {} queue had {before} jobs and has {after}",
-        pushed.new, pushed.merged, args.queue
+        answer.new, answer.merged, args.queue
     ));
-    Ok(())
+    if args.json { json(&answer) } else { Ok(()) }
 }
 
-pub(crate) async fn add_updated_since(target: &Target, args: AddUpdatedSinceArgs) -> anyhow::Result<()> {
+pub(crate) async fn add_updated_since(hand: &Hand, args: AddUpdatedSinceArgs) -> anyhow::Result<()> {
     if args.queue != QueueName::Download {
         bail!(Usage(
             "only the download queue knows what was updated: `queue-cli add index --all` indexes again".to_owned()
         ));
     }
-    let id = repository(&target.archive, &args.repository).await?;
-    gharvest_downloader::walk::look_back(&target.archive, id, args.since)
-        .await
-        .context("the feed's cursor cannot be set back")?;
-    target.queue.push(&[trigger(QueueName::Download, Subject::part(id, part::UPDATES), Lane::Manual)], None).await?;
+    let answer = hand.ask(&SinceParams { repository: args.repository.to_string(), since: args.since }).await?;
     say(format_args!("{} will be asked what was updated since {}", args.repository, args.since));
-    Ok(())
+    if args.json { json(&answer) } else { Ok(()) }
 }

@@ -3,12 +3,13 @@
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use gharvest_model::{QueueName, RepositoryName};
-use gharvest_queue::{Filter, JobState};
+use gharvest_queue::JobState;
 
 use crate::{
-    Target,
+    hand::Hand,
     output::{confirm, json, line, safe, say},
-    subject::{Written, repository, shown},
+    requests::{CountParams, JobFilter, JobPath, ListParams, ManyParams, Purge, Revive},
+    subject::Written,
 };
 
 #[derive(Debug, Args)]
@@ -39,6 +40,9 @@ enum Verb {
         queue: QueueName,
         /// The job's subject
         subject: Written,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Give them fresh attempts
     Revive {
@@ -48,8 +52,11 @@ enum Verb {
         #[arg(long, value_name = "OWNER/NAME")]
         repository: Option<RepositoryName>,
         /// At most this many
-        #[arg(long, default_value_t = 1000)]
+        #[arg(long, default_value_t = 10_000)]
         limit: usize,
+        /// What became of it as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Forget them
     Drop {
@@ -61,64 +68,94 @@ enum Verb {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        /// What became of it as JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
-pub(crate) async fn buried(target: &Target, args: BuriedArgs) -> anyhow::Result<()> {
+pub(crate) async fn buried(hand: &Hand, args: BuriedArgs) -> anyhow::Result<()> {
     match args.verb {
-        Verb::List { queue, repository, limit, json } => list(target, queue, repository.as_ref(), limit, json).await,
-        Verb::Show { queue, subject } => show(target, queue, &subject).await,
-        Verb::Revive { queue, repository, limit } => {
-            let filter = filter(target, repository.as_ref()).await?;
-            let before = target.queue.counts(queue).await?.buried;
-            let revived = target.queue.revive(queue, &filter, limit).await?;
-            say(format_args!("{revived} of {before} revived"));
-            Ok(())
+        Verb::List { queue, repository, limit, json } => list(hand, queue, repository.as_ref(), limit, json).await,
+        Verb::Show { queue, subject, json } => show(hand, queue, &subject, json).await,
+        Verb::Revive { queue, repository, limit, json: as_json } => {
+            let before = count(hand, queue, repository.as_ref()).await?;
+            let answer = hand.ask(&Revive(many(queue, repository.as_ref(), Some(limit)))).await?;
+            let after = count(hand, queue, repository.as_ref()).await?;
+            say(format_args!("{} revived; {before} were buried and {after} are", answer.jobs));
+            if as_json { json(&answer) } else { Ok(()) }
         }
-        Verb::Drop { queue, repository, yes } => {
-            let filter = filter(target, repository.as_ref()).await?;
-            let before = target.queue.counts(queue).await?.buried;
-            confirm(&format!("Forget buried jobs of the {queue} queue, which has {before}?"), yes)?;
-            let dropped = target.queue.purge(queue, &filter).await?;
-            say(format_args!("{dropped} of {before} forgotten"));
-            Ok(())
+        Verb::Drop { queue, repository, yes, json: as_json } => {
+            let before = count(hand, queue, repository.as_ref()).await?;
+            let of = repository.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
+            confirm(&format!("Forget the {before} buried jobs{of} of the {queue} queue?"), yes)?;
+            let answer = hand.ask(&Purge(many(queue, repository.as_ref(), None))).await?;
+            let after = count(hand, queue, repository.as_ref()).await?;
+            say(format_args!("{} forgotten; {before} were buried and {after} are", answer.jobs));
+            if as_json { json(&answer) } else { Ok(()) }
         }
     }
 }
 
-async fn filter(target: &Target, name: Option<&RepositoryName>) -> anyhow::Result<Filter> {
-    let id = match name {
-        Some(name) => Some(repository(&target.archive, name).await?),
-        None => None,
-    };
-    Ok(Filter { repository: id, lane: None, state: Some(JobState::Buried) })
+fn many(queue: QueueName, repository: Option<&RepositoryName>, limit: Option<usize>) -> ManyParams {
+    let repository = repository.map(ToString::to_string);
+    ManyParams { queue, filter: JobFilter { repository, lane: None, state: Some(JobState::Buried) }, limit }
+}
+
+async fn count(hand: &Hand, queue: QueueName, repository: Option<&RepositoryName>) -> anyhow::Result<u64> {
+    Ok(hand.ask(&CountParams { queue, repository: repository.map(ToString::to_string) }).await?.buried)
 }
 
 async fn list(
-    target: &Target,
+    hand: &Hand,
     queue: QueueName,
-    name: Option<&RepositoryName>,
+    repository: Option<&RepositoryName>,
     limit: usize,
     as_json: bool,
 ) -> anyhow::Result<()> {
-    let filter = filter(target, name).await?;
-    for job in target.queue.list(queue, &filter, None, limit).await? {
-        if as_json {
-            json(&job)?;
-            continue;
+    let (mut left, mut after) = (limit, None);
+    while left > 0 {
+        let params = ListParams {
+            queue,
+            repository: repository.map(ToString::to_string),
+            lane: None,
+            state: Some(JobState::Buried),
+            after,
+            limit: Some(left.min(1000)),
+        };
+        let page = hand.ask(&params).await?;
+        left -= page.jobs.len();
+        for job in &page.jobs {
+            if as_json {
+                json(job)?;
+                continue;
+            }
+            let at = job.at.map(|at| at.to_string()).unwrap_or_default();
+            let reason = safe(job.reason.as_deref().unwrap_or("no reason kept"));
+            line(format_args!("{}\t{at}\t{} attempts\t{reason}", safe(&job.title), job.attempts));
         }
-        let at = job.at.map(|at| at.to_string()).unwrap_or_default();
-        let reason = safe(job.reason.as_deref().unwrap_or("no reason kept"));
-        line(format_args!("{}\t{at}\t{} attempts\t{reason}", shown(&target.archive, &job.subject).await, job.attempts));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
     }
     Ok(())
 }
 
-async fn show(target: &Target, queue: QueueName, subject: &Written) -> anyhow::Result<()> {
-    let subject = subject.resolve(&target.archive).await?;
-    match target.queue.job(queue, &subject).await? {
-        Some(job) if job.state == JobState::Buried => json(&job),
-        Some(job) => bail!("{subject} is not buried but {:?}", job.state),
-        None => bail!("{subject}: no such job"),
+async fn show(hand: &Hand, queue: QueueName, subject: &Written, as_json: bool) -> anyhow::Result<()> {
+    let job = hand.ask(&JobPath { queue, subject: subject.to_string() }).await?;
+    if job.state != JobState::Buried {
+        bail!("{} is not buried but {:?}", job.title, job.state);
     }
+    if as_json {
+        return json(&job);
+    }
+    let time = |at: Option<jiff::Timestamp>| at.map_or_else(|| "not known".to_owned(), |at| at.to_string());
+    line(format_args!("{} ({})", safe(&job.title), job.subject));
+    line(format_args!("buried    {}", time(job.at)));
+    line(format_args!("lane      {}", job.lane));
+    line(format_args!("attempts  {}", job.attempts));
+    line(format_args!("triggers  {} to {}", time(job.first_at), time(job.last_at)));
+    line(format_args!("reason    {}", safe(job.reason.as_deref().unwrap_or("no reason kept"))));
+    Ok(())
 }

@@ -1,12 +1,17 @@
 //! `pause` and `resume`
 
-use anyhow::Context;
+use std::time::Duration;
+
 use clap::Args;
 use gharvest_model::{QueueName, RepositoryName};
-use gharvest_queue::Scope;
 use jiff::Timestamp;
 
-use crate::{Target, output::say, subject::repository};
+use crate::{
+    hand::Hand,
+    output::{json, say},
+    requests::{PauseParams, ResumeParams},
+    when,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct PauseArgs {
@@ -15,12 +20,18 @@ pub(crate) struct PauseArgs {
     /// Only this repository
     #[arg(long, value_name = "OWNER/NAME")]
     repository: Option<RepositoryName>,
-    /// For how long, as in 30m, 1h or 2d
-    #[arg(long = "for", value_name = "DURATION", default_value = "1h", value_parser = gharvest_service_kit::duration::parse)]
-    duration: std::time::Duration,
+    /// For how long, as in 30m, 1h or 2d [default: 1h]
+    #[arg(long = "for", value_name = "DURATION", value_parser = gharvest_service_kit::duration::parse)]
+    duration: Option<Duration>,
+    /// Until when: 2030-01-01T00:00:00Z or 'in 2 hours'
+    #[arg(long, value_name = "TIME", value_parser = when::future, conflicts_with = "duration")]
+    until: Option<Timestamp>,
     /// Why, for whoever looks
     #[arg(long, default_value = "paused by hand")]
     reason: String,
+    /// What became of it as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -32,25 +43,22 @@ pub(crate) struct ResumeArgs {
     repository: Option<RepositoryName>,
 }
 
-pub(crate) async fn pause(target: &Target, args: &PauseArgs) -> anyhow::Result<()> {
-    let scope = scope(target, args.queue, args.repository.as_ref()).await?;
-    let now: Timestamp = target.queue.now().await?;
-    let until = now.checked_add(args.duration).context("that is too far in the future")?;
-    target.queue.pause(&scope, until, &args.reason).await?;
-    say(format_args!("paused until {until}; triggers are still accepted, work in hand goes on"));
-    Ok(())
+pub(crate) async fn pause(hand: &Hand, args: &PauseArgs) -> anyhow::Result<()> {
+    let params = PauseParams {
+        queue: args.queue,
+        repository: args.repository.as_ref().map(ToString::to_string),
+        seconds: args.duration.map(|duration| duration.as_secs()),
+        until: args.until,
+        reason: args.reason.clone(),
+    };
+    let answer = hand.ask(&params).await?;
+    say(format_args!("paused until {}; triggers are still accepted, work in hand goes on", answer.until));
+    if args.json { json(&answer) } else { Ok(()) }
 }
 
-pub(crate) async fn resume(target: &Target, args: &ResumeArgs) -> anyhow::Result<()> {
-    let scope = scope(target, args.queue, args.repository.as_ref()).await?;
-    target.queue.resume(&scope).await?;
+pub(crate) async fn resume(hand: &Hand, args: &ResumeArgs) -> anyhow::Result<()> {
+    let repository = args.repository.as_ref().map(ToString::to_string);
+    hand.ask(&ResumeParams { queue: args.queue, repository }).await?;
     say("resumed");
     Ok(())
-}
-
-async fn scope(target: &Target, queue: QueueName, name: Option<&RepositoryName>) -> anyhow::Result<Scope> {
-    Ok(match name {
-        Some(name) => Scope::Repository(queue, repository(&target.archive, name).await?),
-        None => Scope::Queue(queue),
-    })
 }

@@ -3,13 +3,12 @@
 use anyhow::bail;
 use clap::Args;
 use gharvest_model::{Lane, QueueName, RepositoryName};
-use gharvest_queue::{Filter, JobState};
-use gharvest_service_kit::process::Usage;
 
 use crate::{
-    Target,
-    output::{confirm, say},
-    subject::{Written, repository},
+    hand::Hand,
+    output::{confirm, json, say},
+    requests::{CountAnswer, CountParams, JobFilter, ManyParams, Purge, RemoveParams, Removed},
+    subject::Written,
 };
 
 #[derive(Debug, Args)]
@@ -17,8 +16,17 @@ pub(crate) struct RemoveArgs {
     /// download or index
     queue: QueueName,
     /// The jobs' subjects
-    #[arg(required = true, value_name = "SUBJECT")]
+    #[arg(required_unless_present = "range", value_name = "SUBJECT")]
     subjects: Vec<Written>,
+    /// Instead: all items of a repository with numbers from FROM to TO
+    #[arg(long, num_args = 3, value_names = ["OWNER/NAME", "FROM", "TO"], conflicts_with = "subjects")]
+    range: Vec<String>,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// What became of it as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -34,43 +42,94 @@ pub(crate) struct PurgeArgs {
     /// Do not ask
     #[arg(long)]
     yes: bool,
+    /// What became of it as JSON
+    #[arg(long)]
+    json: bool,
 }
 
-pub(crate) async fn remove(target: &Target, args: &RemoveArgs) -> anyhow::Result<()> {
-    let mut missing = 0;
-    for written in &args.subjects {
-        let subject = written.resolve(&target.archive).await?;
-        let in_work = target.queue.job(args.queue, &subject).await?.is_some_and(|job| job.state == JobState::Leased);
-        let removed = target.queue.remove(args.queue, &subject).await?;
-        missing += u32::from(!removed);
-        say(match (removed, in_work) {
-            (false, _) => format!("{subject}: no such job"),
-            (true, false) => format!("{subject}: removed"),
-            (true, true) => format!("{subject}: is being worked on, goes when that is done and does not run again"),
+impl RemoveArgs {
+    fn params(&self) -> anyhow::Result<RemoveParams> {
+        let mut params =
+            RemoveParams { queue: self.queue, subjects: Vec::new(), repository: None, from: None, to: None };
+        match self.range.as_slice() {
+            [repository, from, to] => {
+                let number = |text: &String| {
+                    text.parse().map_err(|_| {
+                        let message = format!("`{text}` is no number: expected --range OWNER/NAME FROM TO, as in --range mozilla/web-bugs 1 91234");
+                        anyhow::anyhow!(gharvest_service_kit::process::Usage(message))
+                    })
+                };
+                let usage =
+                    |error: gharvest_model::InvalidName| gharvest_service_kit::process::Usage(error.to_string());
+                params.repository = Some(repository.parse::<RepositoryName>().map_err(usage)?.to_string());
+                (params.from, params.to) = (Some(number(from)?), Some(number(to)?));
+            }
+            _ => params.subjects = self.subjects.iter().map(Written::to_string).collect(),
+        }
+        Ok(params)
+    }
+}
+
+pub(crate) async fn remove(hand: &Hand, args: &RemoveArgs) -> anyhow::Result<()> {
+    let params = args.params()?;
+    let before = count(hand, args.queue).await?;
+    if let [repository, from, to] = args.range.as_slice() {
+        let question = format!("Remove all jobs of {repository}#{from} to #{to} from the {} queue?", args.queue);
+        confirm(&question, args.yes)?;
+    }
+    let answer = hand.ask(&params).await?;
+    for (removed, subject) in answer.jobs.iter().zip(&params.subjects) {
+        say(match removed {
+            Removed::Missing => format!("{subject}: no such job"),
+            Removed::Removed => format!("{subject}: removed"),
+            Removed::InWork => format!("{subject}: is being worked on, goes when that is done and does not run again"),
         });
     }
-    if missing > 0 {
-        bail!("{missing} of {} jobs were not there", args.subjects.len());
+    if answer.jobs.is_empty() {
+        say(format_args!("{} removed, {} go when the work on them is done", answer.removed, answer.in_work));
     }
-    Ok(())
+    let after = count(hand, args.queue).await?;
+    say(format_args!("the {} queue had {} jobs and has {}", args.queue, all(&before), all(&after)));
+    if args.json {
+        json(&answer)?;
+    }
+    match answer.jobs.iter().filter(|removed| **removed == Removed::Missing).count() {
+        0 => Ok(()),
+        missing => bail!("{missing} of {} jobs were not there", args.subjects.len()),
+    }
 }
 
-pub(crate) async fn purge(target: &Target, args: &PurgeArgs) -> anyhow::Result<()> {
-    let id = match &args.repository {
-        Some(name) => Some(repository(&target.archive, name).await?),
+async fn count(hand: &Hand, queue: QueueName) -> anyhow::Result<CountAnswer> {
+    hand.ask(&CountParams { queue, repository: None }).await
+}
+
+fn all(counts: &CountAnswer) -> u64 {
+    counts.outstanding() + counts.buried
+}
+
+pub(crate) async fn purge(hand: &Hand, args: &PurgeArgs) -> anyhow::Result<()> {
+    let repository = args.repository.as_ref().map(ToString::to_string);
+    let before = count(hand, args.queue).await?;
+    let of_repository = match &repository {
+        Some(_) => Some(hand.ask(&CountParams { queue: args.queue, repository: repository.clone() }).await?),
         None => None,
     };
-    let before = target.queue.counts(args.queue).await?;
-    let total = before.outstanding() + before.buried;
-    if total == 0 {
-        bail!(Usage(format!("the {} queue is empty already", args.queue)));
-    }
     let lane = args.lane.map(|lane| format!(" of lane {lane}")).unwrap_or_default();
-    let of = args.repository.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
-    confirm(&format!("Remove all jobs{lane}{of} from the {} queue, which has {total}?", args.queue), args.yes)?;
-    let filter = Filter { repository: id, lane: args.lane, state: None };
-    let removed = target.queue.purge(args.queue, &filter).await?;
-    let after = target.queue.counts(args.queue).await?;
-    say(format_args!("{removed} removed; the queue had {total} jobs and has {}", after.outstanding() + after.buried));
-    Ok(())
+    let of = match (&args.repository, of_repository) {
+        (Some(name), Some(counts)) => format!(" of {name}, which has {}", all(&counts)),
+        _ => String::new(),
+    };
+    let question = format!("Remove all jobs{lane}{of}, from the {} queue of {}?", args.queue, all(&before));
+    confirm(&question, args.yes)?;
+    let filter = JobFilter { repository, lane: args.lane, state: None };
+    let answer = hand.ask(&Purge(ManyParams { queue: args.queue, filter, limit: None })).await?;
+    let after = count(hand, args.queue).await?;
+    say(format_args!(
+        "{} removed; the {} queue had {} jobs and has {}",
+        answer.jobs,
+        args.queue,
+        all(&before),
+        all(&after)
+    ));
+    if args.json { json(&answer) } else { Ok(()) }
 }

@@ -1,14 +1,12 @@
 //! `show`: where is this item?
 
 use clap::Args;
-use gharvest_model::{ItemRef, QueueName, Subject};
-use gharvest_queue::JobView;
-use serde_json::json;
+use gharvest_model::ItemRef;
 
 use crate::{
-    Target,
+    hand::Hand,
     output::{json, line, safe},
-    subject::repository,
+    requests::{ItemParams, JobAnswer, WhereAnswer},
 };
 
 #[derive(Debug, Args)]
@@ -20,37 +18,38 @@ pub(crate) struct ShowArgs {
     json: bool,
 }
 
-pub(crate) async fn show(target: &Target, args: &ShowArgs) -> anyhow::Result<()> {
-    let id = repository(&target.archive, &args.item.repository).await?;
-    let subject = Subject::item(id, args.item.number);
-    let download = target.queue.job(QueueName::Download, &subject).await?;
-    let index = target.queue.job(QueueName::Index, &subject).await?;
-    let ledger = target.archive.ledger(id).await?.get(args.item.number);
-    let record = target.archive.record(gharvest_model::ItemId { repository: id, number: args.item.number }).await?;
+pub(crate) async fn show(hand: &Hand, args: &ShowArgs) -> anyhow::Result<()> {
+    let answer = hand.ask(&ItemParams { item: args.item.to_string() }).await?;
     if args.json {
-        return json(&json!({
-            "item": args.item.to_string(), "subject": subject, "download": download, "index": index,
-            "ledger": { "state": ledger.state, "verified_at": ledger.verified_at },
-            "record": record.as_ref().map(|record| json!({ "revision": record.revision, "state": record.state,
-                "fetched_at": record.fetched_at, "changed_at": record.changed_at, "origin": record.origin })),
-        }));
+        return json(&answer);
     }
-    line(format_args!("{} ({subject})", args.item));
-    line(format_args!("download queue  {}", job(download.as_ref())));
-    line(format_args!("index queue     {}", job(index.as_ref())));
-    let verified = ledger.verified_at.map_or_else(|| "never verified".to_owned(), |at| format!("verified {at}"));
-    line(format_args!("ledger          {:?}, {verified}", ledger.state));
-    match record {
+    line(format_args!("{} ({})", answer.item, answer.subject));
+    line(format_args!("download queue  {}", job(answer.download.as_ref())));
+    line(format_args!("index queue     {}", job(answer.index.as_ref())));
+    let verified = answer.ledger.verified_at.map_or_else(|| "never verified".to_owned(), |at| format!("verified {at}"));
+    line(format_args!("ledger          {:?}, {verified}", answer.ledger.state));
+    match &answer.record {
         Some(record) => line(format_args!(
             "record          revision {}, {:?}, fetched {}",
             record.revision, record.state, record.fetched_at
         )),
         None => line("record          none"),
     }
+    line(format_args!("search index    {}", indexed(&answer)));
     Ok(())
 }
 
-fn job(job: Option<&JobView>) -> String {
+fn indexed(answer: &WhereAnswer) -> String {
+    let stored = answer.record.as_ref().map(|record| record.revision);
+    match (&answer.index_trouble, answer.indexed) {
+        (Some(trouble), _) => format!("not asked: {}", safe(trouble)),
+        (None, None) => "not there".to_owned(),
+        (None, Some(revision)) if Some(revision) == stored => format!("revision {revision}, as stored"),
+        (None, Some(revision)) => format!("revision {revision}, not the one that is stored"),
+    }
+}
+
+fn job(job: Option<&JobAnswer>) -> String {
     let Some(job) = job else { return "no job".to_owned() };
     let at = job.at.map(|at| format!(" {at}")).unwrap_or_default();
     let dirty = if job.dirty { ", runs once more afterwards" } else { "" };

@@ -3,20 +3,25 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use gharvest_model::{Lane, QueueName};
-use gharvest_queue::{Counts, Paused, Scope};
-use jiff::Timestamp;
-use serde::Serialize;
+use gharvest_model::{Lane, QueueName, RepositoryName};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    Target,
+    hand::Hand,
     output::{json, line, safe},
+    requests::{CountParams, FeedHealth, QueueAnswer, StatusAnswer, StatusParams},
 };
 
 #[derive(Debug, Args)]
 pub(crate) struct LengthArgs {
     /// download or index
     queue: QueueName,
+    /// Only of this repository
+    #[arg(long, value_name = "OWNER/NAME")]
+    repository: Option<RepositoryName>,
+    /// All counts as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -30,37 +35,44 @@ pub(crate) struct StatusArgs {
 }
 
 const WATCH_EVERY: Duration = Duration::from_secs(2);
+/// The width of the bars, in characters.
+const BAR: u64 = 30;
+/// Lines of repositories and of feeds at most.
+const MOST_LINES: usize = 20;
 
-#[derive(Debug, Serialize)]
-struct Status {
-    queues: Vec<(QueueName, Counts)>,
-    oldest: Vec<(QueueName, [Option<Timestamp>; 5])>,
-    pauses: Vec<(Scope, Paused)>,
-    durability: String,
-}
-
-pub(crate) async fn length(target: &Target, args: &LengthArgs) -> anyhow::Result<()> {
-    line(target.queue.counts(args.queue).await?.outstanding());
+pub(crate) async fn length(hand: &Hand, args: &LengthArgs) -> anyhow::Result<()> {
+    let repository = args.repository.as_ref().map(ToString::to_string);
+    let counts = hand.ask(&CountParams { queue: args.queue, repository }).await?;
+    if args.json {
+        return json(&counts);
+    }
+    line(counts.outstanding());
     Ok(())
 }
 
-pub(crate) async fn status(target: &Target, args: &StatusArgs) -> anyhow::Result<()> {
-    let mut before: Option<(Instant, Status)> = None;
+/// What was seen last, for rates.
+struct Before {
+    at: Instant,
+    finished: Vec<u64>,
+}
+
+pub(crate) async fn status(hand: &Hand, args: &StatusArgs) -> anyhow::Result<()> {
+    let mut before: Option<Before> = None;
     loop {
-        let status = read(target).await?;
+        let status = hand.ask(&StatusParams {}).await?;
         if args.json {
             json(&status)?;
         } else {
-            if args.watch {
-                // Home and clear, as `watch` does.
-                line("\u{1b}[H\u{1b}[2J");
-            }
-            print(&status, before.as_ref().map(|(at, before)| (at.elapsed(), before)));
+            let text = render(&status, before.as_ref());
+            // Home, the lines with what is right of them cleared, then everything below: nothing flickers.
+            let text = if args.watch { format!("\u{1b}[H{}\u{1b}[J", text.replace('\n', "\u{1b}[K\n")) } else { text };
+            line(text.trim_end_matches('\n'));
         }
         if !args.watch {
             return Ok(());
         }
-        before = Some((Instant::now(), status));
+        let finished = status.queues.iter().map(|queue| queue.counts.finished).collect();
+        before = Some(Before { at: Instant::now(), finished });
         tokio::select! {
             () = tokio::time::sleep(WATCH_EVERY) => {}
             _ = tokio::signal::ctrl_c() => return Ok(()),
@@ -68,47 +80,91 @@ pub(crate) async fn status(target: &Target, args: &StatusArgs) -> anyhow::Result
     }
 }
 
-async fn read(target: &Target) -> anyhow::Result<Status> {
-    let mut status = Status {
-        queues: Vec::new(),
-        oldest: Vec::new(),
-        pauses: target.queue.pauses().await?,
-        durability: target.queue.durability().await?,
-    };
-    for name in QueueName::ALL {
-        status.queues.push((name, target.queue.counts(name).await?));
-        status.oldest.push((name, target.queue.oldest(name).await?));
+fn render(status: &StatusAnswer, before: Option<&Before>) -> String {
+    let mut lines = Vec::new();
+    for (index, queue) in status.queues.iter().enumerate() {
+        let rate = before.and_then(|before| rate(queue, before.finished.get(index).copied()?, before.at.elapsed()));
+        queue_lines(queue, status.at, rate.as_deref().unwrap_or_default(), &mut lines);
     }
-    Ok(status)
+    for pause in &status.pauses {
+        let of = pause.repository.as_deref().map(|name| format!(" of {name}")).unwrap_or_default();
+        lines.push(format!("paused: the {} queue{of} until {}: {}", pause.queue, pause.until, safe(&pause.reason)));
+    }
+    for budget in &status.budgets {
+        let bar = bar(budget.remaining, budget.limit);
+        let full = budget.reset_at;
+        lines.push(format!(
+            "budget {:<9} {bar} {} of {} calls left, full again {full}",
+            budget.resource, budget.remaining, budget.limit
+        ));
+    }
+    lines.extend(status.feeds.iter().take(MOST_LINES).map(|feed| feed_line(feed, status.at)));
+    lines.push(status.durability.clone());
+    lines.push(String::new());
+    lines.join("\n")
 }
 
-fn print(status: &Status, before: Option<(Duration, &Status)>) {
-    for (index, (queue, counts)) in status.queues.iter().enumerate() {
-        line(format_args!("{queue} queue"));
-        for lane in Lane::ALL {
-            let age = status.oldest[index].1[lane.index()].map(|at| format!("  oldest due {at}")).unwrap_or_default();
-            if counts.ready[lane.index()] > 0 {
-                line(format_args!("  ready {:<10} {:>10}{age}", lane.as_str(), counts.ready[lane.index()]));
-            }
+fn queue_lines(queue: &QueueAnswer, now: Timestamp, rate: &str, lines: &mut Vec<String>) {
+    let counts = &queue.counts;
+    lines.push(format!("{} queue", counts.queue));
+    let most = counts.ready.iter().copied().max().unwrap_or(0);
+    for lane in Lane::ALL {
+        let ready = counts.ready[lane.index()];
+        let oldest = queue.oldest.iter().find(|oldest| oldest.lane == lane);
+        let age = oldest.map(|oldest| format!("  oldest due {} ago", age(oldest.since, now))).unwrap_or_default();
+        if ready > 0 {
+            lines.push(format!("  ready {:<10} {ready:>10} {}{age}", lane.as_str(), bar(ready, most)));
         }
-        line(format_args!("  {:<16} {:>10}", "delayed", counts.delayed));
-        line(format_args!("  {:<16} {:>10}", "in work", counts.leased));
-        line(format_args!("  {:<16} {:>10}", "buried", counts.buried));
-        line(format_args!("  {:<16} {:>10}{}", "finished", counts.totals.finished, rate(index, counts, before)));
     }
-    for (scope, paused) in &status.pauses {
-        line(format_args!("paused: {scope:?} until {}: {}", paused.until, safe(&paused.reason)));
+    for (name, count) in [("delayed", counts.delayed), ("in work", counts.leased), ("buried", counts.buried)] {
+        lines.push(format!("  {name:<16} {count:>10}"));
     }
-    line(&status.durability);
+    lines.push(format!("  {:<16} {:>10}{rate}", "finished", counts.finished));
+    let mut repositories: Vec<_> = queue.repositories.iter().collect();
+    repositories.sort_by_key(|repository| std::cmp::Reverse(repository.outstanding));
+    for repository in repositories.iter().take(MOST_LINES) {
+        let buried = if repository.buried > 0 { format!(", {} buried", repository.buried) } else { String::new() };
+        lines.push(format!("  {:<16} {:>10}{buried}", repository.repository, repository.outstanding));
+    }
+}
+
+fn feed_line(feed: &FeedHealth, now: Timestamp) -> String {
+    let heard =
+        feed.last_delivery_at.map_or_else(|| "never heard".to_owned(), |at| format!("heard {} ago", age(at, now)));
+    let trouble = feed.trouble.as_deref().map(|trouble| format!("; {}", safe(trouble))).unwrap_or_default();
+    format!(
+        "hook of {}: {heard}, {} deliveries failed, {} recovered{trouble}",
+        feed.repository, feed.failures, feed.recovered
+    )
 }
 
 /// Jobs a second since the last look, and when the queue will be empty at that rate.
-fn rate(index: usize, counts: &Counts, before: Option<(Duration, &Status)>) -> String {
-    let Some((elapsed, before)) = before else { return String::new() };
-    let finished = counts.totals.finished.saturating_sub(before.queues[index].1.totals.finished);
+fn rate(queue: &QueueAnswer, before: u64, elapsed: Duration) -> Option<String> {
+    let finished = queue.counts.finished.saturating_sub(before);
     let rate = finished as f64 / elapsed.as_secs_f64().max(0.001);
     if rate <= 0.0 {
-        return String::new();
+        return None;
     }
-    format!("  {rate:.1}/s, empty in {:.0} s", counts.outstanding() as f64 / rate)
+    let left = SignedDuration::from_secs_f64((queue.counts.outstanding() as f64 / rate).min(1e9));
+    Some(format!("  {rate:.1}/s, empty in {}", short(left)))
+}
+
+fn bar(part: u64, whole: u64) -> String {
+    let filled = (u128::from(part) * u128::from(BAR)).div_ceil(u128::from(whole.max(1))).min(u128::from(BAR)) as usize;
+    format!("{:<width$}", "▇".repeat(filled), width = BAR as usize)
+}
+
+fn age(at: Timestamp, now: Timestamp) -> String {
+    short(now.duration_since(at))
+}
+
+/// The two largest units: `3h 12m`.
+fn short(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs().max(0);
+    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, seconds) => format!("{seconds}s"),
+        (0, 0, minutes, seconds) => format!("{minutes}m {seconds}s"),
+        (0, hours, minutes, _) => format!("{hours}h {minutes}m"),
+        (days, hours, ..) => format!("{days}d {hours}h"),
+    }
 }
