@@ -1,11 +1,16 @@
 //! What tests share: named skips, and real services on loopback.
 
+pub mod browser;
+mod npm;
+mod python;
 mod recorded;
 pub mod redis;
 mod s3;
 mod search;
 mod skip;
 
+pub use npm::npm_package;
+pub use python::python_tool;
 pub use recorded::recorded_data;
 pub use s3::{S3Server, s3_server};
 pub use search::{SearchServer, search_server};
