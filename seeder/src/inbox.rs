@@ -6,6 +6,7 @@ use futures::StreamExt;
 use gharvest_archive::{Archive, InboxEntry};
 use gharvest_model::{Lane, QueueName, Subject};
 use gharvest_queue::{Queue, Timing, Trigger};
+use gharvest_webhook_receiver::SPOOL;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -31,8 +32,10 @@ async fn push(archive: &Archive, queue: &dyn Queue, entry: &InboxEntry, now: Tim
     let waiting = !entry.triggers.is_null();
     if waiting {
         match serde_json::from_value::<Vec<Trigger>>(entry.triggers.clone()) {
+            // Under the delivery's own id: GitHub may have sent it again meanwhile, or the queue took it and could not say so.
             Ok(triggers) => {
-                queue.push(&triggers, Some(delivery)).await?;
+                let id = delivery.strip_suffix(SPOOL).unwrap_or(delivery);
+                queue.push(&triggers, Some(id)).await?;
             }
             // Written by a newer version: it is left for that one, and said.
             Err(error) => {

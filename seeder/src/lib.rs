@@ -7,6 +7,7 @@
 //! | `daily` | once a UTC day | `daily` on the index queue: a new day needs its counts |
 //! | `gaps` | every `gap_every` | numbers never fetched; 404s and failures after a day |
 //! | `sweep` | hourly | numbers verified longest ago, within the budget's share |
+//! | `deliveries` | each repository every `deliveries_every`, spread out | what follows from deliveries that failed |
 //! | `inbox` | every minute | deliveries that waited for the queue, facts without a trigger |
 //!
 //! Any number of seeders may run: the state grants one the lead. When the lead changes during a long run two may push
@@ -22,18 +23,21 @@ use gharvest_archive::Archive;
 use gharvest_github::Client;
 use gharvest_model::{Lane, QueueName, Subject, job::part, tracking::Tracked};
 use gharvest_queue::{Queue, Timing, Trigger};
-use gharvest_service_kit::settings::Settings;
+use gharvest_service_kit::settings::{Settings, Untracked};
 use gharvest_state::State;
+use gharvest_webhook_receiver::Receiver;
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+pub mod deliveries;
 pub mod gaps;
 pub mod inbox;
 pub mod schedule;
 pub mod sweep;
 
+use deliveries::Recovery;
 use schedule::{Schedule, later};
 use sweep::Pace;
 
@@ -52,6 +56,9 @@ pub enum Failure {
     /// GitHub.
     #[error(transparent)]
     Github(#[from] gharvest_github::Error),
+    /// A recovered delivery could be kept nowhere.
+    #[error(transparent)]
+    NotDurable(#[from] gharvest_webhook_receiver::NotDurable),
 }
 
 /// What the seeder is set to.
@@ -63,6 +70,8 @@ pub struct Options {
     pub metadata_every: Duration,
     /// How often ledgers are looked at.
     pub gap_every: Duration,
+    /// How often each hook's failed deliveries are asked for.
+    pub deliveries_every: Duration,
     /// Every item is verified once in this time.
     pub sweep_period: Duration,
     /// The sweep's share of the budget, 0 to 1.
@@ -77,6 +86,7 @@ impl Options {
             reconcile_every: set.reconcile_every,
             metadata_every: set.metadata_every,
             gap_every: set.gap_every,
+            deliveries_every: set.deliveries_every,
             sweep_period: set.sweep_period,
             sweep_share: set.sweep_share,
         }
@@ -98,11 +108,14 @@ pub enum Task {
     Sweep,
     /// Pushes what waits in the inbox.
     Inbox,
+    /// Recovers deliveries that failed.
+    Deliveries,
 }
 
 impl Task {
     /// Every task, in the order in which they run.
-    pub const ALL: [Self; 6] = [Self::Inbox, Self::Reconcile, Self::Gaps, Self::Metadata, Self::Daily, Self::Sweep];
+    pub const ALL: [Self; 7] =
+        [Self::Inbox, Self::Reconcile, Self::Gaps, Self::Metadata, Self::Daily, Self::Sweep, Self::Deliveries];
 
     /// The task's name in status, logs and metrics.
     pub fn as_str(self) -> &'static str {
@@ -113,6 +126,7 @@ impl Task {
             Self::Gaps => "gaps",
             Self::Sweep => "sweep",
             Self::Inbox => "inbox",
+            Self::Deliveries => "deliveries",
         }
     }
 
@@ -123,7 +137,7 @@ impl Task {
 
     /// Whether repositories have turns spread over the interval, instead of one run for all.
     fn is_spread(self) -> bool {
-        matches!(self, Self::Reconcile | Self::Metadata)
+        matches!(self, Self::Reconcile | Self::Metadata | Self::Deliveries)
     }
 }
 
@@ -161,6 +175,7 @@ pub struct Seeder {
     queue: Arc<dyn Queue>,
     state: Arc<dyn State>,
     client: Client,
+    receiver: Receiver,
     options: Options,
     /// Names this process to the others.
     holder: String,
@@ -204,7 +219,10 @@ impl Seeder {
         options: Options,
         holder: String,
     ) -> Self {
+        // Events of repositories that are not tracked were a matter of the receiver; here they are past.
+        let receiver = Receiver::new(Arc::clone(&queue), archive.clone(), Untracked::Ignore);
         Self {
+            receiver,
             archive,
             queue,
             state,
@@ -272,6 +290,7 @@ impl Seeder {
             Task::Gaps => self.options.gap_every,
             Task::Sweep => SWEEP_EVERY.min(self.options.sweep_period),
             Task::Inbox => INBOX_EVERY,
+            Task::Deliveries => self.options.deliveries_every,
         })
     }
 
@@ -350,7 +369,16 @@ impl Seeder {
                 Ok(pushed)
             }
             Task::Sweep => self.sweep(&tracked, now).await,
+            Task::Deliveries => {
+                let (schedule, last) = (self.schedule(task), self.last(task));
+                let turns: Vec<_> = tracked.iter().filter(|one| schedule.has_turn(one.id, last, now)).collect();
+                self.recovery().run(&turns, now).await
+            }
         }
+    }
+
+    fn recovery(&self) -> Recovery<'_> {
+        Recovery { archive: &self.archive, receiver: &self.receiver, state: self.state.as_ref(), client: &self.client }
     }
 
     async fn push_turns(&self, all: &[Tracked], task: Task, parts: &[&str], now: Timestamp) -> Result<u64, Failure> {

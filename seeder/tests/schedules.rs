@@ -70,6 +70,7 @@ impl World {
             reconcile_every: Duration::from_secs(300),
             metadata_every: Duration::from_secs(24 * 3600),
             gap_every: Duration::from_secs(3600),
+            deliveries_every: Duration::from_secs(300),
             sweep_period: Duration::from_secs(30 * 24 * 3600),
             sweep_share: 0.2,
         };

@@ -166,6 +166,53 @@ impl Client {
         Ok(answer)
     }
 
+    /// Asks for what only an App itself may see: its hook's deliveries. None if there is no App. Costs no token's budget,
+    /// and is not retried: whoever asks comes back.
+    ///
+    /// # Errors
+    /// See [`ErrorKind`].
+    pub async fn get_as_app(&self, resource: &Resource) -> Result<Option<Answer>> {
+        let inner = &self.inner;
+        let installations = inner.tokens.all().iter().filter_map(|token| match &token.source {
+            Source::Installation(installation) => Some(installation),
+            _ => None,
+        });
+        let Some(installation) = installations.into_iter().next() else { return Ok(None) };
+        let url = resource.address(&inner.base)?;
+        let ask = Ask {
+            method: Method::GET,
+            url: &url,
+            body: Bytes::new(),
+            name: resource.name(),
+            budget: None,
+            purpose: Purpose::Scheduled,
+            etag: None,
+            patient: false,
+            repository: None,
+        };
+        let permit = inner.gate.enter(ask.purpose).await;
+        let now = inner.clock.now();
+        let mut request = inner.request(&ask, None, None);
+        request.headers_mut().insert(header::AUTHORIZATION, installation.proof(now));
+        inner.calls.fetch_add(1, Ordering::Relaxed);
+        let started = tokio::time::Instant::now();
+        let reply = inner.transport.send(request).await;
+        drop(permit);
+        inner.count(&ask, &reply, started.elapsed());
+        let reply = reply.map_err(|failure| match inner.failed::<Answer>(&ask, failure) {
+            Attempt::Again(error) | Attempt::Failed(error) => error,
+            Attempt::Done(_) | Attempt::ChooseAgain => inner.error(&ask, ErrorKind::Unavailable, "not sent"),
+        })?;
+        match judge(&reply, &Sent { url: &url, fingerprint: ANONYMOUS, etag: None, now }) {
+            Verdict::Done(answer) => Ok(Some(answer)),
+            Verdict::TokenRefused(reason) => Err(inner.error(&ask, ErrorKind::Unauthorized, &reason)),
+            Verdict::Again(kind, reason) | Verdict::Failed(kind, reason) => Err(inner.error(&ask, kind, &reason)),
+            Verdict::Limited(_) => {
+                Err(inner.rate_limited(&ask, later(inner.clock.now(), SignedDuration::from_mins(1))))
+            }
+        }
+    }
+
     /// The budgets of all tokens as last heard of; nothing of a token that was not used yet.
     pub fn budgets(&self) -> Vec<Budget> {
         self.inner.tokens.budgets(self.inner.clock.now())

@@ -115,6 +115,16 @@ pub enum Resource {
     Milestones(RepositoryName),
     /// `GET /repos/{owner}/{repo}/releases`
     Releases(RepositoryName),
+    /// `GET /repos/{owner}/{repo}/hooks`: for who administrates the repository.
+    Hooks(RepositoryName),
+    /// `GET /repos/{owner}/{repo}/hooks/{hook_id}/deliveries`: the log of three days, newest first.
+    Deliveries(RepositoryName, u64),
+    /// `GET /repos/{owner}/{repo}/hooks/{hook_id}/deliveries/{delivery_id}`: one of them with its payload.
+    Delivery(RepositoryName, u64, u64),
+    /// `GET /app/hook/deliveries`: the log of an App's hook, for [`Client::get_as_app`].
+    AppDeliveries,
+    /// `GET /app/hook/deliveries/{delivery_id}`: one of them with its payload, for [`Client::get_as_app`].
+    AppDelivery(u64),
     /// `GET /rate_limit`: free against the primary limit.
     RateLimit,
     /// An address that GitHub gave: `Link` or `Location`. Refused unless it lies under the API's base address.

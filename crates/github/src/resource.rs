@@ -25,6 +25,9 @@ impl Resource {
             Self::Labels(_) => "labels",
             Self::Milestones(_) => "milestones",
             Self::Releases(_) => "releases",
+            Self::Hooks(_) => "hooks",
+            Self::Deliveries(..) | Self::AppDeliveries => "deliveries",
+            Self::Delivery(..) | Self::AppDelivery(_) => "delivery",
             Self::RateLimit => "rate_limit",
             Self::Address(_) => "address",
         }
@@ -57,6 +60,15 @@ impl Resource {
             Self::Labels(repository) => under(base, repository, &["labels"], &[PER_PAGE]),
             Self::Milestones(repository) => under(base, repository, &["milestones"], &[EVERY_STATE, PER_PAGE]),
             Self::Releases(repository) => under(base, repository, &["releases"], &[PER_PAGE]),
+            Self::Hooks(repository) => under(base, repository, &["hooks"], &[PER_PAGE]),
+            Self::Deliveries(repository, hook) => {
+                under(base, repository, &["hooks", &hook.to_string(), "deliveries"], &[PER_PAGE])
+            }
+            Self::Delivery(repository, hook, id) => {
+                under(base, repository, &["hooks", &hook.to_string(), "deliveries", &id.to_string()], &[])
+            }
+            Self::AppDeliveries => base.join(&["app", "hook", "deliveries"], &[PER_PAGE]),
+            Self::AppDelivery(id) => base.join(&["app", "hook", "deliveries", &id.to_string()], &[]),
             Self::RateLimit => base.join(&["rate_limit"], &[]),
             Self::Address(address) => base.admit(address)?,
         })
@@ -127,6 +139,9 @@ mod tests {
             (Resource::Labels(name.clone()), "/labels?per_page=100".to_owned()),
             (Resource::Milestones(name.clone()), "/milestones?state=all&per_page=100".to_owned()),
             (Resource::Releases(name.clone()), "/releases?per_page=100".to_owned()),
+            (Resource::Hooks(name.clone()), "/hooks?per_page=100".to_owned()),
+            (Resource::Deliveries(name.clone(), 7), "/hooks/7/deliveries?per_page=100".to_owned()),
+            (Resource::Delivery(name.clone(), 7, 8), "/hooks/7/deliveries/8".to_owned()),
         ] {
             assert_eq!(resource.address(&base).unwrap().as_str(), format!("{root}{expected}"));
         }

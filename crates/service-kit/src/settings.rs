@@ -231,6 +231,9 @@ pub struct SeederSettings {
     /// How often the ledger is looked at for numbers not accounted for.
     #[serde(with = "duration")]
     pub gap_every: Duration,
+    /// How often GitHub is asked for deliveries that failed.
+    #[serde(with = "duration")]
+    pub deliveries_every: Duration,
     /// Health and metrics, as a process of its own.
     pub listen: String,
 }
@@ -381,6 +384,10 @@ impl Settings {
         );
         require((0.0..=1.0).contains(&self.seeder.sweep_share), "[seeder] sweep_share must be 0 to 1");
         require(self.seeder.reconcile_every.as_secs() >= 1, "[seeder] reconcile_every must be at least 1s");
+        require(
+            (1..=86_400).contains(&self.seeder.deliveries_every.as_secs()),
+            "[seeder] deliveries_every must be 1s to 1d: GitHub keeps deliveries for three days",
+        );
         require((1..=100).contains(&self.web.page_size), "[web] page_size must be 1 to 100");
         for (name, address) in [
             ("web", &self.web.listen),

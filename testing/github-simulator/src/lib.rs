@@ -33,6 +33,7 @@ mod fault;
 mod feed;
 mod graph;
 mod graphql;
+mod hooks;
 mod limits;
 mod live;
 mod lock;

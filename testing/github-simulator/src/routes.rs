@@ -9,13 +9,13 @@ use gharvest_model::Kind;
 use serde_json::{Value, json};
 
 use crate::{
+    hooks,
     limits::Caller,
     objects::{seconds, time},
     repository::{Gone, ItemQuery, Repository},
     server::Shared,
     state::{Detail, State},
     token::Token,
-    webhook::HOOK,
 };
 
 /// An endpoint.
@@ -119,14 +119,16 @@ pub(crate) const ROUTES: &[Route] = &[
     get("/repos/{owner}/{repo}/releases", PAGING, releases),
     get("/repos/{owner}/{repo}/events", PAGING, feed),
     get("/repos/{owner}/{repo}/installation", NONE, installation),
-    get("/repos/{owner}/{repo}/hooks", PAGING, hooks),
-    get("/repos/{owner}/{repo}/hooks/{hook_id}/deliveries", &["per_page", "cursor", "status"], deliveries),
-    get("/repos/{owner}/{repo}/hooks/{hook_id}/deliveries/{delivery_id}", NONE, delivery),
+    get("/repos/{owner}/{repo}/hooks", PAGING, hooks::list),
+    get("/repos/{owner}/{repo}/hooks/{hook_id}/deliveries", &["per_page", "cursor", "status"], hooks::deliveries),
+    get("/repos/{owner}/{repo}/hooks/{hook_id}/deliveries/{delivery_id}", NONE, hooks::delivery),
+    get("/app/hook/deliveries", &["per_page", "cursor", "status"], hooks::app_deliveries),
+    get("/app/hook/deliveries/{delivery_id}", NONE, hooks::app_delivery),
     Route {
         method: "POST",
         template: "/repos/{owner}/{repo}/hooks/{hook_id}/deliveries/{delivery_id}/attempts",
         parameters: NONE,
-        answer: redeliver,
+        answer: hooks::redeliver,
     },
     get("/user", NONE, user),
     get("/meta", NONE, meta),
@@ -167,20 +169,20 @@ pub(crate) fn capture<'a>(template: &str, path: &'a str) -> Option<Vec<&'a str>>
 }
 
 impl Call<'_> {
-    fn parameter(&self, name: &str) -> Option<&str> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    fn number(&self, place: usize) -> u64 {
+    pub(crate) fn number(&self, place: usize) -> u64 {
         self.captured.get(place).and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
-    fn repository(&self) -> &Repository {
+    pub(crate) fn repository(&self) -> &Repository {
         self.repository.expect("the router answers this route only with a repository")
     }
 
     /// 1 to 100, 30 unless told.
-    fn per_page(&self) -> usize {
+    pub(crate) fn per_page(&self) -> usize {
         self.parameter("per_page").and_then(|text| text.parse().ok()).unwrap_or(30).clamp(1, 100)
     }
 
@@ -197,7 +199,7 @@ impl Call<'_> {
     }
 
     /// An address of another page of this list: GitHub's numeric form, all parameters kept.
-    fn address(&self, changes: &[(&str, String)]) -> String {
+    pub(crate) fn address(&self, changes: &[(&str, String)]) -> String {
         let mut query = form_urlencoded(self.query, changes);
         if !query.is_empty() {
             query.insert(0, '?');
@@ -209,7 +211,7 @@ impl Call<'_> {
     }
 
     /// One page of a list whose length is known, with all four links.
-    fn paged(&self, list: Vec<Value>) -> Reply {
+    pub(crate) fn paged(&self, list: Vec<Value>) -> Reply {
         let (per_page, page) = (self.per_page(), self.page());
         let last = list.len().div_ceil(per_page).max(1);
         let shown: Vec<Value> = list.into_iter().skip((page - 1) * per_page).take(per_page).collect();
@@ -621,79 +623,6 @@ fn feed(call: &Call<'_>) -> Reply {
     let mut reply = call.paged(call.repository().feed.iter().take(300).cloned().collect());
     reply.headers.push(("x-poll-interval", "60".to_owned()));
     reply
-}
-
-/// Hooks are for those who administrate the repository: here, whoever has a token.
-fn hook_id(call: &Call<'_>) -> Result<(), Reply> {
-    let known = call.captured.first().is_none_or(|id| *id == HOOK.to_string());
-    if *call.caller == Caller::Anonymous || !known { Err(Reply::not_found()) } else { Ok(()) }
-}
-
-fn hooks(call: &Call<'_>) -> Reply {
-    if let Err(reply) = hook_id(call) {
-        return reply;
-    }
-    let url = Token::Repository(call.repository().id, &format!("/hooks/{HOOK}")).text();
-    call.paged(vec![json!({
-        "type": "Repository",
-        "id": HOOK,
-        "name": "web",
-        "active": true,
-        "events": ["*"],
-        "config": {"content_type": "json", "insecure_ssl": "0", "url": "http://127.0.0.1/webhooks/github"},
-        "updated_at": "2026-10-01T00:00:00Z",
-        "created_at": "2026-10-01T00:00:00Z",
-        "url": url,
-        "test_url": format!("{url}/test"),
-        "ping_url": format!("{url}/pings"),
-        "deliveries_url": format!("{url}/deliveries"),
-        "last_response": {"code": null, "status": "unused", "message": null},
-    })])
-}
-
-fn deliveries(call: &Call<'_>) -> Reply {
-    if let Err(reply) = hook_id(call) {
-        return reply;
-    }
-    let before: u64 = call.parameter("cursor").and_then(|text| text.parse().ok()).unwrap_or(u64::MAX);
-    let range = match call.parameter("status") {
-        Some("success") => 200..400,
-        Some("failure") => 400..600,
-        _ => 0..u16::MAX,
-    };
-    let here = call.repository().id;
-    let log = call.shared.webhooks.log();
-    let mut list = log.iter().filter(|delivery| {
-        delivery.announcement.repository == here && delivery.id < before && range.contains(&delivery.status_code)
-    });
-    let shown: Vec<_> = list.by_ref().take(call.per_page()).collect();
-    let mut reply = Reply::ok(shown.iter().map(|delivery| delivery.item()).collect());
-    if let (Some(last), Some(_)) = (shown.last(), list.next()) {
-        let next = call.address(&[("cursor", last.id.to_string())]);
-        reply.headers.push(("link", format!("<{next}>; rel=\"next\"")));
-    }
-    reply
-}
-
-fn delivery(call: &Call<'_>) -> Reply {
-    if let Err(reply) = hook_id(call) {
-        return reply;
-    }
-    let log = call.shared.webhooks.log();
-    let found = log.iter().find(|delivery| delivery.id == call.number(1));
-    let url = format!("{}/webhooks/github", call.state.api_url);
-    found.map_or_else(Reply::not_found, |delivery| Reply::ok(delivery.full(&url)))
-}
-
-fn redeliver(call: &Call<'_>) -> Reply {
-    if let Err(reply) = hook_id(call) {
-        return reply;
-    }
-    if call.shared.webhooks.again(call.number(1), call.state.now()) {
-        Reply { status: 202, body: json!({}), headers: Vec::new() }
-    } else {
-        Reply::not_found()
-    }
 }
 
 fn user(call: &Call<'_>) -> Reply {

@@ -1,0 +1,411 @@
+//! Deliveries that GitHub could not hand over: read from its log and taken as if they had arrived.
+//!
+//! GitHub does not deliver again by itself, but keeps each delivery with its payload for three days. Whoever may
+//! administrate the hook can read them: a token with that right for a repository's hook, an App for its own. Without that
+//! right what was missed is found by polling, and the status says so.
+//!
+//! The cursor `deliveries/{repository}` (or `deliveries/app`) keeps how far the log was read. The log is not strictly in
+//! order of time, so the last minutes are read again each time, and what was handled is remembered by its GUID.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    time::Duration,
+};
+
+use gharvest_archive::Archive;
+use gharvest_github::{Answer, Client, ErrorKind, Found, Purpose, Resource};
+use gharvest_model::{RepositoryId, tracking::Tracked};
+use gharvest_state::State;
+use gharvest_webhook_receiver::{Headers, Outcome, Payload, Receiver, hook_feed};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    Failure,
+    schedule::{earlier, later},
+};
+
+/// GitHub keeps deliveries for three days.
+const KEPT: Duration = Duration::from_secs(3 * 24 * 3600);
+/// What was delivered this lately is looked at again next time.
+const SETTLES: Duration = Duration::from_secs(15 * 60);
+/// How long a found hook, or the lack of rights, counts before GitHub is asked again.
+const HOOK_LIVES: Duration = Duration::from_secs(3600);
+/// Pages of a hundred that one look reads at most: the next look goes on with what is newer.
+const MOST_PAGES: usize = 100;
+/// Handled deliveries that are remembered at most.
+const MOST_REMEMBERED: usize = 10_000;
+
+const NO_RIGHT: &str = "no token may read this repository's hooks: failed deliveries are found by polling";
+const NO_HOOK: &str = "no webhook of this repository leads here: changes are found by polling";
+
+/// How far one log was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Cursor {
+    /// Everything up to this delivery was handled.
+    #[serde(default)]
+    after: u64,
+    /// Failed deliveries behind `after` that were handled.
+    #[serde(default)]
+    handled: BTreeSet<String>,
+    /// Our hook; none if there is none, or none that may be seen.
+    #[serde(default)]
+    hook: Option<u64>,
+    /// When the hook was looked for.
+    #[serde(default)]
+    looked_at: Option<Timestamp>,
+    /// ETag of the log's first page.
+    #[serde(default)]
+    etag: Option<String>,
+}
+
+/// How one feed is: `feed/checked/{repository}` in the state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// When GitHub was last asked.
+    pub checked_at: Option<Timestamp>,
+    /// Deliveries that GitHub says failed, since this is counted.
+    #[serde(default)]
+    pub failures: u64,
+    /// How many of them were recovered.
+    #[serde(default)]
+    pub recovered: u64,
+    /// Why failed deliveries cannot be recovered.
+    #[serde(default)]
+    pub trouble: Option<String>,
+}
+
+impl Health {
+    /// Where the state keeps it.
+    pub fn key(repository: RepositoryId) -> String {
+        format!("feed/checked/{repository}")
+    }
+}
+
+/// An entry of the log.
+#[derive(Debug, Clone, Deserialize)]
+struct Entry {
+    id: u64,
+    guid: String,
+    delivered_at: Timestamp,
+    status: String,
+    #[serde(default)]
+    status_code: u16,
+    event: String,
+    #[serde(default)]
+    repository_id: Option<u64>,
+}
+
+impl Entry {
+    fn has_arrived(&self) -> bool {
+        self.status == "OK" || (200..300).contains(&self.status_code)
+    }
+}
+
+/// Whose log is read.
+#[derive(Debug, Clone, Copy)]
+enum Log<'a> {
+    Repository(&'a Tracked, u64),
+    App,
+}
+
+impl Log<'_> {
+    fn deliveries(self) -> Resource {
+        match self {
+            Self::Repository(tracked, hook) => Resource::Deliveries(tracked.name.clone(), hook),
+            Self::App => Resource::AppDeliveries,
+        }
+    }
+
+    fn delivery(self, id: u64) -> Resource {
+        match self {
+            Self::Repository(tracked, hook) => Resource::Delivery(tracked.name.clone(), hook, id),
+            Self::App => Resource::AppDelivery(id),
+        }
+    }
+}
+
+/// What became of failed deliveries, by repository.
+type Tally = HashMap<RepositoryId, (u64, u64)>;
+
+/// Recovers deliveries.
+#[derive(Debug, Clone, Copy)]
+pub struct Recovery<'a> {
+    /// Keeps cursors.
+    pub archive: &'a Archive,
+    /// Takes what was missed.
+    pub receiver: &'a Receiver,
+    /// Keeps the health of feeds.
+    pub state: &'a dyn State,
+    /// Asks GitHub.
+    pub client: &'a Client,
+}
+
+impl Recovery<'_> {
+    /// Looks through the logs of these repositories' hooks, or through the App's if there is one. Says how many
+    /// deliveries were recovered. What stands against one repository does not stop the others; it is their trouble.
+    ///
+    /// # Errors
+    /// When archive or state do not answer, or GitHub says wait.
+    pub async fn run(&self, turns: &[&Tracked], now: Timestamp) -> Result<u64, Failure> {
+        if turns.is_empty() {
+            return Ok(0);
+        }
+        let app = self.of_app(now).await?;
+        if let Some((tally, trouble)) = app {
+            for tracked in turns {
+                let (failures, recovered) = tally.get(&tracked.id).copied().unwrap_or_default();
+                self.note(tracked.id, failures, recovered, trouble.clone(), now).await?;
+            }
+            return Ok(tally.values().map(|(_, recovered)| recovered).sum());
+        }
+        let mut recovered = 0;
+        for tracked in turns {
+            recovered += self.of_repository(tracked, now).await?;
+        }
+        Ok(recovered)
+    }
+
+    /// The App's log; none if there is no App.
+    async fn of_app(&self, now: Timestamp) -> Result<Option<(Tally, Option<String>)>, Failure> {
+        let feed = "deliveries/app";
+        let mut cursor = self.cursor(feed).await?;
+        let first = match self.client.get_as_app(&Resource::AppDeliveries).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(Answer::Found(found))) => found,
+            Ok(Some(other)) => return Ok(Some((Tally::new(), Some(said(&other))))),
+            Err(error) => return Ok(Some((Tally::new(), Some(passing(error)?)))),
+        };
+        let tally = self.read(Log::App, first, &mut cursor, now).await;
+        self.keep(feed, &cursor).await?;
+        Ok(Some(match tally {
+            Ok(tally) => (tally, None),
+            Err(error) => (Tally::new(), Some(stopped(error)?)),
+        }))
+    }
+
+    async fn of_repository(&self, tracked: &Tracked, now: Timestamp) -> Result<u64, Failure> {
+        let feed = format!("deliveries/{}", tracked.id);
+        let mut cursor = self.cursor(&feed).await?;
+        let before = cursor.clone();
+        let outcome = self.look(tracked, &mut cursor, now).await;
+        if cursor != before {
+            self.keep(&feed, &cursor).await?;
+        }
+        let (tally, trouble) = match outcome {
+            Ok(Ok(tally)) => (tally, None),
+            Ok(Err(trouble)) => (Tally::new(), Some(trouble)),
+            Err(error) => (Tally::new(), Some(stopped(error)?)),
+        };
+        let (failures, recovered) = tally.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        self.note(tracked.id, failures, recovered, trouble, now).await?;
+        Ok(recovered)
+    }
+
+    /// What was found in a repository's log, or why it cannot be read.
+    async fn look(
+        &self,
+        tracked: &Tracked,
+        cursor: &mut Cursor,
+        now: Timestamp,
+    ) -> Result<Result<Tally, String>, Failure> {
+        if cursor.looked_at.is_none_or(|at| later(at, HOOK_LIVES) <= now) {
+            match self.find_hook(tracked).await? {
+                Ok(hook) => (cursor.hook, cursor.etag) = (Some(hook), None),
+                Err(trouble) => {
+                    // Not having the right is asked about hourly, so that it costs next to nothing.
+                    (cursor.hook, cursor.looked_at) = (None, Some(now));
+                    return Ok(Err(trouble));
+                }
+            }
+            cursor.looked_at = Some(now);
+        }
+        let Some(hook) = cursor.hook else {
+            let stored = self.state.get(&Health::key(tracked.id)).await?;
+            let known = stored.and_then(|stored| serde_json::from_slice::<Health>(&stored.value).ok());
+            return Ok(Err(known.and_then(|health| health.trouble).unwrap_or_else(|| NO_RIGHT.to_owned())));
+        };
+        let log = Log::Repository(tracked, hook);
+        let etag = cursor.etag.clone();
+        match self.client.get(&log.deliveries(), etag.as_deref(), Purpose::Scheduled).await? {
+            Answer::Found(first) => {
+                let etag = first.etag.clone();
+                let tally = self.read(log, first, cursor, now).await?;
+                cursor.etag = etag;
+                Ok(Ok(tally))
+            }
+            Answer::NotModified => Ok(Ok(Tally::new())),
+            other => {
+                // The hook was removed, or the right was taken away: looked for again next time.
+                cursor.looked_at = None;
+                Ok(Err(said(&other)))
+            }
+        }
+    }
+
+    /// The hook of a repository that leads here: the one that pinged, or one with a receiver's path.
+    async fn find_hook(&self, tracked: &Tracked) -> Result<Result<u64, String>, Failure> {
+        let pinged = self.archive.cursor(&hook_feed(tracked.id)).await?;
+        let pinged = pinged.filter(|hook| hook["removed_at"].is_null()).and_then(|hook| hook["hook_id"].as_u64());
+        let found = match self.client.get(&Resource::Hooks(tracked.name.clone()), None, Purpose::Scheduled).await {
+            Ok(Answer::Found(found)) => found,
+            Ok(_) => return Ok(Err(NO_RIGHT.to_owned())),
+            Err(error) if matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::Unauthorized) => {
+                return Ok(Err(NO_RIGHT.to_owned()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let hooks = found.body.as_array().cloned().unwrap_or_default();
+        let leads_here = |hook: &&Value| {
+            let url = hook.pointer("/config/url").and_then(Value::as_str).unwrap_or_default();
+            let path = url.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
+            path.ends_with("/webhooks/github") || path.ends_with("/webhooks/github/receive")
+        };
+        let by_ping = hooks.iter().find(|hook| pinged.is_some() && hook["id"].as_u64() == pinged);
+        let hook = by_ping.or_else(|| hooks.iter().find(leads_here));
+        Ok(hook.and_then(|hook| hook["id"].as_u64()).ok_or_else(|| NO_HOOK.to_owned()))
+    }
+
+    /// Reads a log back to where it was read last, and takes what failed, oldest first.
+    async fn read(&self, log: Log<'_>, first: Found, cursor: &mut Cursor, now: Timestamp) -> Result<Tally, Failure> {
+        let entries = self.entries(log, first, cursor.after, now).await?;
+        let arrived: HashSet<&str> =
+            entries.iter().filter(|entry| entry.has_arrived()).map(|entry| entry.guid.as_str()).collect();
+        let mut tally = Tally::new();
+        let mut done: HashSet<&str> = HashSet::new();
+        for entry in entries.iter().rev() {
+            let is_missed = !entry.has_arrived() && !arrived.contains(entry.guid.as_str());
+            if is_missed && !cursor.handled.contains(&entry.guid) && done.insert(&entry.guid) {
+                let recovered = self.take(log, entry).await?;
+                let repository = match log {
+                    Log::Repository(tracked, _) => tracked.id,
+                    Log::App => RepositoryId(entry.repository_id.unwrap_or_default()),
+                };
+                let (failures, taken) = tally.entry(repository).or_default();
+                *failures += 1;
+                *taken += u64::from(recovered);
+                if cursor.handled.len() < MOST_REMEMBERED {
+                    cursor.handled.insert(entry.guid.clone());
+                }
+            }
+            if entry.delivered_at <= earlier(now, SETTLES) {
+                cursor.after = cursor.after.max(entry.id);
+            }
+        }
+        let recent: BTreeSet<&str> =
+            entries.iter().filter(|entry| entry.id > cursor.after).map(|entry| entry.guid.as_str()).collect();
+        cursor.handled.retain(|guid| recent.contains(guid.as_str()));
+        Ok(tally)
+    }
+
+    /// The entries of the log behind a delivery, newest first, as far as their payloads are kept.
+    async fn entries(&self, log: Log<'_>, first: Found, after: u64, now: Timestamp) -> Result<Vec<Entry>, Failure> {
+        let oldest = earlier(now, KEPT);
+        let mut entries = Vec::new();
+        let mut page = first;
+        for _ in 0..MOST_PAGES {
+            // What a newer GitHub may write otherwise is passed over: polling finds it.
+            let listed = page.body.as_array().cloned().unwrap_or_default();
+            let read: Vec<Entry> = listed.into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect();
+            let ends = read.iter().any(|entry| entry.id <= after || entry.delivered_at < oldest);
+            entries.extend(read.into_iter().filter(|entry| entry.id > after && entry.delivered_at >= oldest));
+            let Some(next) = page.next.filter(|_| !ends) else { break };
+            let next = Resource::Address(next);
+            let answer = match log {
+                Log::Repository(..) => Some(self.client.get(&next, None, Purpose::Scheduled).await?),
+                Log::App => self.client.get_as_app(&next).await?,
+            };
+            let Some(Answer::Found(found)) = answer else { break };
+            page = found;
+        }
+        Ok(entries)
+    }
+
+    /// Fetches one delivery and takes it. Says whether something followed that had not yet.
+    async fn take(&self, log: Log<'_>, entry: &Entry) -> Result<bool, Failure> {
+        let resource = log.delivery(entry.id);
+        let answer = match log {
+            Log::Repository(..) => Some(self.client.get(&resource, None, Purpose::Scheduled).await?),
+            Log::App => self.client.get_as_app(&resource).await?,
+        };
+        let Some(Answer::Found(found)) = answer else { return Ok(false) };
+        let payload = match found.body.pointer("/request/payload") {
+            // Hooks that send forms show the form's field as text.
+            Some(Value::String(text)) => text.clone(),
+            Some(payload) => payload.to_string(),
+            None => return Ok(false),
+        };
+        let Ok(payload) = Payload::read("application/json", payload.as_bytes()) else { return Ok(false) };
+        let headers = Headers { event: &entry.event, delivery: &entry.guid };
+        let received = self.receiver.receive(headers, &payload).await?;
+        tracing::info!(
+            delivery = entry.guid,
+            event = entry.event,
+            subject = received.subject,
+            outcome = received.outcome.as_str(),
+            "Missed delivery recovered"
+        );
+        let outcome = received.outcome.as_str();
+        metrics::counter!("gharvest_webhook_recovered_total", "outcome" => outcome).increment(1);
+        Ok(matches!(received.outcome, Outcome::Queued | Outcome::Spooled | Outcome::TrackingChanged))
+    }
+
+    async fn note(
+        &self,
+        repository: RepositoryId,
+        failures: u64,
+        recovered: u64,
+        trouble: Option<String>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let stored = self.state.get(&Health::key(repository)).await?;
+        let before = stored.and_then(|stored| serde_json::from_slice::<Health>(&stored.value).ok()).unwrap_or_default();
+        if let Some(trouble) = trouble.as_ref().filter(|trouble| before.trouble.as_ref() != Some(*trouble)) {
+            tracing::warn!(repository = repository.0, trouble, "Failed deliveries of a hook cannot be recovered");
+        }
+        let health = Health {
+            checked_at: Some(now),
+            failures: before.failures + failures,
+            recovered: before.recovered + recovered,
+            trouble,
+        };
+        let value = serde_json::to_vec(&health).expect("plain data");
+        self.state.put(&Health::key(repository), &value, None, None).await?;
+        Ok(())
+    }
+
+    async fn cursor(&self, feed: &str) -> Result<Cursor, Failure> {
+        let stored = self.archive.cursor(feed).await?;
+        Ok(stored.and_then(|stored| serde_json::from_value(stored).ok()).unwrap_or_default())
+    }
+
+    async fn keep(&self, feed: &str, cursor: &Cursor) -> Result<(), Failure> {
+        let value = serde_json::to_value(cursor).expect("plain data");
+        Ok(self.archive.set_cursor(feed, value).await?)
+    }
+}
+
+/// What an answer without a log means.
+fn said(answer: &Answer) -> String {
+    match answer {
+        Answer::NotFound => NO_RIGHT.to_owned(),
+        other => format!("GitHub does not show the hook's deliveries: {other:?}"),
+    }
+}
+
+/// An error of GitHub as this feed's trouble, unless every feed has it.
+fn passing(error: gharvest_github::Error) -> Result<String, Failure> {
+    match error.kind() {
+        ErrorKind::RateLimited { .. } => Err(error.into()),
+        ErrorKind::Forbidden | ErrorKind::Unauthorized => Ok(NO_RIGHT.to_owned()),
+        _ => Ok(error.to_string()),
+    }
+}
+
+fn stopped(failure: Failure) -> Result<String, Failure> {
+    match failure {
+        Failure::Github(error) => passing(error),
+        other => Err(other),
+    }
+}

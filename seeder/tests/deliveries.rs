@@ -1,0 +1,258 @@
+//! Deliveries that did not arrive, or met no queue: nothing of them is lost.
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+use std::{sync::Arc, time::Duration};
+
+use gharvest_archive::Archive;
+use gharvest_github::{AppInstallation, Client, Config};
+use gharvest_github_simulator::{
+    Change, Control, Fault as GithubFault, Options as GithubOptions, Rule, Simulator, Webhook, World as Github,
+};
+use gharvest_model::{QueueName, RepositoryId, RepositoryName, tracking::Tracked};
+use gharvest_queue::{
+    Filter, Policy, QueueAdmin,
+    clock::ManualClock,
+    faulty::{Fault, FaultyQueue},
+    model::MemoryQueue,
+};
+use gharvest_seeder::{
+    deliveries::{Health, Recovery},
+    inbox,
+};
+use gharvest_service_kit::settings::Untracked;
+use gharvest_state::{SqliteState, State};
+use gharvest_webhook_receiver::{Headers, Outcome, Payload, Receiver};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tempfile::TempDir;
+
+const NOW: i64 = 1_800_000_000;
+
+fn at(minutes: i64) -> Timestamp {
+    Timestamp::from_second(NOW).unwrap() + SignedDuration::from_mins(minutes)
+}
+
+struct World {
+    archive: Archive,
+    queue: Arc<MemoryQueue>,
+    faulty: Arc<FaultyQueue>,
+    state: Arc<dyn State>,
+    receiver: Receiver,
+    client: Client,
+    control: Control,
+    name: RepositoryName,
+    tracked: Tracked,
+    _simulator: Simulator,
+    _folder: TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with(|config| Config { tokens: vec!["simulated-token".into()], ..config }).await
+    }
+
+    /// With a GitHub on which every delivery fails.
+    async fn with(adjust: impl FnOnce(Config) -> Config) -> Self {
+        let folder = TempDir::new().unwrap();
+        let url = format!("file:{}", folder.path().join("archive").display());
+        let archive = Archive::open(&url, &gharvest_archive::Options::default()).await.unwrap();
+        let queue = MemoryQueue::new(Policy::default(), ManualClock::default()).unwrap();
+        let faulty = FaultyQueue::new(Arc::clone(&queue) as _);
+        let state: Arc<dyn State> = SqliteState::open(&folder.path().join("state.sqlite")).await.unwrap();
+        let name: RepositoryName = "lumen/lumen".parse().unwrap();
+        let simulator = Simulator::start(Github::generated(1, name.clone(), 20), GithubOptions::unlimited()).unwrap();
+        let control = simulator.control();
+        control.freeze(Some(NOW));
+        control.set_webhook(Some(Webhook { lost: 1.0, ..Webhook::new("http://127.0.0.1:1/webhooks/github", "s") }));
+        let config = Config { api_url: simulator.api_url(), backoff: Duration::from_millis(1), ..Config::default() };
+        let client = Client::new(adjust(config)).unwrap();
+        let id = RepositoryId(control.repository_id(&name).unwrap());
+        let tracked: Tracked = serde_json::from_value(json!({"id": id, "name": name, "since": at(0)})).unwrap();
+        archive.track(tracked.clone()).await.unwrap();
+        let receiver = Receiver::new(Arc::clone(&faulty) as _, archive.clone(), Untracked::Ignore);
+        Self {
+            archive,
+            queue,
+            faulty,
+            state,
+            receiver,
+            client,
+            control,
+            name,
+            tracked,
+            _simulator: simulator,
+            _folder: folder,
+        }
+    }
+
+    /// Somebody comments, and the delivery is lost.
+    async fn comment(&self, number: u64) {
+        self.control.change(&self.name, Change::Comment { number, body: "Hello".to_owned() }).unwrap();
+        self.control.webhooks_settled().await;
+    }
+
+    async fn recover(&self, minutes: i64) -> u64 {
+        let recovery = Recovery {
+            archive: &self.archive,
+            receiver: &self.receiver,
+            state: self.state.as_ref(),
+            client: &self.client,
+        };
+        recovery.run(&[&self.tracked], at(minutes)).await.unwrap()
+    }
+
+    /// The numbers whose download waits in the webhook lane.
+    async fn numbers(&self) -> Vec<u64> {
+        let jobs = self.queue.list(QueueName::Download, &Filter::default(), None, 1000).await.unwrap();
+        let number = |job: &gharvest_queue::JobView| job.subject.to_string().split_once('#')?.1.parse().ok();
+        let mut numbers: Vec<u64> = jobs.iter().filter_map(number).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    async fn health(&self) -> Health {
+        let stored = self.state.get(&Health::key(self.tracked.id)).await.unwrap().unwrap();
+        serde_json::from_slice(&stored.value).unwrap()
+    }
+
+    /// Numbers that can be commented on.
+    fn some(&self) -> Vec<u64> {
+        self.control.truth_numbers(&self.name).into_iter().take(3).collect()
+    }
+}
+
+#[tokio::test]
+async fn failed_deliveries_are_read_from_the_log_once() {
+    let world = World::new().await;
+    let some = world.some();
+    world.comment(some[0]).await;
+    world.comment(some[1]).await;
+    let recovered = world.recover(1).await;
+    assert!(recovered >= 2, "{recovered}");
+    assert_eq!(world.numbers().await, some[..2]);
+    let health = world.health().await;
+    assert_eq!((health.failures, health.recovered, health.trouble), (recovered, recovered, None));
+    // Nothing new: nothing again, neither soon nor when the log has settled.
+    for minutes in [2, 20, 40] {
+        assert_eq!(world.recover(minutes).await, 0, "after {minutes} minutes");
+    }
+    let triggers = world.queue.counts(QueueName::Download).await.unwrap().totals;
+    assert_eq!(triggers.duplicate, 0, "what was handled is not even fetched again");
+    world.control.freeze(Some(NOW + 45 * 60));
+    world.comment(some[2]).await;
+    assert!(world.recover(46).await >= 1);
+    assert_eq!(world.numbers().await, some);
+    assert_eq!(world.control.violations(), []);
+}
+
+#[tokio::test]
+async fn a_log_of_many_pages_is_read_to_where_it_was_left() {
+    let world = World::new().await;
+    let number = world.some()[0];
+    for _ in 0..120 {
+        world.comment(number).await;
+    }
+    assert!(world.recover(1).await >= 120);
+    assert_eq!(world.recover(2).await, 0);
+}
+
+#[tokio::test]
+async fn what_arrived_or_is_too_old_is_left_alone() {
+    let world = World::new().await;
+    let some = world.some();
+    world.comment(some[0]).await;
+    world.control.freeze(Some(NOW + 4 * 24 * 3600));
+    world.comment(some[1]).await;
+    world.recover(4 * 24 * 60 + 1).await;
+    assert_eq!(world.numbers().await, some[1..2]);
+}
+
+#[tokio::test]
+async fn without_the_right_to_see_hooks_polling_is_left_and_the_status_says_so() {
+    let world = World::new().await;
+    world.control.inject(Rule::often(GithubFault::Status { status: 404 }, 1.0).on("/hooks"));
+    world.comment(world.some()[0]).await;
+    assert_eq!(world.recover(1).await, 0);
+    assert!(world.health().await.trouble.unwrap().contains("found by polling"));
+    // Asked for again an hour later, and not at each turn.
+    let asked = world.client.calls();
+    world.recover(6).await;
+    assert_eq!(world.client.calls(), asked);
+    assert!(world.health().await.trouble.is_some());
+    world.control.clear_faults();
+    assert!(world.recover(62).await >= 1);
+    assert_eq!(world.health().await.trouble, None);
+}
+
+#[tokio::test]
+async fn an_outage_of_github_is_the_feeds_trouble_and_passes() {
+    let world = World::new().await;
+    world.comment(world.some()[0]).await;
+    world.control.inject(Rule::often(GithubFault::Status { status: 502 }, 1.0));
+    assert_eq!(world.recover(1).await, 0);
+    assert!(world.health().await.trouble.unwrap().contains("502"));
+    world.control.clear_faults();
+    assert!(world.recover(2).await >= 1);
+    assert_eq!(world.health().await.trouble, None);
+}
+
+#[tokio::test]
+async fn an_app_reads_its_own_log() {
+    let app = AppInstallation {
+        app: "Iv1.gharvest".to_owned(),
+        private_key: include_str!("../../crates/github/testdata/app-key.pem").into(),
+        installation: 1,
+    };
+    let world = World::with(|config| Config { installations: vec![app], ..config }).await;
+    let number = world.some()[0];
+    world.comment(number).await;
+    let recovered = world.recover(1).await;
+    assert!(recovered >= 1);
+    assert_eq!(world.numbers().await, [number]);
+    assert_eq!((world.health().await.recovered, world.recover(2).await), (recovered, 0));
+    assert_eq!(world.control.violations(), []);
+}
+
+#[tokio::test]
+async fn a_recovered_delivery_that_cannot_be_kept_is_tried_again() {
+    let world = World::new().await;
+    let number = world.some()[0];
+    world.comment(number).await;
+    // The queue is away: it is spooled like any other delivery.
+    for call in 1..=10 {
+        world.faulty.fail(call, Fault::Before);
+    }
+    assert!(world.recover(1).await >= 1);
+    assert_eq!(world.numbers().await, Vec::<u64>::new());
+    while world.faulty.calls() < 10 {
+        drop(world.faulty.counts(QueueName::Download).await);
+    }
+    inbox::sweep(&world.archive, world.faulty.as_ref(), at(1)).await.unwrap();
+    assert_eq!(world.numbers().await, [number]);
+}
+
+#[tokio::test]
+async fn a_spooled_delivery_is_pushed_under_its_own_id() {
+    let world = World::new().await;
+    let body = json!({"action": "opened", "issue": {"number": 4},
+        "repository": {"id": world.tracked.id, "full_name": "lumen/lumen"}});
+    let payload = Payload::read("application/json", body.to_string().as_bytes()).unwrap();
+    let deliver = async || {
+        let headers = Headers { event: "issues", delivery: "d-1" };
+        world.receiver.receive(headers, &payload).await.unwrap().outcome
+    };
+    world.faulty.fail_next(Fault::Before);
+    assert_eq!(deliver().await, Outcome::Spooled);
+    assert_eq!(inbox::sweep(&world.archive, world.faulty.as_ref(), at(0)).await.unwrap(), 1);
+    assert_eq!(world.numbers().await, [4]);
+    assert_eq!(inbox::sweep(&world.archive, world.faulty.as_ref(), at(0)).await.unwrap(), 0, "it left the inbox");
+    assert_eq!(deliver().await, Outcome::Duplicate, "sent again by GitHub, it causes nothing more");
+    // The other way round: GitHub sends it again before the inbox is looked at.
+    let again = Headers { event: "issues", delivery: "d-2" };
+    world.faulty.fail_next(Fault::Before);
+    assert_eq!(world.receiver.receive(again, &payload).await.unwrap().outcome, Outcome::Spooled);
+    assert_eq!(world.receiver.receive(again, &payload).await.unwrap().outcome, Outcome::Queued);
+    inbox::sweep(&world.archive, world.faulty.as_ref(), at(0)).await.unwrap();
+    let totals = world.queue.counts(QueueName::Download).await.unwrap().totals;
+    assert_eq!((totals.new + totals.merged, totals.duplicate), (2, 2));
+}
