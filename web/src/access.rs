@@ -22,6 +22,7 @@ use gharvest_service_kit::settings::{Anonymous, WebSettings};
 
 use crate::{
     error::{ApiError, ApiResult},
+    live::Client,
     pages,
     state::WebState,
 };
@@ -172,8 +173,9 @@ fn is_loopback(listen: &str) -> bool {
 /// Finds out who asks, and turns away requests that other websites cause. Runs before every route.
 pub(crate) async fn authenticate(State(state): State<WebState>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-    let caller = match identify(&state, request.headers(), request.uri().host(), request.method(), peer).await {
-        Ok(caller) => caller,
+    let asked = (request.headers(), request.uri().host(), request.method());
+    let (caller, client) = match identify(&state, asked, peer).await {
+        Ok(identified) => identified,
         Err(error) => return pages::error_for(request.uri().path(), &error, &state),
     };
     if !caller.is(Role::Read) && !is_open_path(request.uri().path()) {
@@ -184,6 +186,7 @@ pub(crate) async fn authenticate(State(state): State<WebState>, mut request: Req
         return error.into_response();
     }
     request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(client);
     next.run(request).await
 }
 
@@ -192,15 +195,15 @@ fn is_open_path(path: &str) -> bool {
     path.starts_with("/-/assets/") || path.starts_with("/-/help/") || matches!(path, "/healthz" | "/readyz")
 }
 
+/// Who asks, and to whom live readers are counted.
 async fn identify(
     state: &WebState,
-    headers: &HeaderMap,
-    uri_host: Option<&str>,
-    method: &Method,
+    (headers, uri_host, method): (&HeaderMap, Option<&str>, &Method),
     peer: Option<IpAddr>,
-) -> ApiResult<Caller> {
+) -> ApiResult<(Caller, Client)> {
     let host = header_text(headers, header::HOST.as_str()).or(uri_host);
-    if !method.is_safe() {
+    // Browsers let every website open a WebSocket, and say which one it was.
+    if !method.is_safe() || headers.contains_key("sec-websocket-key") {
         check_origin(headers, host, &state.settings.public_url)?;
     }
     let keys = state.keys().await?;
@@ -208,18 +211,29 @@ async fn identify(
         let hash = hash_key(&secret);
         let key = keys.iter().find(|key| key.hash.eq_ignore_ascii_case(&hash));
         return key
-            .map(Caller::with_key)
+            .map(|key| (Caller::with_key(key), Client(format!("key {}", key.name))))
             .ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "this API key is not known, or was revoked"));
     }
     if let Some(user) = proxy_user(&state.settings, headers, peer) {
         // A key of the user's name says more than the proxy can: role and private repositories.
         let key = keys.iter().find(|key| key.name == user);
-        return Ok(key.map_or_else(Caller::public, Caller::with_key));
+        return Ok((key.map_or_else(Caller::public, Caller::with_key), Client(format!("user {user}"))));
     }
+    let client = Client(address(&state.settings, headers, peer));
     if is_loopback(&state.settings.listen) && keys.is_empty() && state.settings.user_header.is_empty() {
-        return local_caller(host, headers, &state.settings);
+        return Ok((local_caller(host, headers, &state.settings)?, client));
     }
-    Ok(anonymous(&state.settings))
+    Ok((anonymous(&state.settings), client))
+}
+
+/// Where somebody asks from: the peer, or whom a trusted proxy names last.
+fn address(settings: &WebSettings, headers: &HeaderMap, peer: Option<IpAddr>) -> String {
+    let Some(peer) = peer.map(|peer| peer.to_canonical().to_string()) else { return String::new() };
+    if settings.trusted_proxies.contains(&peer) {
+        let named = header_text(headers, "x-forwarded-for").and_then(|chain| chain.rsplit(',').next());
+        return named.map_or(peer, |named| named.trim().to_owned());
+    }
+    peer
 }
 
 fn anonymous(settings: &WebSettings) -> Caller {

@@ -19,6 +19,7 @@ mod markdown;
 pub mod operations;
 mod pages;
 mod plot;
+mod rates;
 pub mod requests;
 mod state;
 mod thread;

@@ -1,22 +1,32 @@
-//! `/events`: what became searchable, as it happens, as server-sent events.
+//! `/events`: what became searchable, as it happens: server-sent events, or a WebSocket for clients that ask for one.
 //!
-//! Each event carries its place in the history, so a reader that reconnects with `Last-Event-ID` misses nothing that is
-//! still kept. A reader that is too slow is cut off, and comes back the same way.
+//! Each event carries its place in the history, so a reader that comes back with it (`Last-Event-ID`, or `?after=`)
+//! misses nothing that is still kept. A reader that is too slow is cut off, and comes back the same way: the history
+//! cuts off who is too far behind, the server who takes nothing of what is sent. All readers together have a limit, and
+//! each client has one.
+
+mod readers;
 
 use std::{convert::Infallible, time::Duration};
 
 use axum::{
     Extension,
-    extract::State,
-    http::{HeaderMap, StatusCode},
+    extract::{
+        State,
+        ws::{Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
+    http::{HeaderMap, HeaderValue, StatusCode},
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
     },
 };
-use futures::{StreamExt, future, stream};
+use futures::{Stream, StreamExt, future, stream};
 use gharvest_state::Published;
+pub(crate) use readers::{Client, Readers, Seat};
 use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     access::Caller,
@@ -25,6 +35,12 @@ use crate::{
     requests::live::{Change, may_hear},
     state::WebState,
 };
+
+/// Something is said at least this often, so that the dead are noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// The longest message that a reader of a WebSocket may send, bytes: nothing is expected from it.
+const LONGEST_MESSAGE: usize = 1024;
 
 /// Where to begin, for readers that cannot set `Last-Event-ID`.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -37,38 +53,92 @@ pub(crate) struct EventsParams {
 pub(crate) async fn events(
     State(state): State<WebState>,
     Extension(caller): Extension<Caller>,
+    Extension(client): Extension<Client>,
     Params(params): Params<EventsParams>,
     headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> ApiResult<Response> {
-    let permit = state.live_readers.clone().try_acquire_owned().map_err(|_| {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "too many live readers at once: [web] live_readers is the limit")
-    })?;
+    let seat = state.readers.seat(&client).map_err(|full| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, full))?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
-    let published = state.backends.state.subscribe(last.or(params.after)).await?;
-    let shutdown = state.shutdown.clone();
-    let events = published
-        // An error is the end: the reader reconnects with its last place.
-        .take_while(|published| future::ready(published.is_ok()))
-        .filter_map(move |published| {
-            // The permit lives as long as the stream.
-            let _held = &permit;
-            let event = published.ok().filter(|published| may_hear(&caller, published)).and_then(event);
-            future::ready(event.map(Ok::<_, Infallible>))
-        })
-        .take_until(async move { shutdown.cancelled().await });
-    // Something is said at once, so that readers know that they are connected.
-    let hello = stream::once(async { Ok(Event::default().comment("gharvest").retry(Duration::from_secs(3))) });
-    let mut response =
-        Sse::new(hello.chain(events)).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response();
-    // Proxies such as nginx would otherwise hold events back to send them in blocks.
-    response.headers_mut().insert("x-accel-buffering", axum::http::HeaderValue::from_static("no"));
-    Ok(response)
+    let changes = changes(&state, caller, last.or(params.after), seat).await?;
+    match upgrade {
+        Ok(upgrade) => {
+            let upgrade = upgrade.max_message_size(LONGEST_MESSAGE).max_frame_size(LONGEST_MESSAGE);
+            Ok(upgrade.on_upgrade(move |socket| converse(socket, changes)))
+        }
+        // Whoever asks for a WebSocket wrongly is told so; everybody else wants events.
+        Err(rejection) if headers.contains_key("sec-websocket-key") => Ok(rejection.into_response()),
+        Err(_) => Ok(server_sent(changes)),
+    }
 }
 
-fn event(published: Published) -> Option<Event> {
+/// A change with its place in the history.
+struct Heard {
+    sequence: u64,
+    json: Value,
+}
+
+/// The changes that the caller may hear of, until it is too slow or the process stops.
+async fn changes(
+    state: &WebState,
+    caller: Caller,
+    after: Option<u64>,
+    seat: Seat,
+) -> ApiResult<impl Stream<Item = Heard> + Send + use<>> {
+    let published = state.backends.state.subscribe(after).await?;
+    let shutdown = state.shutdown.clone();
+    let heard = published
+        // An error is the end: the reader comes back with its last place.
+        .take_while(|published| future::ready(published.is_ok()))
+        .filter_map(move |published| {
+            // The seat is taken as long as the stream lives.
+            let _taken = &seat;
+            future::ready(published.ok().filter(|published| may_hear(&caller, published)).and_then(heard))
+        })
+        .take_until(async move { shutdown.cancelled().await });
+    Ok(heard)
+}
+
+fn heard(published: Published) -> Option<Heard> {
     let sequence = published.sequence;
     let item = published.event.item.to_string();
     let mut json = serde_json::to_value(Change::from(published)).ok()?;
     json["item"] = item.into();
-    Event::default().id(sequence.to_string()).event("change").json_data(json).ok()
+    Some(Heard { sequence, json })
+}
+
+fn server_sent(changes: impl Stream<Item = Heard> + Send + 'static) -> Response {
+    let event = |heard: Heard| Event::default().id(heard.sequence.to_string()).event("change").json_data(heard.json);
+    let events = changes.filter_map(move |heard| future::ready(event(heard).ok().map(Ok::<_, Infallible>)));
+    // Something is said at once, so that readers know that they are connected.
+    let hello = stream::once(async { Ok(Event::default().comment("gharvest").retry(Duration::from_secs(3))) });
+    let mut response = Sse::new(hello.chain(events)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
+    // Proxies such as nginx would otherwise hold events back to send them in blocks.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// Sends each change as one text message of JSON, until either side ends. What the reader says is not listened to.
+async fn converse(mut socket: WebSocket, changes: impl Stream<Item = Heard> + Send) {
+    let mut changes = std::pin::pin!(changes);
+    let mut alive = interval(KEEP_ALIVE);
+    alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let sent = tokio::select! {
+            heard = changes.next() => match heard {
+                Some(heard) => socket.send(Message::text(heard.json.to_string())).await,
+                None => break,
+            },
+            _ = alive.tick() => socket.send(Message::Ping(axum::body::Bytes::new())).await,
+            said = socket.recv() => match said {
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => Ok(()),
+            },
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+    // It may be gone already.
+    drop(socket.send(Message::Close(None)).await);
 }

@@ -200,6 +200,12 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
+/// A number of things, one of them or several.
+pub(crate) fn counted(number: u64, thing: &str) -> String {
+    let end = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{end}", count(number))
+}
+
 /// Somebody, as a link to what they took part in.
 pub(crate) fn person(login: &str) -> Markup {
     html! { a class="person" href=(links::search(&format!("involves:{login}"))) { bdi { (login) } } }

@@ -13,6 +13,8 @@ pub(crate) struct Period {
 
 const WIDTH: f64 = 720.0;
 const HALF: f64 = 44.0;
+/// Points of a line.
+const MOST_POINTS: usize = 360;
 
 /// Opened above the line, closed below it, a bar each a period.
 pub(crate) fn opened_and_closed(periods: &[Period]) -> Markup {
@@ -57,14 +59,13 @@ pub(crate) fn line(points: &[(String, u64)], what: &str) -> Markup {
     let highest = points.iter().map(|(_, count)| *count).max().unwrap_or(1).max(1);
     let height = HALF * 2.0;
     let last = points.len() - 1;
-    let place = |(at, (_, count)): (usize, &(String, u64))| {
-        format!(
-            "{:.1},{:.1}",
-            at as f64 / last as f64 * WIDTH,
-            height - *count as f64 / highest as f64 * (height - 4.0) - 1.0
-        )
+    let place = |at: usize| {
+        let across = at as f64 / last as f64 * WIDTH;
+        format!("{across:.1},{:.1}", height - points[at].1 as f64 / highest as f64 * (height - 4.0) - 1.0)
     };
-    let path: Vec<String> = points.iter().enumerate().map(place).collect();
+    // More points than pixels show nothing more.
+    let shown = points.len().min(MOST_POINTS);
+    let path: Vec<String> = (0..shown).map(|at| place(at * last / (shown - 1))).collect();
     let path = path.join(" ");
     html! {
         figure class="plot" {
@@ -89,7 +90,7 @@ fn table<const COLUMNS: usize>(heads: &[&str; COLUMNS], rows: impl Iterator<Item
     html! {
         details class="figures" {
             summary { "Table" }
-            div class="scroll" tabindex="0" {
+            div class="scroll" tabindex="0" role="region" aria-label="The figures of the plot" {
                 table {
                     thead { tr { @for head in heads { th scope="col" { (head) } } } }
                     tbody { @for row in rows { tr { @for cell in row { td { (cell) } } } } }

@@ -16,8 +16,9 @@ use gharvest_state::State;
 use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+use crate::{live::Readers, rates::Rates};
 
 /// What only a process that talks to GitHub can do. The composition root implements it.
 #[async_trait]
@@ -123,8 +124,10 @@ pub struct WebState {
     pub metrics: Option<PrometheusHandle>,
     /// Cancelled when the process stops: ends live streams, which would otherwise never end.
     pub shutdown: CancellationToken,
-    /// One permit per live reader.
-    pub(crate) live_readers: Arc<Semaphore>,
+    /// Who listens to live events.
+    pub(crate) readers: Readers,
+    /// What the queues did lately.
+    pub(crate) rates: Rates,
     keys: Arc<Mutex<Option<CachedKeys>>>,
 }
 
@@ -144,7 +147,8 @@ impl WebState {
         readiness.set(true);
         Self {
             backends,
-            live_readers: Arc::new(Semaphore::new(settings.web.live_readers)),
+            readers: Readers::new(settings.web.live_readers, settings.web.live_readers_per_client),
+            rates: Rates::default(),
             settings: Arc::new(settings.web.clone()),
             github_url: settings.github.web_url.trim_end_matches('/').into(),
             search_timeout: settings.search.timeout,

@@ -2,9 +2,12 @@
 //!
 //! Everything is read leniently from GitHub's own objects: a missing field leaves a gap, never an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use gharvest_model::{Kind, Record, RepositoryName, record::RecordState};
+use gharvest_model::{
+    Kind, Record, RepositoryName,
+    record::{Fact, OlderText, RecordState},
+};
 use gharvest_search::{
     document::{IntervalDocument, Metrics},
     render::{self, RenderContext},
@@ -17,6 +20,10 @@ use serde_json::Value;
 pub(crate) enum Entry<'a> {
     /// A comment on the conversation.
     Comment(&'a Value),
+    /// A comment that was deleted on GitHub, as a webhook showed it at last, and what told of it.
+    Deleted(&'a Value, &'a Fact),
+    /// Texts of comments that are not there any more: nobody told whose they were.
+    Lost(Vec<&'a OlderText>),
     /// A review with the conversations that it began.
     Review { review: &'a Value, conversations: Vec<Conversation<'a>> },
     /// Review comments that belong to no review we have.
@@ -137,6 +144,7 @@ impl<'a> Thread<'a> {
             comments.retain(|comment| time(comment, "/created_at").is_none_or(|at| at <= cutoff));
         }
         let mut conversations = conversations(&comments);
+        let mut deleted = self.deleted(cutoff);
         let mut last = None;
         for event in &self.record.timeline {
             let at = happened_at(event).or(last);
@@ -145,11 +153,71 @@ impl<'a> Thread<'a> {
                 self.later += 1;
                 continue;
             }
+            let earlier = deleted.iter().take_while(|(created, _)| at.is_some_and(|at| *created <= at)).count();
+            self.entries.extend(deleted.drain(..earlier).map(|(_, entry)| entry));
             self.add(event, &mut conversations);
         }
+        self.entries.extend(deleted.into_iter().map(|(_, entry)| entry));
         if !conversations.is_empty() {
             self.entries.push(Entry::Conversations(conversations));
         }
+        let lost = self.lost();
+        if !lost.is_empty() {
+            self.entries.push(Entry::Lost(lost));
+        }
+    }
+
+    /// Deleted comments, in the order in which they were written.
+    fn deleted(&self, cutoff: Option<Timestamp>) -> Vec<(Timestamp, Entry<'a>)> {
+        let facts = self.record.kept.iter().filter(|fact| fact.action == "deleted");
+        let entry = |fact: &'a Fact| {
+            let about = fact.facts.get("about").filter(|about| about["body"].is_string())?;
+            let created = time(about, "/created_at").unwrap_or(fact.received_at);
+            cutoff.is_none_or(|cutoff| created <= cutoff).then_some((created, Entry::Deleted(about, fact)))
+        };
+        let mut deleted: Vec<_> = facts.filter_map(entry).collect();
+        deleted.sort_by_key(|(created, _)| *created);
+        deleted
+    }
+
+    /// Last texts of what is neither in the timeline nor known to be deleted.
+    fn lost(&self) -> Vec<&'a OlderText> {
+        if self.record.history.is_empty() {
+            return Vec::new();
+        }
+        let record = self.record;
+        let reviewed = record.timeline.iter().filter_map(|event| event["comments"].as_array()).flatten();
+        let deleted = record.kept.iter().filter_map(|fact| fact.facts.get("about"));
+        let known: HashSet<&str> =
+            (record.timeline.iter().chain(&record.review_comments).chain(reviewed).chain(deleted))
+                .filter_map(|object| text(object, "/node_id"))
+                .chain(["title", "body"])
+                .collect();
+        record.history.iter().filter(|older| !known.contains(older.of.as_str())).collect()
+    }
+
+    /// Older texts of the opening (`body`) or of what has a node id, oldest first, each with the time at which a newer
+    /// one was seen.
+    pub(crate) fn older_texts(&self, of: &str) -> Vec<(Timestamp, &'a str)> {
+        let record = self.record;
+        let seen = record.history.iter().filter(|older| older.of == of);
+        let seen = seen.map(|older| (older.replaced_at, older.text.as_str()));
+        let told = record.kept.iter().filter(|fact| match fact.facts.get("about") {
+            Some(about) => text(about, "/node_id") == Some(of),
+            None => of == "body" && matches!(fact.event.as_str(), "issues" | "pull_request"),
+        });
+        let told = told.filter_map(|fact| Some((fact.received_at, text(&fact.facts, "/changes/body/from")?)));
+        let mut texts: Vec<_> = seen.chain(told).collect();
+        texts.sort_by_key(|(at, _)| *at);
+        // A webhook and the next visit may tell of the same text.
+        texts.dedup_by_key(|(_, text)| *text);
+        texts
+    }
+
+    /// A text as it was at the date asked for, as far as older ones are known; the present one otherwise.
+    pub(crate) fn text_then(&self, of: &str, now: &'a str) -> &'a str {
+        let Some(cutoff) = self.at.and_then(end_of_day) else { return now };
+        self.older_texts(of).into_iter().find(|(replaced, _)| *replaced > cutoff).map_or(now, |(_, text)| text)
     }
 
     fn add(&mut self, event: &'a Value, conversations: &mut Vec<Conversation<'a>>) {
@@ -226,7 +294,8 @@ impl<'a> Thread<'a> {
                 Entry::Conversations(conversations) => {
                     conversations.iter().flat_map(|one| &one.comments).for_each(|comment| add(actor(comment)));
                 }
-                Entry::Commits(_) | Entry::Events(_) => {}
+                Entry::Deleted(about, _) => add(actor(about)),
+                Entry::Commits(_) | Entry::Events(_) | Entry::Lost(_) => {}
             }
         }
         people
@@ -241,7 +310,7 @@ impl<'a> Thread<'a> {
                 of(conversations) + usize::from(text(review, "/body").is_some_and(|body| !body.trim().is_empty()))
             }
             Entry::Conversations(conversations) => of(conversations),
-            Entry::Commits(_) | Entry::Events(_) => 0,
+            Entry::Commits(_) | Entry::Events(_) | Entry::Deleted(..) | Entry::Lost(_) => 0,
         };
         self.entries.iter().map(count).sum()
     }
@@ -264,7 +333,7 @@ impl<'a> Thread<'a> {
 
     /// The opening text.
     pub(crate) fn body(&self) -> &'a str {
-        text(self.core, "/body").unwrap_or("")
+        self.text_then("body", text(self.core, "/body").unwrap_or(""))
     }
 }
 
@@ -415,6 +484,48 @@ mod tests {
         assert_eq!(thread.facts.state, "closed");
         assert_eq!(thread.facts.labels, [("early".to_owned(), "00ff00".to_owned())]);
         assert_eq!((thread.entries.len(), thread.later), (2, 3));
+    }
+
+    #[test]
+    fn deleted_comments_stand_where_they_were_and_edited_texts_have_older_ones() {
+        let mut record = record(json!([
+            {"event": "commented", "node_id": "C1", "body": "three", "created_at": "2024-01-01T00:00:00Z"},
+            {"event": "commented", "node_id": "C3", "body": "last", "created_at": "2024-01-03T00:00:00Z"},
+        ]));
+        let fact = |action: &str, at: &str, facts: Value| json!({"delivery": at, "event": "issue_comment", "action": action, "received_at": at, "facts": facts});
+        record.kept = serde_json::from_value(json!([
+            fact(
+                "edited",
+                "2024-01-05T00:00:00Z",
+                json!({"about": {"node_id": "C1"}, "changes": {"body": {"from": "one"}}})
+            ),
+            fact(
+                "deleted",
+                "2024-01-06T00:00:00Z",
+                json!({"about": {"node_id": "C2", "body": "gone", "created_at": "2024-01-02T00:00:00Z"}})
+            ),
+        ]))
+        .unwrap();
+        let older = |of: &str, text: &str, at: &str| json!({"of": of, "text": text, "replaced_at": at});
+        record.history = serde_json::from_value(json!([
+            older("C1", "one", "2024-01-05T00:01:00Z"),
+            older("C1", "two", "2024-01-07T00:00:00Z"),
+            older("C2", "gone", "2024-01-06T00:01:00Z"),
+            older("C9", "nobody knows", "2024-01-08T00:00:00Z"),
+        ]))
+        .unwrap();
+        let thread = Thread::new(&record, "a/b".parse().unwrap(), None);
+        let [Entry::Comment(_), Entry::Deleted(about, _), Entry::Comment(_), Entry::Lost(lost)] = &thread.entries[..]
+        else {
+            panic!("{:?}", thread.entries)
+        };
+        assert_eq!((about["body"].as_str(), lost.len(), lost[0].text.as_str()), (Some("gone"), 1, "nobody knows"));
+        let texts: Vec<_> = thread.older_texts("C1").into_iter().map(|(_, text)| text).collect();
+        assert_eq!(texts, ["one", "two"]);
+        let then = Thread::new(&record, "a/b".parse().unwrap(), Some("2024-01-05".parse().unwrap()));
+        assert_eq!(then.text_then("C1", "three"), "two");
+        let before = Thread::new(&record, "a/b".parse().unwrap(), Some("2024-01-04".parse().unwrap()));
+        assert_eq!(before.text_then("C1", "three"), "one");
     }
 
     #[test]

@@ -8,6 +8,8 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
+    ops::Range,
+    sync::{Mutex, PoisonError},
     time::Instant,
 };
 
@@ -18,10 +20,10 @@ use gharvest_search::{
 };
 use jiff::{Timestamp, tz::TimeZone};
 use tantivy::{
-    DocAddress, DocId, Searcher, SegmentReader, TERMINATED,
+    DocAddress, DocId, Searcher, SegmentReader, TERMINATED, Term,
     columnar::{Column, StrColumn},
-    query::{EnableScoring, Query},
-    schema::Value,
+    query::{Bm25StatisticsProvider, EnableScoring, Query},
+    schema::{Field, Value},
 };
 
 use crate::{
@@ -37,29 +39,76 @@ const LAST_PAGED_HIT: usize = 10_000;
 const LARGEST_PAGE: usize = 100;
 /// The most values of a facet, months apart.
 const MOST_VALUES: usize = 20;
+/// The most numbers that a cursor keeps: those of some twenty words.
+const MOST_STATISTICS: usize = 250;
 /// After how many documents the clock is looked at.
 const CHECK_EVERY: u32 = 1024;
 
 /// Where a hit stands in the order.
 type Rank = (i64, u64);
 
-/// A cursor: the rank of the last hit shown, and the day from which recency is measured, so that scores of later
-/// pages are those of the first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A cursor: the rank of the last hit shown, and what scores of later pages need to be those of the first: the day from
+/// which recency is measured, and the statistics of the words.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Cursor {
     rank: Rank,
     day: i64,
+    statistics: Vec<u64>,
 }
 
 impl Cursor {
-    fn print(self) -> String {
-        format!("{:x}.{:x}.{:x}", self.rank.0 as u64, self.rank.1, self.day as u64)
+    fn print(&self) -> String {
+        let statistics: Vec<String> = self.statistics.iter().map(|number| format!(".{number:x}")).collect();
+        format!("{:x}.{:x}.{:x}{}", self.rank.0 as u64, self.rank.1, self.day as u64, statistics.concat())
     }
 
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('.').map(|part| u64::from_str_radix(part, 16).ok());
         let (value, item, day) = (parts.next()??, parts.next()??, parts.next()??);
-        parts.next().is_none().then_some(Self { rank: (value as i64, item), day: day as i64 })
+        let statistics: Vec<u64> = parts.collect::<Option<_>>()?;
+        let fits = statistics.len() <= MOST_STATISTICS;
+        fits.then_some(Self { rank: (value as i64, item), day: day as i64, statistics })
+    }
+}
+
+/// How many words there are, and in how many documents: as the index says, or as it said to the first page. A query asks
+/// for its numbers in the same order at each page, so they need no names.
+struct Statistics<'a> {
+    searcher: &'a Searcher,
+    first_page: &'a [u64],
+    asked: Mutex<Vec<u64>>,
+}
+
+impl<'a> Statistics<'a> {
+    fn new(searcher: &'a Searcher, first_page: &'a [u64]) -> Self {
+        Self { searcher, first_page, asked: Mutex::default() }
+    }
+
+    fn answer(&self, now: impl FnOnce() -> tantivy::Result<u64>) -> tantivy::Result<u64> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = self.first_page.get(asked.len()).copied().map_or_else(now, Ok)?;
+        asked.push(number);
+        Ok(number)
+    }
+
+    /// What the next page's cursor keeps; a query of very many words keeps nothing.
+    fn into_numbers(self) -> Vec<u64> {
+        let numbers = self.asked.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if numbers.len() <= MOST_STATISTICS { numbers } else { Vec::new() }
+    }
+}
+
+impl Bm25StatisticsProvider for Statistics<'_> {
+    fn total_num_tokens(&self, field: Field) -> tantivy::Result<u64> {
+        self.answer(|| self.searcher.total_num_tokens(field))
+    }
+
+    fn total_num_docs(&self) -> tantivy::Result<u64> {
+        self.answer(|| self.searcher.total_num_docs())
+    }
+
+    fn doc_freq(&self, term: &Term) -> tantivy::Result<u64> {
+        self.answer(|| Bm25StatisticsProvider::doc_freq(self.searcher, term))
     }
 }
 
@@ -69,20 +118,21 @@ pub(crate) fn search(searcher: &Searcher, fields: &Fields, request: &SearchReque
     let query = Lowering { fields }.search(request.query.node(), &request.access);
     let per_page = request.per_page.clamp(1, LARGEST_PAGE);
     let today = request.query.now().as_second().div_euclid(86_400);
-    let (skip, after, day) = match &request.start {
-        Start::Page(page) => (page.saturating_sub(1).saturating_mul(per_page), None, today),
+    let (skip, after, day, first_page) = match &request.start {
+        Start::Page(page) => (page.saturating_sub(1).saturating_mul(per_page), None, today, Vec::new()),
         Start::Cursor(text) => {
             let cursor = Cursor::parse(text).ok_or_else(|| {
                 Error::new(ErrorKind::Invalid, "search", "the cursor is not one of ours; begin again without it")
             })?;
-            (0, Some(cursor.rank), cursor.day)
+            (0, Some(cursor.rank), cursor.day, cursor.statistics)
         }
     };
+    let statistics = Statistics::new(searcher, &first_page);
     // Beyond what people page through there are no hits, and the rest of the answer stays.
     let end = if skip >= LAST_PAGED_HIT { 0 } else { (skip + per_page).min(LAST_PAGED_HIT) };
     let mut pass = Pass::new(request, after, end + 1, day, deadline);
-    pass.run(searcher, query.as_ref())?;
-    reply(searcher, fields, request, pass, skip, end)
+    pass.run(searcher, query.as_ref(), &statistics)?;
+    reply(searcher, fields, request, pass, statistics.into_numbers(), skip..end)
 }
 
 fn reply(
@@ -90,14 +140,14 @@ fn reply(
     fields: &Fields,
     request: &SearchRequest,
     pass: Pass<'_>,
-    skip: usize,
-    end: usize,
+    statistics: Vec<u64>,
+    shown: Range<usize>,
 ) -> Result<SearchReply> {
     let (day, total, facets) = (pass.day, pass.total, pass.facets);
     let ranked = pass.best.into_sorted_vec();
-    let page: Vec<_> = ranked.iter().map(|Reverse(hit)| *hit).take(end).skip(skip).collect();
+    let page: Vec<_> = ranked.iter().map(|Reverse(hit)| *hit).take(shown.end).skip(shown.start).collect();
     let next = match page.last() {
-        Some((rank, _)) if ranked.len() > end => Some(Cursor { rank: *rank, day }.print()),
+        Some((rank, _)) if ranked.len() > shown.end => Some(Cursor { rank: *rank, day, statistics }.print()),
         _ => None,
     };
     let by_relevance = request.query.sort().key == SortKey::Relevance;
@@ -225,10 +275,10 @@ impl<'a> Pass<'a> {
         Self { sort, after, keep, day, deadline, total: 0, best, facets, request }
     }
 
-    fn run(&mut self, searcher: &Searcher, query: &dyn Query) -> Result<()> {
+    fn run(&mut self, searcher: &Searcher, query: &dyn Query, statistics: &Statistics<'_>) -> Result<()> {
         let scoring = self.sort.key == SortKey::Relevance;
         let weight = if scoring {
-            query.weight(EnableScoring::enabled_from_searcher(searcher))
+            query.weight(EnableScoring::enabled_from_statistics_provider(statistics, searcher))
         } else {
             query.weight(EnableScoring::disabled_from_searcher(searcher))
         }
@@ -448,10 +498,12 @@ mod tests {
 
     #[test]
     fn a_cursor_survives_printing_and_others_are_refused() {
-        for cursor in [Cursor { rank: (-5, 7), day: 19_000 }, Cursor { rank: (i64::MAX, u64::MAX), day: -1 }] {
+        let cursor = |rank, day, statistics: &[u64]| Cursor { rank, day, statistics: statistics.to_vec() };
+        for cursor in [cursor((-5, 7), 19_000, &[]), cursor((i64::MAX, u64::MAX), -1, &[0, 77, u64::MAX])] {
             assert_eq!(Cursor::parse(&cursor.print()), Some(cursor));
         }
-        for text in ["", "1.2", "1.2.3.4", "x.1.1", "1.2.-3", "é"] {
+        for text in ["", "1.2", "1.2.3.", "x.1.1", "1.2.-3", "é", &format!("1.2.3{}", ".4".repeat(MOST_STATISTICS + 1))]
+        {
             assert_eq!(Cursor::parse(text), None, "{text}");
         }
     }

@@ -105,7 +105,8 @@ fn telling_words(searcher: &Searcher, fields: &Fields, item: &ItemDocument) -> R
         // A word that no other item has finds none.
         if elsewhere > 1 && word.chars().count() > 1 {
             let rarity = (documents / elsewhere as f32).max(1.0).ln();
-            ranked.push((weight.sqrt() * rarity, word));
+            // Logs repeat themselves: the tenth time says little more than the first.
+            ranked.push(((1.0 + weight.ln()) * rarity, word));
         }
     }
     ranked.sort_by(|(one, a), (other, b)| other.total_cmp(one).then_with(|| a.cmp(b)));

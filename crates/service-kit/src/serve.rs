@@ -1,6 +1,13 @@
 //! The HTTP server of every process: limits on what a stranger can hold, and a graceful end.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use axum::{Extension, Router, extract::ConnectInfo};
 use hyper_util::{
@@ -8,7 +15,12 @@ use hyper_util::{
     server::{conn::auto::Builder, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpListener,
+    sync::Semaphore,
+    time::{Sleep, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 /// What one client, or all together, may hold.
@@ -18,6 +30,8 @@ pub struct Limits {
     pub connections: usize,
     /// A request's headers have to be here after this long: slow senders hold nothing.
     pub header_deadline: Duration,
+    /// A client that takes nothing of an answer for this long is cut off: slow readers hold nothing.
+    pub write_deadline: Duration,
     /// The most bytes of a request's headers.
     pub header_bytes: usize,
     /// After shutdown, requests in hand may take this long.
@@ -29,6 +43,7 @@ impl Default for Limits {
         Self {
             connections: 4096,
             header_deadline: Duration::from_secs(10),
+            write_deadline: Duration::from_secs(30),
             header_bytes: 64 * 1024,
             drain: Duration::from_secs(10),
         }
@@ -60,6 +75,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
             }
         };
         let service = TowerToHyperService::new(router.clone().layer(Extension(ConnectInfo::<SocketAddr>(peer))));
+        let stream = Patient { stream, deadline: limits.write_deadline, stalled: None };
         let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
@@ -88,6 +104,63 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(Duration::from_secs(30));
     builder
+}
+
+/// A stream whose writes fail when the other side takes nothing for too long.
+struct Patient<S> {
+    stream: S,
+    deadline: Duration,
+    /// Runs while a write waits.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Patient<S> {
+    /// What became of a write: one that waits begins to run out of time.
+    fn settle<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let deadline = self.deadline;
+        ready!(self.stalled.get_or_insert_with(|| Box::pin(sleep(deadline))).as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.settle(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.settle(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.settle(context, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ended = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.settle(context, ended)
+    }
 }
 
 /// Out of file descriptors is no reason to stop, but one to wait: accepting at once would fail again at once.
@@ -141,6 +214,35 @@ mod tests {
         shutdown.cancel();
         leave.notify_one();
         assert!(request.await.unwrap().ends_with("127.0.0.1"));
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_is_cut_off() {
+        /// Says when the answer is given up.
+        struct Held(Arc<tokio::sync::Notify>);
+        impl Drop for Held {
+            fn drop(&mut self) {
+                self.0.notify_one();
+            }
+        }
+        let given_up = Arc::new(tokio::sync::Notify::new());
+        let notice = Arc::clone(&given_up);
+        let endless = move || {
+            let held = Held(Arc::clone(&notice));
+            let part = move |_| {
+                let _alive = &held;
+                Ok::<_, std::convert::Infallible>(axum::body::Bytes::from_static(&[b'x'; 65_536]))
+            };
+            let parts = futures::StreamExt::map(futures::stream::repeat(()), part);
+            async { axum::body::Body::from_stream(parts) }
+        };
+        let limits = Limits { write_deadline: Duration::from_millis(50), ..Limits::default() };
+        let (address, shutdown, server) = start(Router::new().route("/", get(endless)), limits).await;
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        silent.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        given_up.notified().await;
+        shutdown.cancel();
         server.await.unwrap();
     }
 

@@ -112,10 +112,14 @@
     ours.replaceChildren(...theirs.childNodes);
     if (focused) { const again = ours.querySelector("a[href='" + CSS.escape(focused) + "']"); if (again) again.focus({ preventScroll: true }); }
   };
+  // Queues move without any thread changing.
+  if (follows === "status") setInterval(() => { if (!document.hidden && !waiting) waiting = setTimeout(refresh, 0); }, 5000);
   const source = new EventSource("/events");
   source.addEventListener("change", (event) => {
     if (!waiting && concerns(JSON.parse(event.data))) waiting = setTimeout(refresh, 2000);
   });
+  source.addEventListener("open", () => { document.body.dataset.connected = "true"; });
+  source.addEventListener("error", () => { delete document.body.dataset.connected; });
   addEventListener("pagehide", () => source.close());
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 })();

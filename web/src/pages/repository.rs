@@ -1,11 +1,14 @@
 //! A repository, an owner, and GitHub's lists, which are searches here.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Extension,
     extract::{OriginalUri, Path, State},
     response::{IntoResponse, Redirect, Response},
 };
-use gharvest_model::job::part;
+use gharvest_model::{Kind, job::part};
+use gharvest_search::document::DailyDocument;
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -137,9 +140,26 @@ struct Figures {
     everything: Option<SearchAnswer>,
     backlog: Vec<(String, u64)>,
     open_pulls: Vec<(String, u64)>,
+    /// Open items with each of the most frequent labels, day by day.
+    labels_over_time: Vec<(String, Vec<(String, u64)>)>,
     responsiveness: Option<ResponsivenessAnswer>,
     labels: Option<Value>,
     releases: Option<Value>,
+}
+
+/// Labels with a plot of their own.
+const LABELS_OVER_TIME: usize = 6;
+
+/// What is open at the end of each day, issues and pull requests together.
+fn open_of_both_kinds(days: &[DailyDocument]) -> Vec<(String, u64)> {
+    let mut open = BTreeMap::<&str, [u64; 2]>::new();
+    let (mut issues, mut pulls) = (0, 0);
+    for day in days {
+        let last = if day.kind == Kind::Issue { &mut issues } else { &mut pulls };
+        *last = u64::from(day.open);
+        open.insert(&day.day, [issues, pulls]);
+    }
+    open.into_iter().map(|(day, [issues, pulls])| (day.to_owned(), issues + pulls)).collect()
 }
 
 impl Figures {
@@ -159,12 +179,19 @@ impl Figures {
             let count = search::search(state, caller, &params).await.ok().map(|answer| answer.total);
             tiles.push(Tile { words, query, count });
         }
+        let facet = everything.as_ref().and_then(|answer| answer.facets.get("label")).into_iter().flatten();
+        let mut labels_over_time = Vec::new();
+        for label in facet.take(LABELS_OVER_TIME) {
+            let days = state.backends.search.daily(visible.id, "label", Some(&label.value)).await.unwrap_or_default();
+            labels_over_time.push((label.value.clone(), open_of_both_kinds(&days)));
+        }
         Ok(Self {
             tiles,
             everything,
+            labels_over_time,
             responsiveness: repositories::responsiveness(state, caller, &path).await.ok(),
-            backlog: open(gharvest_model::Kind::Issue),
-            open_pulls: open(gharvest_model::Kind::PullRequest),
+            backlog: open(Kind::Issue),
+            open_pulls: open(Kind::PullRequest),
             labels: state.backends.archive.part(visible.id, part::LABELS).await?,
             releases: state.backends.archive.part(visible.id, part::RELEASES).await?,
         })
@@ -209,6 +236,7 @@ fn body(state: &WebState, answer: &RepositoryAnswer, figures: &Figures) -> Marku
                     section { h2 { "Opened and closed" } (plot::opened_and_closed(&super::search::periods(everything))) }
                 }
                 @if let Some(answer) = &figures.responsiveness { (responsiveness(answer)) }
+                (labels_over_time(figures, &search))
                 (releases(figures.releases.as_ref(), now))
             }
             aside {
@@ -228,6 +256,25 @@ fn body(state: &WebState, answer: &RepositoryAnswer, figures: &Figures) -> Marku
                     li { a href=(format_args!("{}/issues", links::repository(name))) { "All issues" } }
                     li { a href=(format_args!("{}/pulls", links::repository(name))) { "All pull requests" } }
                 } }
+            }
+        }
+    }
+}
+
+fn labels_over_time(figures: &Figures, search: &dyn Fn(&str) -> String) -> Markup {
+    let plotted: Vec<_> = figures.labels_over_time.iter().filter(|(_, days)| days.len() > 1).collect();
+    html! {
+        @if !plotted.is_empty() {
+            section {
+                h2 { "Labels over time" }
+                div class="multiples" {
+                    @for (label, days) in plotted {
+                        div {
+                            (labels::label(label, figures.color(label), Some(&search(&gharvest_search::query::edit::with("", "label", label)))))
+                            (plot::line(days, "open"))
+                        }
+                    }
+                }
             }
         }
     }
@@ -277,7 +324,11 @@ fn releases(releases: Option<&Value>, now: jiff::Timestamp) -> Markup {
             section { h2 { "Releases" } ul class="plain" {
                 @for release in releases {
                     li {
-                        bdi { (release["name"].as_str().filter(|name| !name.is_empty()).or(release["tag_name"].as_str()).unwrap_or("")) }
+                        @let name = release["name"].as_str().filter(|name| !name.is_empty()).or(release["tag_name"].as_str()).unwrap_or("");
+                        @match release["html_url"].as_str().filter(|url| url.starts_with("https://")) {
+                            Some(url) => a rel="noopener noreferrer" href=(url) { bdi { (name) } },
+                            None => bdi { (name) },
+                        }
                         @if release["prerelease"] == true { " " span class="tag" { "pre-release" } }
                         @if let Some(at) = crate::thread::time(release, "/published_at") { " " span class="quiet" { (moment(at, now)) } }
                     }

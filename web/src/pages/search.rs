@@ -69,7 +69,7 @@ pub(crate) fn results(
                     (summary(params, answer, &feed))
                     (notes(&params.q, &answer.notes))
                     @if answer.items.is_empty() { (nothing(&params.q)) }
-                    ol class="hits" data-list { @for item in &answer.items { (hit(item, now, several)) } }
+                    @if !answer.items.is_empty() { ol class="hits" data-list { @for item in &answer.items { (hit(item, now, several)) } } }
                     (pager(params, answer, page_size))
                     (plot::opened_and_closed(&periods(answer)))
                 }
@@ -80,6 +80,9 @@ pub(crate) fn results(
 }
 
 fn summary(params: &SearchParams, answer: &SearchAnswer, feed: &dyn Fn(&str) -> String) -> Markup {
+    let sorted = params.q.contains("sort:");
+    // Where there are no words nothing matches better than the rest.
+    let unsaid = if answer.items.iter().any(|item| item.score > 0.0) { "relevance" } else { "created-desc" };
     html! {
         div class="summary" {
             h1 class="total" aria-live="polite" {
@@ -88,7 +91,7 @@ fn summary(params: &SearchParams, answer: &SearchAnswer, feed: &dyn Fn(&str) -> 
             }
             nav class="sorts" aria-label="Order" {
                 @for (word, sort) in [("best match", "relevance"), ("newest", "created-desc"), ("updated", "updated-desc"), ("most discussed", "comments-desc")] {
-                    @let current = edit::is_active(&params.q, "sort", sort);
+                    @let current = if sorted { edit::is_active(&params.q, "sort", sort) } else { sort == unsaid };
                     a href=(links::search(&edit::with(&params.q, "sort", sort))) aria-current=[current.then_some("true")] rel="nofollow" { (word) }
                 }
             }

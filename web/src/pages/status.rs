@@ -12,7 +12,7 @@ use crate::{
     error::ApiResult,
     requests::{
         jobs::{self, JobAnswer, JobFilter, JobPath, ManyParams},
-        status::{self, IndexAnswer, QueueStatus, StatusAnswer},
+        status::{self, FeedAnswer, IndexAnswer, QueueStatus, ScheduleAnswer, StatusAnswer},
     },
     state::WebState,
 };
@@ -38,9 +38,11 @@ fn body(status: &StatusAnswer, may_operate: bool) -> Markup {
             @if let Some(free) = status.free_bytes { " · " (bytes(free)) " free" }
             " · version " (status.version)
         }
-        section { h2 { "Queues" } (queues(&status.queues, status.at)) p class="quiet" { (status.durability) } }
+        section { h2 { "Queues" } (queues(&status.queues, status.at)) p class="figures quiet" { (status.durability) } }
         @if may_operate { (failures(&status.failures, status.at)) }
         section { h2 { "Repositories" } (super::repository::table(&status.repositories)) }
+        (feeds(&status.feeds, status.at))
+        (schedules(&status.schedules, status.at))
         (budgets(status))
         (index(status.index.as_ref()))
     }
@@ -53,7 +55,7 @@ fn queues(queues: &[QueueStatus], now: Timestamp) -> Markup {
                 thead { tr {
                     th scope="col" { "Queue" }
                     @for lane in Lane::ALL { th scope="col" class="number" { (lane) } }
-                    @for word in ["delayed", "in work", "failed", "done"] { th scope="col" class="number" { (word) } }
+                    @for word in ["delayed", "in work", "failed", "done", "a minute"] { th scope="col" class="number" { (word) } }
                     th scope="col" { "Oldest" }
                 } }
                 tbody {
@@ -68,10 +70,58 @@ fn queues(queues: &[QueueStatus], now: Timestamp) -> Markup {
                             td class="number" { (count(counts.leased)) }
                             td class=(if counts.buried > 0 { "number bad" } else { "number" }) { (count(counts.buried)) }
                             td class="number" { (count(counts.finished)) }
+                            td class="number" { @match queue.finished_a_minute { Some(rate) => (rate), None => "–" } }
                             td { @match queue.oldest.iter().min_by_key(|age| age.since) {
                                 Some(age) => { (span(now.duration_since(age.since).as_secs().max(0).unsigned_abs())) " (" (age.lane) ")" },
                                 None => span class="quiet" { "nothing waits" },
                             } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn feeds(feeds: &[FeedAnswer], now: Timestamp) -> Markup {
+    let when = |at: Option<Timestamp>, never: &str| html! { @match at { Some(at) => (moment(at, now)), None => span class="quiet" { (never) } } };
+    html! {
+        @if !feeds.is_empty() {
+            section {
+                h2 { "Feeds" }
+                div class="scroll" tabindex="0" role="region" aria-label="Feeds" {
+                    table class="wide" {
+                        thead { tr { th scope="col" { "Repository" } th scope="col" { "Changes read until" } th scope="col" { "Last change here" } } }
+                        tbody {
+                            @for feed in feeds {
+                                tr { th scope="row" { (feed.repository) } td { (when(feed.read_until, "not read yet")) } td { (when(feed.last_change_at, "none seen")) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn schedules(schedules: &[ScheduleAnswer], now: Timestamp) -> Markup {
+    html! {
+        @if !schedules.is_empty() {
+            section {
+                h2 { "Schedules" }
+                div class="scroll" tabindex="0" role="region" aria-label="Schedules" {
+                    table class="wide" {
+                        thead { tr { th scope="col" { "Task" } th scope="col" { "Last run" } th scope="col" { "Next" } th scope="col" class="number" { "Jobs pushed" } th scope="col" { "Trouble" } } }
+                        tbody {
+                            @for task in schedules {
+                                tr {
+                                    th scope="row" { (task.task) }
+                                    td { (moment(task.last, now)) }
+                                    td { (moment(task.next, now)) }
+                                    td class="number" { (count(task.pushed)) }
+                                    td { @if let Some(error) = &task.error { span class="bad" { (error) } } }
+                                }
+                            }
                         }
                     }
                 }
@@ -99,7 +149,7 @@ fn failures(failures: &[JobAnswer], now: Timestamp) -> Markup {
                                     td { form method="post" action="/-/jobs/retry" {
                                         input type="hidden" name="queue" value=(job.queue);
                                         input type="hidden" name="subject" value=(job.subject);
-                                        button type="submit" aria-label=(format_args!("Try {} again", job.title)) { "Try again" }
+                                        button type="submit" { "Try again" span class="hidden" { ": " (job.title) } }
                                     } }
                                 }
                             }

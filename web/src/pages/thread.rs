@@ -10,7 +10,10 @@ use axum::{
     extract::State,
     response::{IntoResponse, Redirect, Response},
 };
-use gharvest_model::{Kind, Record, RepositoryName};
+use gharvest_model::{
+    Kind, Record, RepositoryName,
+    record::{Fact, OlderText},
+};
 use gharvest_search::{document::WaitingOn, query::edit};
 use jiff::{Timestamp, civil::Date};
 use maud::{Markup, html};
@@ -197,7 +200,7 @@ impl View<'_> {
                     " "
                     @match self.thread.author() { Some(login) => (person(login)), None => "somebody" }
                     @if let Some(created) = crate::thread::time(core, "/created_at") { " opened this " (moment(created, self.context.now)) }
-                    " · " (self.thread.comment_count()) " comments"
+                    " · " (super::counted(self.thread.comment_count() as u64, "comment"))
                     @if facts.locked { " · locked" }
                     @if let (Some(head), Some(base)) = (self.pull_text("/head/ref"), self.pull_text("/base/ref")) {
                         " · " code { bdi { (base) } } " ← " code { bdi { (head) } }
@@ -233,8 +236,11 @@ impl View<'_> {
         let edited = crate::thread::time(object, "/updated_at")
             .filter(|edited| deed == "commented" && at.is_some_and(|at| *edited > at));
         let minimized = object.get("minimized").filter(|minimized| !minimized.is_null());
+        let of = if deed == "opened this" { "body" } else { text(object, "/node_id").unwrap_or("") };
+        let body = self.thread.text_then(of, body);
         let content = html! {
             @if body.trim().is_empty() { p class="quiet" { "No text." } } @else { (self.markdown(body, anchor)) }
+            (self.older(of, anchor))
             (reactions(object))
         };
         html! {
@@ -257,8 +263,56 @@ impl View<'_> {
         }
     }
 
+    /// What stood here before somebody edited it.
+    fn older(&self, of: &str, anchor: &str) -> Markup {
+        let texts = if of.is_empty() { Vec::new() } else { self.thread.older_texts(of) };
+        html! {
+            @if !texts.is_empty() {
+                details class="older" {
+                    summary { @if texts.len() == 1 { "Before it was edited" } @else { (texts.len()) " older texts" } }
+                    @for (at, (replaced, text)) in texts.iter().enumerate() {
+                        p class="quiet" { "until " (moment(*replaced, self.context.now)) }
+                        (self.markdown(text, &format!("{anchor}-older-{at}")))
+                    }
+                }
+            }
+        }
+    }
+
+    /// A comment that GitHub does not show any more.
+    fn deleted(&self, at: usize, comment: &Value, fact: &Fact) -> Markup {
+        let anchor = comment
+            .get("id")
+            .and_then(Value::as_u64)
+            .map_or_else(|| format!("deleted-{at}"), |id| format!("issuecomment-{id}"));
+        html! {
+            article class="said deleted" id=(anchor) data-item {
+                header {
+                    @match actor(comment) { Some(login) => (person(login)), None => span class="person" { "ghost" } }
+                    " " span class="quiet" { "commented " @if let Some(at) = happened_at(comment) { (moment(at, self.context.now)) } }
+                    " " span class="tag" { "deleted" } span class="quiet" { " " (moment(fact.received_at, self.context.now)) @if let Some(login) = &fact.actor { " by " (person(login)) } }
+                }
+                details { summary { "What it said" } (self.markdown(text(comment, "/body").unwrap_or(""), &anchor)) }
+            }
+        }
+    }
+
+    fn lost(&self, texts: &[&OlderText]) -> Markup {
+        html! {
+            details class="event" {
+                summary { @if texts.len() == 1 { "One text" } @else { (texts.len()) " texts" } " of comments that are gone" }
+                @for (at, older) in texts.iter().enumerate() {
+                    p class="quiet" { "gone since " (moment(older.replaced_at, self.context.now)) }
+                    (self.markdown(&older.text, &format!("lost-{at}")))
+                }
+            }
+        }
+    }
+
     fn entry(&self, at: usize, entry: &Entry<'_>) -> Markup {
         match entry {
+            Entry::Deleted(comment, fact) => self.deleted(at, comment, fact),
+            Entry::Lost(texts) => self.lost(texts),
             Entry::Comment(comment) => {
                 let anchor = match comment.get("id").and_then(Value::as_u64) {
                     Some(id) => format!("issuecomment-{id}"),

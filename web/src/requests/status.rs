@@ -1,13 +1,16 @@
 //! How the whole system is.
 
-use gharvest_model::{Lane, QueueName};
+use gharvest_model::{Lane, QueueName, job::part};
 use gharvest_queue::JobState;
+use gharvest_state::Published;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
     jobs::{self, CountAnswer, JobAnswer, ListParams},
+    live::may_hear,
     repositories::{self, RepositoryAnswer},
 };
 use crate::{
@@ -18,6 +21,12 @@ use crate::{
 
 /// Failures shown at once.
 const FAILURES: usize = 50;
+
+/// How many live events are looked at for each repository's last change.
+const LOOKED_BACK: usize = 1000;
+
+/// Where the seeder keeps its last runs.
+const SCHEDULES: &str = "schedule/";
 
 /// How the whole system is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -39,9 +48,13 @@ pub struct StatusAnswer {
     pub free_bytes: Option<u64>,
     /// Repositories and how completely they are mirrored.
     pub repositories: Vec<RepositoryAnswer>,
+    /// How far each repository's feed of changes was read.
+    pub feeds: Vec<FeedAnswer>,
+    /// What runs on a schedule, and how it went; empty before the first run.
+    pub schedules: Vec<ScheduleAnswer>,
     /// Buried jobs, for those who may operate; at most 50 a queue.
     pub failures: Vec<JobAnswer>,
-    /// When something last became searchable.
+    /// When something that the caller may see last became searchable.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_change_at: Option<Timestamp>,
 }
@@ -53,6 +66,39 @@ pub struct QueueStatus {
     pub counts: CountAnswer,
     /// Lanes with waiting jobs, and since when the oldest waits.
     pub oldest: Vec<LaneAge>,
+    /// Jobs finished a minute in the last ten minutes, or since this process was first asked; none at the first time.
+    pub finished_a_minute: Option<f64>,
+}
+
+/// How far a repository's feed of changes was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FeedAnswer {
+    /// `owner/name`.
+    pub repository: String,
+    /// Everything that GitHub changed before this moment was seen; none before the first look.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub read_until: Option<Timestamp>,
+    /// When something of it last became searchable, as far as live events are kept.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_change_at: Option<Timestamp>,
+}
+
+/// Something that runs on a schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ScheduleAnswer {
+    /// `reconcile`, `sweep` …
+    pub task: String,
+    /// When it last ran.
+    #[schema(value_type = String, format = DateTime)]
+    pub last: Timestamp,
+    /// When it is due again.
+    #[schema(value_type = String, format = DateTime)]
+    pub next: Timestamp,
+    /// Jobs that it pushed last.
+    pub pushed: u64,
+    /// Why the last attempt failed; none if it did not.
+    #[serde(default)]
+    pub error: Option<String>,
 }
 
 /// Since when a lane's oldest job waits.
@@ -96,12 +142,19 @@ pub async fn status(state: &WebState, caller: &Caller) -> ApiResult<StatusAnswer
     for name in QueueName::ALL {
         let oldest = queue.oldest(name).await?;
         let ages = Lane::ALL.into_iter().zip(oldest).filter_map(|(lane, since)| Some(LaneAge { lane, since: since? }));
-        queues.push(QueueStatus { counts: CountAnswer::new(name, queue.counts(name).await?), oldest: ages.collect() });
+        let counts = queue.counts(name).await?;
+        queues.push(QueueStatus {
+            finished_a_minute: state.rates.finished_a_minute(name, counts.totals.finished, state.clock.now()),
+            counts: CountAnswer::new(name, counts),
+            oldest: ages.collect(),
+        });
         if caller.is(Role::Operate) {
             failures.extend(buried(state, caller, name).await?);
         }
     }
-    let last = state.backends.state.history(0, 1).await?;
+    let repositories = repositories::list(state, caller).await?.repositories;
+    let mut heard = state.backends.state.history(0, LOOKED_BACK).await?;
+    heard.retain(|published| may_hear(caller, published));
     Ok(StatusAnswer {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         at: state.clock.now(),
@@ -110,10 +163,35 @@ pub async fn status(state: &WebState, caller: &Caller) -> ApiResult<StatusAnswer
         budgets: if caller.is(Role::Operate) { state.backends.operations.budgets().await } else { Vec::new() },
         index: index(state, caller).await,
         free_bytes: state.backends.archive.space().await?.free,
-        repositories: repositories::list(state, caller).await?.repositories,
+        feeds: feeds(state, &repositories, &heard).await?,
+        schedules: schedules(state).await?,
+        repositories,
         failures,
-        last_change_at: last.iter().map(|published| published.event.at).max(),
+        last_change_at: heard.iter().map(|published| published.event.at).max(),
     })
+}
+
+async fn feeds(state: &WebState, repositories: &[RepositoryAnswer], heard: &[Published]) -> ApiResult<Vec<FeedAnswer>> {
+    let mut feeds = Vec::with_capacity(repositories.len());
+    for repository in repositories {
+        let cursor = state.backends.archive.cursor(&format!("{}/{}", part::UPDATES, repository.id)).await?;
+        let read_until = cursor.and_then(|cursor| cursor["since"].as_str()?.parse().ok());
+        let own = heard.iter().filter(|published| published.event.item.repository.0 == repository.id);
+        let last_change_at = own.map(|published| published.event.at).max();
+        feeds.push(FeedAnswer { repository: repository.full_name.clone(), read_until, last_change_at });
+    }
+    Ok(feeds)
+}
+
+/// What the seeder keeps of its last runs; what cannot be read is left out.
+async fn schedules(state: &WebState) -> ApiResult<Vec<ScheduleAnswer>> {
+    let kept = state.backends.state.list(SCHEDULES).await?;
+    let read = kept.into_iter().filter_map(|(key, value)| {
+        let mut run: Value = serde_json::from_slice(&value).ok()?;
+        run["task"] = key.trim_start_matches(SCHEDULES).into();
+        serde_json::from_value(run).ok()
+    });
+    Ok(read.collect())
 }
 
 async fn buried(state: &WebState, caller: &Caller, queue: QueueName) -> ApiResult<Vec<JobAnswer>> {

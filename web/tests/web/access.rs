@@ -4,12 +4,13 @@ use axum::{
     body::Body,
     http::{Request, StatusCode},
 };
-use gharvest_model::record::Visibility;
+use futures::StreamExt;
+use gharvest_model::{Kind, Record, record::Visibility};
 use gharvest_web::check_listen;
 use serde_json::json;
 use tower::ServiceExt;
 
-use crate::mirror::Mirror;
+use crate::mirror::{Mirror, comment, record, user};
 
 const PUBLIC: (&str, &str) = ("GHARVEST_WEB__LISTEN", "0.0.0.0:8080");
 
@@ -86,6 +87,137 @@ async fn private_threads_are_seen_by_those_who_may_and_by_nobody_else() {
     mirror.get_with("/api/v1/recent", "some").await.shows("Event of 1");
 }
 
+/// Everything private says this word; queries have its beginning only, because answers repeat them.
+const CANARY: &str = "canary7f3";
+
+/// A private thread that says the word in every place.
+fn planted() -> Record {
+    let mut thread = record(2, 9, Kind::Issue, CANARY, CANARY);
+    let object = thread.issue.as_mut().unwrap();
+    object["labels"] = json!([{"name": CANARY, "color": "d73a4a"}]);
+    object["assignees"] = json!([user(CANARY)]);
+    object["user"] = user(CANARY);
+    object["milestone"] = json!({"title": CANARY});
+    let at = "2024-01-05T00:00:00Z";
+    thread.timeline = vec![
+        comment(900, CANARY, CANARY, at),
+        json!({"event": "labeled", "id": 1, "actor": user(CANARY), "label": {"name": CANARY}, "created_at": at}),
+        json!({"event": CANARY, "id": 2, "actor": user(CANARY), "created_at": at}),
+    ];
+    thread
+}
+
+/// Every path that can be asked with GET: pages, and the routes that the description lists.
+async fn every_path(mirror: &Mirror) -> Vec<String> {
+    let queries = [
+        "",
+        "canar",
+        "label:canar",
+        "author:canar",
+        "assignee:canar",
+        "milestone:canar",
+        "repo:octo",
+        "crash",
+        "sort:updated-desc",
+        "is:open@2024-03-01",
+    ];
+    let mut paths: Vec<String> = [
+        "/",
+        "/status",
+        "/octo",
+        "/octo/box",
+        "/octo/vault",
+        "/octo/vault/issues",
+        "/octo/vault/pulls",
+        "/octo/vault/issues/9",
+        "/octo/vault/pull/9",
+        "/octo/box/issues",
+        "/octo/box/issues/1",
+        "/octo/box/issues/9",
+        "/-/octo/vault/issues/9",
+        "/-/help/search",
+        "/-/opensearch.xml",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/-/data-access",
+        "/favicon.ico",
+        "/octo/vault/issues/9?at=2024-03-01",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for query in queries {
+        for format in ["", "&format=atom", "&format=feed", "&format=csv", "&format=ndjson"] {
+            paths.push(format!("/?q={query}{format}&page=1"));
+            paths.push(format!("/api/v1/search?q={query}{format}"));
+        }
+        paths.push(format!("/api/v1/suggest?q={query}"));
+    }
+    let description = mirror.get_with("/api/v1/openapi.json", "all").await.json();
+    for (path, methods) in description["paths"].as_object().unwrap() {
+        if methods["get"].is_object() {
+            for (name, number, subject) in [("box", "1", "1%231"), ("vault", "9", "2%239")] {
+                let path = path.replace("{owner}", "octo").replace("{name}", name).replace("{number}", number);
+                let path = path.replace("{queue}", "download").replace("{subject}", subject);
+                paths.push(format!("{path}?queue=download&item=octo/{name}%23{number}"));
+            }
+        }
+    }
+    paths
+}
+
+#[tokio::test]
+async fn what_is_private_shows_on_no_route() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let mut mirror = Mirror::with_settings(&[PUBLIC, ("GHARVEST_WEB__ANONYMOUS", "public")]).await;
+    mirror.state.metrics = Some(recorder.handle());
+    metrics::set_global_recorder(recorder).unwrap();
+    mirror.key("other", "read", &["octo/elsewhere"]).await;
+    mirror.key("operator", "operate", &[]).await;
+    mirror.key("all", "admin", &["*"]).await;
+    mirror.put(planted()).await;
+    mirror.index.commit().await.unwrap();
+    mirror.publish((2, "octo/vault"), 9, Visibility::Private).await;
+    mirror.publish((1, "octo/box"), 1, Visibility::Public).await;
+    mirror.bury_in(2, 9, CANARY).await;
+    let paths = every_path(&mirror).await;
+    // Who may see it finds it: the word is where it is looked for.
+    let shown = async |path: &str| mirror.get_with(path, "all").await.text.contains(CANARY);
+    for path in
+        ["/octo/vault/issues/9", "/?q=canar*", "/api/v1/suggest?q=label:canar", "/api/v1/items/octo/vault/9", "/status"]
+    {
+        assert!(shown(path).await || path.contains("canar*"), "{path}");
+    }
+    for path in &paths {
+        for answer in
+            [mirror.get(path).await, mirror.get_with(path, "other").await, mirror.get_with(path, "operator").await]
+        {
+            assert!(!answer.text.contains(CANARY), "{path}: {}", answer.text);
+            assert!(path.contains("vault") || !answer.text.contains("vault"), "{path}: {}", answer.text);
+            let headers = format!("{:?}", answer.headers);
+            assert!(!headers.contains(CANARY), "{path}: {headers}");
+        }
+    }
+    let total = mirror.get("/api/v1/search").await.json();
+    assert_eq!(
+        (total["total"].clone(), total["facets"]["author"].clone()),
+        (json!(2), json!([{"value": "ann", "count": 2}]))
+    );
+    for accept in [None, Some("other")] {
+        let mut request = Request::get("/events?after=0");
+        if let Some(key) = accept {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        let response = mirror.router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let mut body = response.into_body().into_data_stream();
+        let mut heard = String::new();
+        while !heard.contains("Event of 1") {
+            heard.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
+        }
+        assert!(!heard.contains("Event of 9") && !heard.contains("vault"), "{heard}");
+    }
+}
+
 #[tokio::test]
 async fn changes_need_the_role_for_them() {
     let mirror = Mirror::with_settings(&[PUBLIC, ("GHARVEST_WEB__ANONYMOUS", "public")]).await;
@@ -151,6 +283,22 @@ async fn a_user_named_by_a_proxy_counts_only_from_the_proxy() {
     assert_eq!(status("192.0.2.9", "ann").await, StatusCode::OK);
     assert_eq!(status("192.0.2.9", "bob").await, StatusCode::NOT_FOUND);
     assert_eq!(status("192.0.2.8", "ann").await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_browser_may_ask_whether_a_website_may_read() {
+    let mirror = Mirror::with_settings(&[("GHARVEST_WEB__CORS_ORIGINS", "https://friend.example")]).await;
+    let ask = async |origin: &str, path: &str| {
+        let request = Request::options(path).header("origin", origin).header("host", "localhost");
+        mirror.send(request.header("access-control-request-method", "GET").body(Body::empty()).unwrap()).await
+    };
+    let allowed = ask("https://friend.example", "/api/v1/items/octo/box/1").await;
+    assert_eq!(allowed.status, StatusCode::NO_CONTENT);
+    assert_eq!(allowed.header("access-control-allow-methods"), "GET");
+    assert_eq!(allowed.header("vary"), "origin");
+    for (origin, path) in [("https://evil.example", "/api/v1/search"), ("https://friend.example", "/octo/box")] {
+        assert_eq!(ask(origin, path).await.header("access-control-allow-origin"), "", "{origin} {path}");
+    }
 }
 
 #[tokio::test]

@@ -4,19 +4,18 @@ use axum::{
     body::Body,
     http::{Request, StatusCode},
 };
-use futures::StreamExt;
-use gharvest_model::record::Visibility;
+use gharvest_model::{Kind, record::Visibility};
 use gharvest_web::{
     Caller,
     requests::{
+        RepositoryPath,
         items::{self, ItemPath, SimilarParams},
         jobs, live, repositories, search, status, suggest,
     },
 };
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
-use crate::mirror::{Mirror, NOW};
+use crate::mirror::{Mirror, NOW, record};
 
 #[tokio::test]
 async fn a_search_answers_as_the_design_says() {
@@ -138,6 +137,135 @@ async fn http_and_direct_calls_say_the_same() {
     }
 }
 
+/// Two mirrors alike are asked to change: one over HTTP, the other directly. What they answer, and what has become of
+/// them, is the same.
+#[tokio::test]
+async fn changes_over_http_and_by_direct_calls_do_the_same() {
+    let (over_http, direct) = (Mirror::new().await, Mirror::new().await);
+    for mirror in [&over_http, &direct] {
+        mirror.bury(2).await;
+    }
+    let (state, me) = (&direct.state, Caller::local());
+    let queue = gharvest_model::QueueName::Download;
+    let path = ItemPath { owner: "octo".into(), name: "box".into(), number: 7 };
+    let new = repositories_path("octo", "new");
+    let old = repositories_path("octo", "box");
+    let job = |subject: &str| jobs::JobPath { queue, subject: subject.into() };
+    let many = jobs::ManyParams { queue, filter: jobs::JobFilter::default(), limit: None };
+    let add: jobs::AddParams = read(json!({"queue": "download", "subjects": ["octo/box#1", "1/labels"]}));
+    let all = json!({"queue": "download"});
+    let untrack = repositories::UntrackParams::default();
+    let rows: Vec<(&str, &str, Value, Value)> = vec![
+        ("post", "/api/v1/items/octo/box/7", json!({}), value(items::download(state, &me, &path).await)),
+        (
+            "post",
+            "/api/v1/jobs",
+            json!({"queue": "download", "subjects": ["octo/box#1", "1/labels"]}),
+            value(jobs::add(state, &me, &add).await),
+        ),
+        (
+            "post",
+            "/api/v1/jobs/download/octo%2Fbox%232/retry",
+            json!({}),
+            value(jobs::retry(state, &me, &job("octo/box#2")).await),
+        ),
+        (
+            "delete",
+            "/api/v1/jobs/download/1%2Flabels",
+            json!({}),
+            value(jobs::remove(state, &me, &job("1/labels")).await.map(|_| ())),
+        ),
+        ("post", "/api/v1/jobs/revive", all.clone(), value(jobs::revive(state, &me, &many).await)),
+        ("post", "/api/v1/jobs/purge", all, value(jobs::purge(state, &me, &many).await)),
+        ("put", "/api/v1/repositories/octo/new", json!({}), value(repositories::track(state, &me, &new).await)),
+        (
+            "delete",
+            "/api/v1/repositories/octo/box",
+            json!({}),
+            value(repositories::untrack(state, &me, &old, &untrack).await),
+        ),
+    ];
+    for (method, path, body, expected) in &rows {
+        let request = Request::builder()
+            .method(method.to_uppercase().as_str())
+            .uri(*path)
+            .header("content-type", "application/json");
+        let answer = over_http.send(request.body(Body::from(body.to_string())).unwrap()).await;
+        assert!(answer.status.is_success(), "{method} {path}: {}", answer.text);
+        let got = if answer.text.is_empty() { Value::Null } else { answer.json() };
+        assert_eq!(got, *expected, "{method} {path}");
+    }
+    let states = [over_http.get("/api/v1/status").await.json(), direct.get("/api/v1/status").await.json()];
+    assert_eq!(states[0]["queues"], states[1]["queues"]);
+    assert_eq!(states[0]["repositories"], states[1]["repositories"]);
+    // Every operation that changes something has a row here; those on queues share one function with the command line.
+    let description = over_http.get("/api/v1/openapi.json").await.json();
+    let changing = description["paths"].as_object().unwrap().iter().flat_map(|(path, methods)| {
+        methods
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|method| *method != "get")
+            .map(move |method| format!("{method} {path}"))
+    });
+    let covered = |operation: &String| {
+        let (method, template) = operation.split_once(' ').unwrap();
+        rows.iter().any(|(own, path, ..)| *own == method && fits(template, path))
+    };
+    let changing = changing.filter(|operation| !operation.contains("/api/v1/jobs"));
+    let missing: Vec<_> = changing.filter(|operation| !covered(operation)).collect();
+    assert_eq!(missing, [""; 0], "without a row");
+}
+
+fn fits(template: &str, path: &str) -> bool {
+    let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+    template.len() == path.len() && template.iter().zip(&path).all(|(part, own)| part.starts_with('{') || part == own)
+}
+
+fn repositories_path(owner: &str, name: &str) -> RepositoryPath {
+    RepositoryPath { owner: owner.into(), name: name.into() }
+}
+
+fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+#[tokio::test]
+async fn pages_neither_skip_nor_repeat_while_things_change() {
+    for sort in ["created-asc", "created-desc", "updated-desc", "comments-desc", "relevance"] {
+        let mirror = Mirror::new().await;
+        let numbered = |number: u64, day: u64| {
+            let mut thread = record(1, number, Kind::Issue, &format!("Walked {number}"), "walked");
+            thread.issue.as_mut().unwrap()["updated_at"] = json!(format!("2024-05-{day:02}T00:00:00Z"));
+            thread
+        };
+        for number in 100..140 {
+            mirror.put(numbered(number, number % 20 + 1)).await;
+        }
+        mirror.index.commit().await.unwrap();
+        let mut seen = Vec::new();
+        let mut next = String::new();
+        for turn in 0.. {
+            let page = mirror.get(&format!("/api/v1/search?q=walked+sort:{sort}&per_page=6{next}")).await.json();
+            seen.extend(page["items"].as_array().unwrap().iter().map(|item| item["number"].as_u64().unwrap()));
+            let Some(cursor) = page["next"].as_str() else { break };
+            next = format!("&cursor={cursor}");
+            // New ones come, and one that is there already is updated.
+            mirror.put(numbered(200 + turn, 28)).await;
+            let id = record(1, 101, Kind::Issue, "", "").id();
+            let mut changed = mirror.archive.record(id).await.unwrap().unwrap();
+            changed.issue.as_mut().unwrap()["updated_at"] = json!(format!("2024-05-29T00:00:{turn:02}Z"));
+            mirror.put(changed).await;
+            mirror.index.commit().await.unwrap();
+        }
+        let unchanged = (100..140).filter(|number| *number != 101);
+        for number in unchanged {
+            let times = seen.iter().filter(|seen| **seen == number).count();
+            assert_eq!(times, 1, "{number} by {sort}: {seen:?}");
+        }
+    }
+}
+
 fn value<T: serde::Serialize>(answer: gharvest_web::ApiResult<T>) -> Value {
     // Through text, as HTTP does: a float of 32 bits becomes another one otherwise.
     serde_json::from_str(&serde_json::to_string(&answer.unwrap()).unwrap()).unwrap()
@@ -200,39 +328,6 @@ async fn a_search_is_a_feed_and_a_file_as_well() {
         let lines = mirror.get(&format!("{base}?q=sort:created-asc&format=ndjson")).await;
         assert!(lines.text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
     }
-}
-
-#[tokio::test]
-async fn live_events_are_replayed_after_the_last_one_heard() {
-    let mirror = Mirror::new().await;
-    for number in 1..=3 {
-        mirror.publish((1, "octo/box"), number, Visibility::Public).await;
-    }
-    let known = mirror.get("/api/v1/recent?limit=3").await.json()["events"][2]["sequence"].as_u64().unwrap();
-    let request = Request::get("/events").header("last-event-id", known.to_string()).body(Body::empty()).unwrap();
-    let response = mirror.router().oneshot(request).await.unwrap();
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
-    let mut body = response.into_body().into_data_stream();
-    let mut heard = String::new();
-    while !heard.contains("Event of 3") {
-        heard.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
-    }
-    assert!(!heard.contains("Event of 1") && heard.contains("Event of 2"), "{heard}");
-    assert!(heard.contains("event: change") && heard.contains(&format!("id: {}", known + 1)), "{heard}");
-    mirror.state.shutdown.cancel();
-    while let Some(part) = body.next().await {
-        part.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn too_many_live_readers_are_turned_away() {
-    let mirror = Mirror::with_settings(&[("GHARVEST_WEB__LIVE_READERS", "1")]).await;
-    let request = || Request::get("/events").body(Body::empty()).unwrap();
-    let first = mirror.router().oneshot(request()).await.unwrap();
-    assert_eq!(mirror.send(request()).await.status, StatusCode::SERVICE_UNAVAILABLE);
-    drop(first);
-    assert_eq!(mirror.router().oneshot(request()).await.unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test]

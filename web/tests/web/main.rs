@@ -1,7 +1,10 @@
-//! The web front on embedded backends, without a socket.
+//! The web front on embedded backends: without a socket, and in a browser.
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 mod access;
 mod api;
+mod browser;
+mod description;
+mod live;
 mod mirror;
 mod pages;

@@ -151,7 +151,12 @@ impl Mirror {
 
     /// Buries a job of an item.
     pub(crate) async fn bury(&self, number: u64) {
-        let subject = Subject::item(RepositoryId(1), number);
+        self.bury_in(1, number, "GitHub <b>broke</b>").await;
+    }
+
+    /// Buries a job of an item of any repository.
+    pub(crate) async fn bury_in(&self, repository: u64, number: u64, reason: &str) {
+        let subject = Subject::item(RepositoryId(repository), number);
         let trigger = Trigger {
             queue: QueueName::Download,
             subject: subject.clone(),
@@ -168,7 +173,7 @@ impl Mirror {
             request: "test".to_owned(),
         };
         let lease = self.queue.lease(&request).await.unwrap().lease.unwrap();
-        let outcome = Outcome::Bury { reason: "GitHub <b>broke</b>".to_owned() };
+        let outcome = Outcome::Bury { reason: reason.to_owned() };
         let settlement = Settlement { subject, outcome, follow_up: None };
         self.queue.settle(QueueName::Download, lease.token, &[settlement]).await.unwrap();
     }
@@ -268,8 +273,13 @@ fn settings(folder: &Path, environment: &[(&str, &str)]) -> Settings {
     sources.load().unwrap().settings
 }
 
-fn user(login: &str) -> Value {
+pub(crate) fn user(login: &str) -> Value {
     json!({"login": login, "type": "User"})
+}
+
+/// A comment of a timeline.
+pub(crate) fn comment(id: u64, login: &str, body: &str, at: &str) -> Value {
+    json!({"event": "commented", "id": id, "user": user(login), "actor": user(login), "body": body, "created_at": at})
 }
 
 /// An empty record of an item of `octo/box` (1) or `octo/vault` (2).
