@@ -1,4 +1,4 @@
-//! Behaviours that every engine must show: what the contract of [`SearchIndex`](crate::SearchIndex) says, as tests.
+//! Behaviours that every engine must show: what the contract of [`crate::SearchIndex`] says, as tests.
 //!
 //! A behaviour is declared once, which also registers it: `search_contract!` makes a test of each. Its argument is an
 //! expression that gives a fresh index and whatever keeps it alive, `(Arc<dyn SearchIndex>, guard)`.

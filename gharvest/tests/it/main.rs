@@ -8,6 +8,7 @@ mod demo;
 mod kill;
 mod mirror;
 mod offline;
+mod processes;
 mod recorded;
 mod scene;
 mod up;

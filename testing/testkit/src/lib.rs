@@ -1,6 +1,7 @@
 //! What tests share: named skips, and real services on loopback.
 
 pub mod browser;
+mod component;
 mod npm;
 mod python;
 mod recorded;
@@ -9,6 +10,7 @@ mod s3;
 mod search;
 mod skip;
 
+pub use component::component;
 pub use npm::npm_package;
 pub use python::python_tool;
 pub use recorded::recorded_data;

@@ -24,7 +24,7 @@ pub struct SearchServer {
     child: Child,
     stdin: Option<ChildStdin>,
     url: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl SearchServer {
@@ -37,7 +37,10 @@ impl SearchServer {
                 return None;
             }
         }
-        Some(Self::spawn(&built(), settings))
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (mut child, port) = spawn(&built(), folder.path(), settings);
+        let stdin = child.stdin.take();
+        Some(Self { child, stdin, url: format!("http://127.0.0.1:{port}"), folder })
     }
 
     /// `http://127.0.0.1:PORT`
@@ -45,30 +48,39 @@ impl SearchServer {
         &self.url
     }
 
-    fn spawn(built: &Path, settings: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let class_path = format!("{}:{}/*", built.join("classes").display(), built.join("jars").display());
-        let log = File::create(folder.path().join("log")).expect("a file in a temporary folder");
-        let mut child = Command::new("java")
-            .args(["-Xms512m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData"])
-            .arg(format!("-Djava.io.tmpdir={}", folder.path().display()))
-            .args(["-cp", &class_path, "gharvest.testing.OpenSearchForTests"])
-            .arg(folder.path())
-            .args(settings)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .expect("java starts");
-        let stdin = child.stdin.take();
-        let stdout = child.stdout.take().expect("standard output is a pipe");
-        let port = wait_for_port(stdout).unwrap_or_else(|| {
-            drop(child.kill());
-            let said = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
-            panic!("OpenSearch does not start: {said}")
-        });
-        Self { child, stdin, url: format!("http://127.0.0.1:{port}"), _folder: folder }
+    /// Kills the server as a crash would, and starts it again on the same data and port.
+    pub fn crash_and_restart(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        let port = self.url.rsplit_once(':').expect("an address has a port").1;
+        let (child, _) = spawn(&built(), self.folder.path(), &[&format!("http.port={port}")]);
+        self.child = child;
+        self.stdin = self.child.stdin.take();
     }
+}
+
+/// Starts a server on a folder; it, and the port on which it answers.
+fn spawn(built: &Path, folder: &Path, settings: &[&str]) -> (Child, u16) {
+    let class_path = format!("{}:{}/*", built.join("classes").display(), built.join("jars").display());
+    let log = File::create(folder.join("log")).expect("a file in a temporary folder");
+    let mut child = Command::new("java")
+        .args(["-Xms512m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData"])
+        .arg(format!("-Djava.io.tmpdir={}", folder.display()))
+        .args(["-cp", &class_path, "gharvest.testing.OpenSearchForTests"])
+        .arg(folder)
+        .args(settings)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .expect("java starts");
+    let stdout = child.stdout.take().expect("standard output is a pipe");
+    let port = wait_for_port(stdout).unwrap_or_else(|| {
+        drop(child.kill());
+        let said = fs::read_to_string(folder.join("log")).unwrap_or_default();
+        panic!("OpenSearch does not start: {said}")
+    });
+    (child, port)
 }
 
 impl Drop for SearchServer {

@@ -1,0 +1,15 @@
+//! The programs of the workspace, for tests that run several of them.
+
+use std::path::PathBuf;
+
+/// Where a component's program is: beside the test's own folder, where `cargo test --workspace` puts it.
+///
+/// # Panics
+/// If it has not been built: a test of one package alone builds only that package's programs.
+pub fn component(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a running program knows where it is");
+    let folder = test.parent().and_then(|deps| deps.parent()).expect("tests lie in target/PROFILE/deps");
+    let program = folder.join(name);
+    assert!(program.is_file(), "{} is missing: `cargo build --workspace --bins` makes it", program.display());
+    program
+}
