@@ -32,7 +32,7 @@ mod backup;
 mod file;
 mod redact;
 
-pub use backup::{Backup, backup, backups, fetch, verify_backup};
+pub use backup::{Backup, backup, backups, fetch, prune_backups, verify_backup};
 use file::{read, write};
 pub use redact::redact;
 
@@ -125,16 +125,16 @@ impl Archive {
         }
         for id in self.repositories().await? {
             let folder = format!("repositories/{id}");
-            for name in store.list(&folder).await? {
-                if name.starts_with("ledger") {
-                    continue;
-                }
-                self.send_below(format!("{folder}/{name}"), &objects).await?;
-            }
-            // The ledger as one object, whatever is still in its journal.
+            // As one object, whatever is still in its journal; and before the records, which are stored before the
+            // ledger says so: what it calls present is in the snapshot.
             let key = format!("{folder}/ledger");
             let ledger = to_file(&key, &*self.ledger(id).await?)?;
             drop(objects.send((key, ledger)).await);
+            for name in store.list(&folder).await? {
+                if !name.starts_with("ledger") {
+                    self.send_below(format!("{folder}/{name}"), &objects).await?;
+                }
+            }
         }
         Ok(())
     }

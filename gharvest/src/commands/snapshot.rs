@@ -81,6 +81,9 @@ enum Action {
         /// Read every object of each and check it
         #[arg(long)]
         verify: bool,
+        /// Remove older ones first, never the last good one, as in 90d
+        #[arg(long, value_name = "AGE", value_parser = duration::parse)]
+        keep: Option<std::time::Duration>,
     },
     /// Make a snapshot of a copy again, to restore it
     Fetch {
@@ -112,8 +115,7 @@ pub(crate) async fn run(common: &CommonArgs, args: SnapshotArgs) -> anyhow::Resu
         Action::Verify { file } => verify(&given_or_latest(file, folder).await?).await?,
         Action::Restore { file } => restore(&settings, &file).await?,
         Action::Prune { keep } => {
-            let oldest = Timestamp::now().checked_sub(keep).context("that is too long ago")?;
-            for removed in snapshot::prune(&folder()?, oldest).await? {
+            for removed in snapshot::prune(&folder()?, before(keep)?).await? {
                 line(format_args!("removed {}", removed.path.display()));
             }
         }
@@ -128,7 +130,15 @@ pub(crate) async fn run(common: &CommonArgs, args: SnapshotArgs) -> anyhow::Resu
             say(format_args!("{} objects were new there", grouped(written)));
             line(name);
         }
-        Action::Backups { from, verify } => backups(&*place(&from).await?, verify).await?,
+        Action::Backups { from, verify, keep } => {
+            let copies = place(&from).await?;
+            if let Some(keep) = keep {
+                for name in snapshot::prune_backups(&*copies, before(keep)?).await? {
+                    say(format_args!("removed {name}"));
+                }
+            }
+            backups(&*copies, verify).await?;
+        }
         Action::Fetch { name, from } => {
             let copies = place(&from).await?;
             let latest = snapshot::backups(&*copies).await?.into_iter().next();
@@ -138,6 +148,10 @@ pub(crate) async fn run(common: &CommonArgs, args: SnapshotArgs) -> anyhow::Resu
         }
     }
     Ok(Exit::Done)
+}
+
+fn before(keep: std::time::Duration) -> anyhow::Result<Timestamp> {
+    Timestamp::now().checked_sub(keep).context("that is too long ago")
 }
 
 /// Opens a folder, or a prefix of a bucket.

@@ -1,11 +1,12 @@
 //! Copies of snapshots elsewhere, in a folder or in object storage, that share what they have in common.
 //!
 //! ```text
-//! objects/{ab}/{sha256}.zst    what was stored, under the SHA-256 of its content before compression
-//! backups/{name}.json          the manifest of one snapshot, and the files that came with it
+//! objects/{month}/{ab}/{sha256}.zst    what was stored, under the SHA-256 of its content before compression
+//! backups/{name}.json                  the manifest of one snapshot, and the files that came with it
 //! ```
-//! An object is written once, whatever snapshots hold it, and is checked by its own name; a manifest is written last, so
-//! one that is there is whole. No copy needs another one.
+//! The month is that of the snapshot, `2026-11`. In a month an object is written once, whatever snapshots hold it, and is
+//! checked by its own name; a manifest is written last, so one that is there is whole. No copy needs another one. Months
+//! are there so that old copies can be removed while new ones are made: nobody writes into a month that is over.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,6 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -33,6 +35,8 @@ const LARGEST_FILE: u64 = 1 << 28;
 /// One copy of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backup {
+    /// Where its objects are.
+    pub month: String,
     /// The snapshot's manifest.
     pub snapshot: Manifest,
     /// Files that came with it, such as exported dashboards: SHA-256 by name.
@@ -44,7 +48,8 @@ pub struct Backup {
 /// its name, and how many objects were not there before.
 pub async fn backup(path: &Path, files: &[PathBuf], store: &dyn Store) -> Result<(String, u64)> {
     let name = name_of(path)?;
-    let known = known_objects(store).await?;
+    let month = &month_of(super::time_of(&format!("{name}{SUFFIX}")).unwrap_or_default());
+    let known = known_objects(store, month).await?;
     let (objects, queue) = mpsc::channel(AHEAD);
     let reader = blocking("back up", path, move |path| {
         let mut seen = known;
@@ -58,16 +63,16 @@ pub async fn backup(path: &Path, files: &[PathBuf], store: &dyn Store) -> Result
     });
     let incoming = futures::stream::unfold(queue, |mut queue| async { Some((queue.recv().await?, queue)) });
     let writer = incoming
-        .map(|(digest, bytes)| async move { put_object(store, &digest, bytes).await })
+        .map(|(digest, bytes)| async move { put_object(store, month, &digest, bytes).await })
         .buffer_unordered(AT_ONCE)
         .try_fold(0, |count, ()| std::future::ready(Ok(count + 1)));
     let (read, written) = tokio::join!(reader, writer);
     let written: u64 = written?;
-    let mut backup = Backup { snapshot: read?, files: BTreeMap::new() };
+    let mut backup = Backup { month: month.clone(), snapshot: read?, files: BTreeMap::new() };
     for path in files {
         let (name, bytes) = blocking("back up", path, read_file).await?;
         let digest = file::hash(&bytes);
-        put_object(store, &digest, bytes.into()).await?;
+        put_object(store, month, &digest, bytes.into()).await?;
         backup.files.insert(name, digest);
     }
     let key = backup_key(&name);
@@ -88,7 +93,8 @@ pub async fn backups(store: &dyn Store) -> Result<Vec<String>> {
 pub async fn verify_backup(store: &dyn Store, name: &str) -> Result<Backup> {
     let backup = read_backup(store, name).await?;
     let digests: BTreeSet<&String> = backup.snapshot.objects.values().chain(backup.files.values()).collect();
-    let checks = futures::stream::iter(digests).map(|digest| get_object(store, digest)).buffer_unordered(AT_ONCE);
+    let checks =
+        futures::stream::iter(digests).map(|digest| get_object(store, &backup.month, digest)).buffer_unordered(AT_ONCE);
     checks.try_for_each(|_| std::future::ready(Ok(()))).await?;
     Ok(backup)
 }
@@ -97,9 +103,9 @@ pub async fn verify_backup(store: &dyn Store, name: &str) -> Result<Backup> {
 pub async fn fetch(store: &dyn Store, name: &str, folder: &Path) -> Result<(Snapshot, Manifest)> {
     let backup = read_backup(store, name).await?;
     let (objects, queue) = mpsc::channel(AHEAD);
-    let expected = &backup.snapshot;
+    let (expected, month) = (&backup.snapshot, &backup.month);
     let sender = async move {
-        let read = async |(key, digest): (&String, &String)| Ok((key.clone(), get_object(store, digest).await?));
+        let read = async |(key, digest): (&String, &String)| Ok((key.clone(), get_object(store, month, digest).await?));
         let mut read = futures::stream::iter(&expected.objects).map(read).buffered(AT_ONCE);
         while let Some(object) = read.try_next().await? {
             // Nobody takes it any more: the writer failed, and tells why itself.
@@ -111,30 +117,65 @@ pub async fn fetch(store: &dyn Store, name: &str, folder: &Path) -> Result<(Snap
     };
     let (made, manifest) = make(folder, &expected.archive, expected.created_at, sender, queue).await?;
     for (file, digest) in &backup.files {
-        let bytes = get_object(store, digest).await?;
+        let bytes = get_object(store, month, digest).await?;
         let path = folder.join(format!("{name}.{file}"));
         blocking("fetch", &path, move |path| fs::write(path, &bytes)).await?;
     }
     Ok((made, manifest))
 }
 
-async fn known_objects(store: &dyn Store) -> Result<BTreeSet<String>> {
+/// Removes copies of snapshots made before `oldest`, but never the latest one whose objects are all there, and the months
+/// that no copy needs any more. Says which copies.
+pub async fn prune_backups(store: &dyn Store, oldest: Timestamp) -> Result<Vec<String>> {
+    let mut has_whole = false;
+    let mut removed = Vec::new();
+    let mut needed = BTreeSet::from([month_of(oldest)]);
+    for name in backups(store).await? {
+        let is_young = super::time_of(&format!("{name}{SUFFIX}")).is_none_or(|made| made >= oldest);
+        // One that cannot be read needs no objects.
+        let backup = read_backup(store, &name).await.ok();
+        let is_last_whole = !has_whole && is_whole(store, backup.as_ref()).await?;
+        has_whole = has_whole || is_last_whole;
+        if is_young || is_last_whole {
+            needed.extend(backup.map(|backup| backup.month));
+            continue;
+        }
+        store.delete(&backup_key(&name)).await?;
+        removed.push(name);
+    }
+    for month in store.list("objects").await? {
+        if month < month_of(oldest) && !needed.contains(&month) {
+            store.delete_all(&format!("objects/{month}")).await?;
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether every object of a backup is there; what is in them is not looked at.
+async fn is_whole(store: &dyn Store, backup: Option<&Backup>) -> Result<bool> {
+    let Some(backup) = backup else { return Ok(false) };
+    let known = known_objects(store, &backup.month).await?;
+    Ok(backup.snapshot.objects.values().chain(backup.files.values()).all(|digest| known.contains(digest)))
+}
+
+async fn known_objects(store: &dyn Store, month: &str) -> Result<BTreeSet<String>> {
     let mut known = BTreeSet::new();
-    for folder in store.list("objects").await? {
-        let names = store.list(&format!("objects/{folder}")).await?;
+    let folder = format!("objects/{month}");
+    for part in store.list(&folder).await? {
+        let names = store.list(&format!("{folder}/{part}")).await?;
         known.extend(names.iter().filter_map(|name| name.strip_suffix(".zst")).map(str::to_owned));
     }
     Ok(known)
 }
 
-async fn put_object(store: &dyn Store, digest: &str, bytes: Bytes) -> Result<()> {
-    let key = object_key(digest);
+async fn put_object(store: &dyn Store, month: &str, digest: &str, bytes: Bytes) -> Result<()> {
+    let key = object_key(month, digest);
     let packed = zstd::encode_all(&*bytes, 3).map_err(|error| corrupt(&key, error))?;
     store.put(&key, packed.into(), Condition::Any, Durability::Durable).await.map(|_| ())
 }
 
-async fn get_object(store: &dyn Store, digest: &str) -> Result<Bytes> {
-    let key = object_key(digest);
+async fn get_object(store: &dyn Store, month: &str, digest: &str) -> Result<Bytes> {
+    let key = object_key(month, digest);
     let missing = || Error::new(ErrorKind::Corrupt, "read", &key, "a backup needs it and it is not there");
     let (packed, _) = store.get(&key).await?.ok_or_else(missing)?;
     let bytes = crate::records::unpack(&key, packed)?;
@@ -179,6 +220,10 @@ fn backup_key(name: &str) -> String {
     format!("backups/{name}.json")
 }
 
-fn object_key(digest: &str) -> String {
-    format!("objects/{}/{digest}.zst", digest.get(..2).unwrap_or("other"))
+fn month_of(time: Timestamp) -> String {
+    time.strftime("%Y-%m").to_string()
+}
+
+fn object_key(month: &str, digest: &str) -> String {
+    format!("objects/{month}/{}/{digest}.zst", digest.get(..2).unwrap_or("other"))
 }

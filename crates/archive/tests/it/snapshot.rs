@@ -4,7 +4,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use gharvest_archive::{
     ApiKey, Archive, ErrorKind, LedgerChange, Options, Repository,
-    snapshot::{backup, backups, fetch, list, prune, redact, restore, verify, verify_backup},
+    snapshot::{backup, backups, fetch, list, prune, prune_backups, redact, restore, verify, verify_backup},
     store::{Store, folder::FolderStore},
 };
 use gharvest_model::{
@@ -176,11 +176,12 @@ async fn a_snapshot_made_while_writers_go_on_is_whole() {
             if *stopped.borrow() {
                 break;
             }
-            let mut record = writer.record(item(number)).await.unwrap().unwrap();
-            record.issue = Some(json!({"number": number, "revision": record.revision.next()}));
-            writer.put_record(record).await.unwrap();
-            writer.update_ledger(ID, &[present(number)]).await.unwrap();
+            let mut changed = writer.record(item(number)).await.unwrap().unwrap();
+            changed.issue = Some(json!({"number": number, "revision": changed.revision.next()}));
+            writer.put_record(changed).await.unwrap();
             written += 1;
+            writer.put_record(record(200 + written, "new")).await.unwrap();
+            writer.update_ledger(ID, &[present(number), present(200 + written)]).await.unwrap();
         }
         written
     });
@@ -189,7 +190,7 @@ async fn a_snapshot_made_while_writers_go_on_is_whole() {
     stop.send(true).unwrap();
     let written = writing.await.unwrap();
     assert!(written > 0, "something was written meanwhile");
-    assert_eq!((manifest.records, verify(&snapshot.path).await.unwrap()), (200, manifest.clone()));
+    assert_eq!(verify(&snapshot.path).await.unwrap(), manifest);
     let target = place::memory("").await.unwrap();
     restore(&snapshot.path, &*target.store()).await.unwrap();
     let restored = target.open().await;
@@ -198,7 +199,12 @@ async fn a_snapshot_made_while_writers_go_on_is_whole() {
         let issue = record.issue.unwrap();
         assert!(record.revision.0 == 1 || issue["revision"] == record.revision.0, "no record is a mixture");
     }
-    assert_eq!(restored.ledger(ID).await.unwrap().counts()[NumberState::Present as usize], 200);
+    let ledger = restored.ledger(ID).await.unwrap();
+    let claimed: Vec<u64> = ledger.numbers(NumberState::Present).collect();
+    assert!(claimed.len() >= 200 && claimed.len() as u64 <= manifest.records);
+    for number in claimed {
+        assert!(restored.record(item(number)).await.unwrap().is_some(), "{number} is called present");
+    }
 }
 
 #[tokio::test]
@@ -320,7 +326,9 @@ async fn backups_share_what_did_not_change_and_name_what_is_damaged() {
     fill(&archive).await;
     let (folder, copies) = (tempfile::tempdir().unwrap(), place::folder("").await.unwrap());
     let (first, manifest) = archive.snapshot(folder.path()).await.unwrap();
-    let early = folder.path().join("gharvest-20260101T000000Z.tar.zst");
+    let name = first.path.file_name().unwrap().to_str().unwrap();
+    let month = format!("{}-{}", &name[9..13], &name[13..15]);
+    let early = folder.path().join(format!("gharvest-{}01T000000Z.tar.zst", &name[9..15]));
     fs::rename(&first.path, &early).unwrap();
     let mut changed = archive.record(item(2)).await.unwrap().unwrap();
     changed.issue = Some(json!({"number": 2, "title": "changed"}));
@@ -333,7 +341,7 @@ async fn backups_share_what_did_not_change_and_name_what_is_damaged() {
     assert_eq!(backups(&*copies.store()).await.unwrap(), [new.clone(), old.clone()]);
 
     let digest = &manifest.objects["repositories/7/items/2.json"];
-    let key = format!("objects/{}/{digest}.zst", &digest[..2]);
+    let key = format!("objects/{month}/{}/{digest}.zst", &digest[..2]);
     let path = copies.folder.as_ref().unwrap().join(&key);
     for damage in [Some(zstd::encode_all(&b"another"[..], 3).unwrap()), Some(b"no zstd".to_vec()), None] {
         match damage {
@@ -360,4 +368,38 @@ async fn backups_share_what_did_not_change_and_name_what_is_damaged() {
     }
     let missing: Value = json!(backups(&*place::memory("").await.unwrap().store()).await.unwrap());
     assert_eq!(missing, json!([]));
+}
+
+#[tokio::test]
+async fn old_backups_go_with_their_months_and_the_last_good_one_stays() {
+    let place = place::folder("").await.unwrap();
+    let archive = place.open().await;
+    fill(&archive).await;
+    let (folder, copies) = (tempfile::tempdir().unwrap(), place::memory("").await.unwrap());
+    let (made, _) = archive.snapshot(folder.path()).await.unwrap();
+    let store = copies.store();
+    let mut names = Vec::new();
+    for day in ["20260105", "20260120", "20260203", "20260310"] {
+        let path = folder.path().join(format!("gharvest-{day}T000000Z.tar.zst"));
+        fs::copy(&made.path, &path).unwrap();
+        names.push(backup(&path, &[], &*store).await.unwrap().0);
+    }
+    let months = async || {
+        let mut months = store.list("objects").await.unwrap();
+        months.sort_unstable();
+        months
+    };
+    let before = |time: &str| time.parse::<Timestamp>().unwrap();
+    assert_eq!(prune_backups(&*store, before("2026-01-10T00:00:00Z")).await.unwrap(), names[..1]);
+    assert_eq!(months().await, ["2026-01", "2026-02", "2026-03"], "another copy of January is left");
+    verify_backup(&*store, &names[1]).await.unwrap();
+    assert_eq!(prune_backups(&*store, before("2026-02-10T00:00:00Z")).await.unwrap(), [&*names[2], &*names[1]]);
+    assert_eq!(months().await, ["2026-02", "2026-03"], "a month that copies may still be made in is left");
+    // Only damaged ones are younger than the one that is good.
+    let good = folder.path().join("gharvest-20260203T000000Z.tar.zst");
+    backup(&good, &[], &*store).await.unwrap();
+    store.delete_all("objects/2026-03").await.unwrap();
+    assert_eq!(prune_backups(&*store, before("2026-12-01T00:00:00Z")).await.unwrap(), names[3..]);
+    assert_eq!((backups(&*store).await.unwrap(), months().await), (vec![names[2].clone()], vec!["2026-02".to_owned()]));
+    verify_backup(&*store, &names[2]).await.unwrap();
 }
