@@ -5,11 +5,14 @@
 //! SQLite, tantivy writer, router), and the goal for their ratio. `_docs/benchmarks.md` describes every row.
 
 pub mod archive;
+pub mod deliveries;
 pub mod index;
+pub mod load;
 pub mod measure;
 pub mod memory;
 pub mod pipeline;
 pub mod queue;
+pub mod redis;
 pub mod search;
 pub mod table;
 pub mod threads;

@@ -9,9 +9,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use gharvest_bench::{
-    archive, index,
+    archive, deliveries, index,
     measure::Scale,
-    pipeline, queue, search,
+    pipeline, queue, redis, search,
     table::{FAILS_BELOW, Row, Verdict, markdown},
 };
 use serde_json::json;
@@ -59,12 +59,17 @@ enum Part {
     Pipeline,
     /// Queries, suggestions, pages, API
     Search,
+    /// The webhook receiver, on SQLite and on Redis
+    Deliveries,
+    /// The queue on Redis, beside BullMQ
+    Redis,
     /// All of these
     All,
 }
 
 impl Part {
-    const EACH: [Self; 5] = [Self::Queue, Self::Archive, Self::Index, Self::Pipeline, Self::Search];
+    const EACH: [Self; 7] =
+        [Self::Queue, Self::Archive, Self::Index, Self::Pipeline, Self::Search, Self::Deliveries, Self::Redis];
 
     fn name(self) -> String {
         self.to_possible_value().expect("no part is hidden").get_name().to_owned()
@@ -145,6 +150,8 @@ fn measure_here(arguments: &Arguments) -> Result<()> {
             Part::Index => index::measure(&scale).await,
             Part::Pipeline => pipeline::measure(&scale).await,
             Part::Search => search::measure(&scale).await,
+            Part::Deliveries => deliveries::measure(&scale).await,
+            Part::Redis => redis::measure(&scale).await,
             Part::All => bail!("one part at a time"),
         }
     })?;

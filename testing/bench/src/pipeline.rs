@@ -73,7 +73,8 @@ pub async fn measure(scale: &Scale) -> Result<Vec<Row>> {
     let system = System::open(together.path(), &github.url).await?;
     let id = system.track().await?;
     let whole = system.run(&github, id, Stages { download: true, index: true }).await?;
-    ensure!(system.documents().await? == found, "together the stages make other documents than alone");
+    let together_found = system.documents().await?;
+    ensure!(together_found == found, "alone the stages make {found:?}, together {together_found:?}");
     let completeness = track::completeness(&system.archive, id).await?;
     ensure!(completeness.is_complete(), "the mirror is not complete: {completeness:?}");
     drop(system);

@@ -143,11 +143,10 @@ async fn at_size(scale: &Scale, size: u64) -> Result<AtSize> {
 
     let mut rows = Vec::new();
     let mut rates = [0.0; 2];
+    let (mut next, mut bare_next) = (BEYOND, BEYOND);
     // What is taken is put back, so that each round finds as many jobs.
     for (slot, batch, jobs) in [(0, 1, scale.of(20, 400, 400)), (1, 50, scale.of(500, 10_000, 10_000))] {
         let jobs = jobs.min(size);
-        let mut next = BEYOND;
-        let mut bare_next = BEYOND;
         let ours = async || {
             let time = timed(lease_and_finish(&*queue, batch, jobs)).await?.1;
             fill(&*queue, next..=next + jobs - 1).await?;

@@ -85,7 +85,8 @@ struct Front {
     index: Arc<dyn SearchIndex>,
     state: Arc<dyn State>,
     router: Router,
-    numbers: Vec<u64>,
+    /// The items that have records.
+    items: Vec<(Kind, u64)>,
 }
 
 impl Front {
@@ -109,19 +110,22 @@ impl Front {
             operations: Arc::new(operations),
         };
         let router = gharvest_web::router(WebState::new(backends, &settings));
-        let numbers = records.iter().map(|record| record.number).collect();
-        Ok(Self { _folder: folder, index, state, router, numbers })
+        let items = records.iter().map(|record| (record.kind, record.number)).collect();
+        Ok(Self { _folder: folder, index, state, router, items })
     }
 
     async fn measure(&self, scale: &Scale, size: u64) -> Result<Vec<Row>> {
         let rounds = scale.of(2, 40, 40);
-        let thread = |number: u64| format!("/octo/box/issues/{number}");
-        let record = |number: u64| format!("/api/v1/items/octo/box/{number}");
+        let thread = |(kind, number): &(Kind, u64)| match kind {
+            Kind::Issue => format!("/octo/box/issues/{number}"),
+            Kind::PullRequest => format!("/octo/box/pull/{number}"),
+        };
+        let record = |(_, number): &(Kind, u64)| format!("/api/v1/items/octo/box/{number}");
         let about = |of: fn(&str) -> String| QUERIES.iter().map(|text| of(&encoded(text))).collect::<Vec<_>>();
         let pages = about(|text| format!("/?q={text}"));
         let answers = about(|text| format!("/api/v1/search?q={text}"));
-        let threads: Vec<_> = self.numbers.iter().copied().map(thread).collect();
-        let records: Vec<_> = self.numbers.iter().copied().map(record).collect();
+        let threads: Vec<_> = self.items.iter().map(thread).collect();
+        let records: Vec<_> = self.items.iter().map(record).collect();
         let all = [
             ("queries with facets and snippets", self.searches(rounds).await?, SEARCH_GOAL),
             ("suggestions", self.suggestions(rounds).await?, SUGGEST_GOAL),
