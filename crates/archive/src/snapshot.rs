@@ -3,10 +3,10 @@
 //! `gharvest-{time}.tar.zst` holds every object of the archive under its key, links as files with their target, and
 //! last `MANIFEST.json` with the SHA-256 of each. It is written under another name, read again and checked, and only
 //! then published; `latest` moves last. Writers go on meanwhile: each object is as of one instant, and what changed
-//! after it was read is in the next snapshot. What is being written, hints, the inbox and older snapshots stay out.
+//! after it was read is in the next snapshot. What is being written, hints and older snapshots stay out.
 //!
-//! [`redact`] makes a snapshot without anything private of one. [`backup`] copies one elsewhere, where copies share what
-//! they have in common, and [`fetch`] makes a snapshot of such a copy again.
+//! [`redact`] makes a snapshot without anything private of one. [`backup`] copies one elsewhere, where copies share
+//! what they have in common, and [`fetch`] makes a snapshot of such a copy again.
 
 use std::{
     collections::BTreeMap,
@@ -114,6 +114,10 @@ impl Archive {
         }
         for feed in store.list("cursors").await? {
             self.send_below(format!("cursors/{feed}"), &objects).await?;
+        }
+        // Before the records: a fact that is merged meanwhile is in the record, or in the inbox, or in both.
+        for waiting in store.list("inbox").await? {
+            self.send_below(format!("inbox/{waiting}"), &objects).await?;
         }
         for owner in store.list("current").await? {
             for name in store.list(&format!("current/{owner}")).await? {

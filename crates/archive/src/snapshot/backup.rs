@@ -4,9 +4,9 @@
 //! objects/{month}/{ab}/{sha256}.zst    what was stored, under the SHA-256 of its content before compression
 //! backups/{name}.json                  the manifest of one snapshot, and the files that came with it
 //! ```
-//! The month is that of the snapshot, `2026-11`. In a month an object is written once, whatever snapshots hold it, and is
-//! checked by its own name; a manifest is written last, so one that is there is whole. No copy needs another one. Months
-//! are there so that old copies can be removed while new ones are made: nobody writes into a month that is over.
+//! The month is that of the snapshot, `2026-11`. In a month an object is written once, whatever snapshots hold it, and
+//! is checked by its own name; a manifest is written last, so one that is there is whole. No copy needs another one.
+//! Months are there so that old copies can be removed while new ones are made: nobody writes into one that is over.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,8 +44,8 @@ pub struct Backup {
     pub files: BTreeMap<String, String>,
 }
 
-/// Copies a snapshot into `store`, with more files. It is checked while it is read: a damaged one leaves no backup. Says
-/// its name, and how many objects were not there before.
+/// Copies a snapshot into `store`, with more files. It is checked while it is read: a damaged one leaves no backup.
+/// Says its name, and how many objects were not there before.
 pub async fn backup(path: &Path, files: &[PathBuf], store: &dyn Store) -> Result<(String, u64)> {
     let name = name_of(path)?;
     let month = &month_of(super::time_of(&format!("{name}{SUFFIX}")).unwrap_or_default());
@@ -124,8 +124,8 @@ pub async fn fetch(store: &dyn Store, name: &str, folder: &Path) -> Result<(Snap
     Ok((made, manifest))
 }
 
-/// Removes copies of snapshots made before `oldest`, but never the latest one whose objects are all there, and the months
-/// that no copy needs any more. Says which copies.
+/// Removes copies of snapshots made before `oldest`, but never the latest one whose objects are all there, and the
+/// months that no copy needs any more. Says which copies.
 pub async fn prune_backups(store: &dyn Store, oldest: Timestamp) -> Result<Vec<String>> {
     let mut has_whole = false;
     let mut removed = Vec::new();

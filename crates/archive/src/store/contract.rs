@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::{Base, Condition, Durability, Fold, Mark, Store, Version};
-use crate::{ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// How many writers race.
 const RACERS: usize = 16;
@@ -118,8 +118,8 @@ macro_rules! behaviours {
 
 behaviours! { $
     async fn what_is_put_is_read_by_everybody(fixture) {
-        let large = Bytes::from((0..3_000_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect::<Vec<_>>());
-        for bytes in [Bytes::new(), Bytes::from_static(b"\0\xff{"), large] {
+        let large = (0..3_000_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect::<Vec<_>>();
+        for bytes in [Bytes::new(), Bytes::from_static(b"\0\xff{"), large.into()] {
             let durability = if bytes.len() > 10 { Durability::Durable } else { Durability::MayBeLost };
             assert!(fixture.store.put("folder/object", bytes.clone(), Condition::Any, durability).await.expect("put"));
             for store in [&fixture.store, &fixture.other] {
@@ -129,7 +129,7 @@ behaviours! { $
     }
 
     async fn names_of_every_kind_are_kept_apart(fixture) {
-        let names_used = [".github", "a b", "a+b", "a%20b", "a%2fb", "ä", "#1", "a?b", "a*b", "{a}", "~", "a.json", "A"];
+        let names_used = [".github", "a b", "a+b", "a%20b", "a%2fb", "ä", "#1", "a?b", "a*b", "{a}", "~", "A.b"];
         for name in names_used {
             put(&*fixture.store, &format!("odd/{name}/x"), name).await;
         }
@@ -154,7 +154,7 @@ behaviours! { $
     async fn keys_that_could_leave_the_archive_are_refused(fixture) {
         let long = "x".repeat(201);
         for key in ["", ".", "..", "/a", "a/", "a//b", "a/../b", "a/./b", "a\\b", "a\0b", "a\nb", "c:", &long] {
-            let is_refused = |result: Option<crate::Error>| result.is_some_and(|error| error.kind() == ErrorKind::Refused);
+            let is_refused = |error: Option<Error>| error.is_some_and(|error| error.kind() == ErrorKind::Refused);
             let store = &fixture.store;
             let put = store.put(key, Bytes::new(), Condition::Any, Durability::Durable).await;
             assert!(is_refused(put.err()), "put {key:?}");
@@ -196,9 +196,9 @@ behaviours! { $
                 async move { put_if(fixture.racer(at), key, &format!("racer {at}"), Condition::Absent).await }
             });
             let won = futures::future::join_all(puts).await;
-            let winners: Vec<_> = won.iter().zip(0..).filter(|(won, _)| **won).map(|(_, at)| format!("racer {at}")).collect();
-            assert_eq!(winners.len(), 1, "exactly one create wins");
-            assert_eq!(text(&*fixture.store, &key).await, Some(winners[0].clone()));
+            assert_eq!(won.iter().filter(|won| **won).count(), 1, "exactly one create wins");
+            let at = won.iter().position(|won| *won).expect("one won");
+            assert_eq!(text(&*fixture.store, &key).await, Some(format!("racer {at}")));
         }
     }
 
@@ -208,7 +208,8 @@ behaviours! { $
             let before = version(&*fixture.store, "race/update").await;
             let puts = (0..RACERS).map(|at| {
                 let condition = Condition::Matches(before.clone());
-                async move { put_if(fixture.racer(at), "race/update", &format!("round {round} racer {at}"), condition).await }
+                let text = format!("round {round} racer {at}");
+                async move { put_if(fixture.racer(at), "race/update", &text, condition).await }
             });
             let won = futures::future::join_all(puts).await;
             assert_eq!(won.iter().filter(|won| **won).count(), 1, "exactly one update wins");
@@ -267,9 +268,9 @@ behaviours! { $
         let written: Vec<bool> =
             futures::stream::iter(0..1100).map(put).buffer_unordered(16).try_collect().await.expect("put");
         assert!(written.into_iter().all(|written| written));
-        let names: BTreeSet<u32> =
-            fixture.other.list("many").await.expect("list").iter().map(|name| name.parse().expect("a number")).collect();
-        assert_eq!(names, (0..1100).collect());
+        let names = fixture.other.list("many").await.expect("list");
+        let numbers: BTreeSet<u32> = names.iter().map(|name| name.parse().expect("a number")).collect();
+        assert_eq!((names.len(), numbers), (1100, (0..1100).collect()));
         store.delete_all("many").await.expect("delete_all");
         assert_eq!(fixture.other.list("many").await.expect("list"), Vec::<String>::new());
     }
@@ -343,7 +344,7 @@ behaviours! { $
         let large = vec![1; 100_000];
         store.journal("ledger", Bytes::from_static(b"first"), joining()).await.expect("journal");
         store.journal("ledger", large.clone().into(), joining()).await.expect("journal");
-        let failing: Fold = Arc::new(|_, _| Err(crate::Error::new(ErrorKind::Corrupt, "fold", "ledger", "on purpose")));
+        let failing: Fold = Arc::new(|_, _| Err(Error::new(ErrorKind::Corrupt, "fold", "ledger", "on purpose")));
         for _ in 0..3 {
             let failed: Result<()> = store.journal("ledger", Bytes::from_static(b"lost"), Arc::clone(&failing)).await;
             assert_eq!(failed.expect_err("the fold fails").kind(), ErrorKind::Corrupt);

@@ -4,8 +4,8 @@
 //! checked under a lock on one of [`LOCKS`] files in `staging/locks/`, chosen by the key: so they hold across
 //! processes, and the operating system frees the lock of a process that dies. A version is the SHA-256 of the content.
 //!
-//! A journal is a second file, `{key}.journal`: `GHJOURN`, a format byte (1), 16 random bytes that name this journal and
-//! no other, then entries of length (4 bytes, little endian), the first 4 bytes of the entry's SHA-256, and the entry.
+//! A journal is a second file, `{key}.journal`: `GHJOURN`, a format byte (1), 16 random bytes that name this journal
+//! and no other, then entries of length (4 bytes, little endian), the first 4 bytes of the entry's SHA-256, and the entry.
 //! What follows the last whole entry was torn by a crash before it was answered, and is cut off by the next append.
 //! A journal of [`JOURNAL_LIMIT`] bytes is folded into the object before the next entry, and replaced by a new one that
 //! begins with this entry, in this order and under the lock; a crash in between folds the same entries again, which

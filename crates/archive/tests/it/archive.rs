@@ -120,7 +120,8 @@ everywhere! {
         ids.sort_unstable();
         assert_eq!(ids, (1..=12).collect::<Vec<_>>());
         archives[0].track(Tracked { private: true, ..tracked(3, "a/three") }).await.unwrap();
-        let three = archives[1].tracking().await.unwrap().into_iter().find(|entry| entry.id == RepositoryId(3)).unwrap();
+        let tracking = archives[1].tracking().await.unwrap();
+        let three = tracking.iter().find(|entry| entry.id == RepositoryId(3)).unwrap();
         assert_eq!((three.name.to_string().as_str(), three.private), ("a/three", true));
         assert!(archives[1].untrack(RepositoryId(3)).await.unwrap());
         assert!(!archives[1].untrack(RepositoryId(3)).await.unwrap());
@@ -206,7 +207,8 @@ everywhere! {
         assert_eq!(stored.former_names.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a/old"]);
         assert_eq!((resolved(&archives[1], "a/old").await, resolved(&archives[1], "A/New").await), (Some(7), Some(7)));
         let puts = (31..60).map(|second| {
-            let (archive, repository) = (&archives[second as usize % 2], repository(7, &format!("a/n{second}"), second));
+            let archive = &archives[second as usize % 2];
+            let repository = repository(7, &format!("a/n{second}"), second);
             async move { archive.put_repository(&repository).await }
         });
         futures::future::try_join_all(puts.rev()).await.unwrap();

@@ -233,7 +233,7 @@ async fn a_snapshot_and_a_backup_of_version_1_are_read() {
     let folder = copied();
     let snapshot = folder.path().join("snapshots").join(format!("{SNAPSHOT}.tar.zst"));
     let manifest: Manifest = verify(&snapshot).await.unwrap();
-    assert_eq!((manifest.format, manifest.records, manifest.objects.len()), (1, 2, 12));
+    assert_eq!((manifest.format, manifest.records, manifest.objects.len()), (1, 2, 14));
     let store = FolderStore::open(&folder.path().join("backup"), Duration::from_secs(60)).await.unwrap();
     assert_eq!(verify_backup(&store, SNAPSHOT).await.unwrap().snapshot, manifest);
     let (_, fetched) = fetch(&store, SNAPSHOT, &folder.path().join("fetched")).await.unwrap();

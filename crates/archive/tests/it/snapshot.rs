@@ -3,7 +3,7 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use gharvest_archive::{
-    ApiKey, Archive, ErrorKind, LedgerChange, Options, Repository,
+    ApiKey, Archive, ErrorKind, InboxEntry, LedgerChange, Options, Repository,
     snapshot::{backup, backups, fetch, list, prune, prune_backups, redact, restore, verify, verify_backup},
     store::{Store, folder::FolderStore},
 };
@@ -16,7 +16,7 @@ use gharvest_model::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::place::{self, everywhere, item, present, record, repository};
+use crate::place::{self, everywhere, fact, item, present, record, repository};
 
 const ID: RepositoryId = RepositoryId(7);
 
@@ -135,6 +135,8 @@ everywhere! {
     async fn an_archive_is_restored_from_a_snapshot_and_from_a_backup_of_it(place) {
         let archive = place.open().await;
         fill(&archive).await;
+        let waiting = InboxEntry { item: Some(item(3)), fact: fact("d1", 1), triggers: Value::Null };
+        archive.put_inbox(&waiting).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (snapshot, manifest) = archive.snapshot(folder.path()).await.unwrap();
         let dashboards = folder.path().join("dashboards.ndjson");
@@ -155,6 +157,7 @@ everywhere! {
         assert_eq!(restored.id(), archive.id());
         assert_eq!(restored.ledger(ID).await.unwrap(), archive.ledger(ID).await.unwrap());
         assert_eq!(restored.record(item(3)).await.unwrap(), archive.record(item(3)).await.unwrap());
+        assert_eq!(restored.inbox(item(3)).await.unwrap(), [waiting], "what GitHub will never say again is kept");
         assert_eq!(restored.resolve(&"octo/things".parse().unwrap()).await.unwrap(), Some(ID));
     }
 }
@@ -232,7 +235,7 @@ async fn a_redacted_snapshot_holds_nothing_private() {
     let place = place::folder("").await.unwrap();
     let archive = place.open_with(&Options { compress: true, ..Options::default() }).await;
     let private = |id: u64, name: &str, private: Option<bool>| Repository {
-        repository: json!({"id": id, "private": private, "description": if private == Some(false) { "" } else { secret }}),
+        repository: json!({"id": id, "private": private, "description": (private != Some(false)).then_some(secret)}),
         ..repository(id, name, 5)
     };
     let tracked = |id: u64, name: &str, private: bool| Tracked {
@@ -270,6 +273,8 @@ async fn a_redacted_snapshot_holds_nothing_private() {
     archive.put_part(RepositoryId(7), "labels", &json!(["bug"])).await.unwrap();
     archive.put_part(RepositoryId(7), "tomorrow", &json!(secret)).await.unwrap();
     archive.set_cursor("updates/8", json!(secret)).await.unwrap();
+    let waiting = InboxEntry { item: Some(item(1)), fact: fact("d1", 1), triggers: json!(secret) };
+    archive.put_inbox(&waiting).await.unwrap();
     let key = ApiKey {
         name: secret.to_owned(),
         hash: String::new(),
