@@ -1,151 +1,258 @@
-//! Connections: a pool for commands, and one subscription a process for waking.
+//! The connection to the server that has our keys.
+//!
+//! All keys share one hash tag, so one server serves a namespace, on a cluster too. Commands of a process share one
+//! connection, in which they follow each other without waiting for answers; a pool would ask each connection whether it
+//! lives before it is used, which costs as long as the command itself. A cluster's node that has not our slot says who
+//! has it (`MOVED`, nothing was done), and the connection follows.
 
-use std::{sync::Arc, time::Duration};
-
-use deadpool_redis::{
-    Pool, PoolError, Runtime,
-    cluster::{self as cluster_pool, Pool as ClusterPool},
+use std::{
+    sync::{
+        Arc, Mutex as StdMutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
-use futures::StreamExt;
-use redis::{ErrorKind, FromRedisValue, RedisError, ScriptInvocation};
-use tokio::{sync::Notify, task::JoinHandle};
 
-/// Commands in flight at once in one process.
-const POOL_SIZE: usize = 16;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo,
+    RedisError, ScriptInvocation, ServerErrorKind, aio::MultiplexedConnection,
+};
+use tokio::sync::Mutex;
+
+use crate::error::Trouble;
 
 /// A command that takes longer is given up: Redis answers in milliseconds or is in trouble.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// The same for one answer.
+const ANSWER: Duration = Duration::from_secs(10);
+/// The same for making a connection.
+pub(crate) const CONNECTING: Duration = Duration::from_secs(3);
+/// From node to node this often at most for one command.
+const REDIRECTS: usize = 5;
 
-/// Redis, alone or as a cluster.
-#[derive(Clone)]
-pub(crate) enum Connections {
-    Single(Pool),
-    Cluster(ClusterPool),
+/// Redis, alone or as a cluster. Clones share the connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Connections {
+    inner: Arc<Inner>,
 }
 
-impl std::fmt::Debug for Connections {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Single(_) => "Single",
-            Self::Cluster(_) => "Cluster",
-        })
-    }
+#[derive(Debug)]
+struct Inner {
+    /// Where to look for the server, the likeliest first: never empty.
+    nodes: StdMutex<Vec<ConnectionInfo>>,
+    link: Mutex<Option<Link>>,
+    made: AtomicU64,
+}
+
+/// A living connection, as far as is known.
+#[derive(Debug, Clone)]
+struct Link {
+    connection: MultiplexedConnection,
+    /// Tells it from those before and after it.
+    number: u64,
+}
+
+/// What is sent: a script, which is sent whole if the server does not know it, or a command.
+#[derive(Clone, Copy)]
+enum Work<'w> {
+    Script(&'w ScriptInvocation<'w>),
+    Command(&'w Cmd),
 }
 
 impl Connections {
-    /// Connects to `redis://…`; several addresses separated by commas are nodes of a cluster.
-    pub(crate) fn new(url: &str) -> Result<Self, RedisError> {
-        let urls: Vec<String> = addresses(url);
-        if urls.len() > 1 {
-            let config = cluster_pool::Config {
-                pool: Some(deadpool_redis::PoolConfig::new(POOL_SIZE)),
-                ..cluster_pool::Config::from_urls(urls)
-            };
-            return Ok(Self::Cluster(config.create_pool(Some(Runtime::Tokio1)).map_err(|error| bad_address(&error))?));
+    /// Connects to `redis://…`, or to a cluster by one or several of its nodes separated by commas, and checks that
+    /// the server is fit to keep a queue.
+    pub(crate) async fn open(url: &str) -> Result<Self, Trouble> {
+        let nodes: Result<Vec<ConnectionInfo>, RedisError> =
+            addresses(url).into_iter().map(IntoConnectionInfo::into_connection_info).collect();
+        let nodes = nodes?;
+        if nodes.is_empty() {
+            return Err(Trouble::Unfit("the address of Redis is empty".to_owned()));
         }
-        let mut config = deadpool_redis::Config::from_url(url);
-        config.pool = Some(deadpool_redis::PoolConfig::new(POOL_SIZE));
-        Ok(Self::Single(config.create_pool(Some(Runtime::Tokio1)).map_err(|error| bad_address(&error))?))
+        let inner = Inner { nodes: StdMutex::new(nodes), link: Mutex::new(None), made: AtomicU64::new(0) };
+        let connections = Self { inner: Arc::new(inner) };
+        connections.link().await?;
+        Ok(connections)
     }
 
     /// Runs a script; one that Redis does not know (a restart, a failover) is sent again.
-    pub(crate) async fn run<T: FromRedisValue + Send>(
-        &self,
-        invocation: &ScriptInvocation<'_>,
-    ) -> Result<T, RedisError> {
-        within(async {
-            match self {
-                Self::Single(pool) => invocation.invoke_async(&mut pool.get().await.map_err(pool_error)?).await,
-                Self::Cluster(pool) => invocation.invoke_async(&mut pool.get().await.map_err(pool_error)?).await,
-            }
-        })
-        .await
+    pub(crate) async fn run<T: FromRedisValue + Send>(&self, script: &ScriptInvocation<'_>) -> Result<T, Trouble> {
+        self.patiently(Work::Script(script)).await
     }
 
-    /// Runs one command.
-    pub(crate) async fn command<T: FromRedisValue + Send>(&self, command: &redis::Cmd) -> Result<T, RedisError> {
-        within(async {
-            match self {
-                Self::Single(pool) => command.query_async(&mut pool.get().await.map_err(pool_error)?).await,
-                Self::Cluster(pool) => command.query_async(&mut pool.get().await.map_err(pool_error)?).await,
+    /// Runs one command on the server that the latest script ran on.
+    pub(crate) async fn command<T: FromRedisValue + Send>(&self, command: &Cmd) -> Result<T, Trouble> {
+        self.patiently(Work::Command(command)).await
+    }
+
+    /// The known nodes, the likeliest to have our keys first.
+    pub(crate) fn nodes(&self) -> Vec<ConnectionInfo> {
+        self.inner.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes the next command connect anew: something else has seen the server go away.
+    pub(crate) async fn reconnect(&self) {
+        *self.inner.link.lock().await = None;
+    }
+
+    async fn patiently<T: FromRedisValue + Send>(&self, work: Work<'_>) -> Result<T, Trouble> {
+        match tokio::time::timeout(PATIENCE, self.follow(work)).await {
+            Ok(result) => result,
+            Err(_) => Err(RedisError::from((ErrorKind::Io, "no answer in time")).into()),
+        }
+    }
+
+    async fn follow<T: FromRedisValue + Send>(&self, work: Work<'_>) -> Result<T, Trouble> {
+        let mut redirects = 0;
+        loop {
+            let link = self.link().await?;
+            let mut connection = link.connection.clone();
+            let result = match work {
+                Work::Script(script) => script.invoke_async(&mut connection).await,
+                Work::Command(command) => command.query_async(&mut connection).await,
+            };
+            let error = match result {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            match error.kind() {
+                ErrorKind::Server(ServerErrorKind::Moved) if redirects < REDIRECTS => {
+                    redirects += 1;
+                    self.prefer(error.redirect_node().map_or("", |(address, _)| address));
+                    self.forget(&link).await;
+                }
+                // What was sent may have been done or not, so it is for the caller to say it again.
+                ErrorKind::Io
+                | ErrorKind::Server(
+                    ServerErrorKind::ReadOnly | ServerErrorKind::ClusterDown | ServerErrorKind::MasterDown,
+                ) => {
+                    self.forget(&link).await;
+                    return Err(error.into());
+                }
+                _ => return Err(error.into()),
             }
-        })
-        .await
+        }
+    }
+
+    /// The connection, made if there is none. Who comes meanwhile waits for it.
+    async fn link(&self) -> Result<Link, Trouble> {
+        let mut current = self.inner.link.lock().await;
+        if let Some(link) = &*current {
+            return Ok(link.clone());
+        }
+        let mut trouble = None;
+        for node in self.nodes() {
+            match connect(&node).await {
+                Ok((connection, others)) => {
+                    self.learn(&node, &others);
+                    let link = Link { connection, number: self.inner.made.fetch_add(1, Ordering::Relaxed) };
+                    *current = Some(link.clone());
+                    return Ok(link);
+                }
+                Err(error) => trouble = Some(error),
+            }
+        }
+        Err(trouble.unwrap_or_else(|| Trouble::Unfit("no address of Redis is known".to_owned())))
+    }
+
+    async fn forget(&self, link: &Link) {
+        let mut current = self.inner.link.lock().await;
+        if current.as_ref().is_some_and(|current| current.number == link.number) {
+            *current = None;
+        }
+    }
+
+    /// Looks first at the node that another one named: `HOST:PORT`, or `:PORT` for the same host.
+    fn prefer(&self, address: &str) {
+        let mut nodes = self.inner.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(node) = nodes.first().and_then(|first| at(first, address)) {
+            nodes.retain(|known| known.addr() != node.addr());
+            nodes.insert(0, node);
+        }
+    }
+
+    /// Remembers the other nodes of a cluster, for the day when the known ones are gone.
+    fn learn(&self, node: &ConnectionInfo, others: &[String]) {
+        let mut nodes = self.inner.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        for other in others.iter().filter_map(|address| at(node, address)) {
+            if !nodes.iter().any(|known| known.addr() == other.addr()) {
+                nodes.push(other);
+            }
+        }
     }
 }
 
-async fn within<T>(work: impl Future<Output = Result<T, RedisError>>) -> Result<T, RedisError> {
-    match tokio::time::timeout(PATIENCE, work).await {
-        Ok(result) => result,
-        Err(_) => Err(RedisError::from((ErrorKind::Io, "no answer in time"))),
+/// Connects to a node, looks whether it is fit, and asks for the addresses of the others.
+async fn connect(node: &ConnectionInfo) -> Result<(MultiplexedConnection, Vec<String>), Trouble> {
+    let config =
+        AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECTING)).set_response_timeout(Some(ANSWER));
+    let client = Client::open(node.clone())?;
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    let info: String = redis::cmd("INFO").query_async(&mut connection).await?;
+    fit(&info).map_err(Trouble::Unfit)?;
+    let mut others = Vec::new();
+    if field(&info, "cluster_enabled") == "1" {
+        let nodes: String = redis::cmd("CLUSTER").arg("NODES").query_async(&mut connection).await?;
+        others = nodes.lines().filter_map(node_address).collect();
     }
+    Ok((connection, others))
 }
 
-/// `redis://a:1,b:2` names the nodes of a cluster.
+/// Whether a queue may be kept there, by what the server says of itself.
+fn fit(info: &str) -> Result<(), String> {
+    let version = field(info, "redis_version");
+    let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+    if major < 7 {
+        return Err(format!("Redis {version} is too old: 7.0 or newer, or Valkey, is needed"));
+    }
+    let policy = field(info, "maxmemory_policy");
+    if policy.starts_with("allkeys") && field(info, "maxmemory") != "0" {
+        return Err(format!(
+            "this Redis throws keys away when its memory is full (maxmemory-policy {policy}), and jobs with them: set \
+             maxmemory-policy noeviction"
+        ));
+    }
+    Ok(())
+}
+
+/// A field of what `INFO` answers; empty if there is none.
+pub(crate) fn field<'i>(info: &'i str, name: &str) -> &'i str {
+    let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.unwrap_or_default().trim()
+}
+
+/// The address in a line of what `CLUSTER NODES` answers: `ID HOST:PORT@BUS,NAME FLAGS …`, by name where it has one.
+fn node_address(line: &str) -> Option<String> {
+    let address = line.split(' ').nth(1)?;
+    let (address, rest) = address.split_once('@')?;
+    let (host, port) = address.rsplit_once(':')?;
+    let name = rest.split(',').nth(1).unwrap_or_default();
+    Some(format!("{}:{port}", if name.is_empty() { host } else { name }))
+}
+
+/// The settings of a node for another address of the same cluster.
+fn at(node: &ConnectionInfo, address: &str) -> Option<ConnectionInfo> {
+    let (named, port) = address.rsplit_once(':')?;
+    let new_port = port.parse().ok()?;
+    let mut new = node.addr().clone();
+    match &mut new {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            if !named.is_empty() {
+                named.clone_into(host);
+            }
+            *port = new_port;
+        }
+        _ => return None,
+    }
+    Some(node.clone().set_addr(new))
+}
+
+/// `redis://a:1,b:2` names several nodes of a cluster; what stands before `@` and after `/` counts for all.
 fn addresses(url: &str) -> Vec<String> {
     let (scheme, rest) = url.split_once("://").unwrap_or(("redis", url));
-    rest.split(',').filter(|address| !address.is_empty()).map(|address| format!("{scheme}://{address}")).collect()
-}
-
-fn bad_address(error: &impl std::fmt::Display) -> RedisError {
-    RedisError::from((ErrorKind::InvalidClientConfig, "not an address of Redis", error.to_string()))
-}
-
-fn pool_error(error: PoolError) -> RedisError {
-    match error {
-        PoolError::Backend(error) => error,
-        other => RedisError::from((ErrorKind::Io, "no connection", other.to_string())),
-    }
-}
-
-/// Listens on a channel for as long as it lives, and notifies after each message and each (re)connect.
-#[derive(Debug)]
-pub(crate) struct Listener {
-    task: JoinHandle<()>,
-}
-
-impl Listener {
-    /// Subscribes to `channel`; `heard` is called with each message, and without one when messages may have been lost.
-    pub(crate) fn start(
-        url: &str,
-        channel: String,
-        heard: impl Fn(Option<String>) + Send + 'static,
-    ) -> Result<Self, RedisError> {
-        let first = addresses(url).into_iter().next().unwrap_or_default();
-        let client = redis::Client::open(first)?;
-        let task = tokio::spawn(async move {
-            let mut pause = Duration::from_millis(50);
-            loop {
-                if let Ok(mut subscription) = client.get_async_pubsub().await
-                    && subscription.subscribe(&channel).await.is_ok()
-                {
-                    pause = Duration::from_millis(50);
-                    heard(None);
-                    let mut messages = subscription.on_message();
-                    while let Some(message) = messages.next().await {
-                        heard(message.get_payload().ok());
-                    }
-                }
-                metrics::counter!("gharvest_redis_reconnects_total").increment(1);
-                tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
-                pause = (pause * 2).min(Duration::from_secs(5));
-            }
-        });
-        Ok(Self { task })
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// One signal a queue.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Signals {
-    pub(crate) download: Arc<Notify>,
-    pub(crate) index: Arc<Notify>,
+    let (user, rest) = rest.rsplit_once('@').map_or((String::new(), rest), |(user, rest)| (format!("{user}@"), rest));
+    let (hosts, database) = rest.split_once('/').unwrap_or((rest, ""));
+    hosts.split(',').filter(|host| !host.is_empty()).map(|host| format!("{scheme}://{user}{host}/{database}")).collect()
 }
 
 #[cfg(test)]
@@ -154,7 +261,39 @@ mod tests {
 
     #[test]
     fn several_addresses_are_nodes_of_a_cluster() {
-        assert_eq!(addresses("redis://a:1,b:2"), ["redis://a:1", "redis://b:2"]);
-        assert_eq!(addresses("rediss://user:x@a:1/0"), ["rediss://user:x@a:1/0"]);
+        assert_eq!(addresses("redis://a:1,b:2"), ["redis://a:1/", "redis://b:2/"]);
+        assert_eq!(addresses("rediss://user:x@a:1,b:2/0"), ["rediss://user:x@a:1/0", "rediss://user:x@b:2/0"]);
+        assert!(addresses("redis://").is_empty());
+    }
+
+    #[test]
+    fn a_node_is_known_by_its_name_or_else_by_its_address() {
+        let lines = "07c3 127.0.0.1:30004@31004,host4 slave e7d1 0 1 4 connected\n\
+                     67ed 127.0.0.1:30002@31002 master - 0 1 2 connected 5461-10922\n\
+                     dead :0@0 master,noaddr - 0 0 0 disconnected\nnonsense";
+        let found: Vec<String> = lines.lines().filter_map(node_address).collect();
+        assert_eq!(found, ["host4:30004", "127.0.0.1:30002", ":0"]);
+    }
+
+    #[test]
+    fn another_node_is_reached_as_the_first_one_is() {
+        let first = "rediss://user:secret@first:7000/".into_connection_info().unwrap();
+        for (address, expected) in [("second:7001", "second:7001"), (":7002", "first:7002"), ("fe80::1:7", "fe80::1:7")]
+        {
+            let other = at(&first, address).unwrap();
+            assert_eq!(other.addr().to_string(), expected);
+            assert!(matches!(other.addr(), ConnectionAddr::TcpTls { .. }));
+            assert_eq!(other.redis_settings().password(), Some("secret"));
+        }
+        assert!(at(&first, "no port").is_none());
+    }
+
+    #[test]
+    fn what_is_not_fit_is_said_in_a_sentence() {
+        assert_eq!(fit("redis_version:7.0.15\r\nmaxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n"), Ok(()));
+        let old = fit("redis_version:6.2.14\r\n").unwrap_err();
+        assert!(old.contains("6.2.14 is too old"), "{old}");
+        let forgetful = fit("redis_version:8.2.3\r\nmaxmemory:1000\r\nmaxmemory_policy:allkeys-lru\r\n").unwrap_err();
+        assert!(forgetful.contains("noeviction"), "{forgetful}");
     }
 }

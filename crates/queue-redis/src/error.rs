@@ -3,22 +3,56 @@
 use gharvest_queue::{Error, ErrorKind};
 use redis::RedisError;
 
-/// Everything that Redis or the network may answer otherwise later is worth a retry; what it says about our scripts is
-/// not.
-pub(crate) fn queue_error(operation: &'static str, error: RedisError) -> Error {
-    let detail = error.to_string();
-    if is_out_of_memory(&error) {
-        let message = "Redis is out of memory and refuses new jobs: raise maxmemory or let workers drain the queue";
-        return Error::new(ErrorKind::Unavailable, operation, message).with_source(error);
-    }
-    if is_script_fault(&error) {
-        return Error::new(ErrorKind::Corrupt, operation, detail).with_source(error);
-    }
-    Error::new(ErrorKind::Unavailable, operation, format!("Redis does not do it now: {detail}")).with_source(error)
+/// What stands between us and Redis.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// Redis or the network says so.
+    Redis(RedisError),
+    /// The server is there, but not fit; the sentence says what to do.
+    Unfit(String),
 }
 
-fn is_out_of_memory(error: &RedisError) -> bool {
-    error.code() == Some("OOM")
+impl From<RedisError> for Trouble {
+    fn from(error: RedisError) -> Self {
+        Self::Redis(error)
+    }
+}
+
+/// Everything that Redis or the network may answer otherwise later is worth a retry; what it says about our scripts is
+/// not.
+pub(crate) fn queue_error(operation: &'static str, trouble: Trouble) -> Error {
+    let (kind, message) = said(&trouble);
+    match trouble {
+        Trouble::Redis(error) => Error::new(kind, operation, message).with_source(error),
+        Trouble::Unfit(_) => Error::new(kind, operation, message),
+    }
+}
+
+/// The same for the state.
+pub(crate) fn state_error(operation: &'static str, trouble: Trouble) -> gharvest_state::Error {
+    let (_, message) = said(&trouble);
+    match trouble {
+        Trouble::Redis(error) => gharvest_state::Error::new(operation, message).with_source(error),
+        Trouble::Unfit(_) => gharvest_state::Error::new(operation, message),
+    }
+}
+
+fn said(trouble: &Trouble) -> (ErrorKind, String) {
+    let error = match trouble {
+        Trouble::Unfit(sentence) => return (ErrorKind::Refused, sentence.clone()),
+        Trouble::Redis(error) => error,
+    };
+    if error.code() == Some("OOM") {
+        let message = "Redis is out of memory and refuses new jobs: raise maxmemory or let workers drain the queue";
+        return (ErrorKind::Unavailable, message.to_owned());
+    }
+    if error.kind() == redis::ErrorKind::InvalidClientConfig {
+        return (ErrorKind::Refused, format!("not an address of Redis: {error}"));
+    }
+    if is_script_fault(error) {
+        return (ErrorKind::Corrupt, error.to_string());
+    }
+    (ErrorKind::Unavailable, format!("Redis does not do it now: {error}"))
 }
 
 /// A script that fails inside met data that no version of ours writes.

@@ -21,7 +21,8 @@
 //! | `due`, `dead` | sorted set | delayed jobs by their time; buried ones by key |
 //! | `leases`, `lease:TOKEN`, `held`, `requests` | | leases by their end; request and jobs of one; how many it holds |
 //! | `cnt`, `rc` | hash | counters of the queue; of repositories |
-//! | `repos`, `max` | | repositories with jobs; the highest number of each, where browsing ends |
+//! | `repos` | sorted set | repositories with jobs |
+//! | `pages:REPOSITORY` | sorted set | which buckets may hold records, by pages of 64, for browsing |
 //! | `meta`, `pauses`, `pauses_why` | | turns, last token, pauses |
 //! | `deliveries` (beside the queues) | sorted set | delivery ids by their time, for four days |
 //!
@@ -34,6 +35,7 @@
 
 mod connection;
 mod error;
+mod listener;
 mod queue;
 mod record;
 mod scripts;

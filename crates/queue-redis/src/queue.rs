@@ -5,11 +5,10 @@ use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration}
 use async_trait::async_trait;
 use gharvest_model::{Lane, QueueName, RepositoryId, Subject};
 use gharvest_queue::{
-    Counts, Error, ErrorKind, Extended, Filter, Job, JobState, JobView, Lease, LeaseReply, LeaseRequest, Outcome,
-    Paused, Policy, Pushed, Queue, QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Timing, Token, Totals,
-    Trigger, check,
+    Counts, Extended, Filter, Job, JobState, JobView, Lease, LeaseReply, LeaseRequest, Outcome, Paused, Policy, Pushed,
+    Queue, QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Timing, Token, Totals, Trigger, check,
     clock::{Clock, milliseconds, timestamp},
-    key::Key,
+    key::{Key, Name},
     wake::{self, Outlook},
 };
 use jiff::Timestamp;
@@ -17,14 +16,17 @@ use redis::{FromRedisValue, Script};
 use tokio::sync::Notify;
 
 use crate::{
-    connection::{Connections, Listener, Signals},
+    connection::{Connections, field},
     error::{queue_error, unexpected},
+    listener::{Listener, Signals},
     record::{self, member, padded},
     scripts::Scripts,
 };
 
 /// Numbers of a range pushed by one script: milliseconds of Redis' time, so that nobody waits long.
 const RANGE_CHUNK: u64 = 512;
+/// Numbers whose records share a key, as the scripts have it.
+const BUCKET: u64 = 64;
 /// Members changed by one script.
 const MEMBER_CHUNK: usize = 200;
 
@@ -42,8 +44,8 @@ pub struct RedisQueue {
 }
 
 impl RedisQueue {
-    /// Connects to `redis://HOST:PORT/DB`, or to a cluster by several addresses separated by commas, and checks that
-    /// the server is new enough.
+    /// Connects to `redis://HOST:PORT/DB`, or to a cluster by one or several of its nodes separated by commas, and
+    /// checks that the server is new enough and throws nothing away.
     pub async fn connect(url: &str, namespace: &str, policy: Policy) -> Result<Arc<Self>> {
         Self::connect_with_clock(url, namespace, policy, Clock::System).await
     }
@@ -56,12 +58,12 @@ impl RedisQueue {
         clock: impl Into<Clock>,
     ) -> Result<Arc<Self>> {
         policy.validate()?;
-        let connections = Connections::new(url).map_err(|error| queue_error("connect", error))?;
+        let connections = Connections::open(url).await.map_err(|trouble| queue_error("connect", trouble))?;
         let prefix = format!("gharvest:{{{namespace}}}:");
         let signals = Signals::default();
         let heard = signals.clone();
-        let listener = Listener::start(url, format!("{prefix}wake"), move |queue| heard_of(&heard, queue.as_deref()))
-            .map_err(|error| queue_error("connect", error))?;
+        let channel = format!("{prefix}wake");
+        let listener = Listener::start(connections.clone(), channel, move |queue| heard_of(&heard, queue.as_deref()));
         let policy_text = policy_text(&policy);
         let queue = Self {
             connections,
@@ -72,23 +74,9 @@ impl RedisQueue {
             signals,
             _listener: listener,
         };
-        queue.check_version().await?;
+        // On a cluster this finds the node that has our keys.
+        queue.now().await?;
         Ok(Arc::new(queue))
-    }
-
-    async fn check_version(&self) -> Result<()> {
-        let info: String = self.command("connect", redis::cmd("INFO").arg("server")).await?;
-        let version =
-            info.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("0").trim().to_owned();
-        let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
-        if major < 7 {
-            return Err(Error::new(
-                ErrorKind::Refused,
-                "connect",
-                format!("Redis {version} is too old: 7.0 or newer, or Valkey, is needed"),
-            ));
-        }
-        Ok(())
     }
 
     async fn command<T: FromRedisValue + Send>(&self, operation: &'static str, command: &redis::Cmd) -> Result<T> {
@@ -150,8 +138,8 @@ impl RedisQueue {
         mut take: impl FnMut(JobView) -> bool,
     ) -> Result<()> {
         let mut place = match (repository, from) {
-            (Some(repository), _) => (padded(repository.0), "0".to_owned()),
-            (None, Some(key)) => (padded(key.repository), "0".to_owned()),
+            (_, Some(key)) => (padded(key.repository), bucket(&key.name)),
+            (Some(repository), None) => (padded(repository.0), "0".to_owned()),
             (None, None) => (String::new(), "0".to_owned()),
         };
         let only = if repository.is_some() { "1" } else { "" }.to_owned();
@@ -189,7 +177,9 @@ impl RedisQueue {
         if limit == 0 {
             return Ok(found);
         }
-        self.browse(queue, filter.repository, after, |job| {
+        // Where the place is in another repository than the one asked for, that one is walked whole or not at all.
+        let within = after.filter(|after| filter.repository.is_none_or(|repository| repository.0 == after.repository));
+        self.browse(queue, filter.repository, within, |job| {
             let key = Key::new("list", &job.subject).ok();
             if matches(filter, &job) && after.is_none_or(|after| key.as_ref() > Some(after)) {
                 found.push(job);
@@ -246,6 +236,14 @@ impl RedisQueue {
             changed += self.run::<u64>(operation, script, queue, &members).await?;
         }
         Ok(changed)
+    }
+}
+
+/// Where browsing finds a name: its bucket, or `p` for parts and texts.
+fn bucket(name: &Name) -> String {
+    match name {
+        Name::Number(number) => (number / BUCKET).to_string(),
+        Name::Text(_) => "p".to_owned(),
     }
 }
 
@@ -580,26 +578,44 @@ impl QueueAdmin for RedisQueue {
     }
 
     async fn durability(&self) -> Result<String> {
+        // On a cluster this finds the node that has our keys.
+        self.now().await?;
         let info: String = self.command("durability", redis::cmd("INFO").arg("persistence")).await?;
-        let appends = info.lines().any(|line| line.trim() == "aof_enabled:1");
-        let fsync: std::result::Result<Vec<String>, _> =
-            self.command("durability", redis::cmd("CONFIG").arg("GET").arg("appendfsync")).await;
-        let fsync = fsync.ok().and_then(|pair| pair.get(1).cloned()).unwrap_or_else(|| "unknown".to_owned());
-        Ok(match (appends, fsync.as_str()) {
-            (false, _) => {
-                "Redis keeps no append-only file: a crash loses jobs since its last snapshot; set appendonly yes"
-                    .to_owned()
-            }
-            (true, "always") => {
-                "Redis, appendfsync always: nothing accepted is lost while the disk keeps its word".to_owned()
-            }
-            (true, "everysec") => {
-                "Redis, appendfsync everysec: a crash of the process loses nothing, a power cut about a second"
-                    .to_owned()
-            }
-            (true, other) => {
-                format!("Redis, appendfsync {other}: a power cut loses what the system had not written yet")
-            }
-        })
+        let appends = field(&info, "aof_enabled") == "1";
+        let fsync = self.setting("appendfsync").await;
+        let saves = self.setting("save").await;
+        Ok(durability_of(appends, fsync.as_deref(), saves.as_deref()))
     }
+}
+
+impl RedisQueue {
+    /// A setting of the server; none where a hosted Redis does not tell.
+    async fn setting(&self, name: &str) -> Option<String> {
+        let pair: Result<Vec<String>> = self.command("durability", redis::cmd("CONFIG").arg("GET").arg(name)).await;
+        pair.ok()?.into_iter().nth(1)
+    }
+}
+
+/// What a crash can lose, by what the server is set to: in words, with what to do about it.
+fn durability_of(appends: bool, fsync: Option<&str>, saves: Option<&str>) -> String {
+    let text = match (appends, fsync, saves) {
+        (true, Some("always"), _) => {
+            "Redis, appendfsync always: nothing accepted is lost while the disk keeps its word"
+        }
+        (true, Some("everysec"), _) => {
+            "Redis, appendfsync everysec: a crash of the process loses nothing, a power cut about a second"
+        }
+        (true, Some("no"), _) => {
+            "Redis, appendfsync no: a crash of the process loses nothing, a power cut half a minute; set appendfsync \
+             everysec"
+        }
+        (true, _, _) => "Redis with an append-only file: a crash of the process loses nothing",
+        (false, _, Some("")) => {
+            "WARNING: this Redis keeps nothing on disk, a restart loses all jobs: set appendonly yes"
+        }
+        (false, _, _) => {
+            "WARNING: this Redis keeps snapshots only, a crash loses all jobs since the latest: set appendonly yes"
+        }
+    };
+    text.to_owned()
 }

@@ -10,7 +10,7 @@ use gharvest_state::{Error, HISTORY, Published, Result, State, Versioned};
 use redis::{FromRedisValue, Script};
 use tokio::sync::Notify;
 
-use crate::connection::{Connections, Listener};
+use crate::{connection::Connections, error::state_error, listener::Listener};
 
 /// Events published, or fetched for a subscriber, at once: within what one Lua call may pass.
 const EVENTS_AT_ONCE: usize = 500;
@@ -49,16 +49,18 @@ impl RedisState {
         let prefix = format!("gharvest:{{{namespace}}}:");
         let heard = Arc::new(Notify::new());
         let hearing = Arc::clone(&heard);
-        let listener = Listener::start(url, format!("{prefix}state:live"), move |_| hearing.notify_waiters());
+        let connections = Connections::open(url).await.map_err(|trouble| state_error("connect", trouble))?;
+        let channel = format!("{prefix}state:live");
+        let listener = Listener::start(connections.clone(), channel, move |_| hearing.notify_waiters());
         let body = include_str!("scripts/state.lua");
         let inner = Inner {
-            connections: Connections::new(url).map_err(|error| unavailable("connect", error))?,
+            connections,
             script: Script::new(&format!("#!lua\n{body}")),
             reading: Script::new(&format!("#!lua flags=no-writes\n{body}")),
             prefix,
             clock: clock.into(),
             heard,
-            _listener: listener.map_err(|error| unavailable("connect", error))?,
+            _listener: listener,
         };
         let state = Self { inner: Arc::new(inner) };
         // Says at once whether there is a Redis.
@@ -83,7 +85,7 @@ impl Inner {
         for argument in arguments {
             invocation.arg(*argument);
         }
-        self.connections.run(&invocation).await.map_err(|error| unavailable(operation, error))
+        self.connections.run(&invocation).await.map_err(|trouble| state_error(operation, trouble))
     }
 
     async fn events(&self, operation: &'static str, after: u64, limit: usize) -> Result<Vec<Published>> {
@@ -97,10 +99,6 @@ impl Inner {
         let reply: Vec<String> = self.run(&self.reading, "last", &[]).await?;
         Ok(reply.first().and_then(|last| last.parse().ok()).unwrap_or(0))
     }
-}
-
-fn unavailable(operation: &'static str, error: redis::RedisError) -> Error {
-    Error::new(operation, format!("Redis does not do it now: {error}")).with_source(error)
 }
 
 fn published(text: &str) -> Result<Published> {
@@ -182,11 +180,13 @@ impl State for RedisState {
     }
 
     async fn subscribe(&self, after: Option<u64>) -> Result<BoxStream<'static, Result<Published>>> {
+        // Who names no place is in time from the first event on.
+        let began = after.is_none();
         let after = match after {
             Some(after) => after,
             None => self.inner.last().await?,
         };
-        let reader = Reader { inner: Arc::clone(&self.inner), after, fetched: VecDeque::new(), began: false };
+        let reader = Reader { inner: Arc::clone(&self.inner), after, fetched: VecDeque::new(), began };
         Ok(futures::stream::unfold(Some(reader), |reader| async move {
             let mut reader = reader?;
             match reader.next().await {

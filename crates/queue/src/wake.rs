@@ -31,8 +31,9 @@ where
     loop {
         let mut signal = std::pin::pin!(changed.notified());
         signal.as_mut().enable();
-        let outlook = outlook().await?;
+        // Read first: a time that passes while the backend answers must not be taken for one that had passed before.
         let now = clock.now();
+        let outlook = outlook().await?;
         if outlook.work || until.is_some_and(|until| until <= now) {
             return Ok(());
         }

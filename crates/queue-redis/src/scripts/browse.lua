@@ -36,9 +36,16 @@ end
 if padded == '' then return reply end
 local repository = subject(padded .. '#0000000000000001').repository
 if place ~= 'p' then
-  local highest = math.floor(tonumber(redis.call('HGET', key(Q, 'max'), repository) or '0') / 64)
-  local bucket, looked = tonumber(place), 0
-  while bucket <= highest and looked < 200 and #reply < 2000 do
+  local bucket, looked, page, done = tonumber(place), 0, nil, false
+  while looked < 200 and #reply < 2000 do
+    if page ~= page_of(bucket) then
+      page = redis.call('ZRANGEBYSCORE', key(Q, 'pages:' .. repository), page_of(bucket), '+inf', 'LIMIT', 0, 1)[1]
+      if not page then
+        done = true
+        break
+      end
+      bucket = math.max(bucket, tonumber(page) * PAGE)
+    end
     local fields, values = pairs_of('j:' .. repository .. ':' .. int(bucket))
     table.sort(fields, function(a, b) return tonumber(a) < tonumber(b) end)
     for _, field in ipairs(fields) do add(member_of(padded, field), values[field]) end
@@ -46,7 +53,7 @@ if place ~= 'p' then
     looked = looked + 1
   end
   reply[1] = padded
-  reply[2] = bucket > highest and 'p' or int(bucket)
+  reply[2] = done and 'p' or int(bucket)
   return reply
 end
 local fields, values = pairs_of('p:' .. repository)

@@ -170,7 +170,7 @@ local function flush()
   for _, t in pairs(touched) do
     if redis.call('HEXISTS', key(t.queue, 'rc'), t.repository .. ':T') == 0 then
       redis.call('ZREM', key(t.queue, 'repos'), t.padded)
-      redis.call('HDEL', key(t.queue, 'max'), t.repository)
+      redis.call('DEL', key(t.queue, 'pages:' .. t.repository))
     end
   end
 end
@@ -262,14 +262,24 @@ local function enter(queue, s, new)
   end
 end
 
+-- Which buckets may hold jobs, by pages of so many: browsing would not find them among numbers of sixteen digits.
+local PAGE = 64
+
+local function page_of(bucket)
+  return int(math.floor(bucket / PAGE))
+end
+
+local function note_page(queue, repository, bucket)
+  redis.call('ZADD', key(queue, 'pages:' .. repository), page_of(bucket), page_of(bucket))
+end
+
 local function account(queue, s, by)
   count(queue, 'rc', s.repository .. ':T', by)
   touched[queue .. s.padded] = { queue = queue, repository = s.repository, padded = s.padded }
   if by < 0 then return end
   redis.call('ZADD', key(queue, 'repos'), 0, s.padded)
   if s.number then
-    local highest = tonumber(redis.call('HGET', key(queue, 'max'), s.repository) or '0')
-    if s.number > highest then redis.call('HSET', key(queue, 'max'), s.repository, int(s.number)) end
+    note_page(queue, s.repository, math.floor(s.number / 64))
   end
 end
 

@@ -44,9 +44,8 @@ while from <= last do
 end
 if new > 0 then
   redis.call('ZADD', key(Q, 'repos'), 0, padded)
-  if tonumber(redis.call('HGET', key(Q, 'max'), repository) or '0') < last then
-    redis.call('HSET', key(Q, 'max'), repository, int(last))
-  end
+  note_page(Q, repository, math.floor(first / 64))
+  note_page(Q, repository, math.floor(last / 64))
   count(Q, 'cnt', 'R' .. lane, new)
   count(Q, 'cnt', 'new', new)
   count(Q, 'rc', repository .. ':T', new)
