@@ -16,10 +16,12 @@ use crate::settings::Settings;
 const DEFAULTS: &str = include_str!("default.toml");
 
 /// Paths of fields that are never shown.
-const SECRETS: &[&str] = &["github.tokens", "webhook.secrets", "webhook.secrets_of", "search.password", "search.api_key"];
+const SECRETS: &[&str] =
+    &["github.tokens", "webhook.secrets", "webhook.secrets_of", "search.password", "search.api_key"];
 
 /// Variables of ours that are no settings.
-const OTHER_VARIABLES: &[&str] = &["GHARVEST_CONFIG", "GHARVEST_DATA_DIR", "GHARVEST_LOG", "GHARVEST_SERVER", "GHARVEST_KEY"];
+const OTHER_VARIABLES: &[&str] =
+    &["GHARVEST_CONFIG", "GHARVEST_DATA_DIR", "GHARVEST_LOG", "GHARVEST_SERVER", "GHARVEST_KEY"];
 
 /// Why settings cannot be used: each sentence names the setting and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -353,6 +355,17 @@ mod tests {
         assert_eq!(loaded.settings.github.tokens[0].expose_secret(), "canary-token");
         let shown = format!("{} {:?}", loaded.redacted(), loaded.settings.github);
         assert!(!shown.contains("canary"), "{shown}");
+    }
+
+    #[test]
+    fn secrets_of_somebody_are_checked_and_never_shown() {
+        let loaded = load("", &[("GHARVEST_WEBHOOK__SECRETS_OF", "octo=first=1,octo/box=second")]).unwrap();
+        assert_eq!(loaded.settings.webhook.secrets_of.len(), 2);
+        assert!(!loaded.redacted().contains("first") && !loaded.redacted().contains("second"));
+        for wrong in ["octo", "=secret", "octo=", "octo/=secret", "a/b/c=secret", "o cto=secret"] {
+            let said = problem("", &[("GHARVEST_WEBHOOK__SECRETS_OF", wrong)]);
+            assert!(said.contains("OWNER/NAME=SECRET") && !said.contains("=secret"), "{wrong}: {said}");
+        }
     }
 
     #[test]

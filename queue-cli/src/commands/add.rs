@@ -42,8 +42,10 @@ pub(crate) struct AddRangeArgs {
     #[arg(value_name = "OWNER/NAME")]
     repository: RepositoryName,
     /// The first number
+    #[arg(value_parser = number)]
     from: u64,
     /// The last number
+    #[arg(value_parser = number)]
     to: u64,
     /// How urgent
     #[arg(long, default_value_t = Lane::Backfill)]
@@ -66,6 +68,10 @@ pub(crate) struct AddUpdatedSinceArgs {
     /// What became of it as JSON
     #[arg(long)]
     json: bool,
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number: expected one as in `91234`"))
 }
 
 pub(crate) async fn add(hand: &Hand, args: AddArgs) -> anyhow::Result<()> {

@@ -131,5 +131,8 @@ pub(crate) async fn purge(hand: &Hand, args: &PurgeArgs) -> anyhow::Result<()> {
         all(&before),
         all(&after)
     ));
+    if before.leased > 0 {
+        say("what is being worked on goes when that is done, and does not run again");
+    }
     if args.json { json(&answer) } else { Ok(()) }
 }

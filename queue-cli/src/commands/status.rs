@@ -50,19 +50,17 @@ pub(crate) async fn length(hand: &Hand, args: &LengthArgs) -> anyhow::Result<()>
     Ok(())
 }
 
-/// What was seen last, for rates.
-struct Before {
-    at: Instant,
-    finished: Vec<u64>,
-}
+/// How long ago the last look was, and how many jobs of each queue had been finished then: for rates.
+type Before = (Duration, Vec<u64>);
 
 pub(crate) async fn status(hand: &Hand, args: &StatusArgs) -> anyhow::Result<()> {
-    let mut before: Option<Before> = None;
+    let mut before: Option<(Instant, Vec<u64>)> = None;
     loop {
         let status = hand.ask(&StatusParams {}).await?;
         if args.json {
             json(&status)?;
         } else {
+            let before = before.take().map(|(at, finished)| (at.elapsed(), finished));
             let text = render(&status, before.as_ref());
             // Home, the lines with what is right of them cleared, then everything below: nothing flickers.
             let text = if args.watch { format!("\u{1b}[H{}\u{1b}[J", text.replace('\n', "\u{1b}[K\n")) } else { text };
@@ -72,7 +70,7 @@ pub(crate) async fn status(hand: &Hand, args: &StatusArgs) -> anyhow::Result<()>
             return Ok(());
         }
         let finished = status.queues.iter().map(|queue| queue.counts.finished).collect();
-        before = Some(Before { at: Instant::now(), finished });
+        before = Some((Instant::now(), finished));
         tokio::select! {
             () = tokio::time::sleep(WATCH_EVERY) => {}
             _ = tokio::signal::ctrl_c() => return Ok(()),
@@ -83,7 +81,7 @@ pub(crate) async fn status(hand: &Hand, args: &StatusArgs) -> anyhow::Result<()>
 fn render(status: &StatusAnswer, before: Option<&Before>) -> String {
     let mut lines = Vec::new();
     for (index, queue) in status.queues.iter().enumerate() {
-        let rate = before.and_then(|before| rate(queue, before.finished.get(index).copied()?, before.at.elapsed()));
+        let rate = before.and_then(|(elapsed, finished)| rate(queue, finished.get(index).copied()?, *elapsed));
         queue_lines(queue, status.at, rate.as_deref().unwrap_or_default(), &mut lines);
     }
     for pause in &status.pauses {
@@ -166,5 +164,34 @@ fn short(duration: SignedDuration) -> String {
         (0, 0, minutes, seconds) => format!("{minutes}m {seconds}s"),
         (0, hours, minutes, _) => format!("{hours}h {minutes}m"),
         (days, hours, ..) => format!("{days}d {hours}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_status_shows_rates_ages_budgets_and_hooks() {
+        let counts = |queue: &str, ready: [u64; 5]| json!({"queue": queue, "ready": ready, "delayed": 3, "leased": 2, "buried": 1, "finished": 1000, "retried": 0});
+        let status: StatusAnswer = serde_json::from_value(json!({
+            "at": "2024-06-01T12:00:00Z",
+            "queues": [
+                {"counts": counts("download", [10, 0, 0, 90_000, 0]),
+                    "oldest": [{"lane": "webhook", "since": "2024-06-01T11:58:30Z"},
+                        {"lane": "backfill", "since": "2024-05-29T09:00:00Z"}],
+                    "repositories": [{"repository": "octo/box", "outstanding": 15, "buried": 0},
+                        {"repository": "mozilla/web-bugs", "outstanding": 90_000, "buried": 1}]},
+                {"counts": counts("index", [0; 5]), "oldest": [], "repositories": []}],
+            "pauses": [{"queue": "index", "repository": "octo/box", "until": "2024-06-01T13:00:00Z", "reason": "tea\u{7}"}],
+            "budgets": [{"resource": "core", "limit": 5000, "remaining": 1250, "reset_at": "2024-06-01T12:40:00Z"}],
+            "feeds": [{"repository": "octo/box", "last_delivery_at": "2024-06-01T08:48:00Z", "failures": 7, "recovered": 6},
+                {"repository": "mozilla/web-bugs", "trouble": "no token may read this repository's hooks"}],
+            "durability": "nothing is lost",
+        }))
+        .unwrap();
+        insta::assert_snapshot!(render(&status, Some(&(Duration::from_secs(100), vec![0, 1000]))));
     }
 }
