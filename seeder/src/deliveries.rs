@@ -338,7 +338,7 @@ impl Recovery<'_> {
         };
         let Ok(payload) = Payload::read("application/json", payload.as_bytes()) else { return Ok(false) };
         let headers = Headers { event: &entry.event, delivery: &entry.guid };
-        let received = self.receiver.receive(headers, &payload).await?;
+        let received = self.receiver.receive_at(headers, &payload, entry.delivered_at).await?;
         tracing::info!(
             delivery = entry.guid,
             event = entry.event,

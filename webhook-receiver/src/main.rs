@@ -48,6 +48,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     });
     tracing::info!(address = %listener.local_addr()?, "deliveries are taken");
     readiness.set(true);
-    serve(listener, routes, Limits::default(), stop).await;
+    // With what each may hold this stays well within the memory that docker-compose.yml gives.
+    let limits = Limits { connections: 1024, ..Limits::default() };
+    serve(listener, routes, limits, stop).await;
     Ok(Exit::Done)
 }

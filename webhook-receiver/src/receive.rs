@@ -9,7 +9,7 @@ use std::{
 use fail::fail_point;
 use gharvest_archive::{Archive, InboxEntry};
 use gharvest_model::{
-    Lane, QueueName, RepositoryId, RepositoryName, Subject, job::part, record::Fact, tracking::Tracked,
+    ItemId, Lane, QueueName, RepositoryId, RepositoryName, Subject, job::part, record::Fact, tracking::Tracked,
 };
 use gharvest_queue::{Pushed, Queue, Timing, Trigger};
 use gharvest_service_kit::settings::Untracked;
@@ -121,7 +121,19 @@ impl Receiver {
     /// # Errors
     /// When neither queue nor inbox took it. Facts may be kept then already: they are merged once, whatever happens.
     pub async fn receive(&self, headers: Headers<'_>, payload: &Payload) -> Result<Received, NotDurable> {
-        let now = Timestamp::now();
+        self.receive_at(headers, payload, Timestamp::now()).await
+    }
+
+    /// The same for a delivery that should have arrived earlier: its facts count from then.
+    ///
+    /// # Errors
+    /// As [`Self::receive`].
+    pub async fn receive_at(
+        &self,
+        headers: Headers<'_>,
+        payload: &Payload,
+        now: Timestamp,
+    ) -> Result<Received, NotDurable> {
         let classified = classify(headers, payload, now);
         let repository = classified.repository;
         let subject = match (classified.triggers.first(), repository) {
@@ -174,9 +186,8 @@ impl Receiver {
         if tracked.is_empty() {
             return Ok(Outcome::Untracked);
         }
-        let about_tracked = |(item, _): &(gharvest_model::ItemId, Fact)| {
-            tracked.iter().any(|trigger| trigger.subject == Subject::Item(*item))
-        };
+        let about_tracked =
+            |(item, _): &(ItemId, Fact)| tracked.iter().any(|trigger| trigger.subject == Subject::Item(*item));
         let facts = classified.facts.filter(about_tracked);
         self.make_durable(headers, Classified { facts, triggers: tracked, ..Classified::default() }, now).await
     }
@@ -206,6 +217,7 @@ impl Receiver {
         classified: Classified,
         now: Timestamp,
     ) -> Result<Outcome, NotDurable> {
+        let about = classified.facts.as_ref().map(|(item, _)| *item);
         if let Some((item, fact)) = classified.facts {
             let entry = InboxEntry { item: Some(item), fact, triggers: Value::Null };
             self.archive.put_inbox(&entry).await.map_err(|error| NotDurable::inbox(&error))?;
@@ -213,7 +225,21 @@ impl Receiver {
         fail_point!("receiver-kept");
         let outcome = self.push_or_spool(headers, &classified.triggers, now).await;
         fail_point!("receiver-pushed");
+        if let (Ok(Outcome::Duplicate), Some(item)) = (&outcome, about) {
+            self.forget_if_merged(item, headers.delivery).await;
+        }
         outcome
+    }
+
+    /// Facts that came again long after they were merged would wait in the inbox, and cause one more download.
+    async fn forget_if_merged(&self, item: ItemId, delivery: &str) {
+        let merged = match self.archive.record(item).await {
+            Ok(record) => record.is_some_and(|record| record.kept.iter().any(|fact| fact.delivery == delivery)),
+            Err(_) => false,
+        };
+        if merged && let Err(error) = self.archive.remove_inbox(delivery).await {
+            tracing::debug!(delivery, %error, "facts that were merged already stay in the inbox for now");
+        }
     }
 
     async fn push_or_spool(

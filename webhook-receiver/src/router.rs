@@ -33,10 +33,10 @@ const DEADLINE: Duration = Duration::from_millis(9_500);
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The part of a body that every delivery may hold; beyond it deliveries share [`LARGE_BODIES`].
-const SMALL_BODY: usize = 64 * 1024;
+const SMALL_BODY: usize = 16 * 1024;
 
 /// Bytes that all larger bodies together may hold: what strangers send cannot fill the memory.
-const LARGE_BODIES: usize = 256 * 1024 * 1024;
+const LARGE_BODIES: usize = 96 * 1024 * 1024;
 
 /// The longest delivery id: GitHub's are GUIDs of 36 characters.
 const LONGEST_DELIVERY_ID: usize = 64;
@@ -148,8 +148,8 @@ async fn read(context: &Context, mut body: Body) -> Result<(Bytes, Option<OwnedS
             return Err(Refusal::TooLarge(context.max_body_bytes));
         }
         let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        // Doubled each time, as the buffer grows.
-        let wanted = if length > SMALL_BODY { length.next_power_of_two() } else { 0 };
+        // By what has come, not by what was announced: announcing costs nothing.
+        let wanted = if length > SMALL_BODY { length.next_multiple_of(SMALL_BODY) } else { 0 };
         if wanted > held {
             let more = u32::try_from(wanted - held).map_err(|_| Refusal::TooLarge(context.max_body_bytes))?;
             let more = Arc::clone(&context.room).acquire_many_owned(more).await;

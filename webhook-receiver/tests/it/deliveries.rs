@@ -1,12 +1,15 @@
 //! What becomes of deliveries.
 
+use std::{sync::Arc, time::Duration};
+
 use axum::body::Body;
 use gharvest_archive::Options;
-use gharvest_model::{ItemId, RepositoryId};
+use gharvest_model::{ItemId, Kind, Record, RepositoryId, record::RecordRepository};
 use gharvest_queue::faulty::Fault;
+use gharvest_webhook_receiver::{Receiver, router};
 use serde_json::{Value, json};
 
-use crate::scene::{Log, SECRET, Scene, TRACKED, issue, signed, unsigned};
+use crate::scene::{HangingQueue, Log, SECRET, Scene, TRACKED, issue, send, settings, signed, unsigned};
 
 #[tokio::test]
 async fn an_event_is_accepted_once_and_on_both_paths() {
@@ -36,6 +39,17 @@ async fn without_the_queue_a_delivery_waits_in_the_inbox() {
     assert_eq!(ids, ["d-1", "d-1-spool"], "the facts have an entry of their own");
     let spooled = inbox.iter().find(|entry| entry.item.is_none()).unwrap();
     assert_eq!(spooled.triggers[0]["subject"], "9#4");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_does_not_answer_counts_as_away_before_github_gives_up() {
+    let scene = Scene::new().await;
+    let settings = settings(&[("GHARVEST_WEBHOOK__SECRETS", SECRET)]);
+    let hanging = router(Receiver::new(Arc::new(HangingQueue), scene.archive.clone(), settings.untracked), &settings);
+    let begun = tokio::time::Instant::now();
+    let answer = send(&hanging, signed("issues", "d-1", issue("opened").to_string().into_bytes(), SECRET)).await;
+    assert_eq!(answer.said(), (202, "spooled"));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -74,6 +88,24 @@ async fn facts_are_kept_before_the_answer() {
     assert_eq!(facts[0].fact.facts["changes"]["new_issue"]["number"], 8);
     assert_eq!(facts[0].fact.actor.as_deref(), Some("ann"));
     assert_eq!(scene.jobs().await, ["9#4"], "the new place is not tracked");
+}
+
+#[tokio::test]
+async fn facts_that_come_again_after_they_were_merged_do_not_wait() {
+    let scene = Scene::new().await;
+    let mut payload = issue("edited");
+    payload["changes"] = json!({"title": {"from": "old"}});
+    scene.deliver("issues", "d-1", &payload).await;
+    // As the downloader does: into the record, then out of the inbox.
+    let entry = scene.inbox().await.remove(0);
+    let repository = RecordRepository { id: RepositoryId(TRACKED), full_name: "octo/box".parse().unwrap() };
+    let mut record = Record::new(repository, 4, Kind::Issue, entry.fact.received_at);
+    record.issue = Some(json!({"number": 4}));
+    record.kept.push(entry.fact);
+    scene.archive.put_record(record).await.unwrap();
+    scene.archive.remove_inbox("d-1").await.unwrap();
+    assert_eq!(scene.deliver("issues", "d-1", &payload).await.said(), (202, "duplicate"));
+    assert_eq!(scene.inbox().await, []);
 }
 
 #[tokio::test]

@@ -3,18 +3,22 @@
 use std::{
     collections::BTreeMap,
     io::Write,
+    ops::RangeInclusive,
     sync::{Arc, Mutex, Once},
+    time::Duration,
 };
 
+use async_trait::async_trait;
 use axum::{
     Router,
     body::Body,
     http::{Request, StatusCode, header},
 };
 use gharvest_archive::{Archive, InboxEntry, Options};
-use gharvest_model::{QueueName, RepositoryId, tracking::Tracked};
+use gharvest_model::{Lane, QueueName, RepositoryId, tracking::Tracked};
 use gharvest_queue::{
-    Filter, Policy, QueueAdmin,
+    Extended, Filter, LeaseReply, LeaseRequest, Policy, Pushed, Queue, QueueAdmin, RangePushed, Scope, Settled,
+    Settlement, Token, Trigger,
     clock::ManualClock,
     faulty::{Fault, FaultyQueue},
     model::MemoryQueue,
@@ -197,5 +201,54 @@ impl Write for Log {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+/// A queue whose host went away without a word: no push is ever answered.
+#[derive(Debug)]
+pub(crate) struct HangingQueue;
+
+#[async_trait]
+impl Queue for HangingQueue {
+    async fn push(&self, _: &[Trigger], _: Option<&str>) -> gharvest_queue::Result<Vec<Pushed>> {
+        std::future::pending().await
+    }
+
+    async fn push_range(
+        &self,
+        _: QueueName,
+        _: RepositoryId,
+        _: RangeInclusive<u64>,
+        _: Lane,
+    ) -> gharvest_queue::Result<RangePushed> {
+        std::future::pending().await
+    }
+
+    async fn lease(&self, _: &LeaseRequest) -> gharvest_queue::Result<LeaseReply> {
+        std::future::pending().await
+    }
+
+    async fn extend(&self, _: QueueName, _: Token, _: Duration) -> gharvest_queue::Result<Extended> {
+        std::future::pending().await
+    }
+
+    async fn settle(&self, _: QueueName, _: Token, _: &[Settlement]) -> gharvest_queue::Result<Vec<Settled>> {
+        std::future::pending().await
+    }
+
+    async fn pause(&self, _: &Scope, _: Timestamp, _: &str) -> gharvest_queue::Result<()> {
+        std::future::pending().await
+    }
+
+    async fn resume(&self, _: &Scope) -> gharvest_queue::Result<()> {
+        std::future::pending().await
+    }
+
+    async fn wait(&self, _: QueueName, _: Option<Timestamp>) -> gharvest_queue::Result<()> {
+        std::future::pending().await
+    }
+
+    async fn now(&self) -> gharvest_queue::Result<Timestamp> {
+        std::future::pending().await
     }
 }
