@@ -33,6 +33,10 @@ use crate::{
 
 /// The longest prefix that is completed, in bytes.
 const LONGEST_PREFIX: usize = 200;
+/// When more terms of titles than this begin as typed, the latest titles are read before the terms are joined.
+const MANY_TERMS: usize = 500;
+/// How many titles are read then: where so many terms begin so, few titles have none of them.
+const LOOKED_AT: usize = 100;
 
 /// Completes what is being typed.
 pub(crate) fn suggest(
@@ -74,6 +78,10 @@ fn field_of(qualifier: &str) -> Option<(Keyword, &'static str)> {
         "base" => (Keyword::Base, "base"),
         _ => return None,
     })
+}
+
+fn all_of(queries: Vec<Box<dyn Query>>) -> BooleanQuery {
+    BooleanQuery::new(queries.into_iter().map(|query| (Occur::Must, query)).collect())
 }
 
 struct Suggester<'a> {
@@ -181,34 +189,78 @@ impl Suggester<'_> {
     /// Items whose number begins so, or whose title has the words, the last one begun; latest updated first.
     fn items(&self, typed: &str, limit: usize) -> Result<Vec<Suggestion>> {
         let lowering = Lowering { fields: self.fields };
+        let visible = lowering.visible(self.access);
         let number = typed.trim().trim_start_matches('#');
-        let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-        let by_title = || self.title(&lowering, typed);
-        let matching = if digits { Some(lowering.prefix(self.fields.number_text, number)) } else { by_title() };
-        let Some(matching) = matching else { return Ok(Vec::new()) };
-        let query = BooleanQuery::new(vec![(Occur::Must, lowering.visible(self.access)), (Occur::Must, matching)]);
-        self.latest(&query, limit)?.into_iter().map(|address| self.item(address)).collect()
-    }
-
-    fn title(&self, lowering: &Lowering<'_>, typed: &str) -> Option<Box<dyn Query>> {
+        if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) {
+            let begins = lowering.prefix(self.fields.number_text, number);
+            return self.latest_items(&all_of(vec![visible, begins]), limit);
+        }
         let trimmed = typed.trim_end();
         let (done, last) = trimmed.rsplit_once(char::is_whitespace).unwrap_or(("", trimmed));
-        let mut clauses: Vec<(Occur, Box<dyn Query>)> = Vec::new();
-        for word in done.split_whitespace() {
-            let words: Vec<_> = tokens::words(word).collect();
-            if !words.is_empty() {
-                clauses.push((Occur::Must, consecutive(self.fields.title, &words)));
-            }
-        }
+        let done = done.split_whitespace().map(|word| tokens::words(word).collect::<Vec<_>>());
+        let mut clauses: Vec<_> =
+            done.filter(|words| !words.is_empty()).map(|words| consecutive(self.fields.title, &words)).collect();
         let last = last.to_lowercase();
         let last = last.trim_matches(|c: char| !c.is_alphanumeric());
-        if !last.is_empty() {
-            // Stemming may have cut the end of a word, never that of an identifier.
-            let either = [self.fields.title, self.fields.title_identifiers];
-            let begins = either.map(|field| (Occur::Should, lowering.prefix(field, last)));
-            clauses.push((Occur::Must, Box::new(BooleanQuery::new(begins.into()))));
+        if clauses.is_empty() && last.is_empty() {
+            return Ok(Vec::new());
         }
-        (!clauses.is_empty()).then(|| Box::new(BooleanQuery::new(clauses)) as Box<dyn Query>)
+        clauses.push(visible);
+        if last.is_empty() {
+            return self.latest_items(&all_of(clauses), limit);
+        }
+        if self.begins_many(last)?
+            && let Some(found) = self.among_latest(clauses.iter().map(|clause| clause.box_clone()), last, limit)?
+        {
+            return Ok(found);
+        }
+        // Stemming may have cut the end of a word, never that of an identifier.
+        let either = [self.fields.title, self.fields.title_identifiers];
+        let begins = either.map(|field| (Occur::Should, lowering.prefix(field, last)));
+        clauses.push(Box::new(BooleanQuery::new(begins.into())));
+        self.latest_items(&all_of(clauses), limit)
+    }
+
+    /// Whether so many terms of titles begin so that it would be slow to join what they are in.
+    fn begins_many(&self, prefix: &str) -> Result<bool> {
+        let mut terms = 0;
+        for segment in self.searcher.segment_readers() {
+            let index = segment.inverted_index(self.fields.title).map_err(from_tantivy("suggest"))?;
+            let range = index.terms().range().ge(prefix.as_bytes());
+            let mut stream = range.into_stream().map_err(|error| corrupt("suggest", error))?;
+            while stream.advance() && stream.key().starts_with(prefix.as_bytes()) {
+                terms += 1;
+                if terms > MANY_TERMS {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// The latest items whose title has a word that begins so, if they are found among the latest of all.
+    fn among_latest(
+        &self,
+        clauses: impl Iterator<Item = Box<dyn Query>>,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Option<Vec<Suggestion>>> {
+        let mut found = Vec::with_capacity(limit);
+        for address in self.latest(&all_of(clauses.collect()), LOOKED_AT)? {
+            let item = self.item(address)?;
+            let begins = |token: tokens::Token| token.text.starts_with(prefix);
+            if tokens::words(&item.value).any(begins) || tokens::ident(&item.value).any(begins) {
+                found.push(item);
+            }
+            if found.len() == limit {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn latest_items(&self, query: &dyn Query, limit: usize) -> Result<Vec<Suggestion>> {
+        self.latest(query, limit)?.into_iter().map(|address| self.item(address)).collect()
     }
 
     /// What matches: the latest updated first, then the later item.
