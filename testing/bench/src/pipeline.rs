@@ -24,8 +24,8 @@ use gharvest_archive::Archive;
 use gharvest_downloader::track;
 use gharvest_github::Client;
 use gharvest_github_simulator::{Options, Simulator, World};
-use gharvest_model::{QueueName, RepositoryId, RepositoryName};
-use gharvest_queue::{Queue, QueueAdmin};
+use gharvest_model::{QueueName, RepositoryId, RepositoryName, Subject, job::part};
+use gharvest_queue::{JobState, Queue, QueueAdmin};
 use gharvest_search::SearchIndex;
 use gharvest_service_kit::{Settings, load::Sources};
 use gharvest_state::State;
@@ -235,14 +235,15 @@ impl System {
         workers
     }
 
-    /// Daily counts wait for a quiet minute: nobody else need.
+    /// Daily counts wait for a quiet minute: everything else is waited for.
     async fn is_done(&self, id: RepositoryId, stages: Stages) -> Result<bool> {
         if stages.download && self.queue.counts(QueueName::Download).await?.outstanding() > 0 {
             return Ok(false);
         }
         if stages.index {
-            let counts = self.queue.counts(QueueName::Index).await?;
-            if counts.outstanding() > counts.delayed {
+            let daily = self.queue.job(QueueName::Index, &Subject::part(id, part::DAILY)).await?;
+            let daily = u64::from(daily.is_some_and(|job| job.state == JobState::Delayed));
+            if self.queue.counts(QueueName::Index).await?.outstanding() > daily {
                 return Ok(false);
             }
         }
