@@ -5,7 +5,7 @@
 //! then published; `latest` moves last. Writers go on meanwhile: each object is as of one instant, and what changed
 //! after it was read is in the next snapshot. What is being written, hints and older snapshots stay out.
 //!
-//! [`redact`] makes a snapshot without anything private of one. [`backup`] copies one elsewhere, where copies share
+//! [`redact()`] makes a snapshot without anything private of one. [`backup()`] copies one elsewhere, where copies share
 //! what they have in common, and [`fetch`] makes a snapshot of such a copy again.
 
 use std::{

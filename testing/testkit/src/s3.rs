@@ -16,7 +16,16 @@ const PACKAGE: &str = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Starts the server, and ends it with the process that holds the other end of standard input, however that ends.
-const SHELL: &str = r#"folder=$1; shift; "$@" >"$folder/log" 2>&1 & server=$!; cat >/dev/null; kill $server; wait $server; rm -rf "$folder""#;
+const SHELL: &str = r#"
+folder=$1
+shift
+"$@" >"$folder/log" 2>&1 &
+server=$!
+cat >/dev/null
+kill $server
+wait $server
+rm -rf "$folder"
+"#;
 
 /// A running server with one empty bucket. It ends when this is dropped, and its folder goes with it.
 #[derive(Debug)]
@@ -137,7 +146,9 @@ fn program() -> Result<PathBuf, String> {
     if runs(&program) {
         return Ok(program);
     }
-    let installed = Command::new("go").args(["install", PACKAGE]).env("GOBIN", &folder).output();
+    // A distribution's Go may be older than the server asks for, and fetches the one it needs.
+    let mut go = Command::new("go");
+    let installed = go.args(["install", PACKAGE]).env("GOBIN", &folder).env("GOTOOLCHAIN", "auto").output();
     let installed = installed.map_err(|error| error.to_string())?;
     if !installed.status.success() {
         return Err(format!("go cannot install {PACKAGE}: {}", String::from_utf8_lossy(&installed.stderr)));
