@@ -11,7 +11,7 @@ use crate::{
     access::{Caller, Role},
     error::ApiResult,
     requests::{
-        jobs::{self, JobAnswer, JobFilter, JobPath, ManyParams},
+        jobs::{self, FeedHealth, JobAnswer, JobFilter, JobPath, ManyParams},
         status::{self, FeedAnswer, IndexAnswer, QueueStatus, ScheduleAnswer, StatusAnswer},
     },
     state::WebState,
@@ -91,14 +91,31 @@ fn feeds(feeds: &[FeedAnswer], now: Timestamp) -> Markup {
                 h2 { "Feeds" }
                 div class="scroll" tabindex="0" role="region" aria-label="Feeds" {
                     table class="wide" {
-                        thead { tr { th scope="col" { "Repository" } th scope="col" { "Changes read until" } th scope="col" { "Last change here" } } }
+                        thead { tr { th scope="col" { "Repository" } th scope="col" { "Changes read until" } th scope="col" { "Last change here" } th scope="col" { "Webhook" } } }
                         tbody {
                             @for feed in feeds {
-                                tr { th scope="row" { (feed.repository) } td { (when(feed.read_until, "not read yet")) } td { (when(feed.last_change_at, "none seen")) } }
+                                tr { th scope="row" { (feed.repository) } td { (when(feed.read_until, "not read yet")) } td { (when(feed.last_change_at, "none seen")) } td { (hook(feed.hook.as_ref(), now)) } }
                             }
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// When a repository's hook was last heard, and what became of deliveries that failed.
+fn hook(hook: Option<&FeedHealth>, now: Timestamp) -> Markup {
+    html! {
+        @match hook {
+            None => span class="quiet" { "none heard" },
+            Some(hook) => {
+                @match hook.last_delivery_at {
+                    Some(at) => { "heard " (moment(at, now)) }
+                    None => span class="quiet" { "none heard" },
+                }
+                @if hook.failures > 0 { ", " (count(hook.failures)) " failed, " (count(hook.recovered)) " recovered" }
+                @if let Some(trouble) = &hook.trouble { "; " span class="quiet" { (trouble) } }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! How the whole system is.
 
-use gharvest_model::{Lane, QueueName, job::part};
+use gharvest_model::{Lane, QueueName, RepositoryId, job::part};
 use gharvest_queue::JobState;
 use gharvest_state::Published;
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
-    jobs::{self, CountAnswer, JobAnswer, ListParams},
+    jobs::{self, CountAnswer, FeedHealth, JobAnswer, ListParams},
     live::may_hear,
     repositories::{self, RepositoryAnswer},
 };
@@ -81,6 +81,8 @@ pub struct FeedAnswer {
     /// When something of it last became searchable, as far as live events are kept.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_change_at: Option<Timestamp>,
+    /// How its webhook is; none while nothing is known of one.
+    pub hook: Option<FeedHealth>,
 }
 
 /// Something that runs on a schedule.
@@ -172,13 +174,16 @@ pub async fn status(state: &WebState, caller: &Caller) -> ApiResult<StatusAnswer
 }
 
 async fn feeds(state: &WebState, repositories: &[RepositoryAnswer], heard: &[Published]) -> ApiResult<Vec<FeedAnswer>> {
+    let names = repositories.iter().map(|one| (RepositoryId(one.id), one.full_name.clone())).collect();
+    let hooks = gharvest_queue_cli::requests::feeds(state.backends.state.as_ref(), &names).await?;
     let mut feeds = Vec::with_capacity(repositories.len());
     for repository in repositories {
         let cursor = state.backends.archive.cursor(&format!("{}/{}", part::UPDATES, repository.id)).await?;
         let read_until = cursor.and_then(|cursor| cursor["since"].as_str()?.parse().ok());
         let own = heard.iter().filter(|published| published.event.item.repository.0 == repository.id);
         let last_change_at = own.map(|published| published.event.at).max();
-        feeds.push(FeedAnswer { repository: repository.full_name.clone(), read_until, last_change_at });
+        let hook = hooks.iter().find(|hook| hook.repository == repository.full_name).cloned();
+        feeds.push(FeedAnswer { repository: repository.full_name.clone(), read_until, last_change_at, hook });
     }
     Ok(feeds)
 }

@@ -149,6 +149,22 @@ async fn repositories_owners_and_lists_have_pages() {
 }
 
 #[tokio::test]
+async fn the_status_page_says_how_webhooks_are() {
+    let mirror = Mirror::new().await;
+    mirror.get("/status").await.shows("none heard");
+    let put = async |key: &str, value: serde_json::Value| {
+        mirror.live.put(key, value.to_string().as_bytes(), None, None).await.unwrap();
+    };
+    put("feed/heard/1", serde_json::json!({"at": "2024-06-01T11:00:00Z", "event": "issues"})).await;
+    put("feed/checked/1", serde_json::json!({"failures": 7, "recovered": 6, "trouble": "no token <may>"})).await;
+    let page = mirror.get("/status").await;
+    page.shows("7 failed, 6 recovered; ");
+    page.shows("no token &lt;may&gt;");
+    let answer = mirror.get("/api/v1/status").await.json();
+    assert_eq!(answer["feeds"][0]["hook"]["last_delivery_at"], "2024-06-01T11:00:00Z");
+}
+
+#[tokio::test]
 async fn the_status_page_shows_failures_and_retries_them() {
     let mirror = Mirror::new().await;
     mirror.bury(1).await;
