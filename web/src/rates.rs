@@ -14,9 +14,12 @@ const WINDOW: Duration = Duration::from_secs(600);
 /// Counters are remembered this often.
 const STEP: Duration = Duration::from_secs(10);
 
+/// What the counter of finished jobs of a queue said lately, and when.
+type Seen = VecDeque<(Timestamp, u64)>;
+
 /// What counters of finished jobs said lately.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Rates(Arc<Mutex<HashMap<QueueName, VecDeque<(Timestamp, u64)>>>>);
+pub(crate) struct Rates(Arc<Mutex<HashMap<QueueName, Seen>>>);
 
 impl Rates {
     /// Jobs finished a minute in the last ten minutes, or since somebody first asked; none at the first time.
