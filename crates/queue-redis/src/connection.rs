@@ -60,8 +60,8 @@ enum Work<'w> {
 }
 
 impl Connections {
-    /// Connects to `redis://…`, or to a cluster by one or several of its nodes separated by commas, and checks that
-    /// the server is fit to keep a queue.
+    /// Connects to `redis://…`, to the one of several servers separated by commas that is no replica, or to a cluster
+    /// by one or several of its nodes, and checks that the server is fit to keep a queue.
     pub(crate) async fn open(url: &str) -> Result<Self, Trouble> {
         let nodes: Result<Vec<ConnectionInfo>, RedisError> =
             addresses(url).into_iter().map(IntoConnectionInfo::into_connection_info).collect();
@@ -119,6 +119,12 @@ impl Connections {
                 ErrorKind::Server(ServerErrorKind::Moved) if redirects < REDIRECTS => {
                     redirects += 1;
                     self.prefer(error.redirect_node().map_or("", |(address, _)| address));
+                    self.forget(&link).await;
+                }
+                // A replica refuses as a whole what would write, and another of the nodes given may not be one.
+                ErrorKind::Server(ServerErrorKind::ReadOnly) if redirects < self.nodes().len() => {
+                    redirects += 1;
+                    self.inner.nodes.lock().unwrap_or_else(PoisonError::into_inner).rotate_left(1);
                     self.forget(&link).await;
                 }
                 // What was sent may have been done or not, so it is for the caller to say it again.

@@ -44,8 +44,8 @@ pub struct RedisQueue {
 }
 
 impl RedisQueue {
-    /// Connects to `redis://HOST:PORT/DB`, or to a cluster by one or several of its nodes separated by commas, and
-    /// checks that the server is new enough and throws nothing away.
+    /// Connects to `redis://HOST:PORT/DB`, to a cluster by one or several of its nodes separated by commas, or to a
+    /// primary and its replicas so separated, and checks that the server is new enough and throws nothing away.
     pub async fn connect(url: &str, namespace: &str, policy: Policy) -> Result<Arc<Self>> {
         Self::connect_with_clock(url, namespace, policy, Clock::System).await
     }
@@ -603,7 +603,8 @@ fn durability_of(appends: bool, fsync: Option<&str>, saves: Option<&str>) -> Str
             "Redis, appendfsync always: nothing accepted is lost while the disk keeps its word"
         }
         (true, Some("everysec"), _) => {
-            "Redis, appendfsync everysec: a crash of the process loses nothing, a power cut about a second"
+            "Redis, appendfsync everysec: a crash of the process loses nothing while the disk keeps up, a power cut about \
+             a second; appendfsync always loses nothing"
         }
         (true, Some("no"), _) => {
             "Redis, appendfsync no: a crash of the process loses nothing, a power cut half a minute; set appendfsync \

@@ -4,7 +4,8 @@ use redis::Script;
 
 /// Refused as a whole when Redis is out of memory: these add jobs.
 const ADDS: &str = "#!lua\n";
-/// May run when Redis is out of memory: these let work drain.
+/// May run when Redis is out of memory: these let work drain. A lease takes a little memory, for as many jobs as
+/// workers hold, and without it nothing would ever drain.
 const DRAINS: &str = "#!lua flags=allow-oom\n";
 /// Writes nothing.
 const READS: &str = "#!lua flags=no-writes\n";
@@ -37,7 +38,7 @@ impl Scripts {
         Self {
             push: script(ADDS, include_str!("scripts/push.lua")),
             push_range: script(ADDS, include_str!("scripts/push_range.lua")),
-            lease: script(ADDS, include_str!("scripts/lease.lua")),
+            lease: script(DRAINS, include_str!("scripts/lease.lua")),
             settle: script(DRAINS, include_str!("scripts/settle.lua")),
             extend: script(DRAINS, include_str!("scripts/extend.lua")),
             pause: script(DRAINS, include_str!("scripts/pause.lua")),

@@ -55,7 +55,8 @@ impl RedisState {
         let body = include_str!("scripts/state.lua");
         let inner = Inner {
             connections,
-            script: Script::new(&format!("#!lua\n{body}")),
+            // Small and bounded, and workers need it to drain a queue that has filled the memory.
+            script: Script::new(&format!("#!lua flags=allow-oom\n{body}")),
             reading: Script::new(&format!("#!lua flags=no-writes\n{body}")),
             prefix,
             clock: clock.into(),

@@ -404,7 +404,7 @@ local function jitter(attempts, name)
   for index = 1, #name do
     hash = (hash * 31 + string.byte(name, index)) % 65521
   end
-  return hash
+  return hash * 40503 % 65521
 end
 
 local function backoff(attempts, name)

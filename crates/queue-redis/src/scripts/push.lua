@@ -3,8 +3,12 @@ local delivery = ARGV[4]
 local replies = {}
 if delivery ~= '' then
   local seen = P .. 'deliveries'
-  redis.call('ZREMRANGEBYSCORE', seen, '-inf', int(now - 4 * 86400000))
-  if redis.call('ZSCORE', seen, delivery) then
+  local horizon = now - 4 * 86400000
+  -- More than one push adds, and no more than a moment takes.
+  local old = redis.call('ZRANGEBYSCORE', seen, '-inf', int(horizon), 'LIMIT', 0, 100)
+  if #old > 0 then redis.call('ZREM', seen, unpack(old)) end
+  local at = redis.call('ZSCORE', seen, delivery)
+  if at and tonumber(at) > horizon then
     for index = 5, #ARGV, 5 do
       count(ARGV[index], 'cnt', 'duplicate', 1)
       replies[#replies + 1] = 'duplicate'

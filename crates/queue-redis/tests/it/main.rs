@@ -2,4 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod contract;
+mod faults;
+mod memory;
+mod proxy;
 mod support;
