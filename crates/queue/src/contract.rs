@@ -21,6 +21,9 @@ macro_rules! behaviours {
             pub async fn $name($fixture: &super::Fixture) $body
         )*
 
+        /// The names of these behaviours, which are those of their tests.
+        pub const NAMES: &[&str] = &[$(stringify!($name)),*];
+
         /// One test for each of these behaviours.
         #[doc(hidden)]
         #[macro_export]
@@ -60,6 +63,16 @@ macro_rules! queue_contract {
         $crate::queue_contract_operating!($make);
     };
 }
+
+/// The names of all behaviours by part, for the page that lists them.
+pub const NAMES: [(&str, &[&str]); 6] = [
+    ("Pushing", pushing::NAMES),
+    ("Leasing", leasing::NAMES),
+    ("Settling", settling::NAMES),
+    ("Sharing between lanes and repositories", sharing::NAMES),
+    ("Waking", waking::NAMES),
+    ("Operating", operating::NAMES),
+];
 
 /// The policy of all behaviours.
 pub fn policy() -> Policy {

@@ -365,7 +365,12 @@ pub fn backoff(policy: &Policy, attempts: u32, name: &str) -> i64 {
 
 const JITTER: i64 = 65_521;
 
-/// A number below [`JITTER`], by arithmetic that is exact in doubles as well.
+/// Spreads neighbours over the whole range: near the golden section of [`JITTER`].
+const SPREAD: i64 = 40_503;
+
+/// A number below [`JITTER`], by arithmetic that is exact in doubles as well. Names that differ in their last digit
+/// only, as those of one batch do, get numbers that are far apart.
 fn jitter(attempts: u32, name: &str) -> i64 {
-    name.bytes().fold(i64::from(attempts), |hash, byte| (hash * 31 + i64::from(byte)) % JITTER)
+    let hash = name.bytes().fold(i64::from(attempts), |hash, byte| (hash * 31 + i64::from(byte)) % JITTER);
+    hash * SPREAD % JITTER
 }

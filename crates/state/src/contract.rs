@@ -79,6 +79,9 @@ macro_rules! contract {
             pub async fn $name($fixture: &Fixture) $body
         )*
 
+        /// The names of all behaviours, which are those of their tests.
+        pub const NAMES: &[&str] = &[$(stringify!($name)),*];
+
         /// One test for each behaviour, on the backend that the function given makes.
         #[macro_export]
         macro_rules! state_contract {

@@ -3,6 +3,7 @@
 pub mod browser;
 mod component;
 mod npm;
+mod page;
 mod python;
 mod recorded;
 pub mod redis;
@@ -12,6 +13,7 @@ mod skip;
 
 pub use component::component;
 pub use npm::npm_package;
+pub use page::{behaviour_table, page_section};
 pub use python::python_tool;
 pub use recorded::recorded_data;
 pub use s3::{S3Server, s3_server};
