@@ -8,7 +8,12 @@
 //! The rules of a job's life and of scheduling are those of [`gharvest_queue::rules`] and
 //! [`gharvest_queue::schedule`]; this crate stores, counts and orders. See `schema.rs` for the tables.
 
-use std::{ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use gharvest_model::{Lane, QueueName, RepositoryId, Subject};
@@ -26,6 +31,8 @@ mod readers;
 mod row;
 mod schema;
 mod select;
+#[cfg(test)]
+mod tests;
 mod unit;
 mod verify;
 mod writer;
@@ -57,17 +64,21 @@ impl SqliteQueue {
         policy.validate()?;
         let clock = clock.into();
         let path = path.to_owned();
-        let opening = tokio::task::spawn_blocking(move || {
-            let connection = schema::open_writer(&path)?;
-            let changed = Arc::new(Notify::new());
-            let watch = readers::watch(schema::open_reader(&path)?, Arc::downgrade(&changed))?;
-            let signal = Arc::clone(&changed);
-            let writer = Writer::start(connection, policy, clock.clone(), move || signal.notify_waiters())?;
-            Ok(Arc::new(Self { writer, readers: Readers::new(path), clock, changed, _watch: watch }))
-        });
+        let opening =
+            tokio::task::spawn_blocking(move || Self::start(schema::open_writer(&path)?, path, policy, clock));
         opening.await.map_err(|error| {
             Error::new(ErrorKind::Unavailable, "open", "opening the queue was interrupted").with_source(error)
         })?
+    }
+}
+
+impl SqliteQueue {
+    fn start(connection: rusqlite::Connection, path: PathBuf, policy: Policy, clock: Clock) -> Result<Arc<Self>> {
+        let changed = Arc::new(Notify::new());
+        let watch = readers::watch(schema::open_reader(&path)?, Arc::downgrade(&changed))?;
+        let signal = Arc::clone(&changed);
+        let writer = Writer::start(connection, policy, clock.clone(), move || signal.notify_waiters())?;
+        Ok(Arc::new(Self { writer, readers: Readers::new(path), clock, changed, _watch: watch }))
     }
 }
 
