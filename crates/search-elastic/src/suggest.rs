@@ -167,7 +167,7 @@ impl ElasticIndex {
         let Some(like) = hits(own).first().map(document::<ItemDocument>).transpose()? else { return Ok(Vec::new()) };
         let words = self.telling_words(&like).await?;
         let shared = json!({"bool": {
-            "should": words.iter().map(|word| in_any_part(word)).collect::<Vec<_>>(),
+            "should": words.iter().map(|(word, weight)| in_any_part(word, *weight)).collect::<Vec<_>>(),
             "minimum_should_match": words.len().clamp(1, 2),
             "filter": lower::visible(access),
             "must_not": [{"term": {"key": key}}],
@@ -186,8 +186,9 @@ impl ElasticIndex {
         found.iter().map(hit).collect()
     }
 
-    /// The words that tell an item from others: frequent in it, most of all in its title, and rare elsewhere.
-    async fn telling_words(&self, like: &ItemDocument) -> Result<Vec<String>> {
+    /// The words that tell an item from others: frequent in it, most of all in its title, and rare elsewhere. Each with
+    /// how much it is spoken of.
+    async fn telling_words(&self, like: &ItemDocument) -> Result<Vec<(String, f64)>> {
         let end = (0..=LOOKED_AT.min(like.body.len())).rev().find(|at| like.body.is_char_boundary(*at)).unwrap_or(0);
         let text = format!("{0}\n{0}\n{0}\n{1}", like.title, &like.body[..end]);
         let asked = json!({
@@ -199,14 +200,16 @@ impl ElasticIndex {
             self.generations.client.ask("similar", Method::Post, &path, Some(json_body(&asked)), TIMEOUT).await?;
         let answer = answer.success("similar")?;
         let terms = answer.pointer("/term_vectors/body/terms").and_then(Value::as_object);
-        Ok(terms.into_iter().flat_map(|terms| terms.keys().cloned()).collect())
+        // Logs repeat themselves: the tenth time says little more than the first.
+        let weight = |term: &Value| 1.0 + term.get("term_freq").and_then(Value::as_f64).unwrap_or(1.0).max(1.0).ln();
+        Ok(terms.into_iter().flatten().map(|(word, term)| (word.clone(), weight(term))).collect())
     }
 }
 
 /// A word wherever it stands: what a duplicate calls by another name is often called so in comments on the original.
-fn in_any_part(word: &str) -> Value {
-    let places = [("title", 3.0), ("body", 1.0), ("said", 1.0)];
-    let places = places.map(|(field, boost)| json!({"term": {field: {"value": word, "boost": boost}}}));
+fn in_any_part(word: &str, weight: f64) -> Value {
+    let places = [("title", 3.0), ("body", 1.0), ("said", 0.5)];
+    let places = places.map(|(field, boost)| json!({"term": {field: {"value": word, "boost": boost * weight}}}));
     json!({"bool": {"should": places}})
 }
 

@@ -33,6 +33,8 @@ use crate::{
 const MOST_WORDS: usize = 25;
 /// A word of the title says as much as so many of the body.
 const TITLE_WEIGHT: f32 = 3.0;
+/// And one of a comment half as much.
+const COMMENT_WEIGHT: f32 = 0.5;
 /// How many of the words a similar item must have.
 const SHARED: usize = 2;
 /// What is left of the score of an item of the other kind.
@@ -71,23 +73,27 @@ pub(crate) fn similar(
     best(searcher, &query, &like, limit)?.into_iter().map(hit).collect()
 }
 
-/// Items that share enough of the words.
-fn sharing(fields: &Fields, words: &[String]) -> Box<dyn Query> {
-    let clause = |word: &String| {
+/// Items that share enough of the words; each counts as much more as it tells of the item.
+fn sharing(fields: &Fields, words: &[(String, f32)]) -> Box<dyn Query> {
+    let clause = |(word, weight): &(String, f32)| {
         let in_field = |field, boost| {
             let term = TermQuery::new(Term::from_field_text(field, word), IndexRecordOption::WithFreqs);
-            (Occur::Should, Box::new(BoostQuery::new(Box::new(term), boost)) as Box<dyn Query>)
+            (Occur::Should, Box::new(BoostQuery::new(Box::new(term), boost * weight)) as Box<dyn Query>)
         };
-        let places =
-            vec![in_field(fields.title, TITLE_WEIGHT), in_field(fields.body, 1.0), in_field(fields.comments, 1.0)];
+        let places = vec![
+            in_field(fields.title, TITLE_WEIGHT),
+            in_field(fields.body, 1.0),
+            in_field(fields.comments, COMMENT_WEIGHT),
+        ];
         Box::new(BooleanQuery::new(places)) as Box<dyn Query>
     };
     let required = SHARED.min(words.len());
     Box::new(BooleanQuery::union_with_minimum_required_clauses(words.iter().map(clause).collect(), required))
 }
 
-/// The words that tell an item from others: frequent in it, most of all in its title, and rare elsewhere.
-fn telling_words(searcher: &Searcher, fields: &Fields, item: &ItemDocument) -> Result<Vec<String>> {
+/// The words that tell an item from others: frequent in it, most of all in its title, and rare elsewhere. Each with how
+/// much it is spoken of.
+fn telling_words(searcher: &Searcher, fields: &Fields, item: &ItemDocument) -> Result<Vec<(String, f32)>> {
     let mut weights: HashMap<String, f32> = HashMap::new();
     for token in tokens::words(&item.title) {
         *weights.entry(token.text).or_default() += TITLE_WEIGHT;
@@ -106,11 +112,12 @@ fn telling_words(searcher: &Searcher, fields: &Fields, item: &ItemDocument) -> R
         if elsewhere > 1 && word.chars().count() > 1 {
             let rarity = (documents / elsewhere as f32).max(1.0).ln();
             // Logs repeat themselves: the tenth time says little more than the first.
-            ranked.push(((1.0 + weight.ln()) * rarity, word));
+            let weight = 1.0 + weight.ln();
+            ranked.push((weight * rarity, word, weight));
         }
     }
-    ranked.sort_by(|(one, a), (other, b)| other.total_cmp(one).then_with(|| a.cmp(b)));
-    Ok(ranked.into_iter().take(MOST_WORDS).map(|(_, word)| word).collect())
+    ranked.sort_by(|(one, a, _), (other, b, _)| other.total_cmp(one).then_with(|| a.cmp(b)));
+    Ok(ranked.into_iter().take(MOST_WORDS).map(|(_, word, weight)| (word, weight)).collect())
 }
 
 fn best(searcher: &Searcher, query: &dyn Query, like: &ItemDocument, limit: usize) -> Result<Vec<(f32, DocAddress)>> {
