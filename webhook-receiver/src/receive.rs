@@ -88,6 +88,9 @@ const PUSH_DEADLINE: Duration = Duration::from_secs(3);
 /// What is tracked is read again after this time, so that events of what is tracked no more end.
 const TRACKING_LIVES: Duration = Duration::from_secs(10);
 
+/// The most triggers of one installation that are pushed at once.
+const MOST_TRIGGERS: usize = 2_500;
+
 /// A repository's latest delivery is noted this often.
 const NOTED_EVERY: Duration = Duration::from_secs(30);
 
@@ -171,7 +174,7 @@ impl Receiver {
         if let (Untracked::Track, Some(found)) = (self.untracked, &payload.repository)
             && !self.is_tracked(found.id).await
         {
-            self.track(found.id, &found.full_name, found.private, now).await?;
+            self.track(&[newly_tracked(found.id, &found.full_name, found.private, now)]).await?;
             classified.triggers.extend(first_triggers(found.id));
         }
         // Sub-issues and transfers name items elsewhere, which may be tracked or not.
@@ -288,24 +291,10 @@ impl Receiver {
         }
     }
 
-    async fn track(
-        &self,
-        id: RepositoryId,
-        name: &RepositoryName,
-        private: bool,
-        now: Timestamp,
-    ) -> Result<(), NotDurable> {
-        let tracked = Tracked {
-            id,
-            name: name.clone(),
-            private,
-            since: now,
-            complete_at: None,
-            trouble: None,
-            trouble_since: None,
-        };
-        self.archive.track(tracked).await.map_err(|error| NotDurable::inbox(&error))?;
-        self.tracked.write().await.1.insert(id);
+    /// Tracks repositories, all in one step: an installation may bring thousands.
+    async fn track(&self, new: &[Tracked]) -> Result<(), NotDurable> {
+        self.archive.track_new(new).await.map_err(|error| NotDurable::inbox(&error))?;
+        self.tracked.write().await.1.extend(new.iter().map(|tracked| tracked.id));
         Ok(())
     }
 
@@ -315,30 +304,34 @@ impl Receiver {
         changes: Vec<TrackingChange>,
         now: Timestamp,
     ) -> Result<Outcome, NotDurable> {
-        let (mut triggers, mut left_out) = (Vec::new(), false);
+        let tracking = self.archive.tracking().await.map_err(|error| NotDurable::inbox(&error))?;
+        let known: HashSet<_> = tracking.iter().map(|tracked| tracked.id).collect();
+        let (mut triggers, mut new, mut left_out) = (Vec::new(), Vec::new(), false);
         for change in changes {
             match change {
+                TrackingChange::Added(id, ..) if known.contains(&id) => {}
                 TrackingChange::Added(id, name, private) if self.untracked == Untracked::Track => {
                     let Ok(name) = name.parse::<RepositoryName>() else { continue };
-                    if !self.is_tracked(id).await {
-                        self.track(id, &name, private, now).await?;
-                        triggers.extend(first_triggers(id));
-                    }
+                    new.push(newly_tracked(id, &name, private, now));
+                    triggers.extend(first_triggers(id));
                 }
+                TrackingChange::Added(..) => left_out = true,
                 // What can no longer be fetched says so at its next download; nothing is forgotten here.
-                TrackingChange::Removed(id) if self.is_tracked(id).await => {
-                    triggers.push(part_trigger(id, part::METADATA));
+                TrackingChange::Removed(id) => {
+                    triggers.extend(known.contains(&id).then(|| part_trigger(id, part::METADATA)));
                 }
                 // GitHub answers old names with new ones; every repository of the owner has to ask.
                 TrackingChange::Owner(login) => {
-                    let all = self.archive.tracking().await.map_err(|error| NotDurable::inbox(&error))?;
-                    let owned = all.iter().filter(|tracked| tracked.name.owner().eq_ignore_ascii_case(&login));
+                    let owned = tracking.iter().filter(|tracked| tracked.name.owner().eq_ignore_ascii_case(&login));
                     triggers.extend(owned.map(|tracked| part_trigger(tracked.id, part::METADATA)));
                 }
-                TrackingChange::Added(id, ..) => left_out |= !self.is_tracked(id).await,
-                TrackingChange::Removed(_) => {}
             }
         }
+        if !new.is_empty() {
+            self.track(&new).await?;
+        }
+        // GitHub waits for ten seconds. Whatever is left out here the seeder finds: not walked, not looked at.
+        triggers.truncate(MOST_TRIGGERS);
         if triggers.is_empty() {
             return Ok(if left_out { Outcome::Untracked } else { Outcome::Ignored });
         }
@@ -369,6 +362,11 @@ pub fn hook_feed(repository: RepositoryId) -> String {
 /// The state's key of when a repository's hook was last heard: `at`, `event` and `delivery`, as JSON.
 pub fn heard_key(repository: RepositoryId) -> String {
     format!("feed/heard/{repository}")
+}
+
+/// A repository as it is first tracked.
+fn newly_tracked(id: RepositoryId, name: &RepositoryName, private: bool, now: Timestamp) -> Tracked {
+    Tracked { id, name: name.clone(), private, since: now, complete_at: None, trouble: None, trouble_since: None }
 }
 
 /// A repository tracked from now on is fetched as a whole.

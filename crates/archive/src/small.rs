@@ -21,6 +21,15 @@ impl Archive {
         self.change_list("tracking.json", &change).await.map(|_| ())
     }
 
+    /// Adds those repositories that are not tracked yet, all in one step.
+    pub async fn track_new(&self, new: &[Tracked]) -> Result<()> {
+        let change = |all: &mut Vec<Tracked>| {
+            let known: std::collections::HashSet<_> = all.iter().map(|entry| entry.id).collect();
+            all.extend(new.iter().filter(|entry| !known.contains(&entry.id)).cloned());
+        };
+        self.change_list("tracking.json", &change).await.map(|_| ())
+    }
+
     /// Ends tracking; what was archived stays. Says whether it was tracked.
     pub async fn untrack(&self, id: RepositoryId) -> Result<bool> {
         self.change_list("tracking.json", &|all: &mut Vec<Tracked>| all.retain(|entry| entry.id != id)).await

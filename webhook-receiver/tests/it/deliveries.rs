@@ -216,6 +216,19 @@ async fn repositories_that_are_not_tracked_are_ignored_or_tracked_from_then_on()
 }
 
 #[tokio::test]
+async fn an_installation_of_thousands_of_repositories_is_taken_at_once() {
+    let variables = [("GHARVEST_WEBHOOK__SECRETS", SECRET), ("GHARVEST_WEBHOOK__UNTRACKED", "track")];
+    let scene = Scene::with(&variables).await;
+    let all: Vec<Value> = (100..5_100).map(|id| json!({"id": id, "full_name": format!("octo/r-{id}")})).collect();
+    let added = json!({"action": "added", "repositories_added": all, "installation": {"account": {"login": "octo"}}});
+    let begun = std::time::Instant::now();
+    assert_eq!(scene.deliver("installation_repositories", "d-1", &added).await.said(), (202, "tracking_changed"));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(scene.archive.tracking().await.unwrap().len(), 5_001);
+    assert_eq!(scene.triggers().await, 2_500, "the seeder finds the others");
+}
+
+#[tokio::test]
 async fn an_owner_with_a_new_name_has_all_its_repositories_looked_up() {
     let scene = Scene::new().await;
     let renamed = json!({"action": "renamed", "account": {"login": "octopus"}, "changes": {"login": {"from": "Octo"}}});
