@@ -194,6 +194,8 @@ impl Archive {
 impl Inbox {
     /// Raises the alarm when the inbox gets nine tenths full, once until there is room again.
     fn watch(&mut self, waiting: usize, limit: usize) {
+        metrics::gauge!("gharvest_inbox_entries").set(waiting as f64);
+        metrics::gauge!("gharvest_inbox_limit").set(limit as f64);
         let is_filling = waiting >= limit - limit / 10;
         if is_filling && !self.alarmed {
             tracing::error!(

@@ -208,13 +208,25 @@ async fn write_and_verify(
     Err(Error::new(ErrorKind::Corrupt, "snapshot", path.display().to_string(), message))
 }
 
-/// Makes the folder and holds its lock until the file is dropped.
-async fn lock(folder: &Path) -> Result<File> {
+/// The lock of a folder, held until this is dropped.
+struct FolderLock(File);
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing alone would leave it to a child process that was forked meanwhile and has not begun its program yet.
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "the lock of a folder of snapshots is freed with its process only");
+        }
+    }
+}
+
+/// Makes the folder and takes its lock.
+async fn lock(folder: &Path) -> Result<FolderLock> {
     let opened = blocking("lock", folder, |folder| {
         fs::create_dir_all(folder)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(".lock"))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Some(lock)),
+            Ok(()) => Ok(Some(FolderLock(lock))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }

@@ -1,10 +1,12 @@
 //! The inbox: what GitHub will never say again waits there, up to a limit.
 
+use std::sync::{Arc, Mutex};
+
 use futures::TryStreamExt as _;
 use gharvest_archive::{ErrorKind, InboxEntry, Options};
 use serde_json::{Value, json};
 
-use crate::place::{everywhere, fact, item};
+use crate::place::{everywhere, fact, item, memory};
 
 fn entry(number: Option<u64>, delivery: &str, second: i64) -> InboxEntry {
     InboxEntry { item: number.map(item), fact: fact(delivery, second), triggers: Value::Null }
@@ -63,4 +65,45 @@ everywhere! {
         }
         assert_eq!(archive.inbox_count().await.unwrap(), 0);
     }
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_inbox_that_fills_up_raises_one_alarm_until_there_is_room() {
+    let said = Said::default();
+    let writer = said.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _listening = tracing::subscriber::set_default(subscriber);
+    let alarms = || {
+        let said = String::from_utf8(said.0.lock().unwrap().clone()).unwrap();
+        said.lines().filter(|line| line.contains("ERROR") && line.contains("Inbox is filling up")).count()
+    };
+    let archive = memory("").await.unwrap().open_with(&Options { inbox_limit: 20, ..Options::default() }).await;
+    let put = async |at: u64| archive.put_inbox(&entry(Some(at), &format!("d{at}"), 1)).await;
+    for (at, expected) in (1..=20).map(|at| (at, usize::from(at > 18))) {
+        put(at).await.unwrap();
+        assert_eq!(alarms(), expected, "after {at} of 20");
+    }
+    assert!(put(21).await.is_err());
+    assert_eq!(alarms(), 1, "told once");
+    for at in 1..=10 {
+        archive.remove_inbox(&format!("d{at}")).await.unwrap();
+    }
+    for at in 1..=9 {
+        put(at).await.unwrap();
+    }
+    assert_eq!(alarms(), 2, "there was room meanwhile");
 }

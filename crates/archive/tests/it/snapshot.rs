@@ -225,7 +225,7 @@ async fn two_makers_do_not_run_in_one_folder() {
         assert_eq!(refused.kind(), ErrorKind::Unavailable);
         assert!(refused.to_string().contains("another process"), "{refused}");
     }
-    drop(lock);
+    lock.unlock().unwrap();
     archive.snapshot(folder.path()).await.unwrap();
 }
 
