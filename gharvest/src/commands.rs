@@ -7,6 +7,8 @@ pub(crate) mod import;
 pub(crate) mod keys;
 pub(crate) mod mirror;
 pub(crate) mod rebuild;
+
+pub(crate) mod schedules;
 pub(crate) mod search;
 pub(crate) mod settings;
 pub(crate) mod show;

@@ -57,6 +57,8 @@ enum Command {
     Rebuild(commands::rebuild::RebuildArgs),
     /// Compare every document of the index with its record
     Verify(commands::verify::VerifyArgs),
+    /// What runs when, how it went; and have it run now
+    Schedules(commands::schedules::SchedulesArgs),
     /// Make, list and revoke API keys
     Keys(commands::keys::KeysArgs),
     /// Make, list, check, restore and remove snapshots of the archive
@@ -85,6 +87,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Import(args) => commands::import::run(common, args).await,
         Command::Rebuild(args) => commands::rebuild::run(common, args).await,
         Command::Verify(args) => commands::verify::run(common, args).await,
+        Command::Schedules(args) => commands::schedules::run(common, args).await,
         Command::Keys(args) => commands::keys::run(common, args).await,
         Command::Snapshot(args) => commands::snapshot::run(common, args).await,
         Command::Settings => commands::settings::run(common),

@@ -12,7 +12,8 @@
 //!
 //! Any number of seeders may run: the state grants one the lead. When the lead changes during a long run two may push
 //! the same; pushes coalesce, so that costs nothing. When a task last ran, is due, and how it ended stand in the state
-//! under `schedule/{task}`; if the state is lost, each runs once.
+//! under `schedule/{task}`; if the state is lost, each runs once. [`run_now`] has any of them run at once.
+//! An interval may be cron times instead, see [`Cadence`].
 //!
 //! Metrics: `gharvest_seeder_leads`, `gharvest_seeder_runs_total` (`task`, `result`),
 //! `gharvest_seeder_pushed_total` (`task`).
@@ -23,7 +24,10 @@ use gharvest_archive::Archive;
 use gharvest_github::Client;
 use gharvest_model::{Lane, QueueName, Subject, job::part, tracking::Tracked};
 use gharvest_queue::{Queue, Timing, Trigger};
-use gharvest_service_kit::settings::{Settings, Untracked};
+use gharvest_service_kit::{
+    cadence::Cadence,
+    settings::{Settings, Untracked},
+};
 use gharvest_state::State;
 use gharvest_webhook_receiver::Receiver;
 use jiff::Timestamp;
@@ -65,11 +69,11 @@ pub enum Failure {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// How often each repository is asked what was updated.
-    pub reconcile_every: Duration,
+    pub reconcile_every: Cadence,
     /// How often repository data is fetched.
-    pub metadata_every: Duration,
+    pub metadata_every: Cadence,
     /// How often ledgers are looked at.
-    pub gap_every: Duration,
+    pub gap_every: Cadence,
     /// How often each hook's failed deliveries are asked for.
     pub deliveries_every: Duration,
     /// Every item is verified once in this time.
@@ -83,9 +87,9 @@ impl Options {
     pub fn new(settings: &Settings) -> Self {
         let set = &settings.seeder;
         Self {
-            reconcile_every: set.reconcile_every,
-            metadata_every: set.metadata_every,
-            gap_every: set.gap_every,
+            reconcile_every: set.reconcile_every.clone(),
+            metadata_every: set.metadata_every.clone(),
+            gap_every: set.gap_every.clone(),
             deliveries_every: set.deliveries_every,
             sweep_period: set.sweep_period,
             sweep_share: set.sweep_share,
@@ -135,6 +139,16 @@ impl Task {
         format!("schedule/{}", self.as_str())
     }
 
+    /// The task of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|task| task.as_str() == name)
+    }
+
+    /// Where the state keeps that somebody wants it to run now.
+    fn wanted_key(self) -> String {
+        format!("{WANTED}{}", self.as_str())
+    }
+
     /// Whether repositories have turns spread over the interval, instead of one run for all.
     fn is_spread(self) -> bool {
         matches!(self, Self::Reconcile | Self::Metadata | Self::Deliveries)
@@ -155,6 +169,24 @@ pub struct Run {
     pub error: Option<String>,
 }
 
+/// Has a task run now, for all repositories, by whichever seeder leads.
+pub async fn run_now(state: &dyn State, task: Task) -> gharvest_state::Result<()> {
+    state.put(&task.wanted_key(), b"", None, None).await.map(|_| ())
+}
+
+/// The last run of each task that ever ran.
+pub async fn runs(state: &dyn State) -> gharvest_state::Result<Vec<(Task, Run)>> {
+    let mut runs = Vec::new();
+    for task in Task::ALL {
+        let stored = state.get(&task.key()).await?;
+        let run = stored.and_then(|stored| serde_json::from_slice(&stored.value).ok());
+        runs.extend(run.map(|run| (task, run)));
+    }
+    Ok(runs)
+}
+
+/// Tasks that somebody wants to run now stand in the state below this.
+const WANTED: &str = "run-now/";
 /// Between two looks at what is due.
 const TICK: Duration = Duration::from_secs(1);
 /// How long the lead lasts without renewal.
@@ -249,11 +281,32 @@ impl Seeder {
         if !self.leads {
             return;
         }
+        let wanted = self.wanted().await;
         for task in Task::ALL {
+            if wanted.contains(&task) {
+                // As if it had never run: it is due, and every repository has its turn.
+                self.runs.remove(&task);
+                self.failed.remove(&task);
+            }
             if self.is_due(task, now) {
                 self.run_task(task, now).await;
             }
+            if wanted.contains(&task)
+                && !self.failed.contains_key(&task)
+                && let Err(error) = self.state.delete(&task.wanted_key()).await
+            {
+                tracing::warn!(task = task.as_str(), error = %error, "Task may run once more than wanted");
+            }
         }
+    }
+
+    /// What somebody wants to run now.
+    async fn wanted(&self) -> Vec<Task> {
+        let kept = self.state.list(WANTED).await.unwrap_or_else(|error| {
+            tracing::warn!(error = %error, "State does not say what is wanted now");
+            Vec::new()
+        });
+        kept.iter().filter_map(|(key, _)| Task::named(key.trim_start_matches(WANTED))).collect()
     }
 
     /// Gives the lead back, so that another seeder need not wait for its end.
@@ -268,12 +321,7 @@ impl Seeder {
     async fn lead(&mut self) -> Result<bool, Failure> {
         let leads = self.state.lead("seeder", &self.holder, LEAD).await?;
         if leads && !self.leads {
-            self.runs.clear();
-            for task in Task::ALL {
-                let stored = self.state.get(&task.key()).await?;
-                let run = stored.and_then(|stored| serde_json::from_slice::<Run>(&stored.value).ok());
-                self.runs.extend(run.map(|run| (task, run)));
-            }
+            self.runs = runs(self.state.as_ref()).await?.into_iter().collect();
         }
         Ok(leads)
     }
@@ -283,15 +331,15 @@ impl Seeder {
     }
 
     fn schedule(&self, task: Task) -> Schedule {
-        Schedule::every(match task {
-            Task::Reconcile => self.options.reconcile_every,
-            Task::Metadata => self.options.metadata_every,
-            Task::Daily => Duration::from_secs(24 * 3600),
-            Task::Gaps => self.options.gap_every,
-            Task::Sweep => SWEEP_EVERY.min(self.options.sweep_period),
-            Task::Inbox => INBOX_EVERY,
-            Task::Deliveries => self.options.deliveries_every,
-        })
+        match task {
+            Task::Reconcile => Schedule::new(&self.options.reconcile_every),
+            Task::Metadata => Schedule::new(&self.options.metadata_every),
+            Task::Gaps => Schedule::new(&self.options.gap_every),
+            Task::Daily => Schedule::every(Duration::from_secs(24 * 3600)),
+            Task::Sweep => Schedule::every(SWEEP_EVERY.min(self.options.sweep_period)),
+            Task::Inbox => Schedule::every(INBOX_EVERY),
+            Task::Deliveries => Schedule::every(self.options.deliveries_every),
+        }
     }
 
     fn is_due(&self, task: Task, now: Timestamp) -> bool {
@@ -405,7 +453,7 @@ impl Seeder {
         let core = budgets.iter().filter(|budget| budget.resource == "core" && budget.trouble.is_none());
         let calls_an_hour = core.map(|budget| budget.limit).sum::<u64>();
         let pace = Pace {
-            every: self.schedule(Task::Sweep).every,
+            every: SWEEP_EVERY.min(self.options.sweep_period).max(Duration::from_secs(1)),
             period: self.options.sweep_period,
             calls_per_hour: calls_an_hour as f64 * self.options.sweep_share,
         };

@@ -3,24 +3,34 @@
 use std::time::Duration;
 
 use gharvest_model::RepositoryId;
+use gharvest_service_kit::cadence::Cadence;
 use jiff::{SignedDuration, Timestamp};
 
-/// An interval between runs. A run missed while nobody ran is made up for once, not once for each time missed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Schedule {
-    /// The time between two runs, at least a second.
-    pub every: Duration,
-}
+/// When a task runs. A run missed while nobody ran is made up for once, not once for each time missed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schedule(Cadence);
 
 impl Schedule {
-    /// A schedule by interval.
+    /// A schedule by interval, of at least a second.
     pub fn every(every: Duration) -> Self {
-        Self { every: every.max(Duration::from_secs(1)) }
+        Self(Cadence::Every(every.max(Duration::from_secs(1))))
+    }
+
+    /// A schedule as set.
+    pub fn new(cadence: &Cadence) -> Self {
+        match cadence {
+            Cadence::Every(every) => Self::every(*every),
+            Cadence::At(_) => Self(cadence.clone()),
+        }
     }
 
     /// When the next run is due: at once if there never was one.
     pub fn next(&self, last: Option<Timestamp>, now: Timestamp) -> Timestamp {
-        last.map_or(now, |last| later(last, self.every))
+        match (last, &self.0) {
+            (None, _) => now,
+            (Some(last), Cadence::Every(every)) => later(last, *every),
+            (Some(last), Cadence::At(times)) => times.next(last).unwrap_or(Timestamp::MAX),
+        }
     }
 
     /// Whether a run is due.
@@ -30,11 +40,16 @@ impl Schedule {
 
     /// Whether a repository has its turn after `last`, up to and with `now`.
     ///
-    /// Each repository has its own moment within the interval, so that a thousand of them are asked one after the
-    /// other and not all at once. Without a `last` everybody has a turn, and after a gap of an interval as well.
+    /// Each repository has its own moment within an interval, so that a thousand of them are asked one after the
+    /// other and not all at once; at times of the clock all have their turn. Without a `last` everybody has a turn,
+    /// and after a gap of an interval as well.
     pub fn has_turn(&self, id: RepositoryId, last: Option<Timestamp>, now: Timestamp) -> bool {
-        let Some(last) = last else { return true };
-        let every = i64::try_from(self.every.as_millis()).unwrap_or(i64::MAX).max(1);
+        let (last, every) = match (last, &self.0) {
+            (None, _) => return true,
+            (Some(_), Cadence::At(_)) => return self.is_due(last, now),
+            (Some(last), Cadence::Every(every)) => (last, every),
+        };
+        let every = i64::try_from(every.as_millis()).unwrap_or(i64::MAX).max(1);
         let offset = (id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) % every.unsigned_abs()).cast_signed();
         let turns = |at: Timestamp| (at.as_millisecond() - offset).div_euclid(every);
         turns(now) > turns(last)
@@ -67,6 +82,20 @@ mod tests {
         assert!(schedule.is_due(Some(at(0)), at(60)));
         assert!(schedule.is_due(Some(at(0)), at(600)));
         assert!(!schedule.is_due(Some(at(600)), at(601)), "ten were missed, one was made up for");
+    }
+
+    #[test]
+    fn a_time_of_the_clock_missed_while_down_happens_once_and_for_every_repository() {
+        let schedule = Schedule::new(&"30 4 * * * Europe/Berlin".parse().unwrap());
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let last = Some(at("2026-01-01T03:30:00Z"));
+        assert!(!schedule.is_due(last, at("2026-01-02T03:29:59Z")));
+        assert!(schedule.is_due(last, at("2026-01-02T03:30:00Z")));
+        // Three times were missed: one run makes up for them.
+        let back = at("2026-01-04T12:00:00Z");
+        assert!((1..100).all(|id| schedule.has_turn(RepositoryId(id), last, back)));
+        assert!(!schedule.is_due(Some(back), at("2026-01-05T03:29:59Z")));
+        assert_eq!(schedule.next(Some(back), back), at("2026-01-05T03:30:00Z"));
     }
 
     #[test]

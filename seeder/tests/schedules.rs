@@ -22,7 +22,8 @@ use gharvest_queue::{
     faulty::{Fault, FaultyQueue},
     model::MemoryQueue,
 };
-use gharvest_seeder::{Options, Run, Seeder, Task};
+use gharvest_seeder::{Options, Run, Seeder, Task, run_now};
+use gharvest_service_kit::cadence::Cadence;
 use gharvest_state::{SqliteState, State};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -67,9 +68,9 @@ impl World {
 
     fn seeder(&self, holder: &str) -> Seeder {
         let options = Options {
-            reconcile_every: Duration::from_secs(300),
-            metadata_every: Duration::from_secs(24 * 3600),
-            gap_every: Duration::from_secs(3600),
+            reconcile_every: Cadence::Every(Duration::from_secs(300)),
+            metadata_every: Cadence::Every(Duration::from_secs(24 * 3600)),
+            gap_every: Cadence::Every(Duration::from_secs(3600)),
             deliveries_every: Duration::from_secs(300),
             sweep_period: Duration::from_secs(30 * 24 * 3600),
             sweep_share: 0.2,
@@ -161,6 +162,28 @@ async fn each_task_runs_at_its_time_and_says_so() {
     world.tick(&mut seeder).await;
     assert_eq!(world.take(QueueName::Download).await, all);
     assert_eq!(world.take(QueueName::Index).await, [job(part::DAILY)]);
+}
+
+#[tokio::test]
+async fn what_a_person_wants_now_runs_once_for_every_repository() {
+    let world = World::new().await;
+    world.track(ID, true).await;
+    let mut seeder = world.seeder("a");
+    world.tick(&mut seeder).await;
+    world.take(QueueName::Download).await;
+    world.pass(1);
+    world.tick(&mut seeder).await;
+    assert_eq!(world.take(QueueName::Download).await, Vec::<String>::new());
+
+    run_now(world.state.as_ref(), Task::Metadata).await.unwrap();
+    world.pass(1);
+    world.tick(&mut seeder).await;
+    let pushed = world.take(QueueName::Download).await;
+    assert!(pushed.iter().any(|subject| subject.ends_with("/labels")), "{pushed:?}");
+    assert_eq!(world.run_of(Task::Metadata).await.unwrap().last, world.now());
+    world.pass(1);
+    world.tick(&mut seeder).await;
+    assert_eq!(world.take(QueueName::Download).await, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Settings, telemetry, health and signals, shared by every process.
 
+pub mod cadence;
 pub mod duration;
 pub mod health;
 pub mod load;

@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::duration;
+use crate::{cadence::Cadence, duration};
 
 /// All settings of all components.
 #[derive(Debug, Clone, Deserialize)]
@@ -215,22 +215,19 @@ pub struct IndexerSettings {
 #[serde(deny_unknown_fields)]
 pub struct SeederSettings {
     /// How often each repository is asked what was updated.
-    #[serde(with = "duration")]
-    pub reconcile_every: Duration,
+    pub reconcile_every: Cadence,
     /// How much further each question looks back.
     #[serde(with = "duration")]
     pub overlap: Duration,
     /// How often repository data is fetched.
-    #[serde(with = "duration")]
-    pub metadata_every: Duration,
+    pub metadata_every: Cadence,
     /// Every item is verified once in this time.
     #[serde(with = "duration")]
     pub sweep_period: Duration,
     /// The sweep's share of the budget, 0 to 1.
     pub sweep_share: f64,
     /// How often the ledger is looked at for numbers not accounted for.
-    #[serde(with = "duration")]
-    pub gap_every: Duration,
+    pub gap_every: Cadence,
     /// How often GitHub is asked for deliveries that failed.
     #[serde(with = "duration")]
     pub deliveries_every: Duration,
@@ -383,7 +380,14 @@ impl Settings {
             "[downloader] and [indexer] lease must be at least 10s",
         );
         require((0.0..=1.0).contains(&self.seeder.sweep_share), "[seeder] sweep_share must be 0 to 1");
-        require(self.seeder.reconcile_every.as_secs() >= 1, "[seeder] reconcile_every must be at least 1s");
+        for (key, cadence) in [
+            ("reconcile_every", &self.seeder.reconcile_every),
+            ("metadata_every", &self.seeder.metadata_every),
+            ("gap_every", &self.seeder.gap_every),
+        ] {
+            let is_possible = !matches!(cadence, Cadence::Every(every) if every.as_secs() < 1);
+            require(is_possible, &format!("[seeder] {key} must be at least 1s"));
+        }
         require(
             (1..=86_400).contains(&self.seeder.deliveries_every.as_secs()),
             "[seeder] deliveries_every must be 1s to 1d: GitHub keeps deliveries for three days",
