@@ -2,7 +2,7 @@
 
 use gharvest_queue::property;
 
-use crate::support::Place;
+use crate::support::{Place, wakes_another_process};
 
 /// More cases with `PROPTEST_CASES`.
 fn cases(few: u32) -> u32 {
@@ -12,7 +12,7 @@ fn cases(few: u32) -> u32 {
 macro_rules! suites {
     ($module:ident, $place:ident, $few:literal) => {
         mod $module {
-            use super::{Place, cases, property};
+            use super::{Place, cases, property, wakes_another_process};
 
             mod queue {
                 use gharvest_queue::{ManualClock, Policy, contract::Fixture};
@@ -36,6 +36,11 @@ macro_rules! suites {
                 }
 
                 gharvest_state::state_contract!(make);
+            }
+
+            #[tokio::test]
+            async fn a_push_wakes_another_process() {
+                wakes_another_process(Place::$place).await;
             }
 
             #[test]

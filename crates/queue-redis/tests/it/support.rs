@@ -6,10 +6,9 @@ use std::{
 };
 
 use gharvest_model::{Lane, QueueName, RepositoryId, Subject};
-use gharvest_queue::{LeaseRequest, ManualClock, Policy, Timing, Trigger, contract, contract::Fixture};
+use gharvest_queue::{LeaseRequest, ManualClock, Policy, Queue, Timing, Trigger, contract, contract::Fixture};
 use gharvest_queue_redis::{RedisQueue, RedisState};
 use gharvest_testkit::redis::{Make, redis_cluster, redis_url, redis_url_of};
-use tokio::sync::Mutex;
 
 pub(crate) const QUEUE: QueueName = QueueName::Download;
 
@@ -57,6 +56,21 @@ fn test_name() -> String {
     std::thread::current().name().unwrap_or("a test of queue-redis").to_owned()
 }
 
+/// Two queues of one namespace, as two processes have them: what one pushes wakes the other, long before a wait ends by
+/// itself.
+pub(crate) async fn wakes_another_process(place: Place) {
+    let Some(url) = place.url(&test_name()) else { return };
+    let namespace = Namespace::new(&url);
+    let here = RedisQueue::connect(&url, &namespace.name, Policy::default()).await.unwrap();
+    let there = RedisQueue::connect(&url, &namespace.name, Policy::default()).await.unwrap();
+    let mut waiting = std::pin::pin!(here.wait(QUEUE, None));
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut waiting).await;
+    assert!(early.is_err(), "there was nothing to wake for");
+    there.push(&[trigger(1)], None).await.unwrap();
+    let woken = tokio::time::timeout(Duration::from_secs(8), waiting).await;
+    woken.expect("woken before the fallback").unwrap();
+}
+
 /// A namespace that nothing else uses. What it holds on somebody's own server goes with it.
 #[derive(Debug)]
 pub(crate) struct Namespace {
@@ -96,9 +110,6 @@ impl Drop for Namespace {
         }
     }
 }
-
-/// Tests that measure or fill a server run one after another.
-pub(crate) static ALONE: Mutex<()> = Mutex::const_new(());
 
 pub(crate) fn item(number: u64) -> Subject {
     Subject::item(RepositoryId(1), number)
