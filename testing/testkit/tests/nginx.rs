@@ -44,6 +44,10 @@ async fn upstream(name: &'static str) -> SocketAddr {
             return if asked.contains("private") { StatusCode::FORBIDDEN } else { StatusCode::NO_CONTENT }
                 .into_response();
         }
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if parts.uri.path() == "/events" && header("connection") == "upgrade" {
+            return format!("{} for {}", header("upgrade"), header("host")).into_response();
+        }
         if parts.uri.path() == "/events" {
             let first = futures_chunk();
             return Body::from_stream(first).into_response();
@@ -189,6 +193,15 @@ async fn live_events_arrive_while_the_answer_goes_on() {
     let mut answer = reqwest::get(format!("{}/events", nginx.base)).await.unwrap();
     let first = tokio::time::timeout(Duration::from_secs(10), answer.chunk()).await.expect("nginx does not buffer");
     assert_eq!(first.unwrap().unwrap(), "data: first\n\n");
+}
+
+#[tokio::test]
+async fn who_asks_for_a_socket_is_passed_on_with_the_wish() {
+    let Some(nginx) = start("who_asks_for_a_socket_is_passed_on_with_the_wish").await else { return };
+    let request = reqwest::Client::new().get(format!("{}/events", nginx.base));
+    let answer = request.header("connection", "Upgrade").header("upgrade", "websocket").send().await.unwrap();
+    let host = nginx.base.trim_start_matches("http://");
+    assert_eq!(answer.text().await.unwrap(), format!("websocket for {host}"));
 }
 
 #[tokio::test]
