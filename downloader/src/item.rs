@@ -25,6 +25,7 @@ use gharvest_archive::{InboxEntry, LedgerChange, Repository, Written};
 use gharvest_github::{Answer, Purpose, Resource};
 use gharvest_model::{
     ItemId, Kind, Lane, Record,
+    drift::{self, Drift},
     ledger::NumberState,
     record::{Fact, RecordRepository, RecordState, Visibility},
 };
@@ -41,6 +42,8 @@ use crate::{
     repository,
 };
 
+/// The reasons of jobs that the sweep pushes begin so.
+pub const SWEEP: &str = "sweep";
 /// A 404 of an item that was there must be seen again after this time before it counts.
 pub const CONFIRM_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How often a webhook's word is believed more than a 404: GitHub's own copies lag a little.
@@ -178,8 +181,16 @@ impl Downloader {
         record: Record,
         state: NumberState,
     ) -> Result<Round, Failure> {
+        let drift = swept_drift(job, prepared.existing.as_ref(), &record);
         let written = self.archive.put_record(record).await?;
         fail_point!("downloader-stored");
+        if matches!(written, Written::Stored(_)) && !drift.is_empty() {
+            let ItemId { repository, number } = prepared.item;
+            for kind in &drift {
+                metrics::counter!("gharvest_drift_total", "kind" => kind.as_str()).increment(1);
+            }
+            self.archive.add_drift(repository, number, &drift, Timestamp::now()).await?;
+        }
         if let Written::Conflict(_) = written {
             return Ok(Round::Again);
         }
@@ -368,6 +379,16 @@ fn visibility(repository: &Repository) -> Visibility {
 
 fn is_confirmed(since: Timestamp, now: Timestamp) -> bool {
     now.duration_since(since).unsigned_abs() >= CONFIRM_AFTER
+}
+
+/// What had changed in silence, if the sweep asked for this download.
+fn swept_drift(job: &Job, existing: Option<&Record>, record: &Record) -> Vec<Drift> {
+    match existing {
+        Some(existing) if job.reasons.iter().any(|reason| reason.starts_with(SWEEP)) => {
+            drift::between(existing, record).into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Whether an unchanged record must be indexed all the same.

@@ -6,6 +6,7 @@
 //! and the queue pauses with the reason, so that a limit, a full disk or a lost token never buries a job.
 //!
 //! Metrics: `gharvest_downloads_total` (`kind`: item or part; `result`), `gharvest_reconcile_found_total`,
+//! `gharvest_drift_total` (`kind`),
 //! `gharvest_download_pauses_total` (`scope`).
 
 use std::{
@@ -37,7 +38,7 @@ mod repository;
 pub mod track;
 pub mod walk;
 
-pub use item::CONFIRM_AFTER;
+pub use item::{CONFIRM_AFTER, SWEEP};
 
 use fetch::{Fetcher, GraphqlFetcher, RestFetcher};
 use item::Round;

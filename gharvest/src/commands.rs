@@ -1,5 +1,6 @@
 //! One module a command.
 
+pub(crate) mod audit;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub(crate) mod doctor;

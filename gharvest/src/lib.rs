@@ -47,6 +47,8 @@ enum Command {
     Untrack(commands::track::UntrackArgs),
     /// What is mirrored, what waits, what failed
     Status(commands::status::StatusArgs),
+    /// What of a repository is accounted for, and what is not
+    Audit(commands::audit::AuditArgs),
     /// Search what is mirrored
     Search(commands::search::SearchArgs),
     /// Read a thread
@@ -82,6 +84,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Track(args) => commands::track::track(common, args).await,
         Command::Untrack(args) => commands::track::untrack(common, args).await,
         Command::Status(args) => commands::status::run(common, args).await,
+        Command::Audit(args) => commands::audit::run(common, args).await,
         Command::Search(args) => commands::search::run(common, args).await,
         Command::Show(args) => commands::show::run(common, args).await,
         Command::Import(args) => commands::import::run(common, args).await,

@@ -6,7 +6,7 @@
 //! | `metadata` | each repository every `metadata_every`, spread out | `metadata`, `labels`, `milestones`, `releases` |
 //! | `daily` | once a UTC day | `daily` on the index queue: a new day needs its counts |
 //! | `gaps` | every `gap_every` | numbers never fetched; 404s and failures after a day |
-//! | `sweep` | hourly | numbers verified longest ago, within the budget's share |
+//! | `sweep` | every ten minutes | what changed in silence: see [`sweep`] |
 //! | `deliveries` | each repository every `deliveries_every`, spread out | what follows from deliveries that failed |
 //! | `inbox` | every minute | deliveries that waited for the queue, facts without a trigger |
 //!
@@ -43,7 +43,7 @@ pub mod sweep;
 
 use deliveries::Recovery;
 use schedule::{Schedule, later};
-use sweep::Pace;
+use sweep::{Pace, Sweep};
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +108,7 @@ pub enum Task {
     Daily,
     /// Looks for numbers that nobody accounts for.
     Gaps,
-    /// Verifies what was verified longest ago.
+    /// Looks for silent changes.
     Sweep,
     /// Pushes what waits in the inbox.
     Inbox,
@@ -194,7 +194,7 @@ const LEAD: Duration = Duration::from_secs(30);
 /// Between two looks at the inbox.
 const INBOX_EVERY: Duration = Duration::from_secs(60);
 /// Between two runs of the sweep.
-const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// A task that failed is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// Tasks with turns look at each tick; what the state keeps of them is written this often if nothing was pushed.
@@ -455,13 +455,19 @@ impl Seeder {
         let pace = Pace {
             every: SWEEP_EVERY.min(self.options.sweep_period).max(Duration::from_secs(1)),
             period: self.options.sweep_period,
-            calls_per_hour: calls_an_hour as f64 * self.options.sweep_share,
+            cost_per_hour: calls_an_hour as f64 * self.options.sweep_share,
         };
-        let mut left = pace.affordable();
-        for tracked in complete {
-            left -= sweep::sweep(&self.archive, self.queue.as_ref(), tracked, pace, left, now).await?;
+        let (archive, queue, client) = (&self.archive, self.queue.as_ref(), &self.client);
+        let (mut left, mut pushed) = (pace.affordable(), 0);
+        // A different repository begins each time, so that none takes all.
+        let first =
+            usize::try_from(now.as_second().unsigned_abs() / SWEEP_EVERY.as_secs()).unwrap_or(0) % complete.len();
+        for tracked in complete[first..].iter().chain(&complete[..first]) {
+            let mut sweep = Sweep { archive, queue, client, tracked, pace, now, left };
+            pushed += sweep.run().await?;
+            left = sweep.left.max(4);
         }
-        Ok(pace.affordable() - left)
+        Ok(pushed)
     }
 }
 

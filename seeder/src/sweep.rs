@@ -1,131 +1,114 @@
-//! Verifies everything once in a period: what `updated_at` hides is found at last.
+//! Finds what nothing announced and what `updated_at` hides, within a share of the budget and a period.
+//!
+//! | detector | looks at | costs | finds |
+//! | --- | --- | --- | --- |
+//! | [`comments`] | comments and review comments updated since the last look, each run | two conditional requests | edited, added |
+//! | [`lists`] | every page of the list of items, once a day, by ETag | nothing a page that is the same, else a call | titles, texts, states, labels, milestones, people, reactions, deleted comments, items gone or back |
+//! | [`probes`] | every number once a period: `updatedAt`, timeline count and `updatedAt` | a call and a point a hundred | references, events, reviews, what came late |
+//! | [`rotation`] | every item in whole, once in [`ROTATIONS`] periods | two or three calls an item, mostly 304 | everything else |
+//!
+//! What differs is downloaded, with a reason that begins with `sweep`, so that the downloader counts the drift by kind.
+//! `_docs/completeness.md` names for each kind of silent change its detector and the time within which it is found.
 
 use std::time::Duration;
 
-use gharvest_archive::Archive;
-use gharvest_model::{
-    Lane, QueueName,
-    ledger::{Ledger, NumberState},
-    progress::runs,
-    tracking::Tracked,
-};
-use gharvest_queue::Queue;
+use gharvest_archive::{Archive, Hint};
+use gharvest_github::Client;
+use gharvest_model::{Lane, QueueName, Subject, tracking::Tracked};
+use gharvest_queue::{Queue, Timing, Trigger};
 use jiff::Timestamp;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
-use crate::{Failure, schedule::earlier};
+use crate::Failure;
 
-/// Requests that the verification of one item costs on average: its issue, its timeline, half a pull request.
-const CALLS_AN_ITEM: f64 = 2.5;
+pub mod comments;
+pub mod lists;
+pub mod probes;
+pub mod rotation;
+
+/// In so many periods everything is fetched anew once.
+pub const ROTATIONS: u32 = 12;
+/// Triggers pushed in one step.
+const STEP: usize = 500;
 
 /// How a sweep works.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
     /// The time between two runs of the sweep.
     pub every: Duration,
-    /// Every item is verified once in this time.
+    /// Every number is verified once in this time.
     pub period: Duration,
-    /// Requests an hour that sweeps may cost.
-    pub calls_per_hour: f64,
+    /// Calls and points an hour that sweeps may cost.
+    pub cost_per_hour: f64,
 }
 
 impl Pace {
-    /// How many of `numbers` are due in one run.
-    fn share(&self, numbers: u64) -> u64 {
-        let runs = (self.period.as_secs_f64() / self.every.as_secs_f64().max(1.0)).max(1.0);
-        (numbers as f64 / runs).ceil() as u64
-    }
-
-    /// How many items the budget bears in one run.
+    /// How much one run may cost: at least one request of each kind, so that nothing stands still.
     pub fn affordable(&self) -> u64 {
-        (self.calls_per_hour * self.every.as_secs_f64() / 3600.0 / CALLS_AN_ITEM) as u64
+        ((self.cost_per_hour * self.every.as_secs_f64() / 3600.0) as u64).max(4)
     }
 }
 
-/// Pushes the numbers of a repository that were verified longest ago, at most `most`. Says how many.
-pub async fn sweep(
-    archive: &Archive,
-    queue: &dyn Queue,
-    tracked: &Tracked,
-    pace: Pace,
-    most: u64,
-    now: Timestamp,
-) -> Result<u64, Failure> {
-    let ledger = archive.ledger(tracked.id).await?;
-    let mut numbers = oldest(&ledger, pace, most, now);
-    numbers.sort_unstable();
-    for range in runs(&numbers) {
-        queue.push_range(QueueName::Download, tracked.id, range, Lane::Backfill).await?;
-    }
-    Ok(numbers.len() as u64)
+/// A run of the sweep over one repository.
+#[derive(Debug)]
+pub(crate) struct Sweep<'a> {
+    pub(crate) archive: &'a Archive,
+    pub(crate) queue: &'a dyn Queue,
+    pub(crate) client: &'a Client,
+    pub(crate) tracked: &'a Tracked,
+    pub(crate) pace: Pace,
+    pub(crate) now: Timestamp,
+    /// What is left of the run's share of the budget.
+    pub(crate) left: u64,
 }
 
-/// The numbers verified longest ago. What was verified within half the period stays out, so that a small repository
-/// is not asked for again and again.
-fn oldest(ledger: &Ledger, pace: Pace, most: u64, now: Timestamp) -> Vec<u64> {
-    let before = earlier(now, pace.period / 2);
-    let states = [NumberState::Present, NumberState::Hidden, NumberState::Transferred, NumberState::NotAnItem];
-    let mut verified: Vec<(Timestamp, u64)> = states
-        .into_iter()
-        .flat_map(|state| ledger.numbers(state))
-        .filter_map(|number| Some((ledger.get(number).verified_at?, number)))
-        .filter(|(at, _)| *at <= before)
-        .collect();
-    let wanted = usize::try_from(pace.share(ledger.highest()).min(most)).unwrap_or(usize::MAX);
-    if wanted < verified.len() && wanted > 0 {
-        verified.select_nth_unstable(wanted - 1);
-    }
-    verified.truncate(wanted);
-    verified.into_iter().map(|(_, number)| number).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DAY: i64 = 24 * 3600;
-
-    fn day(day: i64) -> Timestamp {
-        Timestamp::from_second(1_700_000_000 + day * DAY).unwrap()
+impl Sweep<'_> {
+    /// Looks, and pushes what differs. Says how many jobs were pushed.
+    pub(crate) async fn run(&mut self) -> Result<u64, Failure> {
+        let mut pushed = self.comments().await?;
+        pushed += self.lists().await?;
+        pushed += self.probes().await?;
+        pushed += self.rotation().await?;
+        Ok(pushed)
     }
 
-    fn pace(hours: u64) -> Pace {
-        Pace {
-            every: Duration::from_secs(hours * 3600),
-            period: Duration::from_secs(30 * DAY.unsigned_abs()),
-            calls_per_hour: 1000.0,
-        }
+    /// Takes a request's cost out of what is left; false if that is not enough.
+    fn spend(&mut self, cost: u64) -> bool {
+        let enough = self.left >= cost;
+        self.left = self.left.saturating_sub(cost);
+        enough
     }
 
-    #[test]
-    fn the_oldest_are_taken_and_every_number_has_its_turn_within_the_period() {
-        let mut ledger = Ledger::default();
-        for number in 1..=90 {
-            ledger.set(number, NumberState::Present, day(0));
+    /// Has numbers downloaded. `reason` names the detector; hints spare the downloads a request each.
+    async fn push(&self, numbers: &[u64], reason: &str, lane: Lane, hints: Vec<Value>) -> Result<u64, Failure> {
+        let seen_at = Timestamp::now();
+        let hints = hints.into_iter().map(|issue| Hint::new(seen_at, issue)).collect();
+        self.archive.put_hints(self.tracked.id, hints).await?;
+        let trigger = |number: &u64| Trigger {
+            queue: QueueName::Download,
+            subject: Subject::item(self.tracked.id, *number),
+            lane,
+            // Such a trigger keeps its reason; what waits for free time has none.
+            timing: Timing::Now,
+            reason: format!("sweep: {reason}"),
+        };
+        let triggers: Vec<Trigger> = numbers.iter().map(trigger).collect();
+        for step in triggers.chunks(STEP) {
+            self.queue.push(step, None).await?;
         }
-        ledger.set(91, NumberState::Deleted, day(0));
-        assert_eq!(oldest(&ledger, pace(24), 1000, day(14)), Vec::<u64>::new(), "verified within half the period");
-        let mut at = 15;
-        while ledger.oldest_verification() == Some(day(0)) && at < 50 {
-            let taken = oldest(&ledger, pace(24), 1000, day(at));
-            assert!(taken.len() <= 4, "a thirtieth a day: {}", taken.len());
-            for number in taken {
-                ledger.set(number, NumberState::Present, day(at));
-            }
-            ledger.set(91, NumberState::Deleted, day(at));
-            at += 1;
-        }
-        assert!(at <= 15 + 30, "{at}");
+        Ok(numbers.len() as u64)
     }
 
-    #[test]
-    fn the_budget_s_share_bounds_a_run() {
-        let mut ledger = Ledger::default();
-        for number in 1..=1000 {
-            ledger.set(number, NumberState::Present, day(number as i64 % 10));
-        }
-        let taken = oldest(&ledger, pace(24 * 30), 7, day(40));
-        assert_eq!(taken.len(), 7);
-        assert!(taken.iter().all(|number| ledger.get(*number).verified_at == Some(day(0))));
-        assert_eq!(pace(1).affordable(), 400);
+    async fn load<T: DeserializeOwned + Default>(&self, part: &str) -> Result<T, Failure> {
+        let stored = self.archive.part(self.tracked.id, part).await?;
+        // What a newer program wrote, or a damage, only makes the sweep begin again.
+        Ok(stored.and_then(|stored| serde_json::from_value(stored).ok()).unwrap_or_default())
+    }
+
+    async fn save(&self, part: &str, state: &(impl Serialize + Sync)) -> Result<(), Failure> {
+        let state = serde_json::to_value(state).expect("the state of a sweep is plain data");
+        self.archive.put_part(self.tracked.id, part, &state).await?;
+        Ok(())
     }
 }

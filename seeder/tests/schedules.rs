@@ -265,20 +265,6 @@ async fn a_first_mirror_keeps_its_lane_and_is_noted_when_it_is_complete() {
     assert_eq!(world.archive.tracking().await.unwrap()[0].complete_at, Some(world.now()));
 }
 
-#[tokio::test]
-async fn the_sweep_takes_the_oldest_within_its_share() {
-    let world = World::new().await;
-    world.track(ID, true).await;
-    for number in 1..=20 {
-        world.ledger(number, NumberState::Present, 24 * (40 - number as i64)).await;
-    }
-    let mut seeder = world.seeder("a");
-    world.tick(&mut seeder).await;
-    let pushed = world.take(QueueName::Download).await;
-    let swept: Vec<_> = pushed.iter().filter(|subject| subject.starts_with("backfill")).collect();
-    assert_eq!(swept, ["backfill 7#1"], "a thirtieth of twenty in a day, an hour's part of that, at least one");
-}
-
 fn fact(delivery: &str, received_at: Timestamp) -> Fact {
     Fact {
         delivery: delivery.into(),

@@ -30,6 +30,7 @@ use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
+pub mod audit;
 mod error;
 pub mod import;
 mod inbox;

@@ -4,6 +4,7 @@
 //! an item with everything said on it is a *thread*, and the archived JSON of a thread is its *record*.
 
 pub mod change;
+pub mod drift;
 pub mod ids;
 pub mod job;
 pub mod ledger;

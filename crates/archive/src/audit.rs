@@ -1,0 +1,124 @@
+//! What is accounted for of a repository, what is not, and what drifted: for `audit`, pages, badges and metrics.
+
+use std::collections::BTreeMap;
+
+use gharvest_model::{
+    RepositoryId, RepositoryName,
+    drift::Drift,
+    ledger::NumberState,
+    progress::{Completeness, ItemsCursor, runs},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Archive, Result, from_bytes, to_bytes};
+
+/// The most numbers listed of one state: a report stays readable, the counts are exact.
+const MOST_LISTED: usize = 10_000;
+
+/// Silent changes of one kind that were found and healed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drifted {
+    /// How often.
+    pub count: u64,
+    /// When last.
+    pub last_at: Timestamp,
+    /// The number of the item where that was.
+    pub number: u64,
+}
+
+/// A repository's gap report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Audit {
+    /// Its name now.
+    pub repository: RepositoryName,
+    /// Its id.
+    pub id: RepositoryId,
+    /// Whether every number up to the highest is accounted for, and the highest is known.
+    pub complete: bool,
+    /// The counts.
+    #[serde(flatten)]
+    pub counts: Completeness,
+    /// When the number verified longest ago was verified; none if one never was.
+    pub oldest_verification: Option<Timestamp>,
+    /// Numbers of which nothing is known, or nothing for certain, as first and last of each run.
+    pub unknown_numbers: Vec<(u64, u64)>,
+    /// Numbers that could not be fetched; why stands with the buried jobs.
+    pub failed_numbers: Vec<(u64, u64)>,
+    /// Gone numbers by state.
+    pub gone_by_state: BTreeMap<NumberState, u64>,
+    /// Silent changes that were found and healed, by kind.
+    pub drift: BTreeMap<Drift, Drifted>,
+}
+
+impl Audit {
+    /// The share of numbers that are accounted for, 0 to 1: 1 only if the repository is complete.
+    pub fn completeness(&self) -> f64 {
+        if self.complete {
+            return 1.0;
+        }
+        let share = self.counts.accounted() as f64 / self.counts.highest.max(1) as f64;
+        // A repository that is not complete never looks as if it were.
+        share.min(0.999)
+    }
+
+    /// A badge for people, as SVG.
+    pub fn badge(&self) -> String {
+        let percent = format!("{:.1}%", (self.completeness() * 1000.0).floor() / 10.0);
+        let value = if self.complete { "complete" } else { percent.as_str() };
+        let color = if self.complete { "#1a7f37" } else { "#9a6700" };
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"130\" height=\"20\" role=\"img\" \
+             aria-label=\"mirror: {value}\"><rect width=\"50\" height=\"20\" fill=\"#555\"/>\
+             <rect x=\"50\" width=\"80\" height=\"20\" fill=\"{color}\"/>\
+             <g fill=\"#fff\" font-family=\"Verdana,sans-serif\" font-size=\"11\" text-anchor=\"middle\">\
+             <text x=\"25\" y=\"14\">mirror</text><text x=\"90\" y=\"14\">{value}</text></g></svg>"
+        )
+    }
+}
+
+impl Archive {
+    /// Audits a repository from the archive alone; none if it is not there. Costs the reading of its ledger.
+    pub async fn audit(&self, id: RepositoryId) -> Result<Option<Audit>> {
+        let Some(repository) = self.repository(id).await? else { return Ok(None) };
+        let cursor = ItemsCursor::read(self.cursor(&ItemsCursor::feed(id)).await?);
+        let ledger = self.ledger(id).await?;
+        let counts = Completeness::new(&ledger, cursor.as_ref());
+        let listed = |state| {
+            let numbers: Vec<u64> = ledger.numbers(state).take(MOST_LISTED).collect();
+            runs(&numbers).into_iter().map(|run| (*run.start(), *run.end())).collect()
+        };
+        let all = ledger.counts();
+        let gone = [NumberState::Deleted, NumberState::Transferred, NumberState::Hidden];
+        Ok(Some(Audit {
+            repository: repository.full_name,
+            id,
+            complete: counts.is_complete(),
+            counts,
+            oldest_verification: ledger.oldest_verification(),
+            unknown_numbers: listed(NumberState::Unknown),
+            failed_numbers: listed(NumberState::Failed),
+            gone_by_state: gone.into_iter().map(|state| (state, all[state as usize])).collect(),
+            drift: self.read(&drift_key(id)).await?.unwrap_or_default(),
+        }))
+    }
+
+    /// Counts silent changes that were found and healed in an item.
+    pub async fn add_drift(&self, id: RepositoryId, number: u64, kinds: &[Drift], at: Timestamp) -> Result<()> {
+        let key = drift_key(id);
+        let change = |stored: Option<bytes::Bytes>| {
+            let stored = stored.map(|bytes| from_bytes(&key, &bytes)).transpose()?;
+            let mut drift: BTreeMap<Drift, Drifted> = stored.unwrap_or_default();
+            for kind in kinds {
+                let count = drift.get(kind).map_or(0, |known| known.count) + 1;
+                drift.insert(*kind, Drifted { count, last_at: at, number });
+            }
+            to_bytes(&key, &drift).map(Some)
+        };
+        self.swap(&key, &change).await.map(|_| ())
+    }
+}
+
+fn drift_key(id: RepositoryId) -> String {
+    format!("repositories/{id}/drift.json")
+}

@@ -1,0 +1,98 @@
+//! `gharvest audit OWNER/NAME…`: what is accounted for, what is not, what drifted and was healed.
+
+use anyhow::Context;
+use clap::Args;
+use gharvest_archive::audit::Audit;
+use gharvest_model::RepositoryName;
+use gharvest_service_kit::process::{CommonArgs, Exit};
+
+use crate::output::{BOLD, GREEN, RED, grouped, json, line};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  gharvest audit rust-lang/log             how many numbers, and what became of each
+  gharvest audit rust-lang/log --json      the gap report, for programs
+  gharvest audit rust-lang/log --badge     the badge, as SVG
+
+Exit code 3 when anything is unaccounted for. `_docs/completeness.md` says how silent changes are found.")]
+pub(crate) struct AuditArgs {
+    /// Repositories: OWNER/NAME or a GitHub URL; all that are tracked unless named
+    #[arg(value_name = "OWNER/NAME")]
+    repositories: Vec<RepositoryName>,
+    /// As JSON, a line a repository
+    #[arg(long, conflicts_with = "badge")]
+    json: bool,
+    /// The badge of each repository, as SVG
+    #[arg(long)]
+    badge: bool,
+}
+
+pub(crate) async fn run(common: &CommonArgs, args: AuditArgs) -> anyhow::Result<Exit> {
+    let settings = common.load()?.settings;
+    let archive = gharvest_backends::archive(&settings).await?;
+    let mut ids = Vec::new();
+    for name in &args.repositories {
+        let id = archive.resolve(name).await?;
+        ids.push(id.with_context(|| format!("{name} is not mirrored: `gharvest mirror {name}` begins it"))?);
+    }
+    if args.repositories.is_empty() {
+        ids.extend(archive.tracking().await?.into_iter().map(|tracked| tracked.id));
+    }
+    let mut exit = Exit::Done;
+    for id in ids {
+        let audit = archive.audit(id).await?.with_context(|| format!("repository {id} has no data yet"))?;
+        match (args.json, args.badge) {
+            (true, _) => json(&audit)?,
+            (_, true) => line(audit.badge()),
+            _ => print(&audit),
+        }
+        if !audit.complete {
+            exit = Exit::Differs;
+        }
+    }
+    Ok(exit)
+}
+
+fn print(audit: &Audit) {
+    let counts = &audit.counts;
+    let verdict = if audit.complete {
+        format!("{GREEN}complete{GREEN:#}")
+    } else if counts.walked {
+        format!("{RED}not complete{RED:#}")
+    } else {
+        format!("{RED}not complete: the list of items was not read to its end yet{RED:#}")
+    };
+    line(format_args!("{BOLD}{}{BOLD:#}  {verdict}", audit.repository));
+    line(format_args!(
+        "  {} numbers: {} present, {} gone, {} not items, {} unknown, {} failed",
+        grouped(counts.highest),
+        grouped(counts.present),
+        grouped(counts.gone),
+        grouped(counts.not_items),
+        grouped(counts.unknown),
+        grouped(counts.failed)
+    ));
+    match audit.oldest_verification {
+        Some(at) => line(format_args!("  every number verified since {at}")),
+        None => line("  some numbers were never verified"),
+    }
+    for (what, numbers) in [("unknown", &audit.unknown_numbers), ("failed", &audit.failed_numbers)] {
+        for (first, last) in numbers.iter().take(20) {
+            let run = if first == last { format!("#{first}") } else { format!("#{first} to #{last}") };
+            line(format_args!("  {what}: {run}"));
+        }
+        if numbers.len() > 20 {
+            line(format_args!("  {what}: {} more runs, see --json", grouped(numbers.len() as u64 - 20)));
+        }
+    }
+    for (kind, drifted) in &audit.drift {
+        line(format_args!(
+            "  drift found and healed: {} {}, last {} (#{})",
+            grouped(drifted.count),
+            kind.as_str().replace('_', " "),
+            drifted.last_at,
+            drifted.number
+        ));
+    }
+}

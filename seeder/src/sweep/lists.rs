@@ -1,0 +1,184 @@
+//! The whole list of items, page by page, by ETag: a page that is the same costs nothing.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use gharvest_github::{Answer, ErrorKind, Found, Purpose, Resource, Sort};
+use gharvest_model::{
+    ItemId, Lane,
+    ledger::{Ledger, NumberState},
+    progress::runs,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Sweep;
+use crate::{Failure, schedule::later};
+
+/// The list is read once in this time.
+pub const EVERY: Duration = Duration::from_secs(24 * 3600);
+/// The archive's part that holds the pass.
+const PART: &str = "sweep-lists";
+/// Pages read in one run: the seeder has other work as well.
+const MOST_PAGES: usize = 40;
+
+/// A pass over the list.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Pass {
+    begun_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    /// The page to read next.
+    at: usize,
+    pages: Vec<Page>,
+}
+
+/// What is known of one page.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Page {
+    /// None for the first.
+    address: Option<String>,
+    etag: Option<String>,
+    next: Option<String>,
+    /// The numbers on it, as first and last of each run.
+    numbers: Vec<(u64, u64)>,
+}
+
+impl Sweep<'_> {
+    pub(crate) async fn lists(&mut self) -> Result<u64, Failure> {
+        let mut pass: Pass = self.load(PART).await?;
+        match (pass.begun_at, pass.finished_at) {
+            (_, Some(finished)) if later(finished, EVERY) > self.now => return Ok(0),
+            (Some(_), None) => {}
+            _ => (pass.at, pass.begun_at, pass.finished_at) = (0, Some(self.now), None),
+        }
+        let mut pushed = 0;
+        for _ in 0..MOST_PAGES {
+            if !self.spend(1) {
+                break;
+            }
+            let address = pass.at.checked_sub(1).and_then(|before| pass.pages[before].next.clone());
+            let known = pass.pages.get(pass.at).filter(|page| page.address == address).cloned();
+            let page = match self.page(address, known).await {
+                Ok(Some((page, entries))) => {
+                    pushed += self.compare(entries).await?;
+                    page
+                }
+                // What the repository's state is, the other walks say.
+                Ok(None) => break,
+                Err(Failure::Github(error)) if *error.kind() == ErrorKind::Refused && pass.at > 0 => {
+                    // An address kept for too long: the pass begins again.
+                    pass = Pass { begun_at: Some(self.now), ..Pass::default() };
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let is_last = page.next.is_none();
+            match pass.pages.get_mut(pass.at) {
+                Some(place) => *place = page,
+                None => pass.pages.push(page),
+            }
+            pass.at += 1;
+            if is_last {
+                pass.pages.truncate(pass.at);
+                pushed += self.vanished(&pass).await?;
+                pass.finished_at = Some(self.now);
+                break;
+            }
+        }
+        self.save(PART, &pass).await?;
+        Ok(pushed)
+    }
+
+    /// One page: what is known of it, with its entries if it is not the same any more. None if there is no list.
+    async fn page(&self, address: Option<String>, known: Option<Page>) -> Result<Option<(Page, Vec<Value>)>, Failure> {
+        let first = || Resource::Issues { repository: self.tracked.name.clone(), since: None, sort: Sort::Created };
+        let resource = address.clone().map_or_else(first, Resource::Address);
+        let etag = known.as_ref().and_then(|page| page.etag.clone());
+        match (self.client.get(&resource, etag.as_deref(), Purpose::Backfill).await?, known) {
+            (Answer::NotModified, Some(known)) => Ok(Some((known, Vec::new()))),
+            (Answer::Found(Found { body: Value::Array(entries), etag, next, .. }), _) => {
+                let mut numbers: Vec<u64> = entries.iter().filter_map(|entry| entry["number"].as_u64()).collect();
+                numbers.sort_unstable();
+                let numbers = runs(&numbers).into_iter().map(|run| (*run.start(), *run.end())).collect();
+                Ok(Some((Page { address, etag, next, numbers }, entries)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Pushes the entries whose records differ.
+    async fn compare(&self, entries: Vec<Value>) -> Result<u64, Failure> {
+        let (mut numbers, mut hints) = (Vec::new(), Vec::new());
+        for entry in entries {
+            let Some(number) = entry["number"].as_u64().filter(|number| (1..=Ledger::LIMIT).contains(number)) else {
+                continue;
+            };
+            let record = self.archive.record(ItemId { repository: self.tracked.id, number }).await?;
+            let known = record.filter(|record| !record.state.is_tombstone()).and_then(|record| record.issue);
+            if known.is_none_or(|known| !is_same(&known, &entry)) {
+                numbers.push(number);
+                hints.push(entry);
+            }
+        }
+        if let Some(highest) = numbers.iter().max() {
+            self.archive.reach(self.tracked.id, *highest).await?;
+        }
+        self.push(&numbers, "list", Lane::Reconcile, hints).await
+    }
+
+    /// Pushes what is present here and was on no page.
+    async fn vanished(&self, pass: &Pass) -> Result<u64, Failure> {
+        let listed: BTreeSet<u64> =
+            pass.pages.iter().flat_map(|page| &page.numbers).flat_map(|(first, last)| *first..=*last).collect();
+        let ledger = self.archive.ledger(self.tracked.id).await?;
+        let is_older = |number: &u64| ledger.get(*number).verified_at <= pass.begun_at;
+        let gone: Vec<u64> = ledger
+            .numbers(NumberState::Present)
+            .filter(|number| !listed.contains(number) && is_older(number))
+            .collect();
+        self.push(&gone, "list", Lane::Reconcile, Vec::new()).await
+    }
+}
+
+/// Whether an entry of a list says what the record's issue object says. What other items move does not count.
+fn is_same(known: &Value, listed: &Value) -> bool {
+    const FIELDS: &[&str] = &[
+        "/title",
+        "/state",
+        "/state_reason",
+        "/locked",
+        "/active_lock_reason",
+        "/comments",
+        "/updated_at",
+        "/closed_at",
+        "/draft",
+        "/reactions",
+        "/milestone/title",
+        "/milestone/state",
+        "/user/login",
+        "/type/name",
+    ];
+    let null = Value::Null;
+    let at = |value: &Value, path: &str| value.pointer(path).filter(|found| !found.is_null()).cloned();
+    let reactions = |value: &Value| {
+        let mut counts = value.get("reactions").cloned().unwrap_or_default();
+        if let Value::Object(counts) = &mut counts {
+            counts.shift_remove("url");
+        }
+        counts
+    };
+    let text = |value: &Value| value["body"].as_str().unwrap_or_default().to_owned();
+    FIELDS.iter().filter(|path| **path != "/reactions").all(|path| at(known, path) == at(listed, path))
+        && reactions(known) == reactions(listed)
+        && text(known) == text(listed)
+        && labels(known.get("labels").unwrap_or(&null)) == labels(listed.get("labels").unwrap_or(&null))
+        && logins(known) == logins(listed)
+}
+
+fn labels(list: &Value) -> Vec<(Value, Value)> {
+    list.as_array().into_iter().flatten().map(|label| (label["name"].clone(), label["color"].clone())).collect()
+}
+
+fn logins(issue: &Value) -> Vec<Value> {
+    issue["assignees"].as_array().into_iter().flatten().map(|person| person["login"].clone()).collect()
+}

@@ -1,0 +1,213 @@
+//! A glimpse of every number once a period: a hundred in one request.
+
+use std::collections::BTreeMap;
+
+use gharvest_archive::LedgerChange;
+use gharvest_github::{Glimpse, Probe, Purpose, is_told_by_graphql};
+use gharvest_model::{
+    ItemId, Kind, Lane, Record,
+    ledger::{Ledger, NumberState},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Pace, Sweep};
+use crate::{Failure, schedule::earlier};
+
+/// Numbers in one request.
+const BATCH: usize = 100;
+/// A request and its points.
+const COST: u64 = 2;
+/// The most numbers of one run.
+const MOST: usize = 3_000;
+/// Calls that the verification of one item costs without GraphQL: its issue, its timeline, half a pull request.
+const CALLS_AN_ITEM: u64 = 3;
+/// The key among a record's ETags of how many entries GraphQL counted when it was fetched.
+const ENTRIES: &str = "timeline_entries";
+/// Numbers whose glimpses lie in one file.
+const BLOCK: u64 = 1_000;
+
+/// How an item looked when nothing had changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    /// The record's revision then: of a later one this says nothing.
+    revision: u32,
+    entries: u64,
+    timeline_updated_at: Option<Timestamp>,
+}
+
+type Block = BTreeMap<u64, Seen>;
+
+/// The numbers to look at now: nothing until the oldest is due, then whole batches, the oldest first.
+fn due(ledger: &Ledger, states: &[NumberState], pace: Pace, now: Timestamp) -> Vec<u64> {
+    let soon = earlier(now, pace.period.mul_f64(0.75));
+    let late = earlier(now, pace.period.mul_f64(0.9));
+    let mut old: Vec<(Timestamp, u64)> = states
+        .iter()
+        .flat_map(|state| ledger.numbers(*state))
+        .filter_map(|number| Some((ledger.get(number).verified_at?, number)))
+        .filter(|(at, _)| *at <= soon)
+        .collect();
+    old.sort_unstable();
+    let whole = if old.first().is_some_and(|(at, _)| *at <= late) { old.len() } else { old.len() / BATCH * BATCH };
+    old.into_iter().take(whole.min(MOST)).map(|(_, number)| number).collect()
+}
+
+impl Sweep<'_> {
+    pub(crate) async fn probes(&mut self) -> Result<u64, Failure> {
+        let ledger = self.archive.ledger(self.tracked.id).await?;
+        let present = due(&ledger, &[NumberState::Present], self.pace, self.now);
+        let gone = [NumberState::Deleted, NumberState::Hidden, NumberState::Transferred, NumberState::NotAnItem];
+        let gone = due(&ledger, &gone, self.pace, self.now);
+        if !self.client.can_graphql() {
+            return self.fetch_all(present.into_iter().chain(gone)).await;
+        }
+        let mut pushed = 0;
+        for numbers in present.chunks(BATCH) {
+            if !self.spend(COST) {
+                return Ok(pushed);
+            }
+            pushed += self.probe_present(numbers).await?;
+        }
+        for numbers in gone.chunks(BATCH) {
+            if !self.spend(COST + 1) {
+                return Ok(pushed);
+            }
+            pushed += self.probe_gone(numbers, &ledger).await?;
+        }
+        Ok(pushed)
+    }
+
+    /// Without GraphQL everything due is downloaded, mostly answered by 304.
+    async fn fetch_all(&mut self, numbers: impl Iterator<Item = u64>) -> Result<u64, Failure> {
+        let most = usize::try_from(self.left / CALLS_AN_ITEM).unwrap_or(usize::MAX);
+        let mut numbers: Vec<u64> = numbers.take(most).collect();
+        self.left -= numbers.len() as u64 * CALLS_AN_ITEM;
+        numbers.sort_unstable();
+        self.push(&numbers, "fetch", Lane::Backfill, Vec::new()).await
+    }
+
+    async fn probe_present(&self, numbers: &[u64]) -> Result<u64, Failure> {
+        let mut records = BTreeMap::new();
+        for number in numbers {
+            let item = ItemId { repository: self.tracked.id, number: *number };
+            records.extend(self.archive.record(item).await?.map(|record| (*number, record)));
+        }
+        let kind = |number: &u64| records.get(number).map(|record: &Record| record.kind);
+        let asked: Vec<(u64, Option<Kind>)> = numbers.iter().map(|number| (*number, kind(number))).collect();
+        let probes = self.client.probe(&self.tracked.name, &asked, Purpose::Backfill).await?;
+        let mut blocks: BTreeMap<u64, Block> = BTreeMap::new();
+        let (mut differ, mut verified) = (Vec::new(), Vec::new());
+        for Probe { number, seen } in probes {
+            let Glimpse::Present { updated_at, entries, timeline_updated_at, .. } = seen else {
+                if seen != Glimpse::Unknown {
+                    differ.push(number);
+                }
+                continue;
+            };
+            let Some(record) = records.get(&number) else {
+                differ.push(number);
+                continue;
+            };
+            let block = number / BLOCK;
+            if !blocks.contains_key(&block) {
+                blocks.insert(block, self.load(&part(block)).await?);
+            }
+            let known = blocks.get_mut(&block).expect("it was loaded just now");
+            let now = Seen { revision: record.revision.0, entries, timeline_updated_at };
+            if is_same(record, known.get(&number), now, updated_at) {
+                verified.push(LedgerChange { number, state: NumberState::Present, verified_at: self.now });
+            } else {
+                differ.push(number);
+            }
+            known.insert(number, now);
+        }
+        for (block, known) in &blocks {
+            self.save(&part(*block), known).await?;
+        }
+        self.archive.update_ledger(self.tracked.id, &verified).await?;
+        self.push(&differ, "probe", Lane::Reconcile, Vec::new()).await
+    }
+
+    /// What is gone may be back.
+    async fn probe_gone(&self, numbers: &[u64], ledger: &Ledger) -> Result<u64, Failure> {
+        let asked: Vec<(u64, Option<Kind>)> = numbers.iter().map(|number| (*number, None)).collect();
+        let probes = self.client.probe(&self.tracked.name, &asked, Purpose::Backfill).await?;
+        let (mut differ, mut verified) = (Vec::new(), Vec::new());
+        for Probe { number, seen } in probes {
+            let state = ledger.get(number).state;
+            let is_as_before = match seen {
+                Glimpse::Present { .. } => false,
+                Glimpse::Discussion => state == NumberState::NotAnItem,
+                Glimpse::NotFound => state != NumberState::NotAnItem,
+                Glimpse::Unknown => continue,
+            };
+            if is_as_before {
+                verified.push(LedgerChange { number, state, verified_at: self.now });
+            } else {
+                differ.push(number);
+            }
+        }
+        self.archive.update_ledger(self.tracked.id, &verified).await?;
+        self.push(&differ, "probe", Lane::Reconcile, Vec::new()).await
+    }
+}
+
+fn part(block: u64) -> String {
+    format!("sweep-probes-{block}")
+}
+
+/// Whether an item looks as it did. Without an earlier look the stored timeline is counted: GraphQL counts threads of
+/// reviews and a marker beside what REST lists.
+fn is_same(record: &Record, before: Option<&Seen>, now: Seen, updated_at: Timestamp) -> bool {
+    let known_update = record.issue.as_ref().and_then(|issue| issue["updated_at"].as_str()?.parse::<Timestamp>().ok());
+    if record.state.is_tombstone() || known_update != Some(updated_at) {
+        return false;
+    }
+    if let Some(before) = before.filter(|before| before.revision == now.revision) {
+        return *before == now;
+    }
+    if let Some(entries) = record.etags.get(ENTRIES).and_then(Value::as_u64) {
+        return entries == now.entries;
+    }
+    let told = |entry: &&Value| entry["event"].as_str().is_some_and(is_told_by_graphql);
+    let told = record.timeline.iter().filter(told).count() as u64;
+    let threads = record.review_comments.iter().filter(|comment| comment["in_reply_to_id"].is_null()).count() as u64;
+    (told..=told + threads + 1).contains(&now.entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const DAY: i64 = 24 * 3600;
+
+    fn day(day: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + day * DAY).unwrap()
+    }
+
+    fn pace() -> Pace {
+        let day = Duration::from_secs(DAY.unsigned_abs());
+        Pace { every: day / 24, period: day * 30, cost_per_hour: 1000.0 }
+    }
+
+    #[test]
+    fn whole_batches_are_probed_and_every_number_within_the_period() {
+        let mut ledger = Ledger::default();
+        for number in 1..=250 {
+            ledger.set(number, NumberState::Present, day(0));
+        }
+        ledger.set(251, NumberState::Deleted, day(0));
+        let states = [NumberState::Present];
+        assert_eq!(due(&ledger, &states, pace(), day(22)), Vec::<u64>::new());
+        assert_eq!(due(&ledger, &states, pace(), day(23)).len(), 200, "whole batches first");
+        for number in 1..=200 {
+            ledger.set(number, NumberState::Present, day(23));
+        }
+        assert_eq!(due(&ledger, &states, pace(), day(26)), Vec::<u64>::new(), "half a batch waits for more");
+        assert_eq!(due(&ledger, &states, pace(), day(27)).len(), 50, "but not longer than the period");
+    }
+}
