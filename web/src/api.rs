@@ -33,11 +33,7 @@ use crate::{
 
 #[derive(OpenApi)]
 #[openapi(
-    info(
-        title = "gharvest",
-        description = "A mirror of GitHub's issues and pull requests.",
-        license(name = "MIT OR Apache-2.0")
-    ),
+    info(title = "gharvest", description = "A mirror of GitHub's issues and pull requests.", license(name = "MIT")),
     components(schemas(jobs::QueueWord, jobs::LaneWord, jobs::JobStateWord, Problem, Format))
 )]
 struct Api;
