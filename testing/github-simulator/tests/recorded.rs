@@ -6,7 +6,7 @@
     reason = "helpers of tests fail by panicking and say what they skip"
 )]
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use gharvest_github_simulator::{Change, Options, Simulator, Truth, World};
 use gharvest_model::RepositoryName;
