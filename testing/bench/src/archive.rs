@@ -32,7 +32,7 @@ const WRITERS: usize = 8;
 
 /// Writes, scans and looks up.
 pub async fn measure(scale: &Scale) -> Result<Vec<Row>> {
-    let records = generated(scale.pick(100, 2_000, 10_000))?;
+    let records = generated(scale.pick(100, 1_000, 5_000))?;
     let mut rows = writes(scale, &records).await?;
     for compress in [false, true] {
         rows.extend(scans(scale, &records, compress).await?);
@@ -241,7 +241,7 @@ fn bare_scan(paths: &[PathBuf], parse: bool) -> Result<Duration> {
 async fn ledger(scale: &Scale) -> Result<Vec<Row>> {
     let folder = tempfile::tempdir()?;
     let archive = open(folder.path(), false).await?;
-    let (numbers, changes) = (scale.of(1_000, 150_000, 150_000), scale.of(50, 2_000, 2_000));
+    let (numbers, changes) = (scale.of(1_000, 150_000, 150_000), scale.of(50, 500, 2_000));
     archive.update_ledger(REPOSITORY, &(1..=numbers).map(present).collect::<Vec<_>>()).await?;
     let ours = async || {
         let begun = Instant::now();

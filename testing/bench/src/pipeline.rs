@@ -24,6 +24,7 @@ use gharvest_archive::Archive;
 use gharvest_downloader::track;
 use gharvest_github::Client;
 use gharvest_github_simulator::{Options, Simulator, World};
+use gharvest_indexer::verify::{Step, verify};
 use gharvest_model::{QueueName, RepositoryId, RepositoryName, Subject, job::part};
 use gharvest_queue::{JobState, Queue, QueueAdmin};
 use gharvest_search::SearchIndex;
@@ -66,17 +67,14 @@ pub async fn measure(scale: &Scale) -> Result<Vec<Row>> {
     let id = system.track().await?;
     let download = system.run(&github, id, Stages { download: true, index: false }).await?;
     let index = system.run(&github, id, Stages { download: false, index: true }).await?;
-    let found = system.documents().await?;
+    system.check(id).await?;
     drop(system);
 
     let together = tempfile::tempdir()?;
     let system = System::open(together.path(), &github.url).await?;
     let id = system.track().await?;
     let whole = system.run(&github, id, Stages { download: true, index: true }).await?;
-    let together_found = system.documents().await?;
-    ensure!(together_found == found, "alone the stages make {found:?}, together {together_found:?}");
-    let completeness = track::completeness(&system.archive, id).await?;
-    ensure!(completeness.is_complete(), "the mirror is not complete: {completeness:?}");
+    system.check(id).await?;
     drop(system);
     let mut rows = rates(items, &download, &index, &whole);
     for (what, folder) in [("archive", "archive"), ("index", "index")] {
@@ -250,12 +248,20 @@ impl System {
         Ok(track::completeness(&self.archive, id).await?.is_complete())
     }
 
-    /// Documents of items, comments, events and intervals.
-    async fn documents(&self) -> Result<Vec<(String, u64)>> {
-        let mut documents = self.index.status().await?.documents;
-        documents.retain(|(alias, _)| !alias.contains("daily") && !alias.contains("repositories"));
-        ensure!(documents.iter().any(|(_, count)| *count > 0), "nothing was indexed");
-        Ok(documents)
+    /// Everything is mirrored, and every document is what its record says.
+    async fn check(&self, id: RepositoryId) -> Result<()> {
+        let completeness = track::completeness(&self.archive, id).await?;
+        ensure!(completeness.is_complete(), "the mirror is not complete: {completeness:?}");
+        let mut differences = Vec::new();
+        let mut tell = |step: Step<'_>| {
+            if let Step::Found(difference) = step {
+                differences.push(format!("{difference:?}"));
+            }
+        };
+        let compared = verify(&self.archive, &*self.index, &[id], &mut tell).await;
+        let compared = compared.map_err(|failure| anyhow::anyhow!("comparing index and archive: {failure}"))?;
+        ensure!(compared.items > 0 && differences.is_empty(), "index and archive differ: {compared:?} {differences:?}");
+        Ok(())
     }
 }
 

@@ -303,7 +303,10 @@ async fn fill_archive(archive: &Archive, records: &[Record]) -> Result<()> {
 
 fn settings(folder: &std::path::Path) -> Result<Settings> {
     let environment = std::collections::BTreeMap::new();
-    Ok(Sources { config: None, data_dir: Some(folder.to_owned()), environment }.load()?.settings)
+    let mut settings = Sources { config: None, data_dir: Some(folder.to_owned()), environment }.load()?.settings;
+    // All readers here look like one client.
+    settings.web.live_readers_per_client = settings.web.live_readers;
+    Ok(settings)
 }
 
 /// A text as a parameter of an address.
