@@ -20,6 +20,7 @@ use gharvest_model::{
 };
 use gharvest_queue::{Policy, Queue, QueueAdmin, clock::ManualClock, model::MemoryQueue};
 use gharvest_seeder::{Options, Seeder};
+use gharvest_service_kit::cadence::Cadence;
 use gharvest_state::SqliteState;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -76,9 +77,9 @@ impl World {
         let never = Duration::from_secs(3650 * 24 * 3600);
         let options = Options {
             // Only the sweep is to find what changed.
-            reconcile_every: never,
-            metadata_every: never,
-            gap_every: never,
+            reconcile_every: Cadence::Every(never),
+            metadata_every: Cadence::Every(never),
+            gap_every: Cadence::Every(never),
             deliveries_every: never,
             sweep_period: Duration::from_secs(PERIOD.unsigned_abs()),
             sweep_share: 0.5,
