@@ -53,7 +53,7 @@ impl CommentsCursor {
         self.pages += 1;
         self.is_done = next.is_none();
         self.next = next;
-        if !self.is_done && self.pages % MOST_COMMENT_PAGES == 0 {
+        if !self.is_done && self.pages.is_multiple_of(MOST_COMMENT_PAGES) {
             // The walk goes on from the last one's time, which must be a later one than it began with.
             if latest <= self.since {
                 return false;
