@@ -1,0 +1,260 @@
+//! On a real engine: every field that a panel uses is in the mappings, in a type that serves, and what the engine
+//! answers to each panel is what is counted by hand from the documents written.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use gharvest_kibana::{Figure, Index, Panel, Shape, dashboards};
+use gharvest_model::{Kind, RepositoryId};
+use gharvest_search::{
+    SearchIndex,
+    document::{DailyDocument, ThreadDocuments, WaitingOn},
+    sample,
+};
+use gharvest_search_elastic::{ElasticIndex, Options};
+use gharvest_testkit::search_server;
+use serde_json::Value;
+
+/// Buckets by time and by value; the empty text where a panel does not part by it.
+type Bucket = (String, String);
+
+async fn opened(url: &str) -> (Arc<dyn SearchIndex>, String) {
+    let prefix = format!("boards-{:016x}", fastrand::u64(..));
+    let options = Options {
+        urls: url.to_owned(),
+        username: String::new(),
+        password: String::new().into(),
+        api_key: String::new().into(),
+        ca: None,
+        prefix: prefix.clone(),
+    };
+    let index = ElasticIndex::open(&options).await.unwrap();
+    index.ensure("archive").await.unwrap();
+    (index, prefix)
+}
+
+fn panels() -> impl Iterator<Item = Panel> {
+    dashboards().into_iter().flat_map(|dashboard| dashboard.panels)
+}
+
+/// The alias of a test's own index in place of the one of dashboards.
+fn alias(index: Index, prefix: &str) -> String {
+    index.alias().replacen("gharvest", prefix, 1)
+}
+
+#[tokio::test]
+async fn every_field_of_a_panel_is_mapped_in_a_type_that_serves() {
+    let Some(url) = search_server("every_field_of_a_panel_is_mapped_in_a_type_that_serves") else { return };
+    let (_index, prefix) = opened(&url).await;
+    for index in Index::ALL {
+        let answer = reqwest::get(format!("{url}/{}/_mapping", alias(index, &prefix))).await.unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        let mapping = answer.as_object().unwrap().values().next().unwrap();
+        let kind =
+            |field: &str| mapping["mappings"]["properties"][field]["type"].as_str().unwrap_or("missing").to_owned();
+        assert_eq!(kind(index.time_field()), "date", "{index:?} {}", index.time_field());
+        for panel in panels().filter(|panel| panel.index == index) {
+            for field in panel.fields() {
+                assert_ne!(kind(field), "missing", "{}: {field}", panel.id);
+            }
+            if let Some(split) = &panel.split {
+                assert_eq!(kind(split.field), "keyword", "{}: {}", panel.id, split.field);
+            }
+            if let Shape::Over { field, .. } = panel.shape {
+                assert_eq!(kind(field), "date", "{}: {field}", panel.id);
+            }
+            for figure in &panel.figures {
+                if let Figure::Sum(field) | Figure::Median(field) | Figure::Percentile(field, _) = figure {
+                    assert!(["long", "float"].contains(&kind(field).as_str()), "{}: {field}", panel.id);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_panel_shows_the_figures_counted_by_hand() {
+    let Some(url) = search_server("every_panel_shows_the_figures_counted_by_hand") else { return };
+    let (index, prefix) = opened(&url).await;
+    let threads: Vec<_> = (1..=60).map(thread).collect();
+    let daily: Vec<_> = (0..80).map(day).collect();
+    index.apply(threads.clone()).await.unwrap();
+    index.apply_daily(RepositoryId(1), daily.clone(), true).await.unwrap();
+    index.commit().await.unwrap();
+
+    let client = reqwest::Client::new();
+    for panel in panels() {
+        let documents = documents(panel.index, &threads, &daily);
+        let answer = client.post(format!("{url}/{}/_search", alias(panel.index, &prefix)));
+        let answer: Value = answer.json(&panel.aggregation()).send().await.unwrap().json().await.unwrap();
+        assert!(answer["error"].is_null(), "{}: {answer}", panel.id);
+        compare(&panel, &answer, &by_hand(&panel, &documents));
+    }
+}
+
+/// Threads of all sorts: states, kinds, labels, bots, comments and reviews, spread over ten months.
+fn thread(number: u64) -> ThreadDocuments {
+    let mut item = sample::item(number);
+    item.created_at = sample::at(&format!("2024-{:02}-{:02}T05:06:07Z", 1 + number % 10, 1 + number % 28));
+    item.fetched_at = sample::at(&format!("2025-01-{:02}T00:00:00Z", 1 + number % 9));
+    item.kind = if number.is_multiple_of(3) { Kind::PullRequest } else { Kind::Issue };
+    item.state = ["open", "closed", "merged"][number as usize % 3].to_owned();
+    item.author = Some(format!("reporter-{}", number % 7));
+    item.author_is_bot = number.is_multiple_of(7);
+    item.labels = (0..number % 4).map(|label| format!("label-{label}")).collect();
+    item.metrics.h_first_response = (number % 5 != 0).then_some(number as f32 / 2.0);
+    item.metrics.h_to_close = (item.state != "open").then_some(number as f32);
+    item.metrics.h_to_merge = (item.state == "merged").then_some(number as f32 * 3.0);
+    if item.state == "open" {
+        let author = number.is_multiple_of(2);
+        item.metrics.waiting_on = Some(if author { WaitingOn::Author } else { WaitingOn::Maintainers });
+    }
+    let comments = (0..number as usize % 6).map(|ordinal| {
+        let mut comment = sample::comment(&item, ordinal, "text");
+        comment.part = if ordinal % 2 == 0 { "comment" } else { "review" }.to_owned();
+        comment.author = Some(format!("person-{}", (number as usize + ordinal) % 9));
+        comment.author_is_bot = ordinal == 4;
+        comment
+    });
+    let comments = comments.collect();
+    let labels = item.labels.iter().enumerate();
+    let intervals = labels.map(|(ordinal, label)| sample::interval(&item, ordinal, "label", label)).collect();
+    sample::thread(item, comments, intervals, 1)
+}
+
+fn day(number: u32) -> DailyDocument {
+    let (dimension, value) = if number.is_multiple_of(2) { ("all", "") } else { ("label", "label-1") };
+    DailyDocument {
+        key: format!("1:{number}"),
+        repository_id: RepositoryId(1),
+        repository: "octo/box".into(),
+        private: false,
+        day: format!("2024-{:02}-{:02}", 1 + number % 5, 1 + number % 20),
+        dimension: dimension.into(),
+        value: value.into(),
+        kind: if number % 4 < 2 { Kind::Issue } else { Kind::PullRequest },
+        open: number,
+        opened: number % 3,
+        closed: number % 2 + 1,
+        merged: 0,
+        reopened: 0,
+        version: 1,
+    }
+}
+
+fn documents(index: Index, threads: &[ThreadDocuments], daily: &[DailyDocument]) -> Vec<Value> {
+    let json = |value: &dyn Fn(&ThreadDocuments) -> Vec<Value>| threads.iter().flat_map(value).collect();
+    match index {
+        Index::Items => json(&|thread| vec![serde_json::to_value(&thread.item).unwrap()]),
+        Index::Comments => json(&|thread| thread.comments.iter().map(|c| serde_json::to_value(c).unwrap()).collect()),
+        Index::Intervals => json(&|thread| thread.intervals.iter().map(|i| serde_json::to_value(i).unwrap()).collect()),
+        Index::Daily => daily.iter().map(|day| serde_json::to_value(day).unwrap()).collect(),
+    }
+}
+
+/// The values of a field as texts: none, one, or each of a list.
+fn values(document: &Value, field: &str) -> Vec<String> {
+    match &document[field] {
+        Value::Null => Vec::new(),
+        Value::Array(list) => list.iter().map(|value| value.as_str().unwrap().to_owned()).collect(),
+        Value::String(text) => vec![text.clone()],
+        other => vec![other.to_string()],
+    }
+}
+
+fn by_hand(panel: &Panel, documents: &[Value]) -> BTreeMap<Bucket, Vec<Value>> {
+    let mut buckets: BTreeMap<Bucket, Vec<Value>> = BTreeMap::new();
+    for document in documents {
+        if panel.filter.iter().any(|(field, wanted)| !values(document, field).iter().any(|value| value == wanted)) {
+            continue;
+        }
+        let over = match panel.shape {
+            Shape::Over { field, interval } => start(&document[field], interval),
+            Shape::Number | Shape::Table | Shape::Donut => String::new(),
+        };
+        let splits = panel.split.as_ref().map_or_else(|| vec![String::new()], |split| values(document, split.field));
+        for split in splits {
+            buckets.entry((over.clone(), split)).or_default().push(document.clone());
+        }
+    }
+    buckets
+}
+
+/// The first day of the interval that a time is in.
+fn start(time: &Value, interval: &str) -> String {
+    let time = time.as_str().unwrap();
+    match interval {
+        "day" => time[..10].to_owned(),
+        "month" => format!("{}-01", &time[..7]),
+        other => panic!("no panel is known to show every {other}"),
+    }
+}
+
+fn compare(panel: &Panel, answer: &Value, expected: &BTreeMap<Bucket, Vec<Value>>) {
+    if panel.split.is_none() && !matches!(panel.shape, Shape::Over { .. }) {
+        let count: usize = expected.values().map(Vec::len).sum();
+        assert_eq!(answer["hits"]["total"]["value"], count, "{}", panel.id);
+        return;
+    }
+    let mut found = BTreeMap::new();
+    let root = &answer["aggregations"];
+    match panel.shape {
+        Shape::Over { .. } => {
+            for bucket in root["over"]["buckets"].as_array().unwrap() {
+                let key = bucket["key_as_string"].as_str().unwrap()[..10].to_owned();
+                gather(panel, &key, bucket, &mut found);
+            }
+        }
+        Shape::Number | Shape::Table | Shape::Donut => gather(panel, "", root, &mut found),
+    }
+    assert!(!found.is_empty(), "{} shows nothing: the test's documents do not reach it", panel.id);
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{}", panel.id);
+    for (key, bucket) in &found {
+        let documents = &expected[key];
+        assert_eq!(bucket["doc_count"], documents.len(), "{} {key:?}", panel.id);
+        for (position, figure) in panel.figures.iter().enumerate() {
+            assert_figure(*figure, &bucket[format!("figure{position}")], documents, panel.id);
+        }
+    }
+}
+
+fn gather(panel: &Panel, over: &str, level: &Value, found: &mut BTreeMap<Bucket, Value>) {
+    if panel.split.is_none() {
+        found.insert((over.to_owned(), String::new()), level.clone());
+        return;
+    }
+    for bucket in level["split"]["buckets"].as_array().unwrap() {
+        found.insert((over.to_owned(), bucket["key"].as_str().unwrap().to_owned()), bucket.clone());
+    }
+}
+
+fn assert_figure(figure: Figure, answer: &Value, documents: &[Value], panel: &str) {
+    let numbers = |field: &str| {
+        let mut numbers: Vec<_> = documents.iter().filter_map(|document| document[field].as_f64()).collect();
+        numbers.sort_by(f64::total_cmp);
+        numbers
+    };
+    match figure {
+        Figure::Count => {}
+        Figure::Sum(field) => assert_eq!(answer["value"].as_f64(), Some(numbers(field).iter().sum()), "{panel}"),
+        Figure::Distinct(field) => {
+            let different: BTreeSet<_> = documents.iter().flat_map(|document| values(document, field)).collect();
+            assert_eq!(answer["value"], different.len(), "{panel}");
+        }
+        Figure::Median(field) => assert_percentile(50, answer, &numbers(field), panel),
+        Figure::Percentile(field, percent) => assert_percentile(percent, answer, &numbers(field), panel),
+    }
+}
+
+/// Engines interpolate between neighbours, each in its way: the answer lies between the values around the rank.
+fn assert_percentile(percent: u8, answer: &Value, numbers: &[f64], panel: &str) {
+    let answer = answer["values"].as_object().unwrap().values().next().unwrap().as_f64();
+    let Some(last) = numbers.len().checked_sub(1) else { return assert_eq!(answer, None, "{panel}") };
+    let rank = last * usize::from(percent) / 100;
+    let around = numbers[rank.saturating_sub(1)]..=numbers[(rank + 2).min(last)];
+    assert!(around.contains(&answer.unwrap()), "{panel}: p{percent} {answer:?} of {numbers:?}");
+}
