@@ -603,8 +603,8 @@ fn durability_of(appends: bool, fsync: Option<&str>, saves: Option<&str>) -> Str
             "Redis, appendfsync always: nothing accepted is lost while the disk keeps its word"
         }
         (true, Some("everysec"), _) => {
-            "Redis, appendfsync everysec: a crash of the process loses nothing while the disk keeps up, a power cut about \
-             a second; appendfsync always loses nothing"
+            "Redis, appendfsync everysec: a crash of the process loses nothing while the disk keeps up, else up to two \
+             seconds, and so does a power cut; appendfsync always loses nothing"
         }
         (true, Some("no"), _) => {
             "Redis, appendfsync no: a crash of the process loses nothing, a power cut half a minute; set appendfsync \
