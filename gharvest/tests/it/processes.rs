@@ -137,6 +137,8 @@ impl Deployment {
             .env("GHARVEST_DOWNLOADER__LEASE", "10s")
             .env("GHARVEST_INDEXER__LEASE", "10s")
             .env("GHARVEST_SEEDER__RECONCILE_EVERY", "5s")
+            // A recording lacks items that others refer to, which GraphQL cannot give.
+            .env("GHARVEST_DOWNLOADER__GRAPHQL", "false")
     }
 
     fn start(&self, scene: &Scene, program: &'static str) -> Running {

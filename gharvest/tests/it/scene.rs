@@ -234,9 +234,14 @@ pub(crate) fn count(status: &Value, what: &str) -> u64 {
 }
 
 /// Runs a command to its end.
-pub(crate) async fn finish(mut command: impl std::borrow::BorrowMut<Command>) -> Finished {
+pub(crate) async fn finish(command: impl std::borrow::BorrowMut<Command>) -> Finished {
+    finish_within(DEADLINE, command).await
+}
+
+/// Runs a command that may take long to its end.
+pub(crate) async fn finish_within(deadline: Duration, mut command: impl std::borrow::BorrowMut<Command>) -> Finished {
     let command = command.borrow_mut();
-    let output = tokio::time::timeout(DEADLINE, command.output()).await;
+    let output = tokio::time::timeout(deadline, command.output()).await;
     let output = output.unwrap_or_else(|_| panic!("it does not end: {command:?}")).unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Finished { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
