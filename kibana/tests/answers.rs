@@ -106,7 +106,7 @@ fn thread(number: u64) -> ThreadDocuments {
     item.author = Some(format!("reporter-{}", number % 7));
     item.author_is_bot = number.is_multiple_of(7);
     item.labels = (0..number % 4).map(|label| format!("label-{label}")).collect();
-    item.metrics.h_first_response = (number % 5 != 0).then_some(number as f32 / 2.0);
+    item.metrics.h_first_response = (!number.is_multiple_of(5)).then_some(number as f32 / 2.0);
     item.metrics.h_to_close = (item.state != "open").then_some(number as f32);
     item.metrics.h_to_merge = (item.state == "merged").then_some(number as f32 * 3.0);
     if item.state == "open" {

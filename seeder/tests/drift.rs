@@ -198,7 +198,6 @@ struct Silent {
     within: i64,
 }
 
-#[expect(clippy::too_many_lines, reason = "one entry for each kind of change")]
 fn changes(world: &World) -> Vec<Silent> {
     let is_pull = |issue: &Value| issue["pull_request"].is_object();
     let commented = |timeline: &[Value]| timeline.iter().find(|entry| entry["event"] == "commented").cloned();

@@ -17,7 +17,9 @@ fn cell(text: &str) -> String {
 
 fn words(values: Values) -> String {
     match values {
-        Values::Fixed(choices) => choices.iter().map(|choice| format!("`{}`", choice.word)).collect::<Vec<_>>().join(" "),
+        Values::Fixed(choices) => {
+            choices.iter().map(|choice| format!("`{}`", choice.word)).collect::<Vec<_>>().join(" ")
+        }
         Values::Label => "a label".into(),
         Values::Person => "a login, or `@me`".into(),
         Values::Milestone => "a milestone".into(),
@@ -40,7 +42,8 @@ fn tables() -> String {
     for qualifier in QUALIFIERS.iter().filter(|qualifier| qualifier.name != "sort") {
         let (help, example) = (cell(qualifier.help), cell(qualifier.example));
         let as_of = if qualifier.as_of { "`@2024-01-05`" } else { "" };
-        writeln!(text, "| `{}:` | {help} | `{example}` | {} | {as_of} |", qualifier.name, words(qualifier.values)).unwrap();
+        writeln!(text, "| `{}:` | {help} | `{example}` | {} | {as_of} |", qualifier.name, words(qualifier.values))
+            .unwrap();
     }
     text.push_str("\n| sort | order; `-asc` turns it round |\n| --- | --- |\n");
     for (choice, _) in SORTS {

@@ -1,6 +1,6 @@
 //! A glimpse of every number once a period: a hundred in one request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use gharvest_archive::LedgerChange;
 use gharvest_github::{Glimpse, Probe, Purpose, is_told_by_graphql};
@@ -111,10 +111,10 @@ impl Sweep<'_> {
                 continue;
             };
             let block = number / BLOCK;
-            if !blocks.contains_key(&block) {
-                blocks.insert(block, self.load(&part(block)).await?);
-            }
-            let known = blocks.get_mut(&block).expect("it was loaded just now");
+            let known = match blocks.entry(block) {
+                Entry::Occupied(loaded) => loaded.into_mut(),
+                Entry::Vacant(place) => place.insert(self.load(&part(block)).await?),
+            };
             let now = Seen { revision: record.revision.0, entries, timeline_updated_at };
             if is_same(record, known.get(&number), now, updated_at) {
                 verified.push(LedgerChange { number, state: NumberState::Present, verified_at: self.now });

@@ -54,8 +54,9 @@ fn page(call: &Call<'_>, is_shown: impl Fn(&Delivery) -> bool) -> Reply {
         _ => 0..u16::MAX,
     };
     let log = call.shared.webhooks.log();
-    let mut list =
-        log.iter().filter(|delivery| is_shown(delivery) && delivery.id < before && range.contains(&delivery.status_code));
+    let mut list = log
+        .iter()
+        .filter(|delivery| is_shown(delivery) && delivery.id < before && range.contains(&delivery.status_code));
     let shown: Vec<_> = list.by_ref().take(call.per_page()).collect();
     let mut reply = Reply::ok(shown.iter().map(|delivery| delivery.item()).collect());
     if let (Some(last), Some(_)) = (shown.last(), list.next()) {

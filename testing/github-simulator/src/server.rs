@@ -43,6 +43,9 @@ pub struct Violation {
     pub problem: String,
 }
 
+/// A whole list, and the version of the world that it was gathered at.
+type Gathered = (u64, Arc<Vec<serde_json::Value>>);
+
 /// Everything the server and its handles share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -58,7 +61,7 @@ pub(crate) struct Shared {
     pub(crate) tick: AtomicU64,
     pub(crate) in_flight: AtomicUsize,
     /// Lists over whole repositories, which are dear to make, as long as nothing changes.
-    pub(crate) gathered: Lock<HashMap<crate::routes::ListKey, (u64, Arc<Vec<serde_json::Value>>)>>,
+    pub(crate) gathered: Lock<HashMap<crate::routes::ListKey, Gathered>>,
     /// Which item a node belongs to, for the nodes that GraphQL answers have shown.
     pub(crate) node_ids: Lock<HashMap<String, (u64, u64)>>,
 }
