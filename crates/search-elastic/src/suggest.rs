@@ -192,17 +192,26 @@ impl ElasticIndex {
         let end = (0..=LOOKED_AT.min(like.body.len())).rev().find(|at| like.body.is_char_boundary(*at)).unwrap_or(0);
         let text = format!("{0}\n{0}\n{0}\n{1}", like.title, &like.body[..end]);
         let asked = json!({
-            "doc": {"body": text}, "fields": ["body"], "offsets": false, "positions": false, "field_statistics": false,
+            "doc": {"body": text, "title": text}, "fields": ["body", "title"], "offsets": false, "positions": false, "field_statistics": false,
             "filter": {"max_num_terms": MOST_WORDS, "min_term_freq": 1, "min_doc_freq": 2, "min_word_length": 2},
         });
         let path = format!("/{}/_termvectors", self.generations.names.visible(Sort::Items));
         let answer =
             self.generations.client.ask("similar", Method::Post, &path, Some(json_body(&asked)), TIMEOUT).await?;
         let answer = answer.success("similar")?;
-        let terms = answer.pointer("/term_vectors/body/terms").and_then(Value::as_object);
         // Logs repeat themselves: the tenth time says little more than the first.
         let weight = |term: &Value| 1.0 + term.get("term_freq").and_then(Value::as_f64).unwrap_or(1.0).max(1.0).ln();
-        Ok(terms.into_iter().flatten().map(|(word, term)| (word.clone(), weight(term))).collect())
+        let mut words: Vec<(String, f64)> = Vec::new();
+        // How rare a word is, bodies say best; where they are short or silent, titles do.
+        for field in ["body", "title"] {
+            let terms = answer.pointer(&format!("/term_vectors/{field}/terms")).and_then(Value::as_object);
+            for (word, term) in terms.into_iter().flatten() {
+                if words.len() < MOST_WORDS && words.iter().all(|(known, _)| known != word) {
+                    words.push((word.clone(), weight(term)));
+                }
+            }
+        }
+        Ok(words)
     }
 }
 
