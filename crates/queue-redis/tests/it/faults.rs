@@ -274,7 +274,7 @@ async fn durability_is_what_the_server_is_set_to() {
     let Some(server) = RedisServer::start("durability_is_what_the_server_is_set_to", &[]) else { return };
     let queue = connect(&server.url()).await;
     let settings = [
-        ("appendfsync everysec", "a power cut about a second"),
+        ("appendfsync everysec", "up to two seconds, and so does a power cut"),
         ("appendfsync always", "nothing accepted is lost"),
         ("appendfsync no", "set appendfsync everysec"),
         ("appendonly no", "WARNING: this Redis keeps nothing on disk"),
