@@ -1,48 +1,25 @@
 //! Routes, parameters and bodies compared with GitHub's own description of its API, so that simulator and client
 //! cannot share a mistake. The description comes from npm (`@octokit/openapi`) when the tests run.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "helpers of tests fail by panicking and say what they skip"
-)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 #[path = "description/schema.rs"]
 mod schema;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    process::Command,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use gharvest_github_simulator::{Change, Control, Options, Simulator, Truth, World, endpoints};
 use gharvest_model::RepositoryName;
+use gharvest_testkit::npm_package;
 use schema::Schemas;
 use serde_json::Value;
 
 const VERSION: &str = "23.0.2";
 
-/// The description, or `None` with a word about it where npm is missing.
-fn description() -> Option<Value> {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("openapi-{VERSION}"));
-    let file = folder.join("node_modules/@octokit/openapi/generated/api.github.com.json");
-    if !file.try_exists().unwrap() {
-        let package = format!("@octokit/openapi@{VERSION}");
-        let installed = Command::new("npm")
-            .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save", "--prefix"])
-            .args([folder.as_os_str(), package.as_ref()])
-            .output();
-        if !installed.as_ref().is_ok_and(|output| output.status.success()) {
-            assert!(
-                std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-                "npm could not fetch {package}: {installed:?}"
-            );
-            println!("SKIPPED: npm could not fetch {package}, nothing was compared");
-            return None;
-        }
-    }
-    Some(serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap())
+/// The description; none, after saying that `test` is skipped, where npm cannot fetch it.
+fn description(test: &str) -> Option<Value> {
+    let package = npm_package(test, "@octokit/openapi", VERSION)?;
+    Some(serde_json::from_slice(&std::fs::read(package.join("generated/api.github.com.json")).unwrap()).unwrap())
 }
 
 /// What is served though the description does not have it, and why.
@@ -51,7 +28,7 @@ const UNDESCRIBED: &[(&str, &str, &str)] =
 
 #[test]
 fn every_route_and_parameter_is_one_that_github_describes() {
-    let Some(description) = description() else { return };
+    let Some(description) = description("every_route_and_parameter_is_one_that_github_describes") else { return };
     for (method, template, parameters) in endpoints() {
         let operation = &description["paths"][template][method.to_lowercase()];
         assert!(operation.is_object(), "{method} {template} is not described");
@@ -149,7 +126,7 @@ fn entry_schema(event: &str) -> &'static str {
 
 #[test]
 fn every_kind_of_document_fits_its_schema() {
-    let Some(description) = description() else { return };
+    let Some(description) = description("every_kind_of_document_fits_its_schema") else { return };
     let (simulator, repository) = start();
     let control = simulator.control();
     let mut checked = Checked { schemas: Schemas::new(description), problems: BTreeMap::new() };
@@ -206,7 +183,7 @@ const LISTS: &[(&str, &str)] = &[
 
 #[tokio::test]
 async fn every_answer_over_http_fits_its_schema() {
-    let Some(description) = description() else { return };
+    let Some(description) = description("every_answer_over_http_fits_its_schema") else { return };
     let (simulator, repository) = start();
     let control = simulator.control();
     control.set_webhook(Some(gharvest_github_simulator::Webhook::new("http://127.0.0.1:9/", "s")));
@@ -245,7 +222,7 @@ async fn every_answer_over_http_fits_its_schema() {
 
 #[test]
 fn every_webhook_payload_fits_its_schema() {
-    let Some(description) = description() else { return };
+    let Some(description) = description("every_webhook_payload_fits_its_schema") else { return };
     let (simulator, repository) = start();
     let control = simulator.control();
     let mut checked = Checked { schemas: Schemas::new(description), problems: BTreeMap::new() };

@@ -2,6 +2,7 @@
 
 pub mod browser;
 mod component;
+mod fetched;
 mod npm;
 mod page;
 mod python;
