@@ -12,6 +12,7 @@ use gharvest_model::{
 };
 use gharvest_queue::{Queue, Timing, Trigger};
 use jiff::Timestamp;
+use metrics::gauge;
 
 use crate::{Failure, schedule::earlier};
 
@@ -29,12 +30,13 @@ struct Gaps {
     again: Vec<u64>,
 }
 
-/// Looks at a repository's ledger: pushes jobs for what is open, and notes when it is complete for the first time.
-/// Says how many numbers were pushed.
+/// Looks at a repository's ledger: pushes jobs for what is open, notes when it is complete for the first time, and
+/// shows its completeness as a metric. Says how many numbers were pushed.
 pub async fn check(archive: &Archive, queue: &dyn Queue, tracked: &Tracked, now: Timestamp) -> Result<u64, Failure> {
     let ledger = archive.ledger(tracked.id).await?;
     let cursor = ItemsCursor::read(archive.cursor(&ItemsCursor::feed(tracked.id)).await?);
     let completeness = Completeness::new(&ledger, cursor.as_ref());
+    gauge!("gharvest_completeness", "repository" => tracked.name.to_string()).set(completeness.share());
     if completeness.is_complete() && tracked.complete_at.is_none() {
         archive.track(Tracked { complete_at: Some(now), ..tracked.clone() }).await?;
     }

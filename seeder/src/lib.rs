@@ -16,7 +16,8 @@
 //! An interval may be cron times instead, see [`Cadence`].
 //!
 //! Metrics: `gharvest_seeder_leads`, `gharvest_seeder_runs_total` (`task`, `result`),
-//! `gharvest_seeder_pushed_total` (`task`).
+//! `gharvest_seeder_pushed_total` (`task`), `gharvest_completeness` (`repository`): the share of numbers accounted for,
+//! 1 only if all are, as of the last run of `gaps`.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

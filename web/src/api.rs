@@ -16,6 +16,7 @@ use crate::{
     feeds,
     requests::{
         RepositoryPath,
+        audit::{self, AuditAnswer},
         items::{self, DownloadAnswer, ItemPath, SimilarAnswer, SimilarParams},
         jobs::{
             self, AddAllAnswer, AddAllParams, AddAnswer, AddParams, Affected, CountAnswer, CountParams, ItemParams,
@@ -48,6 +49,8 @@ pub(crate) fn router() -> (axum::Router<WebState>, Description) {
         .routes(routes!(list_repositories))
         .routes(routes!(show_repository, track, untrack))
         .routes(routes!(responsiveness))
+        .routes(routes!(show_audit))
+        .routes(routes!(badge))
         .routes(routes!(recent))
         .routes(routes!(show_status))
         .routes(routes!(list_jobs, add_jobs))
@@ -177,6 +180,30 @@ async fn responsiveness(
     InPath(path): InPath<RepositoryPath>,
 ) -> Caught<ResponsivenessAnswer> {
     repositories::responsiveness(&state, &caller, &path).await.map(Json)
+}
+
+/// What is accounted for of a repository, what is not, and what drifted.
+#[utoipa::path(get, path = "/api/v1/repositories/{owner}/{name}/audit", params(RepositoryPath), responses(
+    (status = 200, description = "The gap report.", body = AuditAnswer), Problems))]
+async fn show_audit(
+    State(state): State<WebState>,
+    Extension(caller): Extension<Caller>,
+    InPath(path): InPath<RepositoryPath>,
+) -> Caught<AuditAnswer> {
+    audit::audit(&state, &caller, &path).await.map(Json)
+}
+
+/// A badge that says how completely a repository is mirrored.
+#[utoipa::path(get, path = "/api/v1/repositories/{owner}/{name}/badge.svg", params(RepositoryPath), responses(
+    (status = 200, description = "The badge.", body = String, content_type = "image/svg+xml"), Problems))]
+async fn badge(
+    State(state): State<WebState>,
+    Extension(caller): Extension<Caller>,
+    InPath(path): InPath<RepositoryPath>,
+) -> ApiResult<Response> {
+    let svg = audit::badge(&state, &caller, &path).await?;
+    let headers = [(header::CONTENT_TYPE, "image/svg+xml"), (header::CACHE_CONTROL, "private, no-cache")];
+    Ok((headers, svg).into_response())
 }
 
 /// Tracks a repository.

@@ -108,6 +108,7 @@ fn pages() -> Router<WebState> {
         .route("/-/help/search", get(pages::help::page))
         .route("/-/jobs/retry", post(pages::status::retry))
         .route("/-/jobs/revive", post(pages::status::revive))
+        .route("/-/{owner}/{name}/audit", get(pages::audit::page))
         .merge(of_owners.clone())
         .nest("/-", of_owners)
 }

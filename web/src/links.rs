@@ -39,6 +39,28 @@ pub(crate) fn repository(full_name: &str) -> String {
     format!("{}/{}", owner(owner_login), utf8_percent_encode(name, SEGMENT))
 }
 
+/// The page that says how completely a repository is mirrored.
+pub(crate) fn audit(full_name: &str) -> String {
+    let path = repository(full_name);
+    format!("/-/{}/audit", path.trim_start_matches("/-/").trim_start_matches('/'))
+}
+
+/// A repository in the API.
+fn in_api(full_name: &str) -> String {
+    let (owner, name) = full_name.split_once('/').unwrap_or((full_name, ""));
+    format!("/api/v1/repositories/{}/{}", utf8_percent_encode(owner, SEGMENT), utf8_percent_encode(name, SEGMENT))
+}
+
+/// The badge of a repository in the API.
+pub(crate) fn badge(full_name: &str) -> String {
+    format!("{}/badge.svg", in_api(full_name))
+}
+
+/// The gap report of a repository in the API.
+pub(crate) fn gap_report(full_name: &str) -> String {
+    format!("{}/audit", in_api(full_name))
+}
+
 /// The page of a thread.
 pub(crate) fn item(full_name: &str, kind: Kind, number: u64) -> String {
     let word = match kind {
@@ -73,6 +95,7 @@ mod tests {
     fn owners_named_like_our_pages_are_reached_below_a_dash() {
         assert_eq!(item("Status/x", Kind::Issue, 3), "/-/Status/x/issues/3");
         assert_eq!(item("rust-lang/log", Kind::PullRequest, 3), "/rust-lang/log/pull/3");
+        assert_eq!(["a/b", "Status/x"].map(audit), ["/-/a/b/audit", "/-/Status/x/audit"]);
         assert_eq!(search(r#"label:"a b" #3"#), "/?q=label%3A%22a+b%22+%233");
     }
 }

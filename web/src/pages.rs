@@ -14,6 +14,7 @@ use crate::{
     state::WebState,
 };
 
+pub(crate) mod audit;
 pub(crate) mod help;
 pub(crate) mod repository;
 pub(crate) mod search;

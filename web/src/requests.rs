@@ -11,6 +11,7 @@ use crate::{
     state::WebState,
 };
 
+pub mod audit;
 pub mod items;
 pub mod jobs;
 pub mod live;

@@ -52,19 +52,9 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// The share of numbers that are accounted for, 0 to 1: 1 only if the repository is complete.
-    pub fn completeness(&self) -> f64 {
-        if self.complete {
-            return 1.0;
-        }
-        let share = self.counts.accounted() as f64 / self.counts.highest.max(1) as f64;
-        // A repository that is not complete never looks as if it were.
-        share.min(0.999)
-    }
-
     /// A badge for people, as SVG.
     pub fn badge(&self) -> String {
-        let percent = format!("{:.1}%", (self.completeness() * 1000.0).floor() / 10.0);
+        let percent = format!("{:.1}%", (self.counts.share() * 1000.0).floor() / 10.0);
         let value = if self.complete { "complete" } else { percent.as_str() };
         let color = if self.complete { "#1a7f37" } else { "#9a6700" };
         format!(

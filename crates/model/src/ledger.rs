@@ -29,6 +29,19 @@ impl NumberState {
     pub const ALL: [Self; 7] =
         [Self::Unknown, Self::Present, Self::Deleted, Self::Transferred, Self::Hidden, Self::NotAnItem, Self::Failed];
 
+    /// The name in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Present => "present",
+            Self::Deleted => "deleted",
+            Self::Transferred => "transferred",
+            Self::Hidden => "hidden",
+            Self::NotAnItem => "not_an_item",
+            Self::Failed => "failed",
+        }
+    }
+
     /// Whether the number is accounted for: everything but unknown and failed.
     pub fn is_accounted_for(self) -> bool {
         !matches!(self, Self::Unknown | Self::Failed)

@@ -86,6 +86,16 @@ impl Completeness {
         self.walked && self.unknown == 0 && self.failed == 0
     }
 
+    /// The share of numbers that are accounted for, 0 to 1: 1 only if the repository is complete.
+    pub fn share(&self) -> f64 {
+        if self.is_complete() {
+            return 1.0;
+        }
+        let share = self.accounted() as f64 / self.highest.max(1) as f64;
+        // A repository that is not complete never looks as if it were.
+        share.min(0.999)
+    }
+
     /// How many numbers are accounted for.
     pub fn accounted(&self) -> u64 {
         self.highest - self.unknown - self.failed
@@ -121,9 +131,12 @@ mod tests {
         let completeness = Completeness::new(&ledger, Some(&walked));
         assert_eq!((completeness.accounted(), completeness.unknown, completeness.gone), (2, 1, 1));
         assert!(!completeness.is_complete());
+        assert_eq!(completeness.share(), 2.0 / 3.0);
         ledger.set(3, NumberState::NotAnItem, at);
         assert!(Completeness::new(&ledger, Some(&walked)).is_complete());
+        assert_eq!(Completeness::new(&ledger, Some(&walked)).share(), 1.0);
         assert!(!Completeness::new(&ledger, Some(&walking)).is_complete());
+        assert_eq!(Completeness::new(&ledger, Some(&walking)).share(), 0.999, "the highest number is not known");
         assert!(!Completeness::new(&ledger, None).is_complete());
     }
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is missing")]
 #![expect(clippy::print_stdout, reason = "what a run counted is for people to read")]
 
+mod audit;
 mod cli;
 mod demo;
 mod kill;

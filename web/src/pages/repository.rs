@@ -240,7 +240,7 @@ fn body(state: &WebState, answer: &RepositoryAnswer, figures: &Figures) -> Marku
                 (releases(figures.releases.as_ref(), now))
             }
             aside {
-                section { h2 { "Completeness" } p { (completeness(&answer.ledger)) } (ledger(&answer.ledger, now)) }
+                section { h2 { "Completeness" } p { (completeness(&answer.ledger)) } (ledger(&answer.ledger, now)) p { a href=(links::audit(name)) { "Audit" } } }
                 section { h2 { "Labels" } ul class="plain counted" {
                     @for value in figures.facet("label") {
                         li { (labels::label(&value.value, figures.color(&value.value), Some(&search(&gharvest_search::query::edit::with("", "label", &value.value))))) span class="count" { (count(value.count)) } }

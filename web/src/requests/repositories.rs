@@ -3,7 +3,13 @@
 use std::collections::BTreeMap;
 
 use futures::StreamExt;
-use gharvest_model::{RepositoryId, RepositoryName, ledger::Ledger, record::Visibility, tracking::Tracked};
+use gharvest_model::{
+    RepositoryId, RepositoryName,
+    ledger::Ledger,
+    progress::{Completeness, ItemsCursor},
+    record::Visibility,
+    tracking::Tracked,
+};
 use gharvest_search::{SearchRequest, Start};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -67,7 +73,7 @@ pub struct RepositoryAnswer {
 pub struct LedgerAnswer {
     /// The highest number seen.
     pub highest: u64,
-    /// Whether every number is accounted for.
+    /// Whether every number up to the highest is accounted for, and the highest is known.
     pub complete: bool,
     /// Numbers with a record that GitHub shows.
     pub present: u64,
@@ -88,12 +94,13 @@ pub struct LedgerAnswer {
     pub oldest_verification: Option<Timestamp>,
 }
 
-impl From<&Ledger> for LedgerAnswer {
-    fn from(ledger: &Ledger) -> Self {
+impl LedgerAnswer {
+    /// Counts a ledger; `cursor` tells whether its highest number is known.
+    fn new(ledger: &Ledger, cursor: Option<&ItemsCursor>) -> Self {
         let [unknown, present, deleted, transferred, hidden, not_an_item, failed] = ledger.counts();
         Self {
             highest: ledger.highest(),
-            complete: ledger.is_complete(),
+            complete: Completeness::new(ledger, cursor).is_complete(),
             present,
             deleted,
             transferred,
@@ -142,6 +149,7 @@ async fn answer(
     let archive = &state.backends.archive;
     let file = archive.repository(id).await?;
     let ledger = archive.ledger(id).await?;
+    let cursor = ItemsCursor::read(archive.cursor(&ItemsCursor::feed(id)).await?);
     let object = file.as_ref().map(|file| &file.repository);
     let text = |key: &str| object.and_then(|object| object[key].as_str()).map(str::to_owned);
     let number = |key: &str| object.and_then(|object| object[key].as_u64()).unwrap_or(0);
@@ -160,7 +168,7 @@ async fn answer(
         since: tracked.as_ref().map(|tracked| tracked.since),
         fetched_at: file.as_ref().filter(|file| !file.repository.is_null()).map(|file| file.fetched_at),
         trouble: tracked.and_then(|tracked| tracked.trouble),
-        ledger: LedgerAnswer::from(&*ledger),
+        ledger: LedgerAnswer::new(&ledger, cursor.as_ref()),
     })
 }
 

@@ -13,6 +13,7 @@ use gharvest_model::{
     ItemId, ItemRef, Kind, QueueName, Record, RepositoryId, RepositoryName, Revision, Subject,
     ledger::NumberState,
     live::LiveEvent,
+    progress::ItemsCursor,
     record::{RecordRepository, Visibility},
     tracking::Tracked,
 };
@@ -130,6 +131,13 @@ impl Mirror {
         let file: Repository = serde_json::from_value(file).unwrap();
         self.archive.put_repository(&file).await.unwrap();
         self.archive.track(tracked(id, &name, private)).await.unwrap();
+        self.walk(id, Some(now())).await;
+    }
+
+    /// Says when the list of a repository's items was read to its end.
+    pub(crate) async fn walk(&self, id: u64, finished_at: Option<Timestamp>) {
+        let cursor = serde_json::to_value(ItemsCursor { finished_at, ..ItemsCursor::default() }).unwrap();
+        self.archive.set_cursor(&ItemsCursor::feed(RepositoryId(id)), cursor).await.unwrap();
     }
 
     /// Archives and indexes a record; the caller commits.

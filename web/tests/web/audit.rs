@@ -1,0 +1,71 @@
+//! Completeness: the page, the gap report and the badge.
+
+use axum::http::StatusCode;
+use gharvest_archive::LedgerChange;
+use gharvest_model::{RepositoryId, drift::Drift, ledger::NumberState};
+use serde_json::json;
+
+use crate::mirror::{Mirror, now};
+
+const BOX: RepositoryId = RepositoryId(1);
+const PAGE: &str = "/-/octo/box/audit";
+const REPORT: &str = "/api/v1/repositories/octo/box/audit";
+const BADGE: &str = "/api/v1/repositories/octo/box/badge.svg";
+
+#[tokio::test]
+async fn a_complete_repository_says_so_everywhere() {
+    let mirror = Mirror::new().await;
+    let page = mirror.get(PAGE).await;
+    page.shows("every number to 2 is accounted for");
+    page.shows("none so far");
+    assert_eq!(mirror.get(REPORT).await.json()["complete"], true);
+    assert_eq!(mirror.get("/api/v1/repositories/octo/box").await.json()["ledger"]["complete"], true);
+    let badge = mirror.get(BADGE).await;
+    assert_eq!(badge.header("content-type"), "image/svg+xml");
+    badge.shows(">complete</text>");
+    mirror.get("/octo/box").await.shows(&format!("href=\"{PAGE}\""));
+}
+
+#[tokio::test]
+async fn what_is_open_and_what_drifted_is_listed_and_the_report_is_that_of_the_archive() {
+    let mirror = Mirror::new().await;
+    let failed = LedgerChange { number: 3, state: NumberState::Failed, verified_at: now() };
+    mirror.archive.update_ledger(BOX, &[failed]).await.unwrap();
+    mirror.archive.reach(BOX, 9).await.unwrap();
+    mirror.archive.add_drift(BOX, 2, &[Drift::CommentEdited], now()).await.unwrap();
+    let page = mirror.get(PAGE).await;
+    for text in ["7 numbers not accounted for", "issues/4\">#4</a> to ", "issues/9\">#9</a>", "issues/3\">#3</a>"] {
+        page.shows(text);
+    }
+    page.shows("comment edited");
+    let report = mirror.get(REPORT).await.json();
+    let audit = mirror.archive.audit(BOX).await.unwrap().unwrap();
+    assert_eq!(report, serde_json::to_value(audit).unwrap());
+    assert_eq!(report["unknown_numbers"], json!([[4, 9]]));
+    mirror.get(BADGE).await.shows(">22.2%</text>");
+}
+
+#[tokio::test]
+async fn a_list_that_was_not_read_to_its_end_is_not_complete() {
+    let mirror = Mirror::new().await;
+    mirror.walk(BOX.0, None).await;
+    mirror.get(PAGE).await.shows("was not read to its end yet");
+    assert_eq!(mirror.get("/api/v1/repositories/octo/box").await.json()["ledger"]["complete"], false);
+    mirror.get(BADGE).await.shows(">99.9%</text>");
+}
+
+#[tokio::test]
+async fn a_repository_that_may_not_be_seen_is_not_audited() {
+    let mirror =
+        Mirror::with_settings(&[("GHARVEST_WEB__ANONYMOUS", "public"), ("GHARVEST_WEB__LISTEN", "0.0.0.0:80")]).await;
+    for repository in ["octo/vault", "octo/none"] {
+        for path in [
+            format!("/-/{repository}/audit"),
+            format!("/api/v1/repositories/{repository}/audit"),
+            format!("/api/v1/repositories/{repository}/badge.svg"),
+        ] {
+            assert_eq!(mirror.get(&path).await.status, StatusCode::NOT_FOUND, "{path}");
+        }
+    }
+    assert_eq!(mirror.get(PAGE).await.status, StatusCode::OK);
+}
