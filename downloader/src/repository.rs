@@ -48,6 +48,7 @@ pub(crate) fn from_body(body: Value, etag: Option<String>, now: Timestamp) -> Op
         etag,
         fetched_at: now,
         daily_version: 0,
+        label_renames: Default::default(),
         unknown: Map::new(),
     })
 }
@@ -99,8 +100,8 @@ pub(crate) fn merge(known: &Repository, fresh: Repository) -> Repository {
     }
     former.retain(|name| name.key() != fresh.full_name.key());
     former.dedup();
-    let (daily_version, unknown) = (known.daily_version, known.unknown.clone());
-    Repository { former_names: former, daily_version, unknown, ..fresh }
+    let Repository { daily_version, label_renames, unknown, .. } = known.clone();
+    Repository { former_names: former, daily_version, label_renames, unknown, ..fresh }
 }
 
 /// Keeps the tracking entry's name and visibility those of the repository, and its documents too. The entry is written

@@ -1,9 +1,9 @@
 //! From what the archive holds to what the index holds, under the name and visibility that the repository has now.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use gharvest_archive::Repository;
-use gharvest_model::{Record, Revision, record::Visibility};
+use gharvest_model::{Record, Revision, labels::LabelRenames, record::Visibility};
 use gharvest_search::{
     document::{ReleaseDocument, RepositoryDocument, ThreadDocuments, Version},
     render::{self, RenderContext},
@@ -17,12 +17,13 @@ pub(crate) fn thread(record: &Record, repository: Option<&Repository>, now: Time
     let mut context = RenderContext {
         repository: record.repository.full_name.to_string(),
         archived: false,
-        label_renames: BTreeMap::new(),
+        label_renames: LabelRenames::default(),
         rendered_at: now,
     };
     if let Some(repository) = repository {
         context.repository = repository.full_name.to_string();
         context.archived = flag(repository, "archived");
+        context.label_renames = repository.label_renames.clone();
         let visibility = if is_private(repository) { Visibility::Private } else { Visibility::Public };
         if record.visibility != visibility && !repository.repository.is_null() {
             record.to_mut().visibility = visibility;

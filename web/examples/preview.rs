@@ -109,7 +109,7 @@ async fn fill(
             let context = RenderContext {
                 repository: name.to_string(),
                 archived: false,
-                label_renames: BTreeMap::new(),
+                label_renames: Default::default(),
                 rendered_at: now,
             };
             index.apply(vec![render::thread(&record, &context)]).await?;

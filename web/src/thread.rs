@@ -2,10 +2,11 @@
 //!
 //! Everything is read leniently from GitHub's own objects: a missing field leaves a gap, never an error.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use gharvest_model::{
     Kind, Record, RepositoryName,
+    labels::LabelRenames,
     record::{Fact, OlderText, RecordState},
 };
 use gharvest_search::{
@@ -48,6 +49,8 @@ pub(crate) struct Thread<'a> {
     /// GitHub's issue or pull request object; null where an import had none.
     pub(crate) core: &'a Value,
     pub(crate) repository: RepositoryName,
+    /// What labels were called before.
+    pub(crate) label_renames: &'a LabelRenames,
     pub(crate) facts: Facts,
     /// Computed as for the index, of now.
     pub(crate) metrics: Metrics,
@@ -108,14 +111,19 @@ static NULL: Value = Value::Null;
 
 impl<'a> Thread<'a> {
     /// The thread of a record; with a date, as it was at the last instant of that UTC day.
-    pub(crate) fn new(record: &'a Record, repository: RepositoryName, at: Option<Date>) -> Self {
+    pub(crate) fn new(
+        record: &'a Record,
+        repository: RepositoryName,
+        label_renames: &'a LabelRenames,
+        at: Option<Date>,
+    ) -> Self {
         let core = record.core().unwrap_or(&NULL);
         let cutoff = at.and_then(end_of_day);
-        let now = Facts::now(record, core);
+        let now = Facts::now(record, core, label_renames);
         let context = RenderContext {
             repository: repository.to_string(),
             archived: false,
-            label_renames: BTreeMap::new(),
+            label_renames: label_renames.clone(),
             rendered_at: record.fetched_at,
         };
         let documents = render::thread(record, &context);
@@ -123,6 +131,7 @@ impl<'a> Thread<'a> {
             record,
             core,
             repository,
+            label_renames,
             facts: match cutoff {
                 Some(cutoff) => now.as_of(&documents.intervals, &record.timeline, cutoff),
                 None => now,
@@ -393,7 +402,7 @@ fn take_conversations<'a>(all: &mut Vec<Conversation<'a>>, review: Option<u64>) 
 }
 
 impl Facts {
-    fn now(record: &Record, core: &Value) -> Self {
+    fn now(record: &Record, core: &Value, label_renames: &LabelRenames) -> Self {
         let merged = [record.issue.as_ref(), record.pull.as_ref()].into_iter().flatten().any(|object| {
             object["merged"] == true
                 || object["merged_at"].is_string()
@@ -403,6 +412,9 @@ impl Facts {
             Value::String(name) => Some((name.clone(), String::new())),
             object => Some((text(object, "/name")?.to_owned(), text(object, "/color").unwrap_or("").to_owned())),
         };
+        // A record that was fetched before a rename carries the old name.
+        let renamed =
+            |(name, color): (String, String)| (label_renames.name_now(&name, record.fetched_at).to_owned(), color);
         let list = |key: &str| core.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         Self {
             title: text(core, "/title").unwrap_or("").to_owned(),
@@ -410,7 +422,7 @@ impl Facts {
             reason: text(core, "/state_reason").map(str::to_owned),
             draft: core["draft"] == true || record.pull.as_ref().is_some_and(|pull| pull["draft"] == true),
             locked: core["locked"] == true,
-            labels: list("labels").iter().filter_map(label).collect(),
+            labels: list("labels").iter().filter_map(label).map(renamed).collect(),
             assignees: list("assignees").iter().filter_map(|user| Some(text(user, "/login")?.to_owned())).collect(),
             milestone: text(core, "/milestone/title").map(str::to_owned),
         }
@@ -425,7 +437,10 @@ impl Facts {
             match interval.dimension.as_str() {
                 "title" => then.title = value,
                 "state" => then.state = value,
-                "label" => then.labels.push((value, self.color(&interval.value, timeline))),
+                "label" => {
+                    let color = self.color(&value, interval.value_now.as_deref().unwrap_or(&value), timeline);
+                    then.labels.push((value, color));
+                }
                 "assignee" => then.assignees.push(value),
                 "milestone" => then.milestone = Some(value),
                 "draft" => then.draft = true,
@@ -442,8 +457,8 @@ impl Facts {
     }
 
     /// A label's colour now, or the one it had when it was set.
-    fn color(&self, label: &str, timeline: &[Value]) -> String {
-        let now = self.labels.iter().find(|(name, _)| name == label).map(|(_, color)| color.as_str());
+    fn color(&self, label: &str, name_now: &str, timeline: &[Value]) -> String {
+        let now = self.labels.iter().find(|(name, _)| name == name_now).map(|(_, color)| color.as_str());
         let then = || {
             timeline
                 .iter()
@@ -472,6 +487,7 @@ mod tests {
 
     #[test]
     fn a_thread_as_of_a_date_shows_what_was_true_then() {
+        let renames = LabelRenames::default();
         let record = record(json!([
             {"event": "labeled", "label": {"name": "early", "color": "00ff00"}, "created_at": "2024-01-01T00:00:00Z"},
             {"event": "closed", "created_at": "2024-01-02T23:59:59Z"},
@@ -479,7 +495,7 @@ mod tests {
             {"event": "unlabeled", "label": {"name": "early", "color": "00ff00"}, "created_at": "2024-01-03T00:00:01Z"},
             {"event": "labeled", "label": {"name": "late", "color": "ff0000"}, "created_at": "2024-01-03T00:00:02Z"},
         ]));
-        let thread = Thread::new(&record, "a/b".parse().unwrap(), Some("2024-01-02".parse().unwrap()));
+        let thread = Thread::new(&record, "a/b".parse().unwrap(), &renames, Some("2024-01-02".parse().unwrap()));
         assert_eq!(thread.facts.title, "old");
         assert_eq!(thread.facts.state, "closed");
         assert_eq!(thread.facts.labels, [("early".to_owned(), "00ff00".to_owned())]);
@@ -488,6 +504,7 @@ mod tests {
 
     #[test]
     fn deleted_comments_stand_where_they_were_and_edited_texts_have_older_ones() {
+        let renames = LabelRenames::default();
         let mut record = record(json!([
             {"event": "commented", "node_id": "C1", "body": "three", "created_at": "2024-01-01T00:00:00Z"},
             {"event": "commented", "node_id": "C3", "body": "last", "created_at": "2024-01-03T00:00:00Z"},
@@ -514,7 +531,7 @@ mod tests {
             older("C9", "nobody knows", "2024-01-08T00:00:00Z"),
         ]))
         .unwrap();
-        let thread = Thread::new(&record, "a/b".parse().unwrap(), None);
+        let thread = Thread::new(&record, "a/b".parse().unwrap(), &renames, None);
         let [Entry::Comment(_), Entry::Deleted(about, _), Entry::Comment(_), Entry::Lost(lost)] = &thread.entries[..]
         else {
             panic!("{:?}", thread.entries)
@@ -522,20 +539,21 @@ mod tests {
         assert_eq!((about["body"].as_str(), lost.len(), lost[0].text.as_str()), (Some("gone"), 1, "nobody knows"));
         let texts: Vec<_> = thread.older_texts("C1").into_iter().map(|(_, text)| text).collect();
         assert_eq!(texts, ["one", "two"]);
-        let then = Thread::new(&record, "a/b".parse().unwrap(), Some("2024-01-05".parse().unwrap()));
+        let then = Thread::new(&record, "a/b".parse().unwrap(), &renames, Some("2024-01-05".parse().unwrap()));
         assert_eq!(then.text_then("C1", "three"), "two");
-        let before = Thread::new(&record, "a/b".parse().unwrap(), Some("2024-01-04".parse().unwrap()));
+        let before = Thread::new(&record, "a/b".parse().unwrap(), &renames, Some("2024-01-04".parse().unwrap()));
         assert_eq!(before.text_then("C1", "three"), "one");
     }
 
     #[test]
     fn labels_set_in_one_go_are_one_line() {
+        let renames = LabelRenames::default();
         let label = |name: &str, second: u8| {
             json!({"event": "labeled", "actor": {"login": "x"}, "label": {"name": name},
                    "created_at": format!("2024-01-01T00:00:{second:02}Z")})
         };
         let record = record(json!([label("a", 1), label("b", 2), {"event": "from_the_future"}]));
-        let thread = Thread::new(&record, "a/b".parse().unwrap(), None);
+        let thread = Thread::new(&record, "a/b".parse().unwrap(), &renames, None);
         assert!(
             matches!(&thread.entries[..], [Entry::Events(two), Entry::Events(one)] if two.len() == 2 && one.len() == 1)
         );
@@ -543,6 +561,7 @@ mod tests {
 
     #[test]
     fn answers_stand_below_what_they_answer_and_replies_make_no_review() {
+        let renames = LabelRenames::default();
         let mut record = record(json!([
             {"event": "reviewed", "id": 10, "state": "commented", "body": ""},
             {"event": "reviewed", "id": 11, "state": "commented", "body": null},
@@ -553,7 +572,7 @@ mod tests {
             json!({"id": 2, "pull_request_review_id": 11, "in_reply_to_id": 1, "body": "because"}),
             json!({"id": 3, "pull_request_review_id": 99, "body": "lost"}),
         ];
-        let thread = Thread::new(&record, "a/b".parse().unwrap(), None);
+        let thread = Thread::new(&record, "a/b".parse().unwrap(), &renames, None);
         let [Entry::Review { conversations, .. }, Entry::Review { review, .. }, Entry::Conversations(lost)] =
             &thread.entries[..]
         else {

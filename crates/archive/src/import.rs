@@ -102,6 +102,7 @@ impl Archive {
                 etag: None,
                 fetched_at: now,
                 daily_version: 0,
+                label_renames: Default::default(),
                 unknown: serde_json::Map::new(),
             };
             self.put_repository(&repository).await?;

@@ -25,7 +25,9 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use gharvest_model::{ItemId, RepositoryId, RepositoryName, Revision, ledger::NumberState, record::Fact};
+use gharvest_model::{
+    ItemId, RepositoryId, RepositoryName, Revision, labels::LabelRenames, ledger::NumberState, record::Fact,
+};
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -98,6 +100,9 @@ pub struct Repository {
     /// A version of the daily counts: how often they were written.
     #[serde(default)]
     pub daily_version: u64,
+    /// What its labels were called before.
+    #[serde(default, skip_serializing_if = "LabelRenames::is_empty")]
+    pub label_renames: LabelRenames,
     /// Fields of a newer version.
     #[serde(flatten)]
     pub unknown: serde_json::Map<String, Value>,

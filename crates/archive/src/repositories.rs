@@ -1,6 +1,7 @@
 //! Repositories: their file, their named parts, and the links of their names.
 
-use gharvest_model::{RepositoryId, RepositoryName};
+use gharvest_model::{RepositoryId, RepositoryName, job::part, labels::LabelRenames};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{Archive, Error, ErrorKind, Repository, Result, corrupt, from_bytes, to_bytes};
@@ -69,6 +70,24 @@ impl Archive {
         }
     }
 
+    /// Keeps what a list of labels tells of renames beside the stored one, which stays: it is to be stored
+    /// ([`Archive::put_part`]) once everything is done that follows from renames. Says whether the two tell of any.
+    pub async fn learn_label_renames(&self, id: RepositoryId, labels: &Value, at: Timestamp) -> Result<bool> {
+        let Some(before) = self.part(id, part::LABELS).await? else { return Ok(false) };
+        if !LabelRenames::default().learn(&before, labels, at) {
+            return Ok(false);
+        }
+        let key = repository_key(id);
+        let change = |stored: Option<bytes::Bytes>| {
+            let Some(stored) = stored else { return Ok(None) };
+            let mut repository = from_bytes::<Repository>(&key, &stored)?;
+            let is_new = repository.label_renames.learn(&before, labels, at);
+            if is_new { to_bytes(&key, &repository).map(Some) } else { Ok(None) }
+        };
+        self.swap(&key, &change).await?;
+        Ok(true)
+    }
+
     /// A named list of a repository (`labels`, `milestones`, `releases`), as GitHub gave it.
     pub async fn part(&self, id: RepositoryId, part: &str) -> Result<Option<Value>> {
         self.read(&part_key(id, part, "json")?).await
@@ -128,6 +147,7 @@ fn merge(stored: Repository, mut fetched: Repository) -> Repository {
         }
     }
     fetched.daily_version = fetched.daily_version.max(stored.daily_version);
+    fetched.label_renames = stored.label_renames;
     for (field, value) in stored.unknown {
         fetched.unknown.entry(field).or_insert(value);
     }

@@ -7,6 +7,7 @@ pub mod change;
 pub mod drift;
 pub mod ids;
 pub mod job;
+pub mod labels;
 pub mod ledger;
 pub mod live;
 pub mod lossy;

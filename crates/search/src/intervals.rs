@@ -7,13 +7,13 @@
 //! - State: `open` at creation, then `closed`, `merged` and `open` again; a merge and its close are one change.
 //! - A value that is taken off without having been put on was there since the creation.
 //! - A value that is there now without having been put on came when it was last taken off, else at the creation.
-//! - A value that was put on and is not there now ended at GitHub's `updated_at`; a label that was renamed goes on, and
-//!   says its name now. A milestone that is taken off, or there now, under another title was renamed.
+//! - A value that was put on and is not there now ended at GitHub's `updated_at`; a label that was renamed goes on
+//!   under its new name, and each span says the name now. A milestone that is taken off, or there now, under another title was renamed.
 //! - A tombstone's open spans end when the item was first seen to be gone.
 
 use std::collections::BTreeMap;
 
-use gharvest_model::Kind;
+use gharvest_model::{Kind, labels::LabelRenames};
 use jiff::Timestamp;
 
 use crate::render::timeline::Entry;
@@ -65,15 +65,17 @@ pub(crate) struct Now<'a> {
     pub(crate) gone_at: Option<Timestamp>,
 }
 
-/// The spans of an item, in the order of dimension, beginning and value. `name_now` follows renames of labels.
-pub(crate) fn spans(entries: &[Entry<'_>], now: &Now<'_>, name_now: &dyn Fn(&str) -> String) -> Vec<Span> {
+/// The spans of an item, in the order of dimension, beginning and value.
+pub(crate) fn spans(entries: &[Entry<'_>], now: &Now<'_>, renames: &LabelRenames) -> Vec<Span> {
     let mut ordered: Vec<&Entry<'_>> = entries.iter().collect();
     ordered.sort_by_key(|entry| (entry.at, entry.id));
     let mut spans = Vec::new();
     spans.extend(state(&ordered, now));
     spans.extend(title(&ordered, now));
-    spans.extend(values("label", &ordered, now, name_now, now.labels));
-    spans.extend(values("assignee", &ordered, now, &str::to_owned, now.assignees));
+    let name_now = |name: &str, then| renames.name_now(name, then).to_owned();
+    let labels = values("label", &ordered, now, &name_now, now.labels);
+    spans.extend(labels.into_iter().flat_map(|span| by_name(span, renames)));
+    spans.extend(values("assignee", &ordered, now, &same_name, now.assignees));
     spans.extend(milestone(&ordered, now));
     if now.kind == Kind::PullRequest {
         spans.extend(switch("draft", ("convert_to_draft", "ready_for_review"), &ordered, now, now.draft));
@@ -85,6 +87,26 @@ pub(crate) fn spans(entries: &[Entry<'_>], now: &Now<'_>, name_now: &dyn Fn(&str
     spans.retain(|span| span.to.is_none_or(|to| to > span.from));
     spans.sort_by(|a, b| (a.dimension, a.from, &a.value, a.to).cmp(&(b.dimension, b.from, &b.value, b.to)));
     spans
+}
+
+/// A label's span by the names that it had meanwhile: one ends where the next begins.
+fn by_name(mut span: Span, renames: &LabelRenames) -> Vec<Span> {
+    let mut spans = Vec::new();
+    let is_within = |span: &Span, at: Timestamp| at > span.from && span.to.is_none_or(|to| at < to);
+    for rename in renames.of(&span.value.clone(), span.from).filter(|rename| rename.from != rename.to) {
+        if is_within(&span, rename.at) {
+            let later = Span { value: rename.to.clone(), from: rename.at, ..span.clone() };
+            spans.push(Span { to: Some(rename.at), ..span });
+            span = later;
+        }
+    }
+    spans.push(span);
+    let name_now = |span: &Span| renames.name_now(&span.value, span.from).to_owned();
+    spans.into_iter().map(|span| Span { value_now: None, ..span.clone() }.renamed(&name_now(&span))).collect()
+}
+
+fn same_name(name: &str, _then: Timestamp) -> String {
+    name.to_owned()
 }
 
 fn end_with_the_item(span: &mut Span, gone_at: Option<Timestamp>) {
@@ -169,11 +191,14 @@ fn title(entries: &[&Entry<'_>], now: &Now<'_>) -> Vec<Span> {
     line.spans
 }
 
+/// What a value is called now that had a name at a time.
+type NameNow<'a> = &'a dyn Fn(&str, Timestamp) -> String;
+
 /// A dimension of which an item has any number of values at once. Values are the same when their names now are.
 struct Set<'a> {
     dimension: &'static str,
     created_at: Timestamp,
-    name_now: &'a dyn Fn(&str) -> String,
+    name_now: NameNow<'a>,
     open: BTreeMap<String, Span>,
     ended: Vec<Span>,
     /// When each value ended last.
@@ -181,55 +206,56 @@ struct Set<'a> {
 }
 
 impl<'a> Set<'a> {
-    fn new(dimension: &'static str, created_at: Timestamp, name_now: &'a dyn Fn(&str) -> String) -> Self {
+    fn new(dimension: &'static str, created_at: Timestamp, name_now: NameNow<'a>) -> Self {
         Self { dimension, created_at, name_now, open: BTreeMap::new(), ended: Vec::new(), last_ends: BTreeMap::new() }
     }
 
-    fn key(&self, value: &str) -> String {
-        (self.name_now)(value).to_lowercase()
+    fn key(&self, value: &str, then: Timestamp) -> String {
+        (self.name_now)(value, then).to_lowercase()
     }
 
     fn span(&self, value: &str, from: Timestamp, by: Option<String>, inferred: bool) -> Span {
-        let renamed = Some((self.name_now)(value)).filter(|name| name != value);
-        Span { dimension: self.dimension, value: value.to_owned(), value_now: renamed, from, to: None, by, inferred }
+        let (dimension, value) = (self.dimension, value.to_owned());
+        Span { dimension, value, value_now: None, from, to: None, by, inferred }
     }
 
     fn put_on(&mut self, value: &str, at: Timestamp, by: Option<String>) {
         let span = self.span(value, at, by, false);
-        self.open.entry(self.key(value)).or_insert(span);
+        self.open.entry(self.key(value, at)).or_insert(span);
     }
 
-    fn take_off(&mut self, value: &str, at: Timestamp, inferred: bool) {
-        let key = self.key(value);
-        let mut span = match self.open.remove(&key) {
-            Some(span) => span,
-            None => self.span(value, self.last_end(&key), None, true),
-        };
-        let to = at.max(span.from);
-        span.to = Some(to);
-        span.inferred |= inferred;
+    fn take_off(&mut self, value: &str, at: Timestamp) {
+        let key = self.key(value, at);
+        let span = self.open.remove(&key).unwrap_or_else(|| self.span(value, self.last_end(&key), None, true));
+        self.end(key, span, at, false);
+    }
+
+    fn end(&mut self, key: String, span: Span, at: Timestamp, inferred: bool) {
+        let span = span.until(at, inferred);
+        self.last_ends.insert(key, span.to.unwrap_or(at));
         self.ended.push(span);
-        self.last_ends.insert(key, to);
     }
 
     fn last_end(&self, key: &str) -> Timestamp {
         self.last_ends.get(key).copied().unwrap_or(self.created_at)
     }
 
+    /// `values` are what there is now, by the names that they have now.
     fn reconcile(mut self, values: &[String], updated_at: Timestamp) -> Vec<Span> {
-        let there: BTreeMap<String, &String> = values.iter().map(|value| (self.key(value), value)).collect();
+        let there: BTreeMap<String, &String> = values.iter().map(|value| (value.to_lowercase(), value)).collect();
         for (key, value) in &there {
             if !self.open.contains_key(key) {
                 let span = self.span(value, self.last_end(key), None, true);
                 self.open.insert(key.clone(), span);
             }
         }
-        let gone: Vec<String> =
-            self.open.iter().filter(|(key, _)| !there.contains_key(*key)).map(|(_, span)| span.value.clone()).collect();
-        for value in gone {
-            self.take_off(&value, updated_at, true);
+        for (key, span) in std::mem::take(&mut self.open) {
+            if there.contains_key(&key) {
+                self.ended.push(span);
+            } else {
+                self.end(key, span, updated_at, true);
+            }
         }
-        self.ended.extend(self.open.into_values());
         self.ended
     }
 }
@@ -238,7 +264,7 @@ fn values(
     dimension: &'static str,
     entries: &[&Entry<'_>],
     now: &Now<'_>,
-    name_now: &dyn Fn(&str) -> String,
+    name_now: NameNow<'_>,
     current: &[String],
 ) -> Vec<Span> {
     let mut set = Set::new(dimension, now.created_at, name_now);
@@ -252,7 +278,7 @@ fn values(
         if put_on {
             set.put_on(&value, entry.at, actor(entry));
         } else {
-            set.take_off(&value, entry.at, false);
+            set.take_off(&value, entry.at);
         }
     }
     set.reconcile(current, now.updated_at)
@@ -305,13 +331,12 @@ fn switch(
     now: &Now<'_>,
     is_on: bool,
 ) -> Vec<Span> {
-    let same = str::to_owned;
-    let mut set = Set::new(dimension, now.created_at, &same);
+    let mut set = Set::new(dimension, now.created_at, &same_name);
     for entry in entries {
         if entry.event == on {
             set.put_on("true", entry.at, actor(entry));
         } else if entry.event == off {
-            set.take_off("true", entry.at, false);
+            set.take_off("true", entry.at);
         }
     }
     let current: Vec<String> = is_on.then(|| "true".to_owned()).into_iter().collect();

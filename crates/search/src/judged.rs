@@ -91,7 +91,7 @@ pub fn documents(records: &[Record]) -> Vec<ThreadDocuments> {
     let context = RenderContext {
         repository: RECORDED.1.into(),
         archived: false,
-        label_renames: std::collections::BTreeMap::new(),
+        label_renames: Default::default(),
         rendered_at: at(ASKED_AT),
     };
     records.iter().map(|record| render::thread(record, &context)).collect()

@@ -11,7 +11,7 @@ pub(crate) mod timeline;
 
 use std::collections::{BTreeMap, HashSet};
 
-use gharvest_model::{Kind, Record, RepositoryId, record::Visibility};
+use gharvest_model::{Kind, Record, RepositoryId, labels::LabelRenames, record::Visibility};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -35,26 +35,10 @@ pub struct RenderContext {
     pub repository: String,
     /// Whether the repository is archived on GitHub.
     pub archived: bool,
-    /// Labels that were renamed: the name then, the name now. Chains are followed.
-    pub label_renames: BTreeMap<String, String>,
+    /// What the repository's labels were called before.
+    pub label_renames: LabelRenames,
     /// When the documents are made.
     pub rendered_at: Timestamp,
-}
-
-/// The longest chain of renames that is followed.
-const MOST_RENAMES: usize = 16;
-
-impl RenderContext {
-    fn label_now(&self, label: &str) -> String {
-        let mut name = label;
-        for _ in 0..MOST_RENAMES {
-            match self.label_renames.get(name) {
-                Some(renamed) => name = renamed,
-                None => break,
-            }
-        }
-        name.to_owned()
-    }
 }
 
 /// The documents of a thread.
@@ -103,6 +87,8 @@ struct Thread<'a> {
 impl<'a> Thread<'a> {
     fn read(record: &'a Record, context: &'a RenderContext, core: &'a Value) -> Self {
         let pull = record.pull.as_ref().unwrap_or(&Value::Null);
+        // A record that was fetched before a rename carries the old name.
+        let label_now = |name: &str| context.label_renames.name_now(name, record.fetched_at).to_owned();
         let created_at = json::time(core, "/created_at").unwrap_or(record.fetched_at);
         let entries = entries(&record.timeline, created_at);
         let merge_event = || entries.iter().find(|entry| entry.event == "merged").map(|entry| entry.at);
@@ -131,7 +117,7 @@ impl<'a> Thread<'a> {
             closed_at: json::time(core, "/closed_at").filter(|_| state != "open"),
             merged_at,
             state,
-            labels: json::list(core, "/labels").iter().filter_map(label_name).collect(),
+            labels: label_names(core).map(|name| label_now(&name)).collect(),
             assignees: json::list(core, "/assignees").iter().filter_map(|user| json::name(user, "/login")).collect(),
             milestone: json::name(core, "/milestone/title"),
             entries,
@@ -236,7 +222,7 @@ impl<'a> Thread<'a> {
             locked: json::flag(self.core, "/locked"),
             gone_at: self.is_deleted().then_some(self.record.changed_at),
         };
-        intervals::spans(&self.entries, &now, &|label| self.context.label_now(label))
+        intervals::spans(&self.entries, &now, &self.context.label_renames)
     }
 
     fn intervals(&self, spans: &[intervals::Span]) -> Vec<IntervalDocument> {
@@ -354,7 +340,11 @@ impl<'a> Thread<'a> {
         let mut ever = Unique::default();
         ever.extend(self.labels.iter().cloned());
         // An event of a span without length is no interval, and the label was there all the same.
-        ever.extend(self.entries.iter().filter(|entry| entry.event == "labeled").filter_map(Entry::label));
+        for entry in self.entries.iter().filter(|entry| entry.event == "labeled") {
+            let Some(label) = entry.label() else { continue };
+            ever.insert(self.context.label_renames.name_now(&label, entry.at));
+            ever.insert(label);
+        }
         for span in spans.iter().filter(|span| span.dimension == "label") {
             ever.insert(span.value.as_str());
             ever.extend(span.value_now.clone());
@@ -465,6 +455,10 @@ impl<'a> Thread<'a> {
 
 /// GitHub's colour for a label that has none.
 const NO_COLOR: &str = "ededed";
+
+fn label_names(core: &Value) -> impl Iterator<Item = String> {
+    json::list(core, "/labels").iter().filter_map(label_name)
+}
 
 /// A label is an object, or by GitHub's schema just its name.
 fn label_name(label: &Value) -> Option<String> {

@@ -2,15 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::{collections::BTreeMap, fs, path::Path, time::Instant};
+use std::{fs, path::Path, time::Instant};
 
 use gharvest_model::{
     Kind, Record, RepositoryId, RepositoryName, Revision,
+    labels::LabelRenames,
     record::{RecordRepository, RecordState},
 };
 use gharvest_search::{
     daily,
     document::{IntervalDocument, ThreadDocuments, WaitingOn, document_digest, thread_digest},
+    query::{ParseContext, Query, evaluate::matches},
     render::{self, RenderContext},
 };
 use jiff::Timestamp;
@@ -29,9 +31,13 @@ fn context() -> RenderContext {
     RenderContext {
         repository: "Owner/Name".into(),
         archived: false,
-        label_renames: BTreeMap::new(),
+        label_renames: Default::default(),
         rendered_at: time("2026-03-02T00:00:00Z"),
     }
+}
+
+fn renamed(label: u64, from: &str, to: &str, at: &str) -> LabelRenames {
+    serde_json::from_value(json!([{"label": label, "from": from, "to": to, "at": at}])).unwrap()
 }
 
 fn time(text: &str) -> Timestamp {
@@ -195,7 +201,7 @@ fn spans_are_reconciled_with_what_github_says_now() {
         event("unlabeled", "owner", "2026-01-04T00:00:00Z", json!({"label": {"name": "a moment"}})),
         event("renamed", "owner", "2026-01-05T00:00:00Z", json!({"rename": {"from": "Old title", "to": "New title"}})),
     ];
-    let context = RenderContext { label_renames: [("bug".into(), "kind: bug".into())].into(), ..context() };
+    let context = RenderContext { label_renames: renamed(1, "bug", "kind: bug", "2026-01-20T00:00:00Z"), ..context() };
     let documents = render::thread(&record, &context);
     let found: Vec<_> = spans(&documents, "label")
         .iter()
@@ -206,13 +212,59 @@ fn spans_are_reconciled_with_what_github_says_now() {
         [
             ("from nowhere", None, None, true),
             ("there from the start", None, Some("2026-01-03T00:00:00Z".into()), true),
-            ("bug", Some("kind: bug"), None, false),
+            ("bug", Some("kind: bug"), Some("2026-01-20T00:00:00Z".into()), false),
             ("deleted since", None, Some("2026-02-01T00:00:00Z".into()), true),
+            ("kind: bug", None, None, false),
         ]
     );
     assert!(documents.item.labels_ever.contains(&"a moment".to_owned()));
     let titles: Vec<_> = spans(&documents, "title").iter().map(|span| span.value.as_str()).collect();
     assert_eq!(titles, ["Old title", "New title"]);
+}
+
+#[test]
+fn a_renamed_label_is_found_by_the_name_it_had_then_and_by_the_name_it_has() {
+    let mut record = record(Kind::Issue);
+    let mut issue = issue();
+    // As it was fetched, before the second rename.
+    issue["labels"] = json!([{"name": "defect"}]);
+    record.issue = Some(issue);
+    record.timeline = vec![
+        event("labeled", "owner", "2026-01-02T00:00:00Z", json!({"label": {"name": "bug"}})),
+        event("unlabeled", "owner", "2026-01-20T00:00:00Z", json!({"label": {"name": "defect"}})),
+        event("labeled", "owner", "2026-01-25T00:00:00Z", json!({"label": {"name": "defect"}})),
+        // Another label, that took the name when it was free.
+        event("labeled", "owner", "2026-01-26T00:00:00Z", json!({"label": {"name": "bug"}})),
+        event("unlabeled", "owner", "2026-01-28T00:00:00Z", json!({"label": {"name": "bug"}})),
+    ];
+    let label_renames = serde_json::from_value(json!([
+        {"label": 1, "from": "bug", "to": "defect", "at": "2026-01-10T00:00:00Z"},
+        {"label": 1, "from": "defect", "to": "kind: bug", "at": "2026-03-05T00:00:00Z"},
+    ]));
+    let context =
+        RenderContext { label_renames: label_renames.unwrap(), rendered_at: time("2026-03-06T00:00:00Z"), ..context() };
+    let documents = render::thread(&record, &context);
+    assert_eq!(documents.item.labels, ["kind: bug"]);
+    let parse = ParseContext { now: time("2026-03-06T00:00:00Z"), me: None };
+    let found = |query: &str| matches(Query::parse(query, &parse).query.node(), &documents);
+    for (query, is_found) in [
+        ("label:bug@2026-01-05", true),
+        ("label:bug@2026-01-12", false),
+        ("label:defect@2026-01-05", false),
+        ("label:defect@2026-01-12", true),
+        ("label:\"kind: bug\"@2026-01-05", true),
+        ("label:\"kind: bug\"@2026-01-22", false),
+        ("label:defect@2026-01-27", true),
+        ("label:bug@2026-01-27", true),
+        ("label:bug@2026-01-30", false),
+        ("label:\"kind: bug\"@2026-03-06", true),
+        ("label:defect@2026-03-06", false),
+        ("label:\"kind: bug\"", true),
+        ("label:defect", false),
+        ("was:label:defect was:label:bug was:label:\"kind: bug\"", true),
+    ] {
+        assert_eq!(found(query), is_found, "{query}");
+    }
 }
 
 #[test]

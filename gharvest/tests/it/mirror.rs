@@ -135,3 +135,28 @@ async fn is_complete(scene: &Scene, present: u64) {
     assert_eq!(repository["present"], present);
     assert_eq!((count(&status, "buried"), outstanding(&status)), (0, 0), "{status}");
 }
+
+/// The lists of labels tell of a rename by the label's id; timelines go on naming it as it was called.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_label_is_found_by_both_its_names() {
+    let scene = Scene::new(60);
+    scene.done(&["mirror", MIRRORED, "--once", "--no-web"]).await;
+    let day = "@2030-01-01";
+    let old = scene.issues(MIRRORED).iter().find_map(|issue| issue["labels"][0]["name"].as_str().map(str::to_owned));
+    let old = old.expect("the generated world has labels");
+    let carried = scene.total(&format!("label:\"{old}\"")).await;
+    assert!(carried > 0);
+
+    scene.control.change(&name(MIRRORED), Change::RenameLabel { from: old.clone(), to: "a new name".into() }).unwrap();
+    scene.done(&["mirror", MIRRORED, "--once", "--no-web"]).await;
+    for (query, expected) in [
+        ("label:\"a new name\"".to_owned(), carried),
+        (format!("label:\"a new name\"{day}"), carried),
+        (format!("label:\"{old}\""), 0),
+        (format!("label:\"{old}\"{day}"), 0),
+        (format!("label:\"a new name\" was:label:\"{old}\""), carried),
+    ] {
+        assert_eq!(scene.total(&query).await, expected, "{query}");
+    }
+    assert_eq!(scene.run(&["verify"]).await.code, Some(0));
+}

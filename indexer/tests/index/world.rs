@@ -132,6 +132,7 @@ pub(crate) fn repository(name: &str, private: bool) -> Repository {
         etag: None,
         fetched_at: Timestamp::now(),
         daily_version: 0,
+        label_renames: Default::default(),
         unknown: serde_json::Map::new(),
     }
 }

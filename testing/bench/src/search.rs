@@ -38,13 +38,17 @@ use crate::{
     measure::{Scale, Times, rate, timed},
     memory,
     table::Row,
-    threads::{PER_THREAD, fill, threads},
+    threads::{PER_THREAD, fill, threads_made_beside},
 };
 
 /// Goals at the 99th percentile, in milliseconds.
 const SEARCH_GOAL: f64 = 50.0;
 const SUGGEST_GOAL: f64 = 20.0;
 const ANSWER_GOAL: f64 = 50.0;
+const LONG_THREAD_GOAL: f64 = 300.0;
+
+/// Comments of the long thread.
+const MANY_COMMENTS: usize = 1_000;
 
 const QUERIES: &[&str] = &[
     "parser crash",
@@ -67,7 +71,8 @@ pub async fn measure(scale: &Scale) -> Result<Vec<Row>> {
         None => scale.of(vec![1_300], vec![10_000, 100_000], vec![10_000, 100_000, 1_000_000]),
     };
     let largest = sizes[sizes.len() - 1];
-    let records = generated(scale.of(50, 500, 500))?;
+    let mut records = generated(scale.of(50, 500, 500))?;
+    records.push(long_thread(&records)?);
     let mut rows = Vec::new();
     for size in sizes {
         let front = Front::open(size, &records).await?;
@@ -87,6 +92,8 @@ struct Front {
     router: Router,
     /// The items that have records.
     items: Vec<(Kind, u64)>,
+    /// The one of very many comments.
+    long: (Kind, u64),
 }
 
 impl Front {
@@ -96,7 +103,7 @@ impl Front {
         let archive = gharvest_backends::archive(&settings).await?;
         fill_archive(&archive, records).await?;
         let place = folder.path().join("index");
-        let (index, _) = fill(&place, archive.id(), threads(size / PER_THREAD)).await?;
+        let (index, _) = fill(&place, archive.id(), threads_made_beside(size / PER_THREAD)).await?;
         let index: Arc<dyn SearchIndex> = index;
         let queue = gharvest_backends::queue(&settings).await?;
         let state = gharvest_backends::state(&settings).await?;
@@ -110,8 +117,9 @@ impl Front {
             operations: Arc::new(operations),
         };
         let router = gharvest_web::router(WebState::new(backends, &settings));
-        let items = records.iter().map(|record| (record.kind, record.number)).collect();
-        Ok(Self { _folder: folder, index, state, router, items })
+        let mut items: Vec<_> = records.iter().map(|record| (record.kind, record.number)).collect();
+        let long = items.pop().context("the long thread comes last")?;
+        Ok(Self { _folder: folder, index, state, router, items, long })
     }
 
     async fn measure(&self, scale: &Scale, size: u64) -> Result<Vec<Row>> {
@@ -125,6 +133,7 @@ impl Front {
         let pages = about(|text| format!("/?q={text}"));
         let answers = about(|text| format!("/api/v1/search?q={text}"));
         let threads: Vec<_> = self.items.iter().map(thread).collect();
+        let long = [thread(&self.long)];
         let records: Vec<_> = self.items.iter().map(record).collect();
         let all = [
             ("queries with facets and snippets", self.searches(rounds).await?, SEARCH_GOAL),
@@ -132,6 +141,7 @@ impl Front {
             ("search page", self.requests(&pages, rounds).await?, ANSWER_GOAL),
             ("API search", self.requests(&answers, rounds).await?, ANSWER_GOAL),
             ("thread page", self.requests(&threads, 2).await?, ANSWER_GOAL),
+            ("thread page of 1,000 comments", self.requests(&long, rounds).await?, LONG_THREAD_GOAL),
             ("API record", self.requests(&records, 2).await?, ANSWER_GOAL),
         ];
         let mut rows = Vec::new();
@@ -231,6 +241,16 @@ impl Front {
             Row::new(format!("{name}: more memory"), memory::mebibytes(grown), "MiB").at_most(256.0),
         ])
     }
+}
+
+/// A thread with very many of the comments that others have.
+fn long_thread(records: &[Record]) -> Result<Record> {
+    let comments = records.iter().flat_map(|record| &record.timeline).filter(|event| event["event"] == "commented");
+    let timeline: Vec<_> = comments.cycle().take(MANY_COMMENTS).cloned().collect();
+    ensure!(timeline.len() == MANY_COMMENTS, "no generated thread has a comment");
+    let issue = records.iter().find(|record| record.kind == Kind::Issue).context("no generated thread is an issue")?;
+    let number = records.iter().map(|record| record.number).max().unwrap_or(0) + 1;
+    Ok(Record { number, timeline, ..issue.clone() })
 }
 
 fn request(text: &str) -> SearchRequest {

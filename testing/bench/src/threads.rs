@@ -39,6 +39,13 @@ pub async fn fill(
     Ok((index, worked + time))
 }
 
+/// The same threads as [`threads`], made by a thread beside the one that takes them.
+pub fn threads_made_beside(count: u64) -> impl Iterator<Item = ThreadDocuments> {
+    let (sender, receiver) = std::sync::mpsc::sync_channel(2 * BATCH);
+    std::thread::spawn(move || threads(count).try_for_each(|thread| sender.send(thread)));
+    receiver.into_iter()
+}
+
 /// Threads that look like a project's: few words are frequent, most are rare.
 pub fn threads(count: u64) -> impl Iterator<Item = ThreadDocuments> {
     let mut rng = Rng::with_seed(7);

@@ -12,6 +12,7 @@ use axum::{
 };
 use gharvest_model::{
     Kind, Record, RepositoryName,
+    labels::LabelRenames,
     record::{Fact, OlderText},
 };
 use gharvest_search::{document::WaitingOn, query::edit};
@@ -112,7 +113,9 @@ async fn page(
         verified_at,
     };
     // Rendering a long thread takes a while, and a bug in it must not take more than this request with it.
-    let page = tokio::task::spawn_blocking(move || render(&record, stored.repository, at, &context)).await;
+    let page =
+        tokio::task::spawn_blocking(move || render(&record, stored.repository, &stored.label_renames, at, &context))
+            .await;
     page.map(IntoResponse::into_response).map_err(|error| {
         tracing::error!(%error, item = %stored.id, "a thread could not be rendered");
         ApiError::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "this thread could not be shown; the log says why")
@@ -127,8 +130,14 @@ struct Context {
     verified_at: Option<Timestamp>,
 }
 
-fn render(record: &Record, repository: RepositoryName, at: Option<Date>, context: &Context) -> Page {
-    let thread = Thread::new(record, repository, at);
+fn render(
+    record: &Record,
+    repository: RepositoryName,
+    label_renames: &LabelRenames,
+    at: Option<Date>,
+    context: &Context,
+) -> Page {
+    let thread = Thread::new(record, repository, label_renames, at);
     let view = View { thread: &thread, context, deadline: Instant::now() + LONGEST_RENDERING };
     Page {
         title: format!("{} · {}#{}", thread.facts.title, thread.repository, record.number),
@@ -333,7 +342,7 @@ impl View<'_> {
         html! {
             p class="event" id=[id] {
                 (icons::dot())
-                span { (words::describe(group, &self.thread.repository.to_string())) @if let Some(at) = happened_at(first) { " " span class="quiet" { (moment(at, self.context.now)) } } }
+                span { (words::describe(group, &self.thread.repository.to_string(), self.thread.label_renames)) @if let Some(at) = happened_at(first) { " " span class="quiet" { (moment(at, self.context.now)) } } }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! One item: its record, and items like it.
 
 use bytes::Bytes;
-use gharvest_model::{ItemId, RepositoryName, ledger::NumberState, record::Visibility};
+use gharvest_model::{ItemId, RepositoryName, labels::LabelRenames, ledger::NumberState, record::Visibility};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,8 @@ pub struct StoredRecord {
     pub id: ItemId,
     /// The repository's name now.
     pub repository: RepositoryName,
+    /// What the repository's labels were called before.
+    pub label_renames: LabelRenames,
     /// The JSON.
     pub bytes: Bytes,
     /// A strong ETag: changes with the stored content and with nothing else.
@@ -81,7 +83,8 @@ pub async fn record(state: &WebState, caller: &Caller, path: &ItemPath) -> ApiRe
         return Err(missing());
     }
     let etag = format!("\"{}-{}\"", head.revision, head.changed_at.as_second());
-    Ok(StoredRecord { id, repository: repository.name, bytes, etag })
+    let label_renames = repository.file.map(|file| file.label_renames).unwrap_or_default();
+    Ok(StoredRecord { id, repository: repository.name, label_renames, bytes, etag })
 }
 
 /// Why there is no record of a number, in words.

@@ -125,6 +125,7 @@ pub(crate) fn repository(id: u64, name: &str, fetched_at: i64) -> Repository {
         etag: None,
         fetched_at: at(fetched_at),
         daily_version: 0,
+        label_renames: Default::default(),
         unknown: serde_json::Map::new(),
     }
 }

@@ -37,6 +37,7 @@ async fn fill(archive: &Archive) {
         etag: None,
         fetched_at: now,
         daily_version: 0,
+        label_renames: Default::default(),
         unknown: serde_json::Map::new(),
     };
     archive.put_repository(&repository).await.unwrap();

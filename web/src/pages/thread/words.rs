@@ -2,28 +2,29 @@
 //!
 //! GitHub adds events without notice, so an event that is not known here is told by its own name.
 
+use gharvest_model::labels::LabelRenames;
 use maud::{Markup, html};
 use serde_json::Value;
 
 use super::super::person;
 use crate::{
     labels, links,
-    thread::{actor, event_name, text},
+    thread::{actor, event_name, happened_at, text},
 };
 
 /// What one person did, once or several times in a row.
-pub(super) fn describe(group: &[&Value], repository: &str) -> Markup {
+pub(super) fn describe(group: &[&Value], repository: &str, renames: &LabelRenames) -> Markup {
     let Some(first) = group.first() else { return html! {} };
     html! {
         @match actor(first) { Some(login) => (person(login)), None => span class="person" { "somebody" } }
-        " " (deed(group, first, repository))
+        " " (deed(group, first, repository, renames))
     }
 }
 
-fn deed(group: &[&Value], first: &Value, repository: &str) -> Markup {
+fn deed(group: &[&Value], first: &Value, repository: &str, renames: &LabelRenames) -> Markup {
     let quoted = |pointer: &str| html! { bdi class="name" { (text(first, pointer).unwrap_or("…")) } };
     match event_name(first) {
-        "labeled" | "unlabeled" => label_changes(group),
+        "labeled" | "unlabeled" => label_changes(group, renames),
         "assigned" => html! { "assigned " (people(group, "/assignee/login")) },
         "unassigned" => html! { "unassigned " (people(group, "/assignee/login")) },
         "milestoned" => html! { "added this to the milestone " (quoted("/milestone/title")) },
@@ -108,12 +109,15 @@ fn commit(event: &Value, before: &str) -> Markup {
     }
 }
 
-fn label_changes(group: &[&Value]) -> Markup {
+fn label_changes(group: &[&Value], renames: &LabelRenames) -> Markup {
     let of = |name: &str| group.iter().filter(|event| event_name(event) == name).copied().collect::<Vec<_>>();
     let (added, removed) = (of("labeled"), of("unlabeled"));
-    let list = |events: &[&Value]| {
-        html! { @for event in events { " " (labels::label(text(event, "/label/name").unwrap_or("…"), text(event, "/label/color").unwrap_or(""), None)) } }
+    let one = |event: &Value| {
+        let (name, color) = (text(event, "/label/name").unwrap_or("…"), text(event, "/label/color").unwrap_or(""));
+        let now = happened_at(event).map_or(name, |at| renames.name_now(name, at));
+        html! { " " (labels::label(name, color, None)) @if now != name { " (now " bdi class="name" { (now) } ")" } }
     };
+    let list = |events: &[&Value]| html! { @for event in events { (one(event)) } };
     html! {
         @if !added.is_empty() { "added" (list(&added)) }
         @if !added.is_empty() && !removed.is_empty() { " and " }
@@ -190,7 +194,10 @@ mod tests {
     use super::*;
 
     fn said(event: &Value) -> String {
-        let html = describe(&[event], "a/b").into_string();
+        let renames = serde_json::from_value(json!([
+            {"label": 1, "from": "bug", "to": "kind: bug", "at": "2024-01-05T00:00:00Z"}
+        ]));
+        let html = describe(&[event], "a/b", &renames.unwrap()).into_string();
         let mut text = String::new();
         let mut inside = false;
         for letter in html.chars() {
@@ -219,6 +226,9 @@ mod tests {
             said(&json!({"event": "merged", "actor": null, "commit_id": "0123456789abcdef"})),
             "somebody merged this as 0123456789"
         );
+        let labeled = |at: &str| json!({"event": "labeled", "actor": x, "label": {"name": "bug"}, "created_at": at});
+        assert_eq!(said(&labeled("2024-01-04T00:00:00Z")), "x added bug (now kind: bug)");
+        assert_eq!(said(&labeled("2024-01-06T00:00:00Z")), "x added bug");
         assert_eq!(said(&json!({"event": "teleported"})), "somebody did something that GitHub calls teleported");
     }
 }
