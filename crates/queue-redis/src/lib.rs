@@ -1,6 +1,6 @@
 //! The queue and the state on Redis 7 or newer, or Valkey: the distributed backend.
 //!
-//! Every operation is one Lua script and so one atomic step. A script is refused as a whole before its first write
+//! Every operation is one Lua script and so one atomic step; pushes that wait at the same time share one. A script is refused as a whole before its first write
 //! when Redis is out of memory (`#!lua` without flags); those that let work drain may run even then. All keys share
 //! one hash tag, so that a job is finished and its follow-up pushed in one step, also on a cluster.
 //!
@@ -33,9 +33,11 @@
 //! case. A list with a blocking pop would wake one process only, but a wait that is given up half way would take the
 //! signal with it.
 
+mod caller;
 mod connection;
 mod error;
 mod listener;
+mod push;
 mod queue;
 mod record;
 mod scripts;

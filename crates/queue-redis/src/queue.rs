@@ -16,9 +16,11 @@ use redis::{FromRedisValue, Script};
 use tokio::sync::Notify;
 
 use crate::{
+    caller::Caller,
     connection::{Connections, field},
     error::{queue_error, unexpected},
     listener::{Listener, Signals},
+    push::{Push, Pusher},
     record::{self, member, padded},
     scripts::Scripts,
 };
@@ -33,12 +35,9 @@ const MEMBER_CHUNK: usize = 200;
 /// The queue on Redis.
 #[derive(Debug)]
 pub struct RedisQueue {
-    connections: Connections,
+    caller: Caller,
     scripts: Scripts,
-    prefix: String,
-    /// The policy as scripts read it.
-    policy_text: String,
-    clock: Clock,
+    pusher: Pusher,
     signals: Signals,
     _listener: Listener,
 }
@@ -64,23 +63,13 @@ impl RedisQueue {
         let heard = signals.clone();
         let channel = format!("{prefix}wake");
         let listener = Listener::start(connections.clone(), channel, move |queue| heard_of(&heard, queue.as_deref()));
-        let policy_text = policy_text(&policy);
-        let queue = Self {
-            connections,
-            scripts: Scripts::new(),
-            prefix,
-            policy_text,
-            clock: clock.into(),
-            signals,
-            _listener: listener,
-        };
+        let caller = Caller::new(connections, prefix, &policy, clock.into());
+        let scripts = Scripts::new();
+        let pusher = Pusher::start(caller.clone(), scripts.push.clone());
+        let queue = Self { caller, scripts, pusher, signals, _listener: listener };
         // On a cluster this finds the node that has our keys.
         queue.now().await?;
         Ok(Arc::new(queue))
-    }
-
-    async fn command<T: FromRedisValue + Send>(&self, operation: &'static str, command: &redis::Cmd) -> Result<T> {
-        self.connections.command(command).await.map_err(|error| queue_error(operation, error))
     }
 
     /// Runs a script that changes something. Our own waiters look again at once; other processes hear of it by `wake`.
@@ -96,7 +85,6 @@ impl RedisQueue {
         reply
     }
 
-    /// Runs a script with the arguments that every script has, and its own.
     async fn run_reading<T: FromRedisValue + Send>(
         &self,
         operation: &'static str,
@@ -104,16 +92,7 @@ impl RedisQueue {
         queue: QueueName,
         arguments: &[String],
     ) -> Result<T> {
-        let now = match &self.clock {
-            Clock::System => String::new(),
-            Clock::Manual(clock) => clock.now().to_string(),
-        };
-        let mut invocation = script.key(&self.prefix);
-        invocation.arg(now).arg(&self.policy_text).arg(queue.as_str());
-        for argument in arguments {
-            invocation.arg(argument);
-        }
-        self.connections.run(&invocation).await.map_err(|error| queue_error(operation, error))
+        self.caller.run(operation, script, queue, arguments).await
     }
 
     fn signal(&self, queue: QueueName) -> &Notify {
@@ -256,18 +235,6 @@ fn heard_of(signals: &Signals, queue: Option<&str>) {
     }
 }
 
-fn policy_text(policy: &Policy) -> String {
-    let numbers = [
-        milliseconds(policy.inactivity_delay),
-        milliseconds(policy.max_delay),
-        i64::from(policy.max_attempts),
-        i64::from(policy.max_lost),
-        milliseconds(policy.retry_shortest),
-        milliseconds(policy.retry_longest),
-    ];
-    numbers.map(|number| number.to_string()).join("|")
-}
-
 fn matches(filter: &Filter, job: &JobView) -> bool {
     let repository = job.subject.repository().unwrap_or(RepositoryId(0));
     filter.repository.is_none_or(|wanted| wanted == repository)
@@ -283,7 +250,7 @@ fn timing(timing: Timing) -> &'static str {
     }
 }
 
-fn trigger_arguments(trigger: &Trigger, key: &Key) -> [String; 5] {
+pub(crate) fn trigger_arguments(trigger: &Trigger, key: &Key) -> [String; 5] {
     [
         trigger.queue.as_str().to_owned(),
         member(key),
@@ -293,50 +260,44 @@ fn trigger_arguments(trigger: &Trigger, key: &Key) -> [String; 5] {
     ]
 }
 
-fn outcome_arguments(outcome: &Outcome) -> [String; 3] {
+/// The outcome as the script reads it, and what belongs to it.
+fn outcome_arguments(outcome: &Outcome, followed: bool) -> Vec<String> {
     let text = |reason: &str| check::cut(reason, check::LONGEST_FAILURE).to_owned();
+    let kind = |letter: &str| if followed { format!("{letter}+") } else { letter.to_owned() };
     match outcome {
-        Outcome::Finish => ["finish".to_owned(), String::new(), String::new()],
+        Outcome::Finish => vec![kind("f")],
         Outcome::Retry { after, reason } => {
             let after = after.map(|after| milliseconds(after).to_string()).unwrap_or_default();
-            ["retry".to_owned(), after, text(reason)]
+            vec![kind("t"), after, text(reason)]
         }
-        Outcome::Bury { reason } => ["bury".to_owned(), String::new(), text(reason)],
-        Outcome::Release { after } => ["release".to_owned(), milliseconds(*after).to_string(), String::new()],
+        Outcome::Bury { reason } => vec![kind("b"), text(reason)],
+        Outcome::Release { after } => vec![kind("l"), milliseconds(*after).to_string()],
     }
 }
 
-fn pushed(text: &str) -> Result<Pushed> {
-    Ok(match text {
-        "new" => Pushed::New,
-        "merged" => Pushed::Merged,
-        "dirty" => Pushed::Dirty,
-        "revived" => Pushed::Revived,
-        "duplicate" => Pushed::Duplicate,
-        other => return Err(unexpected("push", other)),
+fn settled(letter: u8) -> Result<Settled> {
+    Ok(match letter {
+        b'f' => Settled::Finished,
+        b'w' => Settled::Waiting,
+        b'b' => Settled::Buried,
+        b's' => Settled::Stale,
+        b'g' => Settled::Gone,
+        other => return Err(unexpected("settle", &char::from(other).to_string())),
     })
 }
 
-fn settled(text: &str) -> Result<Settled> {
-    Ok(match text {
-        "finished" => Settled::Finished,
-        "waiting" => Settled::Waiting,
-        "buried" => Settled::Buried,
-        "stale" => Settled::Stale,
-        "gone" => Settled::Gone,
-        other => return Err(unexpected("settle", other)),
-    })
-}
-
-fn job(values: &[String]) -> Option<Job> {
+/// A job of a lease: numbers and member by `|`, and its reasons as JSON, empty for none.
+fn job(packed: &str, reasons: &str) -> Option<Job> {
+    let mut fields = packed.splitn(6, '|');
+    let mut next = || fields.next();
     Some(Job {
-        subject: record::key(&values[0])?.subject(),
-        lane: *Lane::ALL.get(values[1].parse::<usize>().ok()?)?,
-        attempt: values[2].parse().ok()?,
-        lost: values[3].parse().ok()?,
-        first_at: values[4].parse().ok().map(timestamp),
-        last_at: values[5].parse().ok().map(timestamp),
-        reasons: serde_json::from_str(&values[6]).ok()?,
+        lane: *Lane::ALL.get(next()?.parse::<usize>().ok()?)?,
+        attempt: next()?.parse().ok()?,
+        lost: next()?.parse().ok()?,
+        first_at: next()?.parse().ok().map(timestamp),
+        last_at: next()?.parse().ok().map(timestamp),
+        subject: record::key(next()?)?.subject(),
+        reasons: if reasons.is_empty() { Vec::new() } else { serde_json::from_str(reasons).ok()? },
     })
 }
 
@@ -344,13 +305,13 @@ fn job(values: &[String]) -> Option<Job> {
 impl Queue for RedisQueue {
     async fn push(&self, triggers: &[Trigger], delivery: Option<&str>) -> Result<Vec<Pushed>> {
         let keys = check::triggers(triggers, delivery)?;
-        let mut arguments = vec![delivery.unwrap_or_default().to_owned()];
-        for (trigger, key) in triggers.iter().zip(&keys) {
-            arguments.extend(trigger_arguments(trigger, key));
+        if triggers.is_empty() && delivery.is_none() {
+            return Ok(Vec::new());
         }
-        let replies: Vec<String> = self.run("push", &self.scripts.push, QueueName::Download, &arguments).await?;
+        let pushed = self.pusher.push(Push::new(triggers, &keys, delivery)).await;
+        self.signals.download.notify_waiters();
         self.signals.index.notify_waiters();
-        replies.iter().map(|reply| pushed(reply)).collect()
+        pushed
     }
 
     async fn push_range(
@@ -386,7 +347,7 @@ impl Queue for RedisQueue {
         let next_at = next_at.parse().ok().map(timestamp);
         let [token, expires_at, jobs @ ..] = held else { return Ok(LeaseReply { lease: None, next_at }) };
         let lease = (|| {
-            let jobs: Option<Vec<Job>> = jobs.chunks_exact(7).map(job).collect();
+            let jobs: Option<Vec<Job>> = jobs.chunks_exact(2).map(|pair| job(&pair[0], &pair[1])).collect();
             Some(Lease {
                 token: Token(token.parse().ok()?),
                 expires_at: timestamp(expires_at.parse().ok()?),
@@ -410,15 +371,15 @@ impl Queue for RedisQueue {
         let mut arguments = vec![format!("{:016}", token.0)];
         for (settlement, (key, follow_up)) in settlements.iter().zip(&keys) {
             arguments.push(member(key));
-            arguments.extend(outcome_arguments(&settlement.outcome));
-            match settlement.follow_up.as_ref().zip(follow_up.as_ref()) {
-                Some((trigger, key)) => arguments.extend(trigger_arguments(trigger, key)),
-                None => arguments.extend(std::array::from_fn::<String, 5, _>(|_| String::new())),
+            let follow_up = settlement.follow_up.as_ref().zip(follow_up.as_ref());
+            arguments.extend(outcome_arguments(&settlement.outcome, follow_up.is_some()));
+            if let Some((trigger, key)) = follow_up {
+                arguments.extend(trigger_arguments(trigger, key));
             }
         }
-        let replies: Vec<String> = self.run("settle", &self.scripts.settle, queue, &arguments).await?;
+        let replies: String = self.run("settle", &self.scripts.settle, queue, &arguments).await?;
         self.signals.index.notify_waiters();
-        replies.iter().map(|reply| settled(reply)).collect()
+        replies.bytes().map(settled).collect()
     }
 
     async fn pause(&self, scope: &Scope, until: Timestamp, reason: &str) -> Result<()> {
@@ -438,7 +399,7 @@ impl Queue for RedisQueue {
 
     async fn wait(&self, queue: QueueName, until: Option<Timestamp>) -> Result<()> {
         let until = until.map(|until| until.as_millisecond());
-        wake::wait(&self.clock, self.signal(queue), until, || self.outlook(queue)).await
+        wake::wait(self.caller.clock(), self.signal(queue), until, || self.outlook(queue)).await
     }
 
     async fn now(&self) -> Result<Timestamp> {
@@ -580,7 +541,7 @@ impl QueueAdmin for RedisQueue {
     async fn durability(&self) -> Result<String> {
         // On a cluster this finds the node that has our keys.
         self.now().await?;
-        let info: String = self.command("durability", redis::cmd("INFO").arg("persistence")).await?;
+        let info: String = self.caller.command("durability", redis::cmd("INFO").arg("persistence")).await?;
         let appends = field(&info, "aof_enabled") == "1";
         let fsync = self.setting("appendfsync").await;
         let saves = self.setting("save").await;
@@ -591,7 +552,8 @@ impl QueueAdmin for RedisQueue {
 impl RedisQueue {
     /// A setting of the server; none where a hosted Redis does not tell.
     async fn setting(&self, name: &str) -> Option<String> {
-        let pair: Result<Vec<String>> = self.command("durability", redis::cmd("CONFIG").arg("GET").arg(name)).await;
+        let pair: Result<Vec<String>> =
+            self.caller.command("durability", redis::cmd("CONFIG").arg("GET").arg(name)).await;
         pair.ok()?.into_iter().nth(1)
     }
 }

@@ -40,6 +40,11 @@ impl Error {
         self
     }
 
+    /// The same failure for another caller of the same operation; its cause stays with the first.
+    pub fn again(&self) -> Self {
+        Self::new(self.kind, self.operation, self.message.clone())
+    }
+
     /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -33,6 +33,38 @@ local function key(queue, name)
   return P .. queue .. ':' .. name
 end
 
+-- Writes that many jobs of one call share ---------------------------------------------------------------------------
+
+-- A command costs about as much with one value as with fifty, so values for one key are gathered and written at once: a
+-- key's writes keep their order, and who reads a key asks for it by `written`.
+local gathered, kept_keys = {}, {}
+local MOST_GATHERED = 2000
+
+local function written(name)
+  local waiting = gathered[name]
+  if waiting then
+    gathered[name] = nil
+    redis.call(waiting.command, name, unpack(waiting.values))
+  end
+  return name
+end
+
+local function gather(command, name, a, b)
+  local waiting = gathered[name]
+  if waiting and (waiting.command ~= command or #waiting.values >= MOST_GATHERED) then
+    written(name)
+    waiting = nil
+  end
+  if not waiting then
+    waiting = { command = command, values = {} }
+    gathered[name] = waiting
+    kept_keys[#kept_keys + 1] = name
+  end
+  local values = waiting.values
+  values[#values + 1] = a
+  if b then values[#values + 1] = b end
+end
+
 -- Subjects -----------------------------------------------------------------------------------------------------------
 
 -- A member is a subject padded so that bytes order as keys do: `0000000000000007#0000000000000012` for an item,
@@ -98,36 +130,43 @@ local function split(text, separator)
 end
 
 local function list_of(queue, name, member)
-  local text = redis.call('HGET', key(queue, name), member)
+  local text = redis.call('HGET', written(key(queue, name)), member)
   if not text then return {} end
   return cjson.decode(text)
 end
 
-local function decode(queue, s, packed)
+-- `lean`: without the texts beside it, which then stay as they are when it is stored.
+local function decode(queue, s, packed, lean)
   local f = split(packed, '|')
   local flags = f[12] or ''
   local record = {
     state = f[1], lane = tonumber(f[2]), first = tonumber(f[3] or ''), last = tonumber(f[4] or ''),
     hard = number_of(f[5] or '') or 0, attempts = tonumber(f[6] or '') or 0, lost = tonumber(f[7] or '') or 0,
     not_before = tonumber(f[8] or '') or 0, at = tonumber(f[9] or ''), token = f[10] or '',
-    doomed = string.find(flags, 'd', 1, true) ~= nil, flags = flags, reasons = {},
+    doomed = string.find(flags, 'd', 1, true) ~= nil, flags = flags,
   }
-  if string.find(flags, 'r', 1, true) then record.reasons = list_of(queue, 'rs', s.member) end
-  if string.find(flags, 'w', 1, true) then record.failure = redis.call('HGET', key(queue, 'why'), s.member) end
+  if not lean then
+    record.reasons = string.find(flags, 'r', 1, true) and list_of(queue, 'rs', s.member) or {}
+    if string.find(flags, 'w', 1, true) then
+      record.failure = redis.call('HGET', written(key(queue, 'why')), s.member)
+    end
+  end
   if f[11] and f[11] ~= '' then
     local d = split(f[11], ',')
     record.dirty = {
-      lane = tonumber(d[1]), first = tonumber(d[2]), last = tonumber(d[3]), hard = number_of(d[4]) or 0, reasons = {},
+      lane = tonumber(d[1]), first = tonumber(d[2]), last = tonumber(d[3]), hard = number_of(d[4]) or 0,
     }
-    if string.find(flags, 'q', 1, true) then record.dirty.reasons = list_of(queue, 'drs', s.member) end
+    if not lean then
+      record.dirty.reasons = string.find(flags, 'q', 1, true) and list_of(queue, 'drs', s.member) or {}
+    end
   end
   return record
 end
 
-local function read(queue, s)
+local function read(queue, s, lean)
   local packed = redis.call('HGET', key(queue, s.slot), s.field)
   if not packed then return nil end
-  return decode(queue, s, packed)
+  return decode(queue, s, packed, lean)
 end
 
 local function encode(record, flags)
@@ -161,7 +200,60 @@ end
 
 local touched = {}
 
+-- Jobs that entered a repository's lane, or were popped from it, since its count was written.
+local lanes = {}
+
+local function write_lane(name)
+  local lane = lanes[name]
+  if not lane then return end
+  lanes[name] = nil
+  local queue, turn, by = lane.queue, lane.turn, lane.by
+  local ready = redis.call('HINCRBY', key(queue, 'rn'), turn, by)
+  if ready == 0 then
+    redis.call('HDEL', key(queue, 'rn'), turn)
+    redis.call('DEL', key(queue, 'l:' .. turn), key(queue, 'sk:' .. turn))
+    redis.call('ZREM', key(queue, 'ring:' .. lane.lane), lane.padded)
+  elseif ready == by then
+    local time = redis.call('HGET', key(queue, 'meta'), 'ring' .. lane.lane) or '0'
+    redis.call('ZADD', key(queue, 'ring:' .. lane.lane), time, lane.padded)
+  end
+end
+
+local function change_lane(queue, s, lane, by)
+  local turn = s.repository .. ':' .. lane
+  local name = queue .. turn
+  local waiting = lanes[name]
+  if waiting and waiting.by * by < 0 then
+    write_lane(name)
+    waiting = nil
+  end
+  if waiting then
+    waiting.by = waiting.by + by
+  else
+    lanes[name] = { queue = queue, turn = turn, lane = lane, padded = s.padded, by = by }
+  end
+end
+
+-- Something became ready, or may be due sooner: who waits in any process looks again. A job that is due later than
+-- another wakes nobody: whoever waits looks again at the earlier time.
+local woken, soonest_due = {}, {}
+
+local function wake(queue)
+  if not woken[queue] then
+    woken[queue] = true
+    redis.call('PUBLISH', P .. 'wake', queue)
+  end
+end
+
+-- Writes what was gathered; lists and counts of ready jobs are right afterwards.
+local function write_gathered()
+  for _, name in ipairs(kept_keys) do written(name) end
+  kept_keys = {}
+  for name in pairs(lanes) do write_lane(name) end
+end
+
 local function flush()
+  write_gathered()
   for name, fields in pairs(deltas) do
     for field, by in pairs(fields) do
       if by ~= 0 and redis.call('HINCRBY', name, field, int(by)) == 0 then redis.call('HDEL', name, field) end
@@ -173,70 +265,71 @@ local function flush()
       redis.call('DEL', key(t.queue, 'pages:' .. t.repository))
     end
   end
-end
-
--- Something became ready, or may be due sooner: who waits in any process looks again.
-local woken = {}
-
-local function wake(queue)
-  if not woken[queue] then
-    woken[queue] = true
-    redis.call('PUBLISH', P .. 'wake', queue)
+  for queue, at in pairs(soonest_due) do
+    local first = redis.call('ZRANGE', key(queue, 'due'), 0, 0, 'WITHSCORES')[2]
+    if first and tonumber(first) >= at then wake(queue) end
   end
 end
 
--- The texts beside a record.
-local function store_text(queue, hash, member, had, value)
-  if value then
-    redis.call('HSET', key(queue, hash), member, value)
+-- A text beside a record: written where it changed. Says whether there is one afterwards.
+local function store_text(queue, hash, member, had, old, new, encode)
+  if old == new then return had end
+  if new then
+    gather('HSET', key(queue, hash), member, encode and encode(new) or new)
   elseif had then
-    redis.call('HDEL', key(queue, hash), member)
+    gather('HDEL', key(queue, hash), member)
   end
+  return new ~= nil
+end
+
+local function filled(list)
+  if list and #list > 0 then return list end
+  return nil
 end
 
 local function store_texts(queue, s, old, new)
   local flags = old and old.flags or ''
   local function had(flag) return string.find(flags, flag, 1, true) ~= nil end
-  local reasons, dirty, failure
-  if new then
-    if #new.reasons > 0 then reasons = cjson.encode(new.reasons) end
-    if new.dirty and #new.dirty.reasons > 0 then dirty = cjson.encode(new.dirty.reasons) end
-    failure = new.failure
+  if not new then
+    if had('r') then gather('HDEL', key(queue, 'rs'), s.member) end
+    if had('q') then gather('HDEL', key(queue, 'drs'), s.member) end
+    if had('w') then gather('HDEL', key(queue, 'why'), s.member) end
+    return ''
   end
-  store_text(queue, 'rs', s.member, had('r'), reasons)
-  store_text(queue, 'drs', s.member, had('q'), dirty)
-  store_text(queue, 'why', s.member, had('w'), failure)
-  if not new then return '' end
+  local was, asked = old and old.dirty, new.dirty
+  local reasons =
+    store_text(queue, 'rs', s.member, had('r'), filled(old and old.reasons), filled(new.reasons), cjson.encode)
+  local dirty = store_text(queue, 'drs', s.member, had('q'), filled(was and was.reasons),
+    filled(asked and asked.reasons), cjson.encode) and asked ~= nil
+  local failure = store_text(queue, 'why', s.member, had('w'), old and old.failure, new.failure)
   return (new.doomed and 'd' or '') .. (reasons and 'r' or '') .. (dirty and 'q' or '') .. (failure and 'w' or '')
 end
 
 local function leave_lane(queue, s, lane, popped)
   local turn = s.repository .. ':' .. lane
-  local left = redis.call('HINCRBY', key(queue, 'rn'), turn, -1)
-  redis.call('ZREM', key(queue, 'ra:' .. lane), s.member)
-  if left == 0 then
-    redis.call('HDEL', key(queue, 'rn'), turn)
-    redis.call('DEL', key(queue, 'l:' .. turn), key(queue, 'sk:' .. turn))
-    redis.call('ZREM', key(queue, 'ring:' .. lane), s.padded)
-  elseif not popped then
-    -- Its entry stays in the list, and is skipped when it comes up.
-    redis.call('HINCRBY', key(queue, 'sk:' .. turn), s.name, 1)
-  end
+  gather('ZREM', key(queue, 'ra:' .. lane), s.member)
+  change_lane(queue, s, lane, -1)
+  if popped then return end
+  -- Its entry stays in the list, and is skipped when it comes up; with the last job the list goes.
+  redis.call('HINCRBY', key(queue, 'sk:' .. turn), s.name, 1)
+  written(key(queue, 'l:' .. turn))
+  write_lane(queue .. turn)
 end
 
 local function enter_lane(queue, s, lane, at)
-  local turn = s.repository .. ':' .. lane
-  redis.call('RPUSH', key(queue, 'l:' .. turn), s.name)
-  if redis.call('HINCRBY', key(queue, 'rn'), turn, 1) == 1 then
-    local time = redis.call('HGET', key(queue, 'meta'), 'ring' .. lane) or '0'
-    redis.call('ZADD', key(queue, 'ring:' .. lane), time, s.padded)
-  end
-  if at then redis.call('ZADD', key(queue, 'ra:' .. lane), int(at), s.member) end
+  gather('RPUSH', key(queue, 'l:' .. s.repository .. ':' .. lane), s.name)
+  change_lane(queue, s, lane, 1)
+  if at then gather('ZADD', key(queue, 'ra:' .. lane), int(at), s.member) end
   wake(queue)
 end
 
+local function await(queue, s, at)
+  gather('ZADD', key(queue, 'due'), int(at), s.member)
+  soonest_due[queue] = math.min(soonest_due[queue] or at, at)
+end
+
 local function leave(queue, s, old, popped)
-  if old.state == 'D' then redis.call('ZREM', key(queue, 'due'), s.member) end
+  if old.state == 'D' then gather('ZREM', key(queue, 'due'), s.member) end
   if old.state == 'X' then redis.call('ZREM', key(queue, 'dead'), s.member) end
   if old.state == 'R' then
     leave_lane(queue, s, int(old.lane), popped)
@@ -248,10 +341,7 @@ local function leave(queue, s, old, popped)
 end
 
 local function enter(queue, s, new)
-  if new.state == 'D' then
-    redis.call('ZADD', key(queue, 'due'), int(new.at), s.member)
-    wake(queue)
-  end
+  if new.state == 'D' then await(queue, s, new.at) end
   if new.state == 'X' then redis.call('ZADD', key(queue, 'dead'), 0, s.member) end
   if new.state == 'R' then
     enter_lane(queue, s, int(new.lane), new.at)
@@ -273,19 +363,32 @@ local function note_page(queue, repository, bucket)
   redis.call('ZADD', key(queue, 'pages:' .. repository), page_of(bucket), page_of(bucket))
 end
 
+local noted = {}
+
 local function account(queue, s, by)
   count(queue, 'rc', s.repository .. ':T', by)
-  touched[queue .. s.padded] = { queue = queue, repository = s.repository, padded = s.padded }
-  if by < 0 then return end
-  redis.call('ZADD', key(queue, 'repos'), 0, s.padded)
+  if by < 0 then
+    touched[queue .. s.padded] = { queue = queue, repository = s.repository, padded = s.padded }
+    return
+  end
+  local place = queue .. s.padded
+  if not noted[place] then
+    noted[place] = true
+    redis.call('ZADD', key(queue, 'repos'), 0, s.padded)
+  end
   if s.number then
-    note_page(queue, s.repository, math.floor(s.number / 64))
+    local bucket = math.floor(s.number / 64)
+    place = place .. page_of(bucket)
+    if not noted[place] then
+      noted[place] = true
+      note_page(queue, s.repository, bucket)
+    end
   end
 end
 
 -- The only way a job changes. `popped`: its entry was taken from the list of ready jobs already.
 local function store(queue, s, old, new, popped)
-  local stays = old and new and old.state == 'R' and new.state == 'R' and old.lane == new.lane
+  local stays = old and new and old.state == new.state and (old.state ~= 'R' or old.lane == new.lane)
   if old and not stays then leave(queue, s, old, popped) end
   local flags = store_texts(queue, s, old, new)
   if not new then
@@ -295,7 +398,11 @@ local function store(queue, s, old, new, popped)
   end
   redis.call('HSET', key(queue, s.slot), s.field, encode(new, flags))
   if not old then account(queue, s, 1) end
-  if not stays then enter(queue, s, new) end
+  if not stays then
+    enter(queue, s, new)
+  elseif new.state == 'D' and new.at ~= old.at then
+    await(queue, s, new.at)
+  end
 end
 
 -- The life of a job, as the rules of the queue crate say it ----------------------------------------------------------
@@ -313,6 +420,8 @@ local function larger(a, b)
 end
 
 local function join_reasons(a, b)
+  -- Most of what merges says the same again.
+  if #b == 0 or #b == 1 and a[1] == b[1] then return a end
   local seen, all = {}, {}
   for _, list in ipairs({ a, b }) do
     for _, reason in ipairs(list) do
@@ -491,8 +600,8 @@ local function end_lease(queue, token)
   redis.call('HDEL', key(queue, 'held'), token)
 end
 
-local function let_go(queue, token)
-  if redis.call('HINCRBY', key(queue, 'held'), token, -1) <= 0 then end_lease(queue, token) end
+local function let_go(queue, token, jobs)
+  if redis.call('HINCRBY', key(queue, 'held'), token, -jobs) <= 0 then end_lease(queue, token) end
 end
 
 local function queue_pause(queue)
@@ -506,10 +615,17 @@ local function is_paused(queue, padded)
   return ends and tonumber(ends) > now
 end
 
+local any_paused = {}
+
+local function has_pauses(queue)
+  if any_paused[queue] == nil then any_paused[queue] = redis.call('ZCARD', key(queue, 'pauses')) > 0 end
+  return any_paused[queue]
+end
+
 -- The open repository of a lane with the smallest virtual time: its padded id and that time.
 local function first_open(queue, lane)
   local ring = key(queue, 'ring:' .. lane)
-  if redis.call('ZCARD', key(queue, 'pauses')) == 0 then
+  if not has_pauses(queue) then
     local first = redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')
     return first[1], tonumber(first[2] or '0')
   end
@@ -524,13 +640,14 @@ local function first_open(queue, lane)
   end
 end
 
+-- The queue's turns, and its last token.
 local function schedule(queue)
-  local meta = redis.call('HMGET', key(queue, 'meta'), 'served', 'pass0', 'pass1', 'pass2', 'pass3', 'pass4', 'ring0',
-    'ring1', 'ring2', 'ring3', 'ring4')
-  local s = { served = tonumber(meta[1] or '0'), pass = {}, ring = {} }
+  local meta = redis.call('HMGET', key(queue, 'meta'), 'served', 'token', 'pass0', 'pass1', 'pass2', 'pass3', 'pass4',
+    'ring0', 'ring1', 'ring2', 'ring3', 'ring4')
+  local s = { served = tonumber(meta[1] or '0'), token = tonumber(meta[2] or '0'), pass = {}, ring = {} }
   for lane = 0, 4 do
-    s.pass[lane] = tonumber(meta[lane + 2] or '0')
-    s.ring[lane] = tonumber(meta[lane + 7] or '0')
+    s.pass[lane] = tonumber(meta[lane + 3] or '0')
+    s.ring[lane] = tonumber(meta[lane + 8] or '0')
   end
   return s
 end
@@ -553,18 +670,28 @@ local function choose(queue, s, wanted)
   return best, chosen, chosen_time
 end
 
--- The first due time, lease end or end of a pause; that of the queue's own pause if there is one. And whether a lease
--- would find work now.
-local function outlook(queue)
+-- The first due time, lease end or end of a pause; that of the queue's own pause if there is one.
+local function next_time(queue)
   local paused = queue_pause(queue)
-  if paused then return false, paused end
+  if paused then return paused end
   local due = redis.call('ZRANGE', key(queue, 'due'), 0, 0, 'WITHSCORES')[2]
   local ends = redis.call('ZRANGE', key(queue, 'leases'), 0, 0, 'WITHSCORES')[2]
-  local pause = redis.call('ZRANGEBYSCORE', key(queue, 'pauses'), '(' .. int(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
-  local soonest = smaller(tonumber(due or ''), tonumber(ends or ''))
-  local work = soonest ~= nil and soonest <= now
-  for lane = 0, 4 do
-    if not work and first_open(queue, lane) then work = true end
+  local pause
+  if has_pauses(queue) then
+    pause = redis.call('ZRANGEBYSCORE', key(queue, 'pauses'), '(' .. int(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
   end
-  return work, smaller(soonest, tonumber(pause or ''))
+  return smaller(smaller(tonumber(due or ''), tonumber(ends or '')), tonumber(pause or ''))
+end
+
+-- Whether a lease would find work now.
+local function has_work(queue)
+  if queue_pause(queue) then return false end
+  for _, name in ipairs({ 'due', 'leases' }) do
+    local first = redis.call('ZRANGE', key(queue, name), 0, 0, 'WITHSCORES')[2]
+    if first and tonumber(first) <= now then return true end
+  end
+  for lane = 0, 4 do
+    if first_open(queue, lane) then return true end
+  end
+  return false
 end

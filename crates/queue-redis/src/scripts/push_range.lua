@@ -11,6 +11,7 @@ local records, names, slot = {}, {}, nil
 -- Stores the new jobs gathered so far: before a known one may become ready behind them.
 local function store_new()
   if #names == 0 then return end
+  write_gathered()
   redis.call('HSET', slot, unpack(records))
   redis.call('RPUSH', key(Q, 'l:' .. turn), unpack(names))
   if redis.call('HINCRBY', key(Q, 'rn'), turn, #names) == #names then

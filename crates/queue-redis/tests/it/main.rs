@@ -3,6 +3,7 @@
 
 mod contract;
 mod faults;
+mod grouping;
 mod memory;
 mod proxy;
 mod support;

@@ -1,0 +1,73 @@
+//! Runs scripts with the arguments that every one of them has.
+
+use std::sync::Arc;
+
+use gharvest_model::QueueName;
+use gharvest_queue::{
+    Policy, Result,
+    clock::{Clock, milliseconds},
+};
+use redis::{FromRedisValue, Script};
+
+use crate::{connection::Connections, error::queue_error};
+
+/// Calls scripts on the keys of one namespace. Clones share the connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    connections: Connections,
+    prefix: Arc<str>,
+    /// The policy as scripts read it.
+    policy: Arc<str>,
+    clock: Clock,
+}
+
+impl Caller {
+    pub(crate) fn new(connections: Connections, prefix: String, policy: &Policy, clock: Clock) -> Self {
+        Self { connections, prefix: prefix.into(), policy: policy_text(policy).into(), clock }
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Runs a script for a queue.
+    pub(crate) async fn run<T: FromRedisValue + Send>(
+        &self,
+        operation: &'static str,
+        script: &Script,
+        queue: QueueName,
+        arguments: &[String],
+    ) -> Result<T> {
+        let now = match &self.clock {
+            Clock::System => String::new(),
+            Clock::Manual(clock) => clock.now().to_string(),
+        };
+        let mut invocation = script.key(&*self.prefix);
+        invocation.arg(now).arg(&*self.policy).arg(queue.as_str());
+        for argument in arguments {
+            invocation.arg(argument);
+        }
+        self.connections.run(&invocation).await.map_err(|error| queue_error(operation, error))
+    }
+
+    /// Runs one command.
+    pub(crate) async fn command<T: FromRedisValue + Send>(
+        &self,
+        operation: &'static str,
+        command: &redis::Cmd,
+    ) -> Result<T> {
+        self.connections.command(command).await.map_err(|error| queue_error(operation, error))
+    }
+}
+
+fn policy_text(policy: &Policy) -> String {
+    let numbers = [
+        milliseconds(policy.inactivity_delay),
+        milliseconds(policy.max_delay),
+        i64::from(policy.max_attempts),
+        i64::from(policy.max_lost),
+        milliseconds(policy.retry_shortest),
+        milliseconds(policy.retry_longest),
+    ];
+    numbers.map(|number| number.to_string()).join("|")
+}
