@@ -11,7 +11,10 @@
 use std::{
     ops::RangeInclusive,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -37,7 +40,7 @@ mod unit;
 mod verify;
 mod writer;
 
-use readers::{Readers, Watch};
+use readers::{Keeper, Readers};
 use writer::Writer;
 
 /// How many numbers of a range are pushed in one step: other callers get their turn between steps.
@@ -50,7 +53,7 @@ pub struct SqliteQueue {
     readers: Arc<Readers>,
     clock: Clock,
     changed: Arc<Notify>,
-    _watch: Watch,
+    _keeper: Keeper,
 }
 
 impl SqliteQueue {
@@ -75,10 +78,15 @@ impl SqliteQueue {
 impl SqliteQueue {
     fn start(connection: rusqlite::Connection, path: PathBuf, policy: Policy, clock: Clock) -> Result<Arc<Self>> {
         let changed = Arc::new(Notify::new());
-        let watch = readers::watch(schema::open_reader(&path)?, Arc::downgrade(&changed))?;
+        let commits = Arc::new(AtomicU64::new(0));
+        let keeper = readers::keep(schema::open_keeper(&path)?, Arc::downgrade(&changed), Arc::clone(&commits))?;
         let signal = Arc::clone(&changed);
-        let writer = Writer::start(connection, policy, clock.clone(), move || signal.notify_waiters())?;
-        Ok(Arc::new(Self { writer, readers: Readers::new(path), clock, changed, _watch: watch }))
+        let committed = move || {
+            commits.fetch_add(1, Ordering::Relaxed);
+            signal.notify_waiters();
+        };
+        let writer = Writer::start(connection, policy, clock.clone(), committed)?;
+        Ok(Arc::new(Self { writer, readers: Readers::new(path), clock, changed, _keeper: keeper }))
     }
 }
 

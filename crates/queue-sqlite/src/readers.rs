@@ -1,8 +1,15 @@
-//! Connections that only read, beside the writer, and the watch for what other processes write.
+//! Connections beside the writer's: those that read, and the keeper's.
+//!
+//! The keeper watches for what other processes write, and brings the write-ahead log into the file while the writer
+//! goes on: within a commit that would hold up everybody who waits for it.
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, Weak, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -17,6 +24,8 @@ use crate::{error::from_sqlite, schema};
 const KEPT: usize = 4;
 /// How often the file is asked whether another process changed it: a few microseconds each.
 const WATCHED: Duration = Duration::from_millis(250);
+/// After so many commits the write-ahead log is brought into the file.
+const COMMITS: u64 = 40;
 
 /// Reads in snapshots of the file.
 #[derive(Debug)]
@@ -67,19 +76,20 @@ fn snapshot<T>(
     Ok(result)
 }
 
-/// Ends the watch when it is dropped.
+/// Ends the keeper when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct Keeper {
     _running: mpsc::Sender<()>,
 }
 
-/// Starts a thread that notifies when the file was changed by anybody. It ends with the watch.
-pub(crate) fn watch(connection: Connection, changed: Weak<Notify>) -> Result<Watch> {
+/// Starts the keeper's thread: notifies when the file was changed by anybody, and keeps the log short by the number of
+/// our own commits.
+pub(crate) fn keep(connection: Connection, changed: Weak<Notify>, commits: Arc<AtomicU64>) -> Result<Keeper> {
     let (running, ended) = mpsc::channel();
     thread::Builder::new()
-        .name("queue-watch".to_owned())
+        .name("queue-keeper".to_owned())
         .spawn(move || {
-            let mut seen = None;
+            let (mut seen, mut kept) = (None, 0);
             while ended.recv_timeout(WATCHED) == Err(mpsc::RecvTimeoutError::Timeout) {
                 let Some(changed) = changed.upgrade() else { return };
                 let version: Option<i64> = connection.pragma_query_value(None, "data_version", |row| row.get(0)).ok();
@@ -87,10 +97,22 @@ pub(crate) fn watch(connection: Connection, changed: Weak<Notify>) -> Result<Wat
                     seen = version;
                     changed.notify_waiters();
                 }
+                let made = commits.load(Ordering::Relaxed);
+                if made >= kept + COMMITS {
+                    kept = made;
+                    if let Err(error) = check_point(&connection) {
+                        tracing::debug!(%error, "the write-ahead log is brought in by a later commit");
+                    }
+                }
             }
         })
         .map_err(|error| {
-            Error::new(ErrorKind::Unavailable, "open", "the watching thread cannot be started").with_source(error)
+            Error::new(ErrorKind::Unavailable, "open", "the keeper's thread cannot be started").with_source(error)
         })?;
-    Ok(Watch { _running: running })
+    Ok(Keeper { _running: running })
+}
+
+/// Waits for nobody: what a reader still needs stays for the next time.
+fn check_point(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }

@@ -9,6 +9,9 @@
 //! | `delivery` | delivery id of the last four days |
 //! | `head` | queue: its counters and scheduling state as JSON |
 //!
+//! Leases are as few as workers, so they are found by looking through them: an index would cost a page more at each.
+//! Files of version 1 had two, which go when the file is opened.
+//!
 //! A backfill's job takes some 55 bytes: what only few jobs have (times, reasons, losses, a dirty request) lies as
 //! JSON in `extra`, which is NULL for all others. The file may hold other components' tables beside these.
 
@@ -20,7 +23,10 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::error::from_sqlite;
 
 /// The version that this code reads and writes, kept in `user_version`.
-pub(crate) const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 2;
+
+/// Pages of the write-ahead log at which a commit itself brings it into the file: the keeper is before that, as a rule.
+const LONGEST_LOG: &str = "4000";
 
 /// How long a statement waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(5);
@@ -47,8 +53,6 @@ CREATE TABLE lease (
     queue INTEGER NOT NULL, token INTEGER NOT NULL, request TEXT NOT NULL, expires_at INTEGER NOT NULL,
     PRIMARY KEY (queue, token)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX lease_end ON lease (queue, expires_at, token);
-CREATE INDEX lease_request ON lease (queue, request);
 CREATE TABLE pause (
     queue INTEGER NOT NULL, repository INTEGER NOT NULL, until INTEGER NOT NULL, reason TEXT NOT NULL,
     PRIMARY KEY (queue, repository)
@@ -76,6 +80,15 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Opens the connection that brings the write-ahead log into the file, so that commits need not.
+pub(crate) fn open_keeper(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| opening(path, error))?;
+    connection.busy_timeout(BUSY).map_err(|error| opening(path, error))?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(|error| opening(path, error))?;
+    Ok(connection)
+}
+
 /// Opens a connection that only reads.
 pub(crate) fn open_reader(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
@@ -92,6 +105,7 @@ fn set_up(connection: &Connection, set: &mut dyn FnMut(&str, &str) -> rusqlite::
     set("synchronous", "FULL")?;
     set("temp_store", "MEMORY")?;
     set("cache_size", "-32000")?;
+    set("wal_autocheckpoint", LONGEST_LOG)?;
     set("journal_size_limit", "67108864")
 }
 
@@ -99,10 +113,12 @@ fn set_up(connection: &Connection, set: &mut dyn FnMut(&str, &str) -> rusqlite::
 fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if version == 0 {
-        transaction.execute_batch(TABLES)?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
+    match version {
+        0 => transaction.execute_batch(TABLES)?,
+        1 => transaction.execute_batch("DROP INDEX lease_end; DROP INDEX lease_request;")?,
+        _ => return transaction.commit(),
     }
+    transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }
 

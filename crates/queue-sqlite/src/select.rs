@@ -101,6 +101,16 @@ pub(crate) fn pause(
         .optional()
 }
 
+/// The pauses in force without their reasons: the repository or none for the whole queue, and the end.
+pub(crate) fn paused(connection: &Connection, queue: QueueName, now: i64) -> rusqlite::Result<Vec<(Option<u64>, i64)>> {
+    connection
+        .prepare_cached("SELECT repository, until FROM pause WHERE queue = ?1 AND until > ?2")?
+        .query_map(params![queue_number(queue), now], |row| {
+            Ok((u64::try_from(row.get::<_, i64>(0)?).ok(), row.get(1)?))
+        })?
+        .collect()
+}
+
 /// All pauses in force: the queue, the repository or none for the whole queue, and the pause.
 pub(crate) fn pauses(
     connection: &Connection,
@@ -172,7 +182,7 @@ pub(crate) fn outlook(connection: &Connection, queue: QueueName, head: &Head, no
     if let Some((until, _)) = pause(connection, queue, None, now)? {
         return Ok(Outlook { work: false, next_at: Some(until) });
     }
-    let due = if head.jobs[5] > 0 { first_due(connection, queue)? } else { None };
+    let due = first_due(connection, queue, head)?;
     let ends: Option<i64> = connection
         .prepare_cached("SELECT min(expires_at) FROM lease WHERE queue = ?1")?
         .query_row([queue_number(queue)], |row| row.get(0))?;
@@ -186,8 +196,12 @@ pub(crate) fn outlook(connection: &Connection, queue: QueueName, head: &Head, no
     Ok(Outlook { work, next_at: due.into_iter().chain(ends).chain(pauses).min() })
 }
 
-fn first_due(connection: &Connection, queue: QueueName) -> rusqlite::Result<Option<i64>> {
+/// When the first delayed job is due.
+pub(crate) fn first_due(connection: &Connection, queue: QueueName, head: &Head) -> rusqlite::Result<Option<i64>> {
     let mut first = None;
+    if head.jobs[5] == 0 {
+        return Ok(first);
+    }
     for lane in Lane::ALL {
         let at: Option<i64> = connection
             .prepare_cached(

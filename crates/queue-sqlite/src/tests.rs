@@ -34,3 +34,26 @@ async fn a_full_disk_refuses_whole_pushes_and_loses_nothing() {
     let all = queue.list(QueueName::Download, &Filter::default(), None, usize::MAX).await.unwrap();
     assert_eq!(all.len() as u64, pushed + 100);
 }
+
+#[tokio::test]
+async fn a_file_of_version_1_goes_on_without_its_indices_of_leases() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.sqlite");
+    let connection = schema::open_writer(&path).unwrap();
+    connection
+        .execute_batch(
+            "CREATE INDEX lease_end ON lease (queue, expires_at, token);
+             CREATE INDEX lease_request ON lease (queue, request);
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+    drop(connection);
+    let queue = SqliteQueue::open(&path, Policy::default()).await.unwrap();
+    queue.push_range(QueueName::Download, RepositoryId(1), 1..=3, Lane::Backfill).await.unwrap();
+    drop(queue);
+    let connection = schema::open_reader(&path).unwrap();
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(number("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'lease_%'"), 0);
+    assert_eq!(number("PRAGMA user_version"), schema::VERSION);
+    assert_eq!(number("SELECT count(*) FROM job"), 3);
+}

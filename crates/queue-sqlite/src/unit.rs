@@ -11,7 +11,7 @@ use gharvest_queue::{
     model::DELIVERIES_KEPT,
     rules::{Record, Request},
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use crate::{
     head::{Head, Heads},
@@ -34,12 +34,38 @@ pub(crate) struct Unit<'w> {
     now: i64,
     /// Changes of the tally's slots without a virtual time, written at the end of the operation.
     tally: BTreeMap<(QueueName, u64, usize), i64>,
+    /// Deliveries that are too old were looked for.
+    forgot: bool,
     refusing: bool,
+    alone: bool,
+    failed: bool,
 }
 
 impl<'w> Unit<'w> {
     pub(crate) fn new(connection: &'w Connection, policy: &'w Policy, clock: &'w Clock, heads: Heads) -> Self {
-        Self { connection, policy, clock, heads, now: 0, tally: BTreeMap::new(), refusing: false }
+        let tally = BTreeMap::new();
+        Self {
+            connection,
+            policy,
+            clock,
+            heads,
+            now: 0,
+            tally,
+            forgot: false,
+            refusing: false,
+            alone: false,
+            failed: false,
+        }
+    }
+
+    /// There will be one operation only, so it needs no savepoint: if it fails, the transaction does.
+    pub(crate) fn be_alone(&mut self) {
+        self.alone = true;
+    }
+
+    /// Whether the only operation failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// From now on operations fail at once: there is no transaction to do them in.
@@ -61,13 +87,15 @@ impl<'w> Unit<'w> {
         if self.refusing || self.connection.is_autocommit() {
             return Err(rusqlite::Error::InvalidQuery);
         }
-        let before = self.heads.clone();
         self.now = self.clock.now();
+        if self.alone {
+            let result = self.whole(operation);
+            self.failed = result.is_err();
+            return result;
+        }
+        let before = self.heads.clone();
         self.connection.prepare_cached("SAVEPOINT operation")?.execute([])?;
-        let result = operation(self).and_then(|value| {
-            self.write_tally()?;
-            Ok(value)
-        });
+        let result = self.whole(operation);
         if result.is_err() {
             self.heads = before;
             self.tally.clear();
@@ -79,6 +107,12 @@ impl<'w> Unit<'w> {
             self.connection.prepare_cached("RELEASE operation")?.execute([])?;
         }
         result
+    }
+
+    fn whole<T>(&mut self, operation: impl FnOnce(&mut Self) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        let value = operation(self)?;
+        self.write_tally()?;
+        Ok(value)
     }
 
     fn head(&mut self, queue: QueueName) -> &mut Head {
@@ -220,14 +254,18 @@ impl<'w> Unit<'w> {
         keys.iter().zip(triggers).map(|(key, trigger)| self.push_one(key, trigger)).collect()
     }
 
-    /// Marks a delivery as seen, and says whether it is new. Forgets a few that are too old, so that they never pile up.
-    fn mark_delivery(&self, id: &str) -> rusqlite::Result<bool> {
+    /// Marks a delivery as seen, and says whether it is new. Once a transaction it forgets some that are too old, more
+    /// than one transaction adds, so that they never pile up.
+    fn mark_delivery(&mut self, id: &str) -> rusqlite::Result<bool> {
         let oldest = self.now - DELIVERIES_KEPT;
-        self.connection
-            .prepare_cached(
-                "DELETE FROM delivery WHERE id IN (SELECT id FROM delivery WHERE at <= ?1 ORDER BY at LIMIT 20)",
-            )?
-            .execute([oldest])?;
+        if !self.forgot {
+            self.forgot = true;
+            self.connection
+                .prepare_cached(
+                    "DELETE FROM delivery WHERE id IN (SELECT id FROM delivery WHERE at <= ?1 ORDER BY at LIMIT 300)",
+                )?
+                .execute([oldest])?;
+        }
         let marked = self
             .connection
             .prepare_cached(
@@ -474,19 +512,5 @@ impl<'w> Unit<'w> {
             self.store(queue, key, Some(old), Some(&record))?;
         }
         Ok(buried.len() as u64)
-    }
-
-    /// The token of a lease, while it lives, that was asked for by this name.
-    fn lease_of_request(&self, queue: QueueName, request: &str) -> rusqlite::Result<Option<(u64, i64)>> {
-        if request.is_empty() {
-            return Ok(None);
-        }
-        self.connection
-            .prepare_cached(
-                "SELECT token, expires_at FROM lease WHERE queue = ?1 AND request = ?2 AND expires_at > ?3
-                 ORDER BY token LIMIT 1",
-            )?
-            .query_row(params![queue_number(queue), request, self.now], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()
     }
 }

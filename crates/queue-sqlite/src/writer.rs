@@ -3,6 +3,8 @@
 //! Callers send operations; the thread takes all that wait (up to [`GROUP`]) into one transaction, each in a savepoint
 //! of its own so that one may fail alone, and answers after the commit. So what was answered is durable, and under
 //! load many operations share one sync of the disk.
+//!
+//! The counters are read again only when another process wrote meanwhile.
 
 use std::thread;
 
@@ -77,6 +79,7 @@ fn run(
     mut waiting: mpsc::Receiver<Operation>,
     committed: &dyn Fn(),
 ) {
+    let mut known = None;
     while let Some(first) = waiting.blocking_recv() {
         let mut group = vec![first];
         while group.len() < GROUP
@@ -85,8 +88,9 @@ fn run(
             group.push(next);
         }
         let mut answers = Vec::with_capacity(group.len());
-        let result = commit(connection, policy, clock, group, &mut answers);
+        let result = commit(connection, policy, clock, group, &mut known, &mut answers);
         if let Err(error) = &result {
+            known = None;
             tracing::warn!(%error, "the queue could not be written");
             roll_back(connection);
         } else {
@@ -98,18 +102,31 @@ fn run(
     }
 }
 
+/// The counters as they were committed last, and the version of the file as this connection saw it then.
+type Known = Option<(i64, Heads)>;
+
+/// Begins a transaction as a writer: a reader that becomes one is refused at once instead of waiting its turn.
+fn begin(connection: &Connection, known: &mut Known) -> rusqlite::Result<(i64, Heads)> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    // Changes with what others commit, and not with what this connection does.
+    let version = connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+    match known.take().filter(|(seen, _)| *seen == version) {
+        Some(known) => Ok(known),
+        None => Ok((version, Heads::load(connection)?)),
+    }
+}
+
 /// Runs a group of operations in one transaction. Every operation leaves its answer, also when this fails.
 fn commit(
     connection: &Connection,
     policy: &Policy,
     clock: &Clock,
     group: Vec<Operation>,
+    known: &mut Known,
     answers: &mut Vec<Answer>,
 ) -> Result<()> {
-    // Begins as a writer: a reader that becomes one is refused at once instead of waiting its turn.
-    let begun = connection.execute_batch("BEGIN IMMEDIATE").and_then(|()| Heads::load(connection));
-    let loaded = match begun {
-        Ok(heads) => heads,
+    let (version, loaded) = match begin(connection, known) {
+        Ok(begun) => begun,
         Err(error) => {
             roll_back(connection);
             let mut dead = Unit::new(connection, policy, clock, Heads::default());
@@ -119,6 +136,9 @@ fn commit(
         }
     };
     let mut unit = Unit::new(connection, policy, clock, loaded.clone());
+    if group.len() == 1 {
+        unit.be_alone();
+    }
     for operation in group {
         answers.push(operation(&mut unit));
     }
@@ -130,14 +150,21 @@ fn commit(
             "the transaction was given up: the disk is full or failing; nothing was changed",
         ));
     }
+    // The only operation failed, and its answer says so.
+    if unit.has_failed() {
+        roll_back(connection);
+        return Ok(());
+    }
     let heads = unit.into_heads();
     heads
         .save(connection, &loaded)
         .and_then(|()| {
             fail_point!("queue-written");
-            connection.execute_batch("COMMIT")
+            connection.prepare_cached("COMMIT")?.execute([])
         })
-        .map_err(|error| from_sqlite("write", error))
+        .map_err(|error| from_sqlite("write", error))?;
+    *known = Some((version, heads));
+    Ok(())
 }
 
 fn roll_back(connection: &Connection) {

@@ -7,7 +7,7 @@ use gharvest_queue::{
     key::Key,
     model::{PROMOTED, SWEPT},
 };
-use rusqlite::params;
+use rusqlite::{Row, params};
 
 use super::Unit;
 use crate::{
@@ -15,20 +15,48 @@ use crate::{
     select,
 };
 
+/// A lease that holds jobs.
+struct Held {
+    token: u64,
+    request: String,
+    expires_at: i64,
+}
+
 impl Unit<'_> {
     pub(crate) fn lease(&mut self, request: &LeaseRequest, max: usize) -> rusqlite::Result<LeaseReply> {
-        let queue = request.queue;
-        let lease = match self.lease_of_request(queue, &request.request)? {
-            Some((token, expires_at)) => Some(self.replay(queue, token, expires_at)?),
+        let (queue, now) = (request.queue, self.now);
+        let mut leases = self.leases(queue)?;
+        let pauses = select::paused(self.connection, queue, now)?;
+        let asked_before =
+            |held: &&Held| !request.request.is_empty() && held.request == request.request && held.expires_at > now;
+        let lease = match leases.iter().filter(asked_before).min_by_key(|held| held.token) {
+            Some(held) => Some(self.replay(queue, held.token, held.expires_at)?),
             None => {
-                self.sweep(queue)?;
+                self.sweep(queue, &mut leases)?;
                 self.promote(queue)?;
-                self.take(request, max)?
+                self.take(request, max, &pauses)?
             }
         };
-        let now = self.now;
-        let outlook = select::outlook(self.connection, queue, self.heads.of(queue), now)?;
-        Ok(LeaseReply { lease, next_at: outlook.next_at.map(timestamp) })
+        let ends = leases.first().map(|held| held.expires_at);
+        let next_at = match pauses.iter().find(|(repository, _)| repository.is_none()) {
+            Some((_, until)) => Some(*until),
+            None => {
+                let due = select::first_due(self.connection, queue, self.heads.of(queue))?;
+                let own = lease.as_ref().map(|lease| lease.expires_at.as_millisecond());
+                let pause = pauses.iter().map(|(_, until)| *until).min();
+                due.into_iter().chain(ends).chain(own).chain(pause).min()
+            }
+        };
+        Ok(LeaseReply { lease, next_at: next_at.map(timestamp) })
+    }
+
+    /// All leases, the one that ends first at the front.
+    fn leases(&self, queue: QueueName) -> rusqlite::Result<Vec<Held>> {
+        let mut select = self.connection.prepare_cached(
+            "SELECT token, request, expires_at FROM lease WHERE queue = ?1 ORDER BY expires_at, token",
+        )?;
+        let read = |row: &Row<'_>| Ok(Held { token: row.get(0)?, request: row.get(1)?, expires_at: row.get(2)? });
+        select.query_map([queue_number(queue)], read)?.collect()
     }
 
     fn replay(&self, queue: QueueName, token: u64, expires_at: i64) -> rusqlite::Result<Lease> {
@@ -47,16 +75,10 @@ impl Unit<'_> {
         select.query_map(params![queue_number(queue), signed(token)], row::read)?.collect()
     }
 
-    /// Recovers the jobs of leases that ran out.
-    fn sweep(&mut self, queue: QueueName) -> rusqlite::Result<()> {
-        let tokens: Vec<u64> = self
-            .connection
-            .prepare_cached(
-                "SELECT token FROM lease WHERE queue = ?1 AND expires_at <= ?2 ORDER BY expires_at, token LIMIT ?3",
-            )?
-            .query_map(params![queue_number(queue), self.now, SWEPT], |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
-        for token in tokens {
+    /// Recovers the jobs of leases that ran out, some at once.
+    fn sweep(&mut self, queue: QueueName, leases: &mut Vec<Held>) -> rusqlite::Result<()> {
+        let ended = leases.iter().take(SWEPT).take_while(|held| held.expires_at <= self.now).count();
+        for Held { token, .. } in leases.drain(..ended) {
             for (key, old) in self.held(queue, token)? {
                 let verdict = old.record.clone().expire(&key.subject().to_string(), self.now, self.policy);
                 let totals = &mut self.head(queue).totals;
@@ -96,9 +118,15 @@ impl Unit<'_> {
         Ok(())
     }
 
-    fn take(&mut self, request: &LeaseRequest, max: usize) -> rusqlite::Result<Option<Lease>> {
+    fn take(
+        &mut self,
+        request: &LeaseRequest,
+        max: usize,
+        pauses: &[(Option<u64>, i64)],
+    ) -> rusqlite::Result<Option<Lease>> {
         let queue = request.queue;
-        if select::pause(self.connection, queue, None, self.now)?.is_some() {
+        let wanted = request.repository.map(|repository| repository.0);
+        if pauses.iter().any(|(paused, _)| paused.is_none() || *paused == wanted) {
             return Ok(None);
         }
         let Some((lane, repository)) = self.choose(queue, request.repository)? else { return Ok(None) };
@@ -130,9 +158,6 @@ impl Unit<'_> {
     fn choose(&mut self, queue: QueueName, wanted: Option<RepositoryId>) -> rusqlite::Result<Option<(Lane, u64)>> {
         let now = self.now;
         if let Some(RepositoryId(repository)) = wanted {
-            if select::pause(self.connection, queue, Some(repository), now)?.is_some() {
-                return Ok(None);
-            }
             let jobs = select::tally(self.connection, queue, repository)?;
             let lanes = Lane::ALL.into_iter().filter(|lane| jobs[lane.index()] > 0);
             return Ok(self.head(queue).schedule.choose(lanes).map(|lane| (lane, repository)));
@@ -163,7 +188,8 @@ impl Unit<'_> {
         max: usize,
     ) -> rusqlite::Result<Vec<(Key, Stored)>> {
         let mut jobs = Vec::new();
-        for lane in Lane::ALL.into_iter().filter(|lane| *lane >= first) {
+        let ready = self.heads.of(queue).jobs;
+        for lane in Lane::ALL.into_iter().filter(|lane| *lane >= first && ready[lane.index()] > 0) {
             let mut select = self.connection.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM job INDEXED BY job_ready
                  WHERE queue = ?1 AND repository = ?2 AND lane = ?3 AND state = 1 ORDER BY sequence LIMIT ?4"
@@ -195,16 +221,25 @@ impl Unit<'_> {
             if taken == 0 {
                 continue;
             }
-            let at = (queue_number(queue), signed(repository), lane.index());
-            let time: u64 = self
+            let (number, id, slot) = (queue_number(queue), signed(repository), lane.index());
+            let (ready, time): (u64, u64) = self
                 .connection
-                .prepare_cached("SELECT time FROM tally WHERE queue = ?1 AND repository = ?2 AND slot = ?3")?
-                .query_row(at, |row| row.get(0))?;
-            let time = self.head(queue).schedule.charge(lane, time, taken);
-            self.connection
-                .prepare_cached("UPDATE tally SET time = ?4 WHERE queue = ?1 AND repository = ?2 AND slot = ?3")?
-                .execute((at.0, at.1, at.2, signed(time)))?;
-            self.leave(queue, repository, lane.index(), taken)?;
+                .prepare_cached("SELECT jobs, time FROM tally WHERE queue = ?1 AND repository = ?2 AND slot = ?3")?
+                .query_row((number, id, slot), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let head = self.head(queue);
+            let time = head.schedule.charge(lane, time, taken);
+            head.jobs[slot] = head.jobs[slot].saturating_sub(taken);
+            if ready > taken {
+                self.connection
+                    .prepare_cached(
+                        "UPDATE tally SET jobs = ?4, time = ?5 WHERE queue = ?1 AND repository = ?2 AND slot = ?3",
+                    )?
+                    .execute((number, id, slot, signed(ready - taken), signed(time)))?;
+            } else {
+                self.connection
+                    .prepare_cached("DELETE FROM tally WHERE queue = ?1 AND repository = ?2 AND slot = ?3")?
+                    .execute((number, id, slot))?;
+            }
         }
         Ok(())
     }
