@@ -5,7 +5,7 @@ use gharvest_queue::{Timing, Trigger};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::payload::{Payload, PayloadRepository};
+use crate::payload::{Payload, PayloadRepository, values};
 
 /// What follows from a delivery.
 #[derive(Debug, Default, PartialEq)]
@@ -174,17 +174,18 @@ fn facts(headers: Headers<'_>, payload: &Payload, received_at: Timestamp) -> Opt
         facts.insert("changes".to_owned(), changes.clone());
     }
     let about = match headers.event {
-        "issue_comment" | "pull_request_review_comment" => payload.comment.as_ref(),
-        "pull_request_review" => payload.review.as_ref(),
-        "pull_request_review_thread" => payload.thread.as_ref(),
+        "issue_comment" | "pull_request_review_comment" => payload.comment.as_deref(),
+        "pull_request_review" => payload.review.as_deref(),
+        "pull_request_review_thread" => payload.thread.as_deref(),
         _ => None,
     };
     let is_last_word = matches!(action, "deleted" | "transferred" | "dismissed" | "resolved" | "unresolved");
     if facts.is_empty() && !is_last_word {
         return None;
     }
-    if let Some(about) = about {
-        facts.insert("about".to_owned(), if action == "deleted" { about.clone() } else { identity(about) });
+    // Read here only: most deliveries leave nothing to keep.
+    if let Some(about) = about.and_then(|about| values(about.get()).ok().flatten()) {
+        facts.insert("about".to_owned(), if action == "deleted" { about } else { identity(&about) });
     }
     Some(Fact {
         delivery: headers.delivery.to_owned(),

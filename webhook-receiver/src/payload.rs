@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeOwned, DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, value::RawValue};
 
 use gharvest_model::{RepositoryId, RepositoryName};
 
@@ -45,23 +45,23 @@ pub struct Payload {
     pub(crate) blocking_issue: Option<Numbered>,
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) blocking_issue_repo: Option<PayloadRepository>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "bounded")]
     pub(crate) changes: Option<Value>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub(crate) comment: Option<Value>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub(crate) review: Option<Value>,
-    #[serde(default, deserialize_with = "lenient")]
-    pub(crate) thread: Option<Value>,
+    #[serde(default)]
+    pub(crate) comment: Option<Box<RawValue>>,
+    #[serde(default)]
+    pub(crate) review: Option<Box<RawValue>>,
+    #[serde(default)]
+    pub(crate) thread: Option<Box<RawValue>>,
     #[serde(default, rename = "ref", deserialize_with = "lenient")]
     pub(crate) git_ref: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) hook_id: Option<u64>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "bounded")]
     pub(crate) repositories_added: Option<Vec<PayloadRepository>>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "bounded")]
     pub(crate) repositories_removed: Option<Vec<PayloadRepository>>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "bounded")]
     pub(crate) repositories: Option<Vec<PayloadRepository>>,
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) organization: Option<Account>,
@@ -185,10 +185,28 @@ impl Payload {
 }
 
 /// An unexpected type is an absent field: GitHub adds and changes, and an accepted delivery beats a strict one.
+///
+/// For what has few fields of its own: they are read out of the payload's text, and the rest is passed over, not built.
 fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let text = <&RawValue>::deserialize(deserializer)?.get();
+    match serde_json::from_str(text) {
+        Ok(value) => Ok(Some(value)),
+        // Of another type, or nothing that can be read at all.
+        Err(_) => values(text).map(|_| None).map_err(D::Error::custom),
+    }
+}
+
+/// The same for what may have any number of values: of too many none is kept.
+fn bounded<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let value = values(<&RawValue>::deserialize(deserializer)?.get()).map_err(D::Error::custom)?;
+    Ok(value.and_then(|value| T::deserialize(value).ok()))
+}
+
+/// A JSON text as values; none if there are more than [`MOST_VALUES`].
+pub(crate) fn values(text: &str) -> serde_json::Result<Option<Value>> {
     let mut left = MOST_VALUES;
-    let value = Bounded { left: &mut left }.deserialize(deserializer)?;
-    Ok(if left == 0 { None } else { T::deserialize(value).ok() })
+    let value = Bounded { left: &mut left }.deserialize(&mut serde_json::Deserializer::from_str(text))?;
+    Ok((left > 0).then_some(value))
 }
 
 /// The most values in one field; GitHub's largest have some thousands. A field with more counts as absent: as values in
