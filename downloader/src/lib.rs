@@ -27,6 +27,7 @@ use metrics::counter;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub mod deletions;
 pub mod fetch;
 mod history;
 mod item;

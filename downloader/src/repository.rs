@@ -136,12 +136,16 @@ pub(crate) async fn note_trouble(archive: &Archive, id: RepositoryId, trouble: O
     if tracked.trouble.as_deref() == trouble {
         return Ok(());
     }
-    let trouble_since = trouble.and(tracked.trouble_since.or_else(|| Some(Timestamp::now())));
     match trouble {
         Some(trouble) => tracing::error!(repo.name = %tracked.name, trouble, "Repository cannot be fetched"),
         None => tracing::info!(repo.name = %tracked.name, "Repository can be fetched again"),
     }
-    archive.track(Tracked { trouble: trouble.map(str::to_owned), trouble_since, ..tracked }).await?;
+    let now = Timestamp::now();
+    let note = |entry: &mut Tracked| {
+        entry.trouble_since = trouble.and(entry.trouble_since.or(Some(now)));
+        entry.trouble = trouble.map(str::to_owned);
+    };
+    archive.change_tracked(id, &note).await?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use gharvest_model::{
     Lane, QueueName, RepositoryId, RepositoryName, Subject,
     job::part,
     progress::{Completeness, ItemsCursor},
+    removal::DeletionPolicy,
     tracking::Tracked,
 };
 use gharvest_queue::{Filter, Queue, QueueAdmin, Timing, Trigger};
@@ -50,9 +51,10 @@ pub async fn track(
         name,
         private,
         since: entry.as_ref().map_or_else(Timestamp::now, |entry| entry.since),
-        complete_at: entry.and_then(|entry| entry.complete_at),
+        complete_at: entry.as_ref().and_then(|entry| entry.complete_at),
         trouble: None,
         trouble_since: None,
+        deleted: entry.map_or(DeletionPolicy::Keep, |entry| entry.deleted),
     };
     archive.track(tracked.clone()).await?;
     queue.push(&first_jobs(archive, repository.id).await?, None).await?;

@@ -49,6 +49,8 @@ enum Command {
     Status(commands::status::StatusArgs),
     /// What of a repository is accounted for, and what is not
     Audit(commands::audit::AuditArgs),
+    /// What becomes of items that GitHub no longer shows, and what was taken out so far
+    Deletions(commands::deletions::DeletionsArgs),
     /// Search what is mirrored
     Search(commands::search::SearchArgs),
     /// Read a thread
@@ -85,6 +87,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Untrack(args) => commands::track::untrack(common, args).await,
         Command::Status(args) => commands::status::run(common, args).await,
         Command::Audit(args) => commands::audit::run(common, args).await,
+        Command::Deletions(args) => commands::deletions::run(common, args).await,
         Command::Search(args) => commands::search::run(common, args).await,
         Command::Show(args) => commands::show::run(common, args).await,
         Command::Import(args) => commands::import::run(common, args).await,

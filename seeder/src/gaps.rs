@@ -38,7 +38,7 @@ pub async fn check(archive: &Archive, queue: &dyn Queue, tracked: &Tracked, now:
     let completeness = Completeness::new(&ledger, cursor.as_ref());
     gauge!("gharvest_completeness", "repository" => tracked.name.to_string()).set(completeness.share());
     if completeness.is_complete() && tracked.complete_at.is_none() {
-        archive.track(Tracked { complete_at: Some(now), ..tracked.clone() }).await?;
+        archive.change_tracked(tracked.id, &|entry| entry.complete_at = Some(now)).await?;
     }
     // Before the first mirror is complete its jobs wait in the backfill lane, and must not be raised out of it.
     let lane = if tracked.complete_at.is_some() { Lane::Reconcile } else { Lane::Backfill };

@@ -105,6 +105,7 @@ impl World {
             complete_at: complete.then(|| self.now()),
             trouble: None,
             trouble_since: None,
+            deleted: gharvest_model::removal::DeletionPolicy::Keep,
         };
         self.archive.track(tracked).await.unwrap();
         if complete {

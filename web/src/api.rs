@@ -17,6 +17,7 @@ use crate::{
     requests::{
         RepositoryPath,
         audit::{self, AuditAnswer},
+        deletions::{self, DeletionsAnswer, PolicyParams},
         items::{self, DownloadAnswer, ItemPath, SimilarAnswer, SimilarParams},
         jobs::{
             self, AddAllAnswer, AddAllParams, AddAnswer, AddParams, Affected, CountAnswer, CountParams, ItemParams,
@@ -51,6 +52,7 @@ pub(crate) fn router() -> (axum::Router<WebState>, Description) {
         .routes(routes!(responsiveness))
         .routes(routes!(show_audit))
         .routes(routes!(badge))
+        .routes(routes!(show_deletions, set_deletion_policy))
         .routes(routes!(recent))
         .routes(routes!(show_status))
         .routes(routes!(list_jobs, add_jobs))
@@ -228,6 +230,31 @@ async fn untrack(
 ) -> ApiResult<StatusCode> {
     repositories::untrack(&state, &caller, &path, &params).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What becomes of items that GitHub no longer shows, and what was taken out so far. Needs the role `operate`.
+#[utoipa::path(get, path = "/api/v1/repositories/{owner}/{name}/deletions", params(RepositoryPath), responses(
+    (status = 200, description = "The policy and its receipts.", body = DeletionsAnswer), Problems))]
+async fn show_deletions(
+    State(state): State<WebState>,
+    Extension(caller): Extension<Caller>,
+    InPath(path): InPath<RepositoryPath>,
+) -> Caught<DeletionsAnswer> {
+    deletions::show(&state, &caller, &path).await.map(Json)
+}
+
+/// Says what becomes of items that GitHub no longer shows, and follows it for those gone already. Needs the role
+/// `admin`.
+#[utoipa::path(put, path = "/api/v1/repositories/{owner}/{name}/deletions", params(RepositoryPath),
+    request_body = PolicyParams, responses(
+    (status = 200, description = "The policy and its receipts.", body = DeletionsAnswer), Problems))]
+async fn set_deletion_policy(
+    State(state): State<WebState>,
+    Extension(caller): Extension<Caller>,
+    InPath(path): InPath<RepositoryPath>,
+    Body(params): Body<PolicyParams>,
+) -> Caught<DeletionsAnswer> {
+    deletions::set(&state, &caller, &path, &params).await.map(Json)
 }
 
 /// What became searchable lately; `/events` goes on from there.

@@ -12,6 +12,7 @@ use crate::{
 };
 
 pub mod audit;
+pub mod deletions;
 pub mod items;
 pub mod jobs;
 pub mod live;

@@ -9,7 +9,8 @@ use std::{
 use fail::fail_point;
 use gharvest_archive::{Archive, InboxEntry};
 use gharvest_model::{
-    ItemId, Lane, QueueName, RepositoryId, RepositoryName, Subject, job::part, record::Fact, tracking::Tracked,
+    ItemId, Lane, QueueName, RepositoryId, RepositoryName, Subject, job::part, record::Fact, removal::DeletionPolicy,
+    tracking::Tracked,
 };
 use gharvest_queue::{Pushed, Queue, Timing, Trigger};
 use gharvest_service_kit::settings::Untracked;
@@ -366,7 +367,16 @@ pub fn heard_key(repository: RepositoryId) -> String {
 
 /// A repository as it is first tracked.
 fn newly_tracked(id: RepositoryId, name: &RepositoryName, private: bool, now: Timestamp) -> Tracked {
-    Tracked { id, name: name.clone(), private, since: now, complete_at: None, trouble: None, trouble_since: None }
+    Tracked {
+        id,
+        name: name.clone(),
+        private,
+        since: now,
+        complete_at: None,
+        trouble: None,
+        trouble_since: None,
+        deleted: DeletionPolicy::Keep,
+    }
 }
 
 /// A repository tracked from now on is fetched as a whole.

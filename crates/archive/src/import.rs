@@ -118,6 +118,7 @@ impl Archive {
             complete_at: None,
             trouble: None,
             trouble_since: None,
+            deleted: gharvest_model::removal::DeletionPolicy::Keep,
         })
         .await
     }

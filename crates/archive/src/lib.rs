@@ -13,6 +13,7 @@
 //! repositories/{id}/ledger.journal            its changes since, in a folder only
 //! repositories/{id}/{part}.json               labels, milestones, releases
 //! repositories/{id}/{part}.jsonl              a line a day: stars
+//! repositories/{id}/removals.jsonl            receipts of what deletion policies took out
 //! current/{owner}/{name}                      link to repositories/{id}, lower case
 //! tracking.json keys.json                     what is tracked, hashed API keys
 //! cursors/{feed}.json                         how far a feed was read: a file each, as many feeds move at once
@@ -38,6 +39,7 @@ pub mod import;
 mod inbox;
 mod ledger;
 mod records;
+mod removals;
 mod repositories;
 mod small;
 pub mod snapshot;

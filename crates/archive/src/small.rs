@@ -21,6 +21,12 @@ impl Archive {
         self.change_list("tracking.json", &change).await.map(|_| ())
     }
 
+    /// Changes the entry of a tracked repository, whoever else changes it at the same time. Says whether it changed.
+    pub async fn change_tracked(&self, id: RepositoryId, change: &(dyn Fn(&mut Tracked) + Sync)) -> Result<bool> {
+        let change = |all: &mut Vec<Tracked>| all.iter_mut().filter(|entry| entry.id == id).for_each(change);
+        self.change_list("tracking.json", &change).await
+    }
+
     /// Adds those repositories that are not tracked yet, all in one step.
     pub async fn track_new(&self, new: &[Tracked]) -> Result<()> {
         let change = |all: &mut Vec<Tracked>| {

@@ -13,6 +13,7 @@ pub mod live;
 pub mod lossy;
 pub mod progress;
 pub mod record;
+pub mod removal;
 pub mod tracking;
 
 pub use ids::{InvalidName, ItemId, ItemRef, Kind, RepositoryId, RepositoryName};

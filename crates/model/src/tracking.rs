@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{RepositoryId, RepositoryName};
+use crate::{
+    ids::{RepositoryId, RepositoryName},
+    removal::DeletionPolicy,
+};
 
 /// One tracked repository, an entry of `tracking.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,4 +29,7 @@ pub struct Tracked {
     /// When `trouble` was first seen: what deletes must be confirmed a day apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble_since: Option<Timestamp>,
+    /// What becomes of the content of items that GitHub no longer shows.
+    #[serde(default, skip_serializing_if = "DeletionPolicy::is_keep")]
+    pub deleted: DeletionPolicy,
 }

@@ -14,6 +14,7 @@ use gharvest_queue::{Filter, QueueAdmin, Scope};
 use jiff::{SignedDuration, Timestamp};
 
 mod cost;
+mod deletions;
 mod full;
 mod kill;
 mod world;

@@ -51,8 +51,13 @@ async fn a_repository_that_does_not_exist_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_usage_ends_with_2() {
     let scene = Scene::new(1);
-    let commands: [&[&str]; 4] =
-        [&["untrack", MIRRORED], &["mirror"], &["mirror", "not a name"], &["show", "lumen/lumen"]];
+    let commands: [&[&str]; 5] = [
+        &["untrack", MIRRORED],
+        &["mirror"],
+        &["mirror", "not a name"],
+        &["show", "lumen/lumen"],
+        &["deletions", MIRRORED, "--policy", "erase"],
+    ];
     for command in commands {
         let refused = scene.run(command).await;
         assert_eq!(refused.code, Some(2), "{command:?}: {refused:?}");
@@ -70,6 +75,12 @@ async fn without_a_token_a_mirror_says_so_and_works_and_is_forgotten_when_purged
     assert!(mirrored.stderr.contains("about 20 items") && mirrored.stderr.contains("on disk"), "{mirrored:?}");
     assert_eq!(scene.differences(MIRRORED).await, Vec::<String>::new());
     assert_eq!(scene.total(&format!("repo:{MIRRORED}")).await, 20);
+
+    let refused = scene.run(&["deletions", MIRRORED, "--policy", "redact"]).await;
+    assert!(refused.code == Some(1) && refused.stderr.contains("--yes"), "{refused:?}");
+    scene.done(&["deletions", MIRRORED, "--policy", "redact", "--yes"]).await;
+    let deletions = scene.json(&["deletions", MIRRORED, "--json"]).await;
+    assert_eq!(deletions, serde_json::json!({ "policy": "redact", "receipts": [] }));
 
     scene.done(&["untrack", MIRRORED, "--purge"]).await;
     assert_eq!(scene.total(&format!("repo:{MIRRORED}")).await, 0);

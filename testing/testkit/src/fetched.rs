@@ -22,7 +22,7 @@ pub(crate) fn fetched(
     held.lock().map_err(|error| said(&lock, error))?;
     let (folder, done) = (parent.join(name), parent.join(format!("{name}.done")));
     if !done.is_file() {
-        if folder.exists() {
+        if folder.try_exists().map_err(|error| said(&folder, error))? {
             fs::remove_dir_all(&folder).map_err(|error| said(&folder, error))?;
         }
         fs::create_dir(&folder).map_err(|error| said(&folder, error))?;
@@ -60,7 +60,7 @@ mod tests {
         });
         assert_eq!(interrupted, Err("killed".to_owned()));
         let folder = fetched("fetched", &name, |folder| {
-            assert!(!folder.join("half").exists());
+            assert!(!folder.join("half").try_exists().unwrap());
             fs::write(folder.join("whole"), "").map_err(|error| error.to_string())
         })
         .unwrap();

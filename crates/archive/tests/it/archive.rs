@@ -21,6 +21,7 @@ fn tracked(id: u64, name: &str) -> Tracked {
         complete_at: None,
         trouble: None,
         trouble_since: None,
+        deleted: gharvest_model::removal::DeletionPolicy::Keep,
     }
 }
 

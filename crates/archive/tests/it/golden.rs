@@ -80,6 +80,7 @@ async fn write(folder: &Path) {
         complete_at: Some(at(1_700_000_100)),
         trouble: Some("issues are disabled".to_owned()),
         trouble_since: Some(at(1_700_000_200)),
+        deleted: gharvest_model::removal::DeletionPolicy::Keep,
     };
     archive.track(tracked).await.unwrap();
     archive.set_cursor("updates/7", json!({"since": at(1_700_000_000)})).await.unwrap();

@@ -49,6 +49,7 @@ async fn fill(archive: &Archive) {
         complete_at: None,
         trouble: None,
         trouble_since: None,
+        deleted: gharvest_model::removal::DeletionPolicy::Keep,
     };
     archive.track(tracked).await.unwrap();
     archive.set_cursor("updates/7", json!({ "since": now })).await.unwrap();
@@ -247,6 +248,7 @@ async fn a_redacted_snapshot_holds_nothing_private() {
         complete_at: None,
         trouble: private.then(|| secret.to_owned()),
         trouble_since: None,
+        deleted: gharvest_model::removal::DeletionPolicy::Keep,
     };
     // Public, private by GitHub, private by tracking alone, and one of which nothing is known.
     for (id, name, fetched) in

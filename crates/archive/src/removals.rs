@@ -1,0 +1,86 @@
+//! Deletion policies on the archive: receipts of what was taken out, and the tombstones of a repository.
+
+use futures::TryStreamExt as _;
+use gharvest_model::{
+    Record, RepositoryId,
+    removal::{DeletionPolicy, Receipt},
+};
+use jiff::Timestamp;
+
+use crate::{Archive, Error, ErrorKind, Result, Written, from_bytes, to_bytes};
+
+/// How often a record is read again after somebody else stored a revision meanwhile.
+const ATTEMPTS: usize = 10;
+
+impl Archive {
+    /// What becomes of the content of a repository's items that GitHub no longer shows: what tracking says of it.
+    pub async fn deletion_policy(&self, id: RepositoryId) -> Result<DeletionPolicy> {
+        let tracked = self.tracking().await?.into_iter().find(|tracked| tracked.id == id);
+        Ok(tracked.map_or(DeletionPolicy::Keep, |tracked| tracked.deleted))
+    }
+
+    /// Notes what is about to be taken out of a record. Durable when it returns; the receipt of the same revision again
+    /// replaces the first, so that a step repeated after a crash is one line.
+    pub async fn add_receipt(&self, id: RepositoryId, receipt: &Receipt) -> Result<()> {
+        let key = receipts_key(id);
+        let line = to_bytes(&key, receipt)?;
+        let change = |stored: Option<bytes::Bytes>| {
+            let stored = stored.unwrap_or_default();
+            let mut lines = Vec::with_capacity(stored.len() + line.len() + 1);
+            for kept in stored.split(|byte| *byte == b'\n').filter(|kept| !kept.is_empty()) {
+                let known: Receipt = from_bytes(&key, kept)?;
+                if (known.number, known.revision) != (receipt.number, receipt.revision) {
+                    lines.extend_from_slice(kept);
+                    lines.push(b'\n');
+                }
+            }
+            lines.extend_from_slice(&line);
+            lines.push(b'\n');
+            Ok(Some(lines.into()))
+        };
+        self.swap(&key, &change).await.map(|_| ())
+    }
+
+    /// All receipts of a repository, in the order of the removals.
+    pub async fn receipts(&self, id: RepositoryId) -> Result<Vec<Receipt>> {
+        let key = receipts_key(id);
+        let Some((stored, _)) = self.store().get(&key).await? else { return Ok(Vec::new()) };
+        stored.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| from_bytes(&key, line)).collect()
+    }
+
+    /// Follows a policy for every tombstone that a repository has already, one record in memory at a time. Returns the
+    /// numbers of the records that changed: their documents are to be made anew.
+    pub async fn apply_deletion_policy(&self, id: RepositoryId, policy: DeletionPolicy) -> Result<Vec<u64>> {
+        let mut changed = Vec::new();
+        let mut records = self.records(id, 0);
+        while let Some(record) = records.try_next().await? {
+            let number = record.number;
+            if self.take_out(record, policy).await? {
+                changed.push(number);
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Follows a policy for one record; says whether it changed.
+    async fn take_out(&self, mut record: Record, policy: DeletionPolicy) -> Result<bool> {
+        let item = record.id();
+        for _ in 0..ATTEMPTS {
+            let Some(receipt) = policy.apply(&mut record, Timestamp::now()) else { return Ok(false) };
+            self.add_receipt(item.repository, &receipt).await?;
+            match self.put_record(record).await? {
+                Written::Stored(_) => return Ok(true),
+                Written::Unchanged(_) => return Ok(false),
+                Written::Conflict(_) => match self.record(item).await? {
+                    Some(newer) => record = newer,
+                    None => return Ok(false),
+                },
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, "redact", item.to_string(), "others were quicker each time; try again"))
+    }
+}
+
+fn receipts_key(id: RepositoryId) -> String {
+    format!("repositories/{id}/removals.jsonl")
+}
