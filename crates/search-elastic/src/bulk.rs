@@ -7,8 +7,9 @@
 //! | item 429, 503 | sent again |
 //! | item 400, 413 | refused for good, with the reason |
 //! | item 401, 403; 404 with an error | the whole write fails: the operator has to act |
-//! | request 413, 400; 429 twice | sent in halves; one alone is refused |
-//! | request 429, 502, 503, 504, no answer | sent again, with backoff |
+//! | request 413, 400; 429 of several | sent in halves; one alone is refused |
+//! | request 429 of one that is larger than the engine's room | refused for good |
+//! | request 429 of one, 502, 503, 504, no answer | sent again, with backoff, and in the end an error for later |
 //!
 //! Writes carry an id and a version, so sending one twice changes nothing. Batches grow by a step while all goes well, and
 //! are halved when the engine says that it is too much.
@@ -78,6 +79,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Bulk {
     client: Client,
     batch_bytes: AtomicUsize,
+    /// The longest pause before the first repetition.
+    first_delay: Duration,
 }
 
 /// What became of one request.
@@ -91,7 +94,7 @@ enum Sent {
 
 impl Bulk {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, batch_bytes: AtomicUsize::new(LARGEST_BATCH) }
+        Self { client, batch_bytes: AtomicUsize::new(LARGEST_BATCH), first_delay: FIRST_DELAY }
     }
 
     /// Writes all of them, in order. The outcomes are in the order given.
@@ -116,7 +119,7 @@ impl Bulk {
             if attempt >= MOST_ATTEMPTS {
                 return Err(why);
             }
-            back_off(attempt).await;
+            self.back_off(attempt).await;
             again.into_iter().rev().for_each(|index| waiting.push_front(index));
         }
         Ok(outcomes.into_iter().map(|outcome| outcome.expect("every action was sent")).collect())
@@ -181,11 +184,11 @@ impl Bulk {
             match sent {
                 Ok(answer) if answer.is_success() => return items(answer, batch.len()),
                 Ok(answer) if matches!(answer.status, 400 | 413) => return Ok(Sent::Halve(answer.reason())),
-                // One that is larger than the engine ever takes is rejected each time, so it is also sent in halves.
-                Ok(answer) if answer.status == 429 && (batch.len() > 1 || delay_attempt > 2) => {
-                    if batch.len() > 1 {
-                        back_off(1).await;
-                    }
+                Ok(answer) if answer.status == 429 && batch.len() > 1 => {
+                    self.back_off(1).await;
+                    return Ok(Sent::Halve(answer.reason()));
+                }
+                Ok(answer) if answer.status == 429 && never_fits(&answer.reason()) => {
                     return Ok(Sent::Halve(answer.reason()));
                 }
                 Ok(answer) if matches!(answer.status, 429 | 502..=504) => {
@@ -193,16 +196,22 @@ impl Bulk {
                     if delay_attempt >= MOST_ATTEMPTS {
                         return Err(answer.error("write"));
                     }
-                    back_off(delay_attempt).await;
+                    self.back_off(delay_attempt).await;
                 }
                 Ok(answer) if answer.status == 500 && delay_attempt < 2 => {
                     delay_attempt += 1;
-                    back_off(delay_attempt).await;
+                    self.back_off(delay_attempt).await;
                 }
                 Ok(answer) => return Err(answer.error("write")),
                 Err(error) => return Ok(Sent::Again(error)),
             }
         }
+    }
+
+    /// Full jitter: between nothing and the attempt's delay.
+    async fn back_off(&self, attempt: u32) {
+        let longest = self.first_delay.saturating_mul(1 << attempt.min(10)).min(LONGEST_DELAY);
+        tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
     }
 
     fn shrink(&self) {
@@ -230,10 +239,13 @@ fn body<'a>(actions: impl Iterator<Item = &'a Action> + Clone) -> Bytes {
     bytes.freeze()
 }
 
-/// Full jitter: between nothing and the attempt's delay.
-async fn back_off(attempt: u32) {
-    let longest = FIRST_DELAY.saturating_mul(1 << attempt.min(10)).min(LONGEST_DELAY);
-    tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
+/// Whether a request alone is more than the engine takes in at once: asked again it would be rejected each time.
+fn never_fits(reason: &str) -> bool {
+    let number = |name: &str| {
+        let (_, rest) = reason.split_once(name)?;
+        rest.split_once('=')?.1.split(|letter: char| !letter.is_ascii_digit()).next()?.parse::<u64>().ok()
+    };
+    number("_operation_bytes").zip(number("max_")).is_some_and(|(bytes, limit)| bytes > limit)
 }
 
 fn items(answer: Answer, expected: usize) -> Result<Sent> {
@@ -286,29 +298,43 @@ mod tests {
     use super::*;
     use crate::client::Options;
 
-    /// Answers requests with these statuses and bodies, one connection each; gives back the bodies that it got.
-    async fn engine(answers: Vec<(u16, String)>) -> (Bulk, JoinHandle<Vec<String>>) {
+    /// Answers requests with these statuses and bodies, one connection each; status 0 ends the connection without an
+    /// answer. Its address, and the bodies that it got.
+    async fn scripted(answers: Vec<(u16, String)>) -> (String, JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let mut got = Vec::new();
+            for (status, body) in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                got.push(read_body(&mut stream).await);
+                if status > 0 {
+                    let length = body.len();
+                    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+                    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+                }
+            }
+            got
+        });
+        (url, server)
+    }
+
+    /// Writes to these addresses, with hardly a pause before it tries again.
+    fn bulk(urls: String) -> Bulk {
         let options = Options {
-            urls: format!("http://{}", listener.local_addr().unwrap()),
+            urls,
             username: String::new(),
             password: String::new().into(),
             api_key: String::new().into(),
             ca: None,
             prefix: "x".into(),
         };
-        let server = tokio::spawn(async move {
-            let mut got = Vec::new();
-            for (status, body) in answers {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                got.push(read_body(&mut stream).await);
-                let head =
-                    format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-                stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
-            }
-            got
-        });
-        (Bulk::new(Client::new(&options).unwrap()), server)
+        Bulk { first_delay: Duration::from_micros(100), ..Bulk::new(Client::new(&options).unwrap()) }
+    }
+
+    async fn engine(answers: Vec<(u16, String)>) -> (Bulk, JoinHandle<Vec<String>>) {
+        let (url, server) = scripted(answers).await;
+        (bulk(url), server)
     }
 
     async fn read_body(stream: &mut tokio::net::TcpStream) -> String {
@@ -384,5 +410,74 @@ mod tests {
         let (bulk, server) = engine(vec![(503, String::new()), (200, items(&[201]))]).await;
         assert_eq!(bulk.write(&actions(1)).await.unwrap(), [Outcome::Done]);
         assert_eq!(server.await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_too_much_is_sent_in_halves_and_batches_grow_again() {
+        // Four are too much, then two, then three batches pass.
+        let busy = || (429, String::new());
+        let answers = vec![busy(), busy(), (200, items(&[201])), (200, items(&[201])), (200, items(&[201, 201]))];
+        let (bulk, server) = engine(answers).await;
+        assert_eq!(bulk.write(&actions(4)).await.unwrap(), vec![Outcome::Done; 4]);
+        let got = server.await.unwrap();
+        let documents: Vec<_> = got.iter().map(|body| body.lines().count() / 2).collect();
+        assert_eq!(documents, [4, 2, 1, 1, 2]);
+        let shrunk = LARGEST_BATCH / 4;
+        assert_eq!(bulk.batch_bytes.load(Ordering::Relaxed), shrunk + BATCH_STEP);
+    }
+
+    #[tokio::test]
+    async fn a_write_that_stays_refused_as_too_busy_is_for_later_and_one_that_is_too_large_never_passes() {
+        let item = || (200, items(&[429]));
+        let request = || (429, rejected(10, 500));
+        for (answers, attempts) in
+            [(0..MOST_ATTEMPTS).map(|_| item()).collect(), (0..MOST_ATTEMPTS).map(|_| request()).collect()]
+                .map(|answers: Vec<_>| (answers, MOST_ATTEMPTS as usize))
+        {
+            let (bulk, server) = engine(answers).await;
+            let error = bulk.write(&actions(1)).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            assert_eq!(server.await.unwrap().len(), attempts);
+        }
+        let (bulk, server) = engine(vec![(429, rejected(600, 500))]).await;
+        let outcomes = bulk.write(&actions(1)).await.unwrap();
+        assert!(
+            matches!(&outcomes[0], Outcome::Refused(reason) if reason.contains("operation_bytes=600")),
+            "{outcomes:?}"
+        );
+        assert_eq!(server.await.unwrap().len(), 1);
+    }
+
+    /// What an engine says when a request is more than it has room for, as recorded.
+    fn rejected(bytes: u64, limit: u64) -> String {
+        let reason = format!(
+            "rejected execution of coordinating operation [coordinating_and_primary_bytes=0, replica_bytes=0, all_bytes=0, coordinating_operation_bytes={bytes}, max_coordinating_and_primary_bytes={limit}]"
+        );
+        json!({"error": {"type": "es_rejected_execution_exception", "reason": reason}, "status": 429}).to_string()
+    }
+
+    #[tokio::test]
+    async fn a_lost_connection_loses_no_write_and_a_short_answer_is_an_error() {
+        let (bulk, server) = engine(vec![(0, String::new()), (200, items(&[201]))]).await;
+        assert_eq!(bulk.write(&actions(1)).await.unwrap(), [Outcome::Done]);
+        let got = server.await.unwrap();
+        assert_eq!(got[0], got[1], "the same write, with the same version, is sent again");
+        let (bulk, _server) = engine(vec![(200, items(&[201]))]).await;
+        let error = bulk.write(&actions(2)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("1 of 2"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_down_is_passed_over() {
+        let down = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let (up, server) = scripted((0..4).map(|_| (200, items(&[201]))).collect()).await;
+        let bulk = bulk(format!("http://{down}, {up}"));
+        for _ in 0..4 {
+            // Two attempts in turn, so the repetition by the bulk itself would show as a shrunk batch.
+            assert_eq!(bulk.write(&actions(1)).await.unwrap(), [Outcome::Done]);
+            assert_eq!(bulk.batch_bytes.load(Ordering::Relaxed), LARGEST_BATCH);
+        }
+        assert_eq!(server.await.unwrap().len(), 4);
     }
 }

@@ -1,7 +1,8 @@
 //! Requests to the engine: ready-made bytes through the official client's transport, and answers as JSON.
 //!
 //! Only requests that Elasticsearch 8 and 9 and OpenSearch 2 and 3 answer alike are sent. The transport has no retries
-//! and no time limit of its own, so both are ours.
+//! and no time limit of its own, so both are ours. Of several addresses each request takes the next; one that cannot be
+//! connected to is passed over.
 
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     transport: Transport,
+    addresses: usize,
 }
 
 /// An answer, whatever its status.
@@ -109,6 +111,7 @@ impl Client {
             .split(',')
             .map(|text| Url::parse(text.trim()).map_err(|error| invalid(format!("[search] url {text:?}: {error}"))))
             .collect::<Result<_>>()?;
+        let addresses = urls.len();
         let pool = MultiNodeConnectionPool::round_robin(urls, None);
         let mut builder = TransportBuilder::new(pool).disable_proxy().enable_meta_header(false);
         if !options.api_key.expose_secret().is_empty() {
@@ -123,7 +126,7 @@ impl Client {
             builder = builder.cert_validation(CertificateValidation::Full(certificate));
         }
         let transport = builder.build().map_err(|error| invalid(format!("the client cannot be made: {error}")))?;
-        Ok(Self { transport })
+        Ok(Self { transport, addresses })
     }
 
     /// Sends a request; any answer is one.
@@ -141,7 +144,17 @@ impl Client {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
             bytes
         });
-        let sent = self.transport.send(method, path, headers, None::<&()>, bytes, Some(timeout)).await;
+        let mut left = self.addresses;
+        let sent = loop {
+            left -= 1;
+            let (headers, bytes) = (headers.clone(), bytes.clone());
+            let sent = self.transport.send(method, path, headers, None::<&()>, bytes, Some(timeout)).await;
+            // Whoever was not connected to has done nothing, so any request may go to the next.
+            match sent {
+                Err(error) if left > 0 && is_connect(&error) => {}
+                sent => break sent,
+            }
+        };
         let response = sent.map_err(|error| unreachable_engine(operation, &error))?;
         let status = response.status_code().as_u16();
         let product =
@@ -180,11 +193,25 @@ pub(crate) fn json_body(value: &Value) -> (&'static str, Bytes) {
     ("application/json", Bytes::from(value.to_string()))
 }
 
+fn is_connect(error: &elasticsearch::Error) -> bool {
+    chain(error).filter_map(|error| error.downcast_ref::<reqwest::Error>()).any(reqwest::Error::is_connect)
+}
+
+/// An error and what caused it.
+fn chain<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
 fn unreachable_engine(operation: &'static str, error: &elasticsearch::Error) -> Error {
     let kind = if error.is_timeout() { ErrorKind::TimedOut } else { ErrorKind::Unavailable };
-    Error::new(
-        kind,
-        operation,
-        format!("the engine does not answer: {error}; is [search] url right, and the engine up?"),
-    )
+    // The cause stands last: a certificate of an unknown CA, a refused connection.
+    let cause = chain(error).last().map(ToString::to_string).unwrap_or_default();
+    let advice = if cause.contains("certificate") {
+        "set [search] ca_file to the CA that signed the engine's certificate, and use the name that it was made for"
+    } else {
+        "is [search] url right, and the engine up?"
+    };
+    Error::new(kind, operation, format!("the engine does not answer: {error}: {cause}; {advice}"))
 }

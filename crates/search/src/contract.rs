@@ -152,6 +152,9 @@ macro_rules! contract {
             pub async fn $name($index: &dyn SearchIndex) $body
         )*
 
+        /// The names of all behaviours, in the order in which they are declared.
+        pub const NAMES: &[&str] = &[$(stringify!($name)),*];
+
         /// A test of every behaviour, on a fresh index each: `search_contract!(async { (index, guard) });`
         #[macro_export]
         macro_rules! search_contract {

@@ -9,7 +9,7 @@ mod python;
 mod recorded;
 pub mod redis;
 mod s3;
-mod search;
+pub mod search;
 mod skip;
 
 pub use component::component;
@@ -18,5 +18,5 @@ pub use page::{behaviour_table, page_section};
 pub use python::python_tool;
 pub use recorded::recorded_data;
 pub use s3::{S3Server, s3_server};
-pub use search::{SearchServer, search_server};
+pub use search::{SearchServer, search_server, search_server_of};
 pub use skip::skip;

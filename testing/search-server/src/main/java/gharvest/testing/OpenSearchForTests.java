@@ -1,22 +1,17 @@
 package gharvest.testing;
 
-import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.Map;
-import java.util.stream.Stream;
 import org.codelibs.opensearch.runner.OpenSearchRunner;
 import org.opensearch.common.settings.Settings;
 import org.opensearch.http.HttpServerTransport;
 
 /**
- * A real OpenSearch in this process, for as long as standard input stays open.
+ * A real OpenSearch in this process, until it is killed.
  *
- * <p>Arguments: a folder, which is removed at the end, then settings as {@code name=value}. Once it answers, one line goes to standard
- * output: {@code LISTENING port}. Whoever started it holds the other end of standard input, so it ends with them,
- * however they end.
+ * <p>Arguments: a folder, then settings as {@code name=value}. Once it answers, one line goes to standard output:
+ * {@code LISTENING port}.
  */
 public final class OpenSearchForTests {
   private OpenSearchForTests() {}
@@ -28,34 +23,20 @@ public final class OpenSearchForTests {
       int equals = arguments[at].indexOf('=');
       wanted.put(arguments[at].substring(0, equals), arguments[at].substring(equals + 1));
     }
-    try (OpenSearchRunner runner = new OpenSearchRunner()) {
-      runner.setMaxHttpPort(-1); // the runner would look among its own few ports
-      runner.onBuild((node, builder) -> apply(wanted, builder));
-      runner.build(
-          OpenSearchRunner.newConfigs()
-              .clusterName("gharvest-tests")
-              .numOfNode(1)
-              .basePath(folder.resolve("node").toString())
-              .disableESLogger());
-      runner.ensureYellow();
-      HttpServerTransport http = runner.node().injector().getInstance(HttpServerTransport.class);
-      System.out.println("LISTENING " + http.boundAddress().publishAddress().getPort());
-      System.out.flush();
-      while (System.in.read() >= 0) {
-        // Nothing is said to it; the end is what it waits for.
-      }
-    }
-    remove(folder);
-    System.exit(0);
-  }
-
-  /** Whoever started this may be gone: the folder is removed by the last who needs it. */
-  private static void remove(Path folder) throws IOException {
-    try (Stream<Path> inside = Files.walk(folder)) {
-      for (Path path : inside.sorted(Comparator.reverseOrder()).toList()) {
-        Files.deleteIfExists(path);
-      }
-    }
+    OpenSearchRunner runner = new OpenSearchRunner();
+    runner.setMaxHttpPort(-1); // the runner would look among its own few ports
+    runner.onBuild((node, builder) -> apply(wanted, builder));
+    runner.build(
+        OpenSearchRunner.newConfigs()
+            .clusterName("gharvest-tests")
+            .numOfNode(1)
+            .basePath(folder.resolve("node").toString())
+            .disableESLogger());
+    runner.ensureYellow();
+    HttpServerTransport http = runner.node().injector().getInstance(HttpServerTransport.class);
+    System.out.println("LISTENING " + http.boundAddress().publishAddress().getPort());
+    System.out.flush();
+    Thread.currentThread().join();
   }
 
   /** Loopback on a free port, one node, and no opinion about a full disk or a small heap. */

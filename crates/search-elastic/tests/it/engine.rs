@@ -1,34 +1,19 @@
 //! What only a real engine shows: its analyzers, its limits, its refusals.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-use std::sync::Arc;
-
 use gharvest_search::{
-    Applied, ErrorKind, SearchIndex,
+    Applied, ErrorKind,
     document::{ItemDocument, ThreadDocuments},
     judged, sample, tokens,
 };
-use gharvest_search_elastic::{ElasticIndex, Options};
-use gharvest_testkit::{SearchServer, search_server};
+use gharvest_search_elastic::ElasticIndex;
+use gharvest_testkit::{
+    SearchServer,
+    search::{Make, search_server_of},
+    search_server,
+};
 use serde_json::{Value, json};
 
-fn options(url: &str) -> Options {
-    Options {
-        urls: url.to_owned(),
-        username: String::new(),
-        password: String::new().into(),
-        api_key: String::new().into(),
-        ca: None,
-        prefix: format!("test-{:016x}", fastrand::u64(..)),
-    }
-}
-
-async fn ensured(options: &Options) -> Arc<dyn SearchIndex> {
-    let index = ElasticIndex::open(options).await.unwrap();
-    index.ensure("archive").await.unwrap();
-    index
-}
+use crate::{ensured, options};
 
 fn plain(number: u64, body: String) -> ThreadDocuments {
     sample::thread(ItemDocument { body, ..sample::item(number) }, Vec::new(), Vec::new(), 1)
@@ -212,8 +197,19 @@ async fn what_is_no_engine_is_refused_with_a_sentence() {
 #[tokio::test]
 async fn a_recorded_repository_is_accepted_whole() {
     let name = "a_recorded_repository_is_accepted_whole";
-    let Some(folder) = gharvest_testkit::recorded_data(name) else { return };
     let Some(url) = search_server(name) else { return };
+    accept_recorded(name, url).await;
+}
+
+#[tokio::test]
+async fn a_recorded_repository_is_accepted_whole_by_elasticsearch() {
+    let name = "a_recorded_repository_is_accepted_whole_by_elasticsearch";
+    let Some(url) = search_server_of(name, Make::Elasticsearch8) else { return };
+    accept_recorded(name, url).await;
+}
+
+async fn accept_recorded(name: &str, url: String) {
+    let Some(folder) = gharvest_testkit::recorded_data(name) else { return };
     let threads = judged::documents(&judged::records(&folder));
     let count = |thread: &ThreadDocuments| 1 + thread.comments.len() + thread.events.len() + thread.intervals.len();
     let documents: usize = threads.iter().map(count).sum();
