@@ -28,6 +28,8 @@ async fn work(service: Service) -> anyhow::Result<()> {
     let archive = gharvest_backends::archive(&settings).await?;
     let client = gharvest_backends::github(&settings, Some(Arc::clone(&state)))?;
     let options = gharvest_downloader::Options::new(&settings);
+    let examined = client.clone();
+    tokio::spawn(async move { gharvest_backends::examine_tokens(&examined).await });
     readiness.set(true);
     gharvest_downloader::run(queue, archive, client, options, shutdown).await;
     Ok(())

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use gharvest_archive::Archive;
-use gharvest_github::{AppInstallation, Client, Config};
+use gharvest_github::{AppInstallation, Client, Config, TokenUse};
 use gharvest_github_simulator::{
     Change, Control, Fault as GithubFault, Options as GithubOptions, Rule, Simulator, Webhook, World as Github,
 };
@@ -202,6 +202,7 @@ async fn an_app_reads_its_own_log() {
         app: "Iv1.gharvest".to_owned(),
         private_key: include_str!("../../crates/github/testdata/app-key.pem").into(),
         installation: 1,
+        used_for: TokenUse::Anything,
     };
     let world = World::with(|config| Config { installations: vec![app], ..config }).await;
     let number = world.some()[0];

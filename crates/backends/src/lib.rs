@@ -23,7 +23,7 @@ mod github;
 mod search;
 
 #[cfg(feature = "github")]
-pub use github::github;
+pub use github::{examine_tokens, github, set_tokens};
 #[cfg(feature = "search")]
 pub use search::{index, index_read_only};
 

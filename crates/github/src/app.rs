@@ -17,8 +17,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use crate::{
-    Error, ErrorKind, Result,
-    credential::Credential,
+    Error, ErrorKind, Result, TokenUse,
+    credential::{Credential, fingerprint},
     limits::{LONGEST_LIMIT, later},
 };
 
@@ -31,6 +31,8 @@ pub struct AppInstallation {
     pub private_key: SecretString,
     /// The installation's id, the last part of its address in GitHub's settings.
     pub installation: u64,
+    /// What work it is for.
+    pub used_for: TokenUse,
 }
 
 /// How long before its end a token is renewed: longer than any request takes.
@@ -43,6 +45,8 @@ const YOUNG: SignedDuration = SignedDuration::from_mins(1);
 pub(crate) struct Installation {
     app: String,
     key: signature::RsaKeyPair,
+    /// Tells keys apart without telling them.
+    key_fingerprint: String,
     pub(crate) id: u64,
     current: Mutex<Option<Issued>>,
     /// Held while a token is being got, so that it is got once.
@@ -78,6 +82,7 @@ impl Installation {
         Ok(Self {
             app: config.app.clone(),
             key,
+            key_fingerprint: fingerprint(config.private_key.expose_secret().trim()),
             id: config.installation,
             current: Mutex::default(),
             renewal: tokio::sync::Mutex::default(),
@@ -87,6 +92,11 @@ impl Installation {
     /// How the installation's budget is named in keys.
     pub(crate) fn identity(&self) -> String {
         format!("app-{}-{}", self.app.replace('/', "-"), self.id)
+    }
+
+    /// Whether it is the same installation, proved by the same key.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.identity() == other.identity() && self.key_fingerprint == other.key_fingerprint
     }
 
     /// The current token, also when it is about to end.
@@ -162,7 +172,12 @@ mod tests {
     const PKCS8: &str = include_str!("../testdata/app-key-pkcs8.pem");
 
     fn config(private_key: &str) -> AppInstallation {
-        AppInstallation { app: "Iv1.abc".to_owned(), private_key: SecretString::from(private_key), installation: 7 }
+        AppInstallation {
+            app: "Iv1.abc".to_owned(),
+            private_key: SecretString::from(private_key),
+            installation: 7,
+            used_for: TokenUse::Anything,
+        }
     }
 
     #[test]

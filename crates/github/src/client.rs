@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,14 +19,15 @@ use serde_json::Value;
 use url::Url;
 
 use crate::{
-    Answer, Budget, Config, Error, ErrorKind, LONGEST_WAIT, Purpose, Resource, Result,
+    Answer, AppInstallation, Budget, Config, Error, ErrorKind, LONGEST_WAIT, PersonalToken, Purpose, Resource, Result,
+    TokenReport, TokenUse,
     app::Installation,
     base::Base,
     clock::Clock,
     credential::{ANONYMOUS, Credential, Source},
     gate::Gate,
     graphql::{GRAPHQL, Memory},
-    limits::{Reading, later, reset_time, until},
+    limits::{Reading, later, reset_time, scopes, until},
     resource::CORE,
     sharing::Sharing,
     spent::{Ledger, Speeds, Spent},
@@ -57,7 +58,7 @@ pub struct Client {
 pub(crate) struct Inner {
     pub(crate) base: Base,
     transport: Transport,
-    tokens: Arc<Tokens>,
+    tokens: RwLock<Arc<Tokens>>,
     gate: Arc<Gate>,
     sharing: Sharing,
     clock: Clock,
@@ -120,12 +121,12 @@ impl Client {
             let message = "[github] user_agent must be plain text: GitHub refuses requests without one";
             Error::new(ErrorKind::Misconfigured, "settings", message)
         })?;
-        let tokens = tokens_of(config)?;
+        let tokens = tokens_of(&config.tokens, &config.installations)?;
         let inner = Inner {
             base: Base::parse(&config.api_url)?,
             transport,
             graphql: Memory::new(tokens.len(), config.slow_graphql),
-            tokens: Arc::new(Tokens::new(tokens, config.reserve)),
+            tokens: RwLock::new(Arc::new(Tokens::new(tokens, config.reserve))),
             gate: Arc::new(Gate::new(config.concurrency, config.points_per_minute)),
             sharing: Sharing::new(state),
             clock,
@@ -173,7 +174,8 @@ impl Client {
     /// See [`ErrorKind`].
     pub async fn get_as_app(&self, resource: &Resource) -> Result<Option<Answer>> {
         let inner = &self.inner;
-        let installations = inner.tokens.all().iter().filter_map(|token| match &token.source {
+        let tokens = inner.tokens();
+        let installations = tokens.all().iter().filter_map(|token| match &*token.source {
             Source::Installation(installation) => Some(installation),
             _ => None,
         });
@@ -213,9 +215,27 @@ impl Client {
         }
     }
 
+    /// Uses these tokens from now on, in place of those so far. A token that stays keeps its budget; requests in flight
+    /// end with the token that they began with.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] when one cannot be used, or none is left for some work: then nothing changes.
+    pub fn set_tokens(&self, tokens: &[PersonalToken], installations: &[AppInstallation]) -> Result<()> {
+        let tokens = tokens_of(tokens, installations)?;
+        let mut current = self.inner.tokens.write().expect("nothing panics while tokens are replaced");
+        self.inner.graphql.allow(current.all().len(), tokens.len());
+        *current = Arc::new(current.succeeded_by(tokens));
+        Ok(())
+    }
+
+    /// What each token is, and how it is as last heard of; [`Self::refresh_budgets`] asks GitHub.
+    pub fn tokens(&self) -> Vec<TokenReport> {
+        self.inner.tokens().reports(self.inner.clock.now())
+    }
+
     /// The budgets of all tokens as last heard of; nothing of a token that was not used yet.
     pub fn budgets(&self) -> Vec<Budget> {
-        self.inner.tokens.budgets(self.inner.clock.now())
+        self.inner.tokens().budgets(self.inner.clock.now())
     }
 
     /// Asks GitHub for the budgets of every token (free against the primary limit), also of those set aside, but not of
@@ -229,7 +249,8 @@ impl Client {
     pub async fn refresh_budgets(&self) -> Result<Vec<Budget>> {
         let url = Resource::RateLimit.address(&self.inner.base)?;
         let mut failure = None;
-        for (index, token) in self.inner.tokens.all().iter().enumerate() {
+        let tokens = self.inner.tokens();
+        for (index, token) in tokens.all().iter().enumerate() {
             if token.is_blocked(self.inner.clock.now()) {
                 continue;
             }
@@ -245,7 +266,7 @@ impl Client {
                 repository: None,
             };
             let permit = self.inner.gate.enter(Purpose::Live).await;
-            let seat = self.inner.tokens.seat(index, None);
+            let seat = tokens.seat(index, None);
             let attempt = self.inner.once(&ask, &seat, &judge).await;
             drop((seat, permit));
             if let Attempt::Failed(error) | Attempt::Again(error) = attempt {
@@ -288,7 +309,7 @@ impl Client {
     ///
     /// None also when no token is accepted any more: the next request then fails as [`ErrorKind::Unauthorized`].
     pub fn blocked_until(&self, purpose: Purpose) -> Option<Timestamp> {
-        match self.inner.tokens.opening(Some(CORE), purpose, self.inner.clock.now()) {
+        match self.inner.tokens().opening(Some(CORE), purpose, self.inner.clock.now()) {
             Err(Closed::Until(time)) => Some(time),
             Ok(()) | Err(Closed::Refused(_)) => None,
         }
@@ -296,27 +317,34 @@ impl Client {
 }
 
 /// One token for each different secret, or nobody.
-fn tokens_of(config: &Config) -> Result<Vec<Token>> {
+fn tokens_of(personal: &[PersonalToken], installations: &[AppInstallation]) -> Result<Vec<Token>> {
     let mut tokens: Vec<Token> = Vec::new();
-    for (index, secret) in config.tokens.iter().enumerate() {
+    for (index, PersonalToken { secret, used_for }) in personal.iter().enumerate() {
         let name = format!("token {}", index + 1);
         if secret.expose_secret().trim().is_empty() {
             continue;
         }
         let credential = Credential::bearer(secret, &name)?;
         if tokens.iter().all(|token| token.identity != credential.fingerprint) {
-            tokens.push(Token::new(name, credential.fingerprint.clone(), Source::Fixed(credential)));
+            tokens.push(Token::new(name, credential.fingerprint.clone(), Source::Fixed(credential), *used_for));
         }
     }
-    for config in &config.installations {
+    for config in installations {
         let installation = Installation::new(config)?;
         let (name, identity) = (format!("installation {}", installation.id), installation.identity());
         if tokens.iter().all(|token| token.identity != identity) {
-            tokens.push(Token::new(name, identity, Source::Installation(Box::new(installation))));
+            tokens.push(Token::new(name, identity, Source::Installation(Box::new(installation)), config.used_for));
         }
     }
     if tokens.is_empty() {
-        tokens.push(Token::new(ANONYMOUS.to_owned(), ANONYMOUS.to_owned(), Source::Anonymous));
+        let name = ANONYMOUS.to_owned();
+        tokens.push(Token::new(name.clone(), name, Source::Anonymous, TokenUse::Anything));
+    }
+    for (purpose, work, other) in [(Purpose::Live, "live", "scheduled"), (Purpose::Scheduled, "scheduled", "live")] {
+        if !tokens.iter().any(|token| token.used_for.serves(purpose)) {
+            let message = format!("every token is reserved for {other} work: one must be free for {work} work");
+            return Err(Error::new(ErrorKind::Misconfigured, "settings", message));
+        }
     }
     Ok(tokens)
 }
@@ -333,6 +361,11 @@ pub(crate) enum Attempt<T> {
 }
 
 impl Inner {
+    /// The tokens as set now.
+    fn tokens(&self) -> Arc<Tokens> {
+        Arc::clone(&self.tokens.read().expect("nothing panics while tokens are replaced"))
+    }
+
     /// Asks until it is answered, with any token, within the limits of time and attempts.
     pub(crate) async fn ask<T>(&self, ask: &Ask<'_>, judge: impl Fn(&Reply, &Sent<'_>) -> Verdict<T>) -> Result<T> {
         let (mut failures, mut limits, mut patience) = (0, 0_usize, LONGEST_WAIT);
@@ -341,7 +374,8 @@ impl Inner {
             self.sharing.announce(&self.gate).await;
             let permit = self.gate.enter(ask.purpose).await;
             // Nothing is awaited between choosing and sending: a token just told to wait is not used any more.
-            let Ok(seat) = self.tokens.take(ask.budget, ask.purpose, self.owner(ask), self.clock.now()) else {
+            let tokens = self.tokens();
+            let Ok(seat) = tokens.take(ask.budget, ask.purpose, owner(&tokens, ask), self.clock.now()) else {
                 continue;
             };
             let attempt = self.once(ask, &seat, &judge).await;
@@ -351,7 +385,7 @@ impl Inner {
                 Attempt::Failed(error) => return Err(error),
                 Attempt::ChooseAgain => {
                     limits += 1;
-                    if limits > MOST_LIMITS + self.tokens.all().len() {
+                    if limits > MOST_LIMITS + tokens.all().len() {
                         let until = later(self.clock.now(), SignedDuration::from_mins(1));
                         return Err(self.rate_limited(ask, until));
                     }
@@ -370,9 +404,9 @@ impl Inner {
     /// Returns when some token may be used; fails when that takes longer than a job should hold its lease.
     async fn wait_for_budget(&self, ask: &Ask<'_>, patience: &mut Duration) -> Result<()> {
         loop {
-            self.sharing.read(&self.tokens, &self.clock).await;
+            self.sharing.read(&self.tokens(), &self.clock).await;
             let now = self.clock.now();
-            match self.tokens.opening(ask.budget, ask.purpose, now) {
+            match self.tokens().opening(ask.budget, ask.purpose, now) {
                 Ok(()) => return Ok(()),
                 Err(Closed::Refused(reason)) => {
                     let message = format!("no token is accepted any more ({reason}): check [github] tokens");
@@ -421,7 +455,7 @@ impl Inner {
         let verdict = judge(&reply, &sent);
         let waits = matches!(verdict, Verdict::Limited(_));
         self.learn(ask, token, &reply, now);
-        let attempt = match (verdict, &token.source) {
+        let attempt = match (verdict, &*token.source) {
             // Tokens of installations can be revoked or end early: a new one first.
             (Verdict::TokenRefused(_), Source::Installation(installation)) if installation.forget(fingerprint, now) => {
                 Attempt::ChooseAgain
@@ -434,7 +468,7 @@ impl Inner {
 
     /// What to send with the token; for an installation got first, if need be.
     async fn credential<T>(&self, ask: &Ask<'_>, token: &Token) -> Result<Option<Credential>, Attempt<T>> {
-        let installation = match &token.source {
+        let installation = match &*token.source {
             Source::Installation(installation) => installation,
             source => return Ok(source.known()),
         };
@@ -486,6 +520,7 @@ impl Inner {
         match verdict {
             Verdict::Done(answer) => {
                 token.accepted();
+                is_accepted(token, true);
                 Attempt::Done(answer)
             }
             Verdict::Limited(limit) => {
@@ -497,6 +532,7 @@ impl Inner {
                 tracing::warn!(token.name, "GitHub does not accept {}: set aside ({reason})", token.name);
                 metrics::counter!("gharvest_github_tokens_refused_total").increment(1);
                 token.set_aside(reason, self.clock.now());
+                is_accepted(token, false);
                 Attempt::ChooseAgain
             }
             Verdict::Again(kind, message) => Attempt::Again(self.error(ask, kind, &message)),
@@ -523,6 +559,9 @@ impl Inner {
     /// Takes the answer's budgets in.
     fn learn(&self, ask: &Ask<'_>, token: &Token, reply: &Reply, now: Timestamp) {
         let expected = ask.budget.unwrap_or(CORE);
+        if let Some(scopes) = scopes(&reply.headers) {
+            token.has_scopes(scopes);
+        }
         let mut readings: Vec<Reading> = Reading::of(&reply.headers, now).into_iter().collect();
         if ask.name == Resource::RateLimit.name() && reply.status == StatusCode::OK {
             readings.extend(readings_of_body(&reply.body, now));
@@ -570,15 +609,9 @@ impl Inner {
         request
     }
 
-    /// Which token the ETag belongs to.
-    fn owner(&self, ask: &Ask<'_>) -> Option<usize> {
-        let (fingerprint, _) = ask.etag?;
-        self.tokens.all().iter().position(|token| token.source.owns(fingerprint))
-    }
-
     /// Whether there is no token at all.
     pub(crate) fn is_anonymous(&self) -> bool {
-        self.tokens.all().iter().all(|token| matches!(token.source, Source::Anonymous))
+        self.tokens().all().iter().all(|token| matches!(*token.source, Source::Anonymous))
     }
 
     /// Counts points of GraphQL.
@@ -615,10 +648,17 @@ impl Inner {
 
     /// A message as it is, unless it repeats a token back at us.
     fn without_secrets(&self, message: &str) -> String {
-        let mut credentials = self.tokens.all().iter().filter_map(|token| token.source.known());
+        let tokens = self.tokens();
+        let mut credentials = tokens.all().iter().filter_map(|token| token.source.known());
         let tells = credentials.any(|credential| credential.is_told_by(message));
         if tells { "(a message that repeats a token is withheld)".to_owned() } else { message.to_owned() }
     }
+}
+
+/// Which token the ETag belongs to.
+fn owner(tokens: &Tokens, ask: &Ask<'_>) -> Option<usize> {
+    let (fingerprint, _) = ask.etag?;
+    tokens.all().iter().position(|token| token.source.owns(fingerprint))
 }
 
 /// All budgets that `GET /rate_limit` tells in its body.
@@ -634,6 +674,10 @@ fn readings_of_body(body: &[u8], now: Timestamp) -> Vec<Reading> {
         })
     };
     resources.filter(|(name, _)| ["core", "graphql", "search"].contains(&name.as_str())).filter_map(reading).collect()
+}
+
+fn is_accepted(token: &Token, accepted: bool) {
+    metrics::gauge!("gharvest_github_token_accepted", "token" => token.name.clone()).set(f64::from(u8::from(accepted)));
 }
 
 fn count(ask: &Ask<'_>, reply: &Result<Reply, Failure>, took: Duration) {

@@ -4,7 +4,50 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::AppInstallation;
+use crate::{AppInstallation, Purpose};
+
+/// What work a token is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TokenUse {
+    /// Whatever comes.
+    #[default]
+    Anything,
+    /// [`Purpose::Live`] only: webhooks and people have it for themselves.
+    Live,
+    /// Everything but [`Purpose::Live`]: schedules and first mirrors cannot be pushed aside.
+    Scheduled,
+}
+
+impl TokenUse {
+    pub(crate) fn serves(self, purpose: Purpose) -> bool {
+        match self {
+            Self::Anything => true,
+            Self::Live => purpose == Purpose::Live,
+            Self::Scheduled => purpose != Purpose::Live,
+        }
+    }
+}
+
+/// A personal access token, classic or fine-grained.
+#[derive(Debug, Clone)]
+pub struct PersonalToken {
+    /// The token.
+    pub secret: SecretString,
+    /// What work it is for.
+    pub used_for: TokenUse,
+}
+
+impl From<SecretString> for PersonalToken {
+    fn from(secret: SecretString) -> Self {
+        Self { secret, used_for: TokenUse::Anything }
+    }
+}
+
+impl From<&str> for PersonalToken {
+    fn from(secret: &str) -> Self {
+        SecretString::from(secret).into()
+    }
+}
 
 /// The client's settings. [`Config::default`] is github.com without a token.
 #[derive(Debug, Clone)]
@@ -12,7 +55,7 @@ pub struct Config {
     /// Base of the REST API. GitHub Enterprise: `https://HOST/api/v3`.
     pub api_url: String,
     /// Personal access tokens. Neither these nor installations: anonymous, 60 calls an hour.
-    pub tokens: Vec<SecretString>,
+    pub tokens: Vec<PersonalToken>,
     /// Installations of GitHub Apps, beside the tokens.
     pub installations: Vec<AppInstallation>,
     /// For one request, from the first byte sent to the last byte read.

@@ -11,6 +11,8 @@ pub(crate) struct Credential {
     pub(crate) authorization: HeaderValue,
     /// The beginning of the secret's SHA-256: which token an ETag belongs to, without telling the token.
     pub(crate) fingerprint: String,
+    /// Whether it is a fine-grained personal token.
+    pub(crate) is_fine_grained: bool,
 }
 
 impl Credential {
@@ -21,7 +23,7 @@ impl Credential {
             Error::new(ErrorKind::Misconfigured, "settings", format!("{name} has characters that no token has"))
         })?;
         authorization.set_sensitive(true);
-        Ok(Self { authorization, fingerprint: fingerprint(secret) })
+        Ok(Self { authorization, fingerprint: fingerprint(secret), is_fine_grained: secret.starts_with("github_pat_") })
     }
 
     /// Whether a text contains the secret. What is shorter than any real token is a word in every message.
@@ -49,6 +51,16 @@ impl Source {
             Self::Anonymous => None,
             Self::Fixed(credential) => Some(credential.clone()),
             Self::Installation(installation) => installation.known(),
+        }
+    }
+
+    /// Whether both are the same secret.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Anonymous, Self::Anonymous) => true,
+            (Self::Fixed(one), Self::Fixed(other)) => one.fingerprint == other.fingerprint,
+            (Self::Installation(one), Self::Installation(other)) => one.is_same(other),
+            _ => false,
         }
     }
 

@@ -159,6 +159,12 @@ impl Memory {
         }
     }
 
+    /// The number of tokens changed.
+    pub(crate) fn allow(&self, before: usize, now: usize) {
+        self.at_once.add_permits(2 * now.saturating_sub(before));
+        self.at_once.forget_permits(2 * before.saturating_sub(now));
+    }
+
     fn size(&self, repository: &RepositoryName) -> usize {
         let sizes = self.sizes.lock().expect("nothing panics while this is locked");
         sizes.get(&repository.key()).copied().unwrap_or_default().threads

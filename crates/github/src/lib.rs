@@ -13,7 +13,7 @@
 //! `gharvest_github_budget_remaining{token,resource}`, `gharvest_github_budget_limit{token,resource}`,
 //! `gharvest_github_calls_total{repository,purpose}`,
 //! `gharvest_github_unchanged_total{repository,purpose}`, `gharvest_github_points_total{repository,purpose}`, `gharvest_github_batches_halved_total`,
-//! `gharvest_github_tokens_refused_total`, `gharvest_github_sharing_failures_total`.
+//! `gharvest_github_tokens_refused_total`, `gharvest_github_token_accepted{token}` (0 while it is set aside), `gharvest_github_sharing_failures_total`.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ mod verdict;
 pub use app::AppInstallation;
 pub use client::Client;
 pub use clock::Clock;
-pub use config::Config;
+pub use config::{Config, PersonalToken, TokenUse};
 pub use error::{Error, ErrorKind, Result};
 pub use graphql::{Glimpse, Probe, ThreadAnswer, ThreadOutcome, ThreadParts, Wanted, is_told_by_graphql};
 pub use node_id::{NodeId, Part as NodeIdPart};
@@ -193,6 +193,51 @@ pub struct Budget {
     pub reset_at: Timestamp,
     /// Why the token is set aside, if it is.
     pub trouble: Option<String>,
+}
+
+/// What a token is, and how it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenReport {
+    /// Its name for people: `token 1`, `installation 7`, or `anonymous`. Never the token.
+    pub token: String,
+    /// What it is.
+    pub kind: TokenKind,
+    /// What work it is for.
+    pub used_for: TokenUse,
+    /// The scopes that GitHub says it has; none before it was used, and for what has no scopes.
+    pub scopes: Option<Vec<String>>,
+    /// Why it is set aside, if it is.
+    pub trouble: Option<String>,
+}
+
+impl TokenReport {
+    /// What it cannot see, for people.
+    pub fn blindness(&self) -> &'static str {
+        let sees_private = |scopes: &Vec<String>| scopes.iter().any(|scope| scope == "repo");
+        match self.kind {
+            TokenKind::Anonymous => "sees public repositories only, 60 calls an hour",
+            TokenKind::Classic if self.scopes.as_ref().is_some_and(sees_private) => "sees what its user sees",
+            TokenKind::Classic => "sees public repositories only, without the scope `repo`",
+            // Backups made with such tokens lack nearly all cross-references: see github-metadata-backup's README.
+            TokenKind::FineGrained => {
+                "sees the repositories that it was given, and may miss events of timelines, mostly cross-references"
+            }
+            TokenKind::Installation => "sees the repositories that the App is installed on",
+        }
+    }
+}
+
+/// What a token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    /// No token at all.
+    Anonymous,
+    /// A classic personal access token, or another that belongs to a user.
+    Classic,
+    /// A fine-grained personal access token.
+    FineGrained,
+    /// An installation of a GitHub App.
+    Installation,
 }
 
 /// A short wait of the client itself; longer ones are [`ErrorKind::RateLimited`], so that leases are given back.

@@ -38,6 +38,12 @@ pub(crate) fn reset_time(seconds: u64, now: Timestamp) -> Timestamp {
     reset.unwrap_or(Timestamp::MAX).min(later(now, LONGEST_LIMIT))
 }
 
+/// `X-OAuth-Scopes`: the scopes of a classic token, perhaps none; GitHub sends no such header for other tokens.
+pub(crate) fn scopes(headers: &HeaderMap) -> Option<Vec<String>> {
+    let scopes = text(headers, "x-oauth-scopes")?.split(',').map(str::trim).filter(|scope| !scope.is_empty());
+    Some(scopes.map(str::to_owned).collect())
+}
+
 /// `Retry-After`: seconds, or a date.
 pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
     let value = text(headers, "retry-after")?;

@@ -5,4 +5,5 @@ mod limits;
 mod meanings;
 mod stub;
 mod threads;
+mod tokens;
 mod wire;

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Budget, Purpose,
+    Budget, Purpose, TokenKind, TokenReport, TokenUse,
     credential::Source,
     limits::{LONGEST_LIMIT, Reading, later},
 };
@@ -62,8 +62,9 @@ pub(crate) struct Token {
     pub(crate) name: String,
     /// For keys of shared state; tells nothing about the secret.
     pub(crate) identity: String,
-    pub(crate) source: Source,
-    standing: Mutex<Standing>,
+    pub(crate) source: Arc<Source>,
+    pub(crate) used_for: TokenUse,
+    standing: Arc<Mutex<Standing>>,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +77,8 @@ struct Standing {
     /// Secondary limits in a row.
     strikes: u32,
     trouble: Option<Trouble>,
+    /// As GitHub told them; none for tokens that have none.
+    scopes: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -117,6 +120,21 @@ impl Tokens {
         &self.tokens
     }
 
+    /// The tokens of new settings. Who is among both keeps what is known of it, and what is in flight with it.
+    pub(crate) fn succeeded_by(&self, mut tokens: Vec<Token>) -> Self {
+        for token in &mut tokens {
+            let Some(known) = self.tokens.iter().find(|known| known.identity == token.identity) else { continue };
+            token.standing = Arc::clone(&known.standing);
+            if token.source.is_same(&known.source) {
+                token.source = Arc::clone(&known.source);
+            } else {
+                // Another key of the same App may be accepted where the former was not.
+                token.standing().trouble = None;
+            }
+        }
+        Self { reserve: self.reserve, tokens }
+    }
+
     /// Takes the token with the most left; `preferred` (the one an ETag belongs to) goes first while it has enough.
     pub(crate) fn take(
         self: &Arc<Self>,
@@ -151,8 +169,9 @@ impl Tokens {
         let mut best: Option<(u64, usize)> = None;
         let mut opens: Option<Timestamp> = None;
         let mut refused = None;
-        for (index, token) in self.tokens.iter().enumerate() {
-            match token.left(budget, self.floor(purpose), now) {
+        let serving = self.tokens.iter().enumerate().filter(|(_, token)| token.used_for.serves(purpose));
+        for (index, token) in serving {
+            match token.left(budget, self.floor(token, purpose), now) {
                 Ok(_) if preferred == Some(index) => return Ok(index),
                 Ok(left) if best.is_none_or(|(most, _)| left > most) => best = Some((left, index)),
                 Ok(_) => {}
@@ -167,13 +186,19 @@ impl Tokens {
         }
     }
 
-    fn floor(&self, purpose: Purpose) -> u64 {
-        if purpose == Purpose::Live { 0 } else { self.reserve }
+    /// What is kept for live work; nothing of a token that live work may not use.
+    fn floor(&self, token: &Token, purpose: Purpose) -> u64 {
+        if purpose == Purpose::Live || token.used_for == TokenUse::Scheduled { 0 } else { self.reserve }
     }
 
     /// What is known of all budgets.
     pub(crate) fn budgets(&self, now: Timestamp) -> Vec<Budget> {
         self.tokens.iter().flat_map(|token| token.budgets(now)).collect()
+    }
+
+    /// What each token is, and how it is.
+    pub(crate) fn reports(&self, now: Timestamp) -> Vec<TokenReport> {
+        self.tokens.iter().map(|token| token.report(now)).collect()
     }
 }
 
@@ -187,8 +212,30 @@ pub(crate) enum Closed {
 }
 
 impl Token {
-    pub(crate) fn new(name: String, identity: String, source: Source) -> Self {
-        Self { name, identity, source, standing: Mutex::default() }
+    pub(crate) fn new(name: String, identity: String, source: Source, used_for: TokenUse) -> Self {
+        Self { name, identity, source: Arc::new(source), used_for, standing: Arc::default() }
+    }
+
+    fn report(&self, now: Timestamp) -> TokenReport {
+        let standing = self.standing();
+        let kind = match &*self.source {
+            Source::Anonymous => TokenKind::Anonymous,
+            Source::Installation(_) => TokenKind::Installation,
+            Source::Fixed(credential) if credential.is_fine_grained => TokenKind::FineGrained,
+            Source::Fixed(_) => TokenKind::Classic,
+        };
+        TokenReport {
+            token: self.name.clone(),
+            kind,
+            used_for: self.used_for,
+            scopes: standing.scopes.clone(),
+            trouble: standing.trouble(now).map(str::to_owned),
+        }
+    }
+
+    /// Takes in which scopes GitHub says that it has.
+    pub(crate) fn has_scopes(&self, scopes: Vec<String>) {
+        self.standing().scopes = Some(scopes);
     }
 
     /// How many more requests this budget bears above `floor`.
@@ -283,7 +330,7 @@ impl Token {
 
     /// Whether GitHub told the token to wait, or did not accept it.
     pub(crate) fn is_out_of_use(&self, now: Timestamp) -> bool {
-        self.is_blocked(now) || self.standing().trouble.as_ref().is_some_and(|trouble| trouble.until > now)
+        self.is_blocked(now) || self.standing().trouble(now).is_some()
     }
 
     /// What to share with other processes about one budget.
@@ -299,9 +346,9 @@ impl Token {
     fn budgets(&self, now: Timestamp) -> Vec<Budget> {
         let standing = self.standing();
         let blocked = standing.blocked_until.filter(|until| *until > now);
-        let trouble = standing.trouble.as_ref().filter(|trouble| trouble.until > now);
-        let trouble = trouble
-            .map(|trouble| trouble.reason.clone())
+        let trouble = standing
+            .trouble(now)
+            .map(str::to_owned)
             .or_else(|| blocked.map(|until| format!("GitHub told it to wait until {until}")));
         let known = standing.windows.iter().map(|(name, window)| Budget {
             token: self.name.clone(),
@@ -331,6 +378,11 @@ impl Token {
 }
 
 impl Standing {
+    /// Why the token is set aside, if it is.
+    fn trouble(&self, now: Timestamp) -> Option<&str> {
+        self.trouble.as_ref().filter(|trouble| trouble.until > now).map(|trouble| trouble.reason.as_str())
+    }
+
     /// Answers arrive out of order, so within one window the lowest reading holds; an older window says nothing.
     fn merge(&mut self, name: &str, new: Window) -> Window {
         /// More names than GitHub has: only a broken server sends more.

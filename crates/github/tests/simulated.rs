@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use gharvest_github::{Answer, Client, Config, Purpose, Resource, Sort, ThreadOutcome, Wanted, is_told_by_graphql};
 use gharvest_github_simulator::{Options, Simulator, World};
 use gharvest_model::RepositoryName;
-use secrecy::SecretString;
 use serde_json::Value;
 
 const ITEMS: u64 = 200;
@@ -22,7 +21,7 @@ fn setup(options: Options) -> Setup {
     let simulator = Simulator::start(World::generated(7, repository.clone(), ITEMS), options).unwrap();
     let client = Client::new(Config {
         api_url: simulator.api_url(),
-        tokens: vec![SecretString::from("simulated-one")],
+        tokens: vec!["simulated-one".into()],
         points_per_minute: 600_000,
         ..Config::default()
     });

@@ -16,8 +16,14 @@ use crate::settings::Settings;
 const DEFAULTS: &str = include_str!("default.toml");
 
 /// Paths of fields that are never shown.
-const SECRETS: &[&str] =
-    &["github.tokens", "webhook.secrets", "webhook.secrets_of", "search.password", "search.api_key"];
+const SECRETS: &[&str] = &[
+    "github.tokens",
+    "github.app_private_key",
+    "webhook.secrets",
+    "webhook.secrets_of",
+    "search.password",
+    "search.api_key",
+];
 
 /// Variables of ours that are no settings.
 const OTHER_VARIABLES: &[&str] =

@@ -46,8 +46,14 @@ pub struct GithubSettings {
     pub api_url: String,
     /// Base of GitHub's pages, no trailing slash.
     pub web_url: String,
-    /// Personal access tokens.
+    /// Personal access tokens; `live=` or `scheduled=` before one reserves it for such work.
     pub tokens: Vec<SecretString>,
+    /// A GitHub App: its client id or its numeric id; empty for none.
+    pub app: String,
+    /// The App's private key, PEM.
+    pub app_private_key: SecretString,
+    /// Ids of the App's installations; `live=` or `scheduled=` before one reserves it.
+    pub app_installations: Vec<String>,
     /// For one request.
     #[serde(with = "duration")]
     pub request_timeout: Duration,

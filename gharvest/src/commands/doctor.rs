@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use clap::Args;
 use gharvest_archive::Archive;
-use gharvest_github::{Answer, Client, Purpose, Resource};
+use gharvest_github::{Client, TokenKind, TokenReport};
 use gharvest_model::QueueName;
 use gharvest_queue::QueueAdmin;
 use gharvest_search::SearchIndex;
@@ -205,32 +205,42 @@ async fn check_index(settings: &Settings, archive: Option<&Archive>, findings: &
 }
 
 async fn check_github(settings: &Settings, findings: &mut Findings) {
-    if settings.github.tokens.is_empty() {
-        findings.wrong(
-            "GitHub",
-            "no token: 60 calls an hour",
-            "set GITHUB_TOKEN or [github] tokens; a classic token without scopes reads public repositories",
-        );
-    }
     let client: Client = match gharvest_backends::github(settings, None) {
         Ok(client) => client,
         Err(error) => return findings.wrong("GitHub", format!("{error:#}"), "check [github]"),
     };
-    match client.get(&Resource::RateLimit, None, Purpose::Live).await {
-        Ok(Answer::Found(_)) => {}
-        Ok(other) => {
-            findings.wrong("GitHub", format!("{} answers {other:?}", settings.github.api_url), "check [github] api_url")
-        }
-        Err(error) => findings.wrong("GitHub", error, "check the network, [github] api_url and the tokens"),
+    if let Err(error) = client.refresh_budgets().await {
+        findings.wrong("GitHub", error, "check the network, [github] api_url and the tokens");
     }
-    for budget in client.budgets() {
-        match budget.trouble {
-            Some(trouble) => findings.wrong("GitHub", format!("{}: {trouble}", budget.token), "replace the token"),
-            None => findings.well(
-                "GitHub",
-                format!("{} {}: {} of {} calls left", budget.token, budget.resource, budget.remaining, budget.limit),
-            ),
-        }
+    for token in client.tokens() {
+        check_token(&token, findings);
+    }
+    for budget in client.budgets().into_iter().filter(|budget| budget.trouble.is_none()) {
+        findings.well(
+            "GitHub",
+            format!("{} {}: {} of {} calls left", budget.token, budget.resource, budget.remaining, budget.limit),
+        );
+    }
+}
+
+fn check_token(token: &TokenReport, findings: &mut Findings) {
+    let mut found = format!("{}: {}", token.token, token.blindness());
+    if let Some(scopes) = &token.scopes {
+        found += &format!("; scopes: {}", if scopes.is_empty() { "none".to_owned() } else { scopes.join(", ") });
+    }
+    match (&token.trouble, token.kind) {
+        (Some(trouble), _) => findings.wrong("GitHub", format!("{}: {trouble}", token.token), "replace the token"),
+        (None, TokenKind::Anonymous) => findings.wrong(
+            "GitHub",
+            "no token: 60 calls an hour",
+            "set GITHUB_TOKEN or [github] tokens; a classic token without scopes reads public repositories",
+        ),
+        (None, TokenKind::FineGrained) => findings.wrong(
+            "GitHub",
+            found,
+            "use a classic token (without scopes it reads public repositories), or an App's installation",
+        ),
+        (None, _) => findings.well("GitHub", found),
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) async fn run(common: &CommonArgs, args: UpArgs) -> anyhow::Result<Exi
     let shutdown = process::shutdown_on_signals()?;
     let listener = args.web.listen(&mut settings).await?;
     let system = System::open(settings).await?;
+    let examined = system.github.clone();
+    tokio::spawn(async move { gharvest_backends::examine_tokens(&examined).await });
     let running = Running::start(&system, listener, &shutdown).await?;
     running.until_stopped(&shutdown).await?;
     Ok(Exit::Done)

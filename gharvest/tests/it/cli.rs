@@ -129,3 +129,36 @@ async fn the_doctor_says_what_to_do_and_asks_nothing_of_github_offline() {
     assert_eq!(tracking["remedy"], "gharvest track OWNER/NAME");
     assert_eq!(scene.requests(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_is_named_and_work_goes_on_with_the_others() {
+    let scene = Scene::new(12);
+    scene.control.revoke_token("simulated-revoked");
+    scene.control.allow_token("github_pat_fine", "mei", 5000);
+    let with_tokens = |args: &[&str], tokens: &str| {
+        let mut command = scene.command(args);
+        command.env("GITHUB_TOKEN", tokens);
+        command
+    };
+    let tokens = "simulated-revoked,live=simulated-live,scheduled=github_pat_fine";
+    let examined = finish(with_tokens(&["doctor", "--json"], tokens)).await;
+    assert_eq!(examined.code, Some(3), "{examined:?}");
+    let findings: serde_json::Value = serde_json::from_str(&examined.stdout).unwrap();
+    let found = |name: &str| {
+        let about = |finding: &&serde_json::Value| finding["found"].as_str().unwrap().starts_with(name);
+        findings.as_array().unwrap().iter().find(about).unwrap().clone()
+    };
+    assert!(found("token 1")["found"].as_str().unwrap().contains("Bad credentials"), "{findings}");
+    assert_eq!(found("token 1")["remedy"], "replace the token");
+    assert_eq!(found("token 2")["remedy"], serde_json::Value::Null);
+    assert!(found("token 3")["found"].as_str().unwrap().contains("cross-references"), "{findings}");
+    assert!(!format!("{examined:?}").contains("simulated-revoked"), "{examined:?}");
+
+    let tokens = "simulated-revoked,simulated-good";
+    let mirrored = finish(with_tokens(&["mirror", MIRRORED, "--once", "--no-web"], tokens)).await;
+    assert_eq!(mirrored.code, Some(0), "{mirrored:?}");
+    assert_eq!(scene.differences(MIRRORED).await, Vec::<String>::new());
+    let refused = finish(with_tokens(&["mirror", MIRRORED, "--once", "--no-web"], "live=simulated-good")).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("one must be free for scheduled work"), "{refused:?}");
+}

@@ -12,13 +12,14 @@ use jiff::SignedDuration;
 use secrecy::SecretString;
 
 use super::stub::{Reply, Seen, client_of, config, issue, reply};
-use crate::{AppInstallation, Client, Config, ErrorKind, Purpose};
+use crate::{AppInstallation, Client, Config, ErrorKind, Purpose, TokenUse};
 
 fn installed(ids: &[u64]) -> Config {
     let installation = |id: &u64| AppInstallation {
         app: "12".to_owned(),
         private_key: SecretString::from(include_str!("../../testdata/app-key.pem")),
         installation: *id,
+        used_for: TokenUse::Anything,
     };
     Config { installations: ids.iter().map(installation).collect(), ..config(&[]) }
 }

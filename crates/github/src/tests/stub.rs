@@ -16,9 +16,8 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use jiff::Timestamp;
 use octocrab::OctoBody;
-use secrecy::SecretString;
 
-use crate::{Client, Clock, Config, Resource, transport::Transport};
+use crate::{Client, Clock, Config, PersonalToken, Resource, transport::Transport};
 
 /// A request as it came.
 #[derive(Debug, Clone)]
@@ -76,7 +75,7 @@ pub(super) fn epoch(seconds: i64) -> String {
 
 pub(super) fn config(tokens: &[&str]) -> Config {
     Config {
-        tokens: tokens.iter().map(|token| SecretString::from(*token)).collect(),
+        tokens: tokens.iter().map(|token| PersonalToken::from(*token)).collect(),
         points_per_minute: 600_000,
         ..Config::default()
     }
