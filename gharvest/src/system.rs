@@ -7,6 +7,7 @@ use gharvest_archive::Archive;
 use gharvest_github::Client;
 use gharvest_queue::{Queue, QueueAdmin};
 use gharvest_search::SearchIndex;
+use gharvest_seeder::notify::{self, Watch};
 use gharvest_service_kit::{
     Settings,
     serve::{Limits, serve},
@@ -42,7 +43,7 @@ impl System {
     }
 
     /// Starts downloader, indexer and seeder. They end after `shutdown`, each when its work in hand is done.
-    pub(crate) fn start_workers(&self, shutdown: &CancellationToken) -> JoinSet<()> {
+    pub(crate) fn start_workers(&self, shutdown: &CancellationToken) -> anyhow::Result<JoinSet<()>> {
         let mut workers = JoinSet::new();
         let queue: Arc<dyn Queue> = Arc::clone(&self.queue) as _;
         workers.spawn(gharvest_downloader::run(
@@ -68,7 +69,15 @@ impl System {
             gharvest_seeder::Options::new(&self.settings),
             shutdown.clone(),
         ));
-        workers
+        let watch = Watch::new(
+            Arc::clone(&self.queue),
+            self.archive.clone(),
+            Arc::clone(&self.state),
+            self.github.clone(),
+            notify::Options::new(&self.settings),
+        )?;
+        workers.spawn(notify::run(watch, shutdown.clone()));
+        Ok(workers)
     }
 
     /// Serves pages, API and webhooks on one address until `shutdown`.

@@ -39,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 pub mod deliveries;
 pub mod gaps;
 pub mod inbox;
+pub mod notify;
 pub mod schedule;
 pub mod sweep;
 

@@ -3,6 +3,7 @@
 use std::{process::ExitCode, sync::Arc};
 
 use clap::Parser;
+use gharvest_seeder::notify::{self, Watch};
 use gharvest_service_kit::{
     process::{CommonArgs, run},
     service::{self, Service},
@@ -28,7 +29,17 @@ async fn work(service: Service) -> anyhow::Result<()> {
     let archive = gharvest_backends::archive(&settings).await?;
     let client = gharvest_backends::github(&settings, Some(Arc::clone(&state)))?;
     let options = gharvest_seeder::Options::new(&settings);
+    let watch = Watch::new(
+        Arc::clone(&queue),
+        archive.clone(),
+        Arc::clone(&state),
+        client.clone(),
+        notify::Options::new(&settings),
+    )?;
     readiness.set(true);
-    gharvest_seeder::run(queue, archive, state, client, options, shutdown).await;
+    tokio::join!(
+        notify::run(watch, shutdown.clone()),
+        gharvest_seeder::run(queue, archive, state, client, options, shutdown),
+    );
     Ok(())
 }

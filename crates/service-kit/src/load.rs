@@ -23,6 +23,8 @@ const SECRETS: &[&str] = &[
     "webhook.secrets_of",
     "search.password",
     "search.api_key",
+    "notify.url",
+    "notify.ping_url",
 ];
 
 /// Variables of ours that are no settings.

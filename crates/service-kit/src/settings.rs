@@ -31,6 +31,8 @@ pub struct Settings {
     pub seeder: SeederSettings,
     /// `[web]`
     pub web: WebSettings,
+    /// `[notify]`
+    pub notify: NotifySettings,
     /// `[log]`
     pub log: LogSettings,
     /// The data folder; from `--data-dir`, not from the file.
@@ -277,6 +279,25 @@ pub enum Anonymous {
     Public,
 }
 
+/// `[notify]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotifySettings {
+    /// Alarms are posted here; empty: nobody is told.
+    pub url: SecretString,
+    /// Fetched every minute while all runs; empty: nobody counts.
+    pub ping_url: SecretString,
+    /// An alarm is told when it has held for so long.
+    #[serde(with = "duration")]
+    pub after: Duration,
+    /// And again while it lasts.
+    #[serde(with = "duration")]
+    pub remind_every: Duration,
+    /// A job that waits longer is an alarm.
+    #[serde(with = "duration")]
+    pub lag: Duration,
+}
+
 /// `[log]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -397,6 +418,10 @@ impl Settings {
         require(
             (1..=86_400).contains(&self.seeder.deliveries_every.as_secs()),
             "[seeder] deliveries_every must be 1s to 1d: GitHub keeps deliveries for three days",
+        );
+        require(
+            [&self.notify.url, &self.notify.ping_url].into_iter().all(|url| scheme(url.expose_secret(), &web)),
+            "[notify] url and ping_url must begin with http:// or https://",
         );
         require((1..=100).contains(&self.web.page_size), "[web] page_size must be 1 to 100");
         for (name, address) in [

@@ -73,7 +73,7 @@ impl Running {
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let metrics = telemetry::init_metrics()?;
-        let mut workers = system.start_workers(shutdown);
+        let mut workers = system.start_workers(shutdown)?;
         if let Some(listener) = listener {
             let keys = system.archive.keys().await?;
             gharvest_web::access::check_listen(&system.settings.web, &keys).map_err(Usage)?;
