@@ -8,6 +8,7 @@
 //! | `gaps` | every `gap_every` | numbers never fetched; 404s and failures after a day |
 //! | `sweep` | every ten minutes | what changed in silence: see [`sweep`] |
 //! | `deliveries` | each repository every `deliveries_every`, spread out | what follows from deliveries that failed |
+//! | `snapshot` | every `snapshot_every` | nothing: a snapshot of the archive is made, and old ones are removed |
 //! | `inbox` | every minute | deliveries that waited for the queue, facts without a trigger |
 //!
 //! Any number of seeders may run: the state grants one the lead. When the lead changes during a long run two may push
@@ -16,8 +17,8 @@
 //! An interval may be cron times instead, see [`Cadence`].
 //!
 //! Metrics: `gharvest_seeder_leads`, `gharvest_seeder_runs_total` (`task`, `result`),
-//! `gharvest_seeder_pushed_total` (`task`), `gharvest_completeness` (`repository`): the share of numbers accounted for,
-//! 1 only if all are, as of the last run of `gaps`.
+//! `gharvest_seeder_pushed_total` (`task`), `gharvest_snapshot_timestamp_seconds`, `gharvest_completeness` (`repository`):
+//! the share of numbers accounted for, 1 only if all are, as of the last run of `gaps`.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -34,6 +35,7 @@ use gharvest_webhook_receiver::Receiver;
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub mod deliveries;
@@ -41,10 +43,12 @@ pub mod gaps;
 pub mod inbox;
 pub mod notify;
 pub mod schedule;
+pub mod snapshots;
 pub mod sweep;
 
 use deliveries::Recovery;
 use schedule::{Schedule, later};
+use snapshots::Snapshots;
 use sweep::{Pace, Sweep};
 
 /// Why a run failed.
@@ -65,6 +69,12 @@ pub enum Failure {
     /// A recovered delivery could be kept nowhere.
     #[error(transparent)]
     NotDurable(#[from] gharvest_webhook_receiver::NotDurable),
+    /// Snapshots are wanted of an archive that is no folder, and nobody said where they go.
+    #[error("the archive is no folder: set [seeder] snapshot_folder to where snapshots go")]
+    NoSnapshotFolder,
+    /// A snapshot ended in a fault of the program.
+    #[error("the snapshot ended unexpectedly: {0}")]
+    Ended(#[from] tokio::task::JoinError),
 }
 
 /// What the seeder is set to.
@@ -82,6 +92,8 @@ pub struct Options {
     pub sweep_period: Duration,
     /// The sweep's share of the budget, 0 to 1.
     pub sweep_share: f64,
+    /// Snapshots of the archive.
+    pub snapshots: Snapshots,
 }
 
 impl Options {
@@ -95,6 +107,7 @@ impl Options {
             deliveries_every: set.deliveries_every,
             sweep_period: set.sweep_period,
             sweep_share: set.sweep_share,
+            snapshots: Snapshots::new(settings),
         }
     }
 }
@@ -116,12 +129,22 @@ pub enum Task {
     Inbox,
     /// Recovers deliveries that failed.
     Deliveries,
+    /// Makes a snapshot of the archive.
+    Snapshot,
 }
 
 impl Task {
     /// Every task, in the order in which they run.
-    pub const ALL: [Self; 7] =
-        [Self::Inbox, Self::Reconcile, Self::Gaps, Self::Metadata, Self::Daily, Self::Sweep, Self::Deliveries];
+    pub const ALL: [Self; 8] = [
+        Self::Inbox,
+        Self::Reconcile,
+        Self::Gaps,
+        Self::Metadata,
+        Self::Daily,
+        Self::Sweep,
+        Self::Deliveries,
+        Self::Snapshot,
+    ];
 
     /// The task's name in status, logs and metrics.
     pub fn as_str(self) -> &'static str {
@@ -133,6 +156,7 @@ impl Task {
             Self::Sweep => "sweep",
             Self::Inbox => "inbox",
             Self::Deliveries => "deliveries",
+            Self::Snapshot => "snapshot",
         }
     }
 
@@ -189,6 +213,7 @@ pub async fn runs(state: &dyn State) -> gharvest_state::Result<Vec<(Task, Run)>>
 
 /// Tasks that somebody wants to run now stand in the state below this.
 const WANTED: &str = "run-now/";
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Between two looks at what is due.
 const TICK: Duration = Duration::from_secs(1);
 /// How long the lead lasts without renewal.
@@ -199,6 +224,8 @@ const INBOX_EVERY: Duration = Duration::from_secs(60);
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// A task that failed is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
+/// A snapshot that failed, for want of room as a rule, after this: each attempt reads the whole archive.
+const SNAPSHOT_AGAIN_AFTER: Duration = Duration::from_secs(15 * 60);
 /// Tasks with turns look at each tick; what the state keeps of them is written this often if nothing was pushed.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
@@ -216,6 +243,8 @@ pub struct Seeder {
     runs: HashMap<Task, Run>,
     saved: HashMap<Task, Timestamp>,
     failed: HashMap<Task, Timestamp>,
+    /// The snapshot that is being made.
+    making: Option<JoinHandle<Result<(), Failure>>>,
     leads: bool,
 }
 
@@ -266,6 +295,7 @@ impl Seeder {
             runs: HashMap::new(),
             saved: HashMap::new(),
             failed: HashMap::new(),
+            making: None,
             leads: false,
         }
     }
@@ -290,7 +320,9 @@ impl Seeder {
                 self.runs.remove(&task);
                 self.failed.remove(&task);
             }
-            if self.is_due(task, now) {
+            if task == Task::Snapshot {
+                self.tend_snapshot(wanted.contains(&task), now).await;
+            } else if self.is_due(task, now) {
                 self.run_task(task, now).await;
             }
             if wanted.contains(&task)
@@ -311,9 +343,27 @@ impl Seeder {
         kept.iter().filter_map(|(key, _)| Task::named(key.trim_start_matches(WANTED))).collect()
     }
 
-    /// Gives the lead back, so that another seeder need not wait for its end.
+    /// Takes note of a snapshot that ended, and begins one that is due or wanted.
+    async fn tend_snapshot(&mut self, is_wanted: bool, now: Timestamp) {
+        if let Some(making) = self.making.take_if(|making| making.is_finished()) {
+            let result = making.await.map_err(Failure::from).and_then(|made| made);
+            self.take_note(Task::Snapshot, result.map(|()| 0), now).await;
+        }
+        if let Some(last) = self.last(Task::Snapshot) {
+            gauge!("gharvest_snapshot_timestamp_seconds").set(last.as_second() as f64);
+        }
+        let is_scheduled = self.options.snapshots.every.is_some();
+        if self.making.is_none() && (is_wanted || is_scheduled && self.is_due(Task::Snapshot, now)) {
+            self.making = Some(self.options.snapshots.begin(self.archive.clone()));
+        }
+    }
+
+    /// Gives the lead back, so that another seeder need not wait for its end. A snapshot that is being made is given up.
     pub async fn resign(&mut self) {
         self.leads = false;
+        if let Some(making) = self.making.take() {
+            making.abort();
+        }
         if let Err(error) = self.state.resign("seeder", &self.holder).await {
             tracing::warn!(error = %error, "Lead could not be given back, another seeder takes over when it runs out");
         }
@@ -337,15 +387,18 @@ impl Seeder {
             Task::Reconcile => Schedule::new(&self.options.reconcile_every),
             Task::Metadata => Schedule::new(&self.options.metadata_every),
             Task::Gaps => Schedule::new(&self.options.gap_every),
-            Task::Daily => Schedule::every(Duration::from_secs(24 * 3600)),
+            Task::Daily => Schedule::every(DAY),
             Task::Sweep => Schedule::every(SWEEP_EVERY.min(self.options.sweep_period)),
             Task::Inbox => Schedule::every(INBOX_EVERY),
             Task::Deliveries => Schedule::every(self.options.deliveries_every),
+            // Only asked for where there is one; what somebody wants once is noted as if it came daily.
+            Task::Snapshot => self.options.snapshots.every.as_ref().map_or_else(|| Schedule::every(DAY), Schedule::new),
         }
     }
 
     fn is_due(&self, task: Task, now: Timestamp) -> bool {
-        if self.failed.get(&task).is_some_and(|failed| later(*failed, RETRY_AFTER) > now) {
+        let again_after = if task == Task::Snapshot { SNAPSHOT_AGAIN_AFTER } else { RETRY_AFTER };
+        if self.failed.get(&task).is_some_and(|failed| later(*failed, again_after) > now) {
             return false;
         }
         match task {
@@ -357,6 +410,11 @@ impl Seeder {
 
     async fn run_task(&mut self, task: Task, now: Timestamp) {
         let result = self.push_for(task, now).await;
+        self.take_note(task, result, now).await;
+    }
+
+    /// Keeps how a run ended.
+    async fn take_note(&mut self, task: Task, result: Result<u64, Failure>, now: Timestamp) {
         let label = if result.is_ok() { "done" } else { "failed" };
         let next = self.schedule(task).next(Some(now), now);
         self.failed.remove(&task);
@@ -424,6 +482,8 @@ impl Seeder {
                 let turns: Vec<_> = tracked.iter().filter(|one| schedule.has_turn(one.id, last, now)).collect();
                 self.recovery().run(&turns, now).await
             }
+            // It pushes nothing, and is made aside: see `tend_snapshot`.
+            Task::Snapshot => Ok(0),
         }
     }
 

@@ -19,7 +19,7 @@ use gharvest_model::{
     record::Origins, tracking::Tracked,
 };
 use gharvest_queue::{Policy, Queue, QueueAdmin, clock::ManualClock, model::MemoryQueue};
-use gharvest_seeder::{Options, Seeder};
+use gharvest_seeder::{Options, Seeder, snapshots::Snapshots};
 use gharvest_service_kit::cadence::Cadence;
 use gharvest_state::SqliteState;
 use jiff::{SignedDuration, Timestamp};
@@ -83,6 +83,7 @@ impl World {
             deliveries_every: never,
             sweep_period: Duration::from_secs(PERIOD.unsigned_abs()),
             sweep_share: 0.5,
+            snapshots: Snapshots { every: None, folder: None, keep: never },
         };
         let seeder =
             Seeder::new(archive.clone(), Arc::clone(&queue) as _, state, sweeping.clone(), options, "test".to_owned());

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -22,7 +23,7 @@ use gharvest_queue::{
     faulty::{Fault, FaultyQueue},
     model::MemoryQueue,
 };
-use gharvest_seeder::{Options, Run, Seeder, Task, run_now};
+use gharvest_seeder::{Options, Run, Seeder, Task, run_now, snapshots::Snapshots};
 use gharvest_service_kit::cadence::Cadence;
 use gharvest_state::{SqliteState, State};
 use jiff::{SignedDuration, Timestamp};
@@ -42,7 +43,7 @@ struct World {
     client: Client,
     now: Arc<AtomicI64>,
     _simulator: Simulator,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl World {
@@ -61,20 +62,36 @@ impl World {
         let config =
             Config { api_url: simulator.api_url(), tokens: vec!["simulated-token".into()], ..Config::default() };
         let client = Client::new(config).unwrap();
-        let world = Self { archive, queue, faulty, state, client, now, _simulator: simulator, _folder: folder };
+        let world = Self { archive, queue, faulty, state, client, now, _simulator: simulator, folder };
         world.set(1_800_000_000);
         world
     }
 
+    fn snapshots(&self) -> PathBuf {
+        self.folder.path().join("snapshots")
+    }
+
     fn seeder(&self, holder: &str) -> Seeder {
-        let options = Options {
+        self.seeder_with(holder, self.options())
+    }
+
+    fn options(&self) -> Options {
+        Options {
             reconcile_every: Cadence::Every(Duration::from_secs(300)),
             metadata_every: Cadence::Every(Duration::from_secs(24 * 3600)),
             gap_every: Cadence::Every(Duration::from_secs(3600)),
             deliveries_every: Duration::from_secs(300),
             sweep_period: Duration::from_secs(30 * 24 * 3600),
             sweep_share: 0.2,
-        };
+            snapshots: Snapshots {
+                every: None,
+                folder: Some(self.snapshots()),
+                keep: Duration::from_secs(7 * 24 * 3600),
+            },
+        }
+    }
+
+    fn seeder_with(&self, holder: &str, options: Options) -> Seeder {
         let queue = Arc::clone(&self.faulty) as Arc<dyn Queue>;
         let (archive, state) = (self.archive.clone(), Arc::clone(&self.state));
         Seeder::new(archive, queue, state, self.client.clone(), options, holder.to_owned())
@@ -185,6 +202,62 @@ async fn what_a_person_wants_now_runs_once_for_every_repository() {
     world.pass(1);
     world.tick(&mut seeder).await;
     assert_eq!(world.take(QueueName::Download).await, Vec::<String>::new());
+}
+
+/// Ticks until a snapshot has been noted that was made after this one.
+async fn snapshot_after(world: &World, seeder: &mut Seeder, before: Option<Timestamp>) -> Run {
+    let noted = async {
+        loop {
+            world.tick(seeder).await;
+            match world.run_of(Task::Snapshot).await {
+                Some(run) if Some(run.last) != before => return run,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), noted).await.expect("a snapshot is made in time")
+}
+
+#[tokio::test]
+async fn snapshots_are_made_at_their_time_and_when_somebody_asks() {
+    let world = World::new().await;
+    let mut options = world.options();
+    options.snapshots.every = Some("17 3 * * *".parse().unwrap());
+    let mut seeder = world.seeder_with("a", options);
+    let first = snapshot_after(&world, &mut seeder, None).await;
+    let made = gharvest_archive::snapshot::list(&world.snapshots()).await.unwrap();
+    assert_eq!(made.len(), 1, "{made:?}");
+    gharvest_archive::snapshot::verify(&made[0].path).await.unwrap();
+    assert!(first.next > first.last && first.next.to_string().ends_with("T03:17:00Z"), "{first:?}");
+
+    // Not again before its time, whoever leads; the file's name is of the real clock, so it is looked for by its run.
+    seeder.resign().await;
+    let mut options = world.options();
+    options.snapshots.every = Some("17 3 * * *".parse().unwrap());
+    let mut other = world.seeder_with("b", options);
+    world.set(first.next.as_second() - 1);
+    world.tick(&mut other).await;
+    world.tick(&mut other).await;
+    assert_eq!(world.run_of(Task::Snapshot).await.unwrap().last, first.last);
+    world.pass(1);
+    let second = snapshot_after(&world, &mut other, Some(first.last)).await;
+    assert_eq!(second.last, first.next);
+    run_now(world.state.as_ref(), Task::Snapshot).await.unwrap();
+    world.pass(1);
+    let third = snapshot_after(&world, &mut other, Some(second.last)).await;
+    assert_eq!(third.last, world.now());
+}
+
+#[tokio::test]
+async fn without_a_schedule_a_snapshot_is_made_only_when_somebody_asks() {
+    let world = World::new().await;
+    let mut seeder = world.seeder("a");
+    world.tick(&mut seeder).await;
+    world.tick(&mut seeder).await;
+    assert!(!world.snapshots().is_dir());
+    run_now(world.state.as_ref(), Task::Snapshot).await.unwrap();
+    snapshot_after(&world, &mut seeder, None).await;
+    assert_eq!(gharvest_archive::snapshot::list(&world.snapshots()).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

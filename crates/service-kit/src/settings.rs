@@ -7,7 +7,10 @@ use std::{path::PathBuf, time::Duration};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use crate::{cadence::Cadence, duration};
+use crate::{
+    cadence::{self, Cadence},
+    duration,
+};
 
 /// All settings of all components.
 #[derive(Debug, Clone, Deserialize)]
@@ -239,6 +242,14 @@ pub struct SeederSettings {
     /// How often GitHub is asked for deliveries that failed.
     #[serde(with = "duration")]
     pub deliveries_every: Duration,
+    /// How often a snapshot of the archive is made; none for only when somebody asks.
+    #[serde(deserialize_with = "cadence::optional")]
+    pub snapshot_every: Option<Cadence>,
+    /// How long snapshots are kept; the last good one always is.
+    #[serde(with = "duration")]
+    pub snapshot_keep: Duration,
+    /// Where snapshots lie; empty for `snapshots` in the archive's folder.
+    pub snapshot_folder: String,
     /// Health and metrics, as a process of its own.
     pub listen: String,
 }
@@ -338,6 +349,14 @@ impl Settings {
         self.url_or(&self.search.url, "tantivy", "index")
     }
 
+    /// Where snapshots lie; none if the archive is no folder and nobody said.
+    pub fn snapshot_folder(&self) -> Option<PathBuf> {
+        if !self.seeder.snapshot_folder.is_empty() {
+            return Some(PathBuf::from(&self.seeder.snapshot_folder));
+        }
+        self.archive_url().strip_prefix("file:").map(|archive| PathBuf::from(archive).join("snapshots"))
+    }
+
     fn url_or(&self, url: &str, scheme: &str, name: &str) -> String {
         if url.is_empty() { format!("{scheme}:{}", self.data_dir.join(name).display()) } else { url.to_owned() }
     }
@@ -422,6 +441,14 @@ impl Settings {
         require(
             [&self.notify.url, &self.notify.ping_url].into_iter().all(|url| scheme(url.expose_secret(), &web)),
             "[notify] url and ping_url must begin with http:// or https://",
+        );
+        require(
+            !matches!(&self.seeder.snapshot_every, Some(Cadence::Every(every)) if every.as_secs() < 60),
+            "[seeder] snapshot_every must be at least 1m",
+        );
+        require(
+            self.seeder.snapshot_every.is_none() || self.snapshot_folder().is_some(),
+            "[seeder] snapshot_folder must say where snapshots go, because the archive is no folder",
         );
         require((1..=100).contains(&self.web.page_size), "[web] page_size must be 1 to 100");
         for (name, address) in [

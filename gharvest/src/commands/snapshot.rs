@@ -23,7 +23,7 @@ use crate::output::{bytes, grouped, json, line, say};
 pub(crate) struct SnapshotArgs {
     #[command(subcommand)]
     action: Action,
-    /// Where snapshots are [default: snapshots in the archive's folder]
+    /// Where snapshots are [default: [seeder] snapshot_folder, else snapshots in the archive's folder]
     #[arg(long, value_name = "FOLDER", global = true)]
     folder: Option<PathBuf>,
 }
@@ -191,10 +191,9 @@ async fn backups(copies: &dyn Store, verify: bool) -> anyhow::Result<()> {
 }
 
 fn folder(settings: &Settings, given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
-    match (given, settings.archive_url().strip_prefix("file:")) {
-        (Some(folder), _) => Ok(folder),
-        (None, Some(archive)) => Ok(PathBuf::from(archive).join("snapshots")),
-        (None, None) => bail!(Usage("the archive is no folder: say --folder FOLDER for the snapshots".to_owned())),
+    match given.or_else(|| settings.snapshot_folder()) {
+        Some(folder) => Ok(folder),
+        None => bail!(Usage("the archive is no folder: say --folder FOLDER for the snapshots".to_owned())),
     }
 }
 
