@@ -5,6 +5,7 @@ pub(crate) mod deletions;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod healthcheck;
 pub(crate) mod import;
 pub(crate) mod keys;
 pub(crate) mod mirror;

@@ -69,6 +69,8 @@ enum Command {
     Snapshot(commands::snapshot::SnapshotArgs),
     /// Print the settings in force, secrets left out
     Settings,
+    /// Ask a component of this machine whether it is well; containers are checked so
+    Healthcheck(commands::healthcheck::HealthcheckArgs),
     /// Say what is wrong with this set-up and what to do
     Doctor(commands::doctor::DoctorArgs),
 }
@@ -97,6 +99,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Command::Keys(args) => commands::keys::run(common, args).await,
         Command::Snapshot(args) => commands::snapshot::run(common, args).await,
         Command::Settings => commands::settings::run(common),
+        Command::Healthcheck(args) => commands::healthcheck::run(args).await,
         Command::Doctor(args) => commands::doctor::run(common, args).await,
     }
 }
