@@ -20,3 +20,7 @@ lint:
 # Measures; the table says the ratio to a limit of the same run.
 bench *ARGS:
     cargo run --locked --release --package gharvest-bench -- {{ARGS}}
+
+# The whole stack of docker-compose.yml as processes on loopback, without containers; Ctrl-C stops it.
+stack:
+    scripts/stack

@@ -7,10 +7,12 @@
 mod audit;
 mod cli;
 mod demo;
+mod drill;
 mod kill;
 mod mirror;
 mod offline;
 mod processes;
 mod recorded;
 mod scene;
+mod stack;
 mod up;

@@ -138,6 +138,11 @@ impl Scene {
         self.json(&["search", "--json", query]).await["total"].as_u64().unwrap()
     }
 
+    /// Where the simulated GitHub is.
+    pub(crate) fn api_url(&self) -> String {
+        self.simulator.api_url()
+    }
+
     /// How many requests GitHub answered.
     pub(crate) fn requests(&self) -> u64 {
         self.control.requests().values().sum()

@@ -2,7 +2,9 @@
 
 pub mod browser;
 mod component;
+mod compose;
 mod fetched;
+pub mod nginx;
 mod npm;
 mod page;
 mod python;
@@ -11,8 +13,10 @@ pub mod redis;
 mod s3;
 pub mod search;
 mod skip;
+mod stack;
 
 pub use component::component;
+pub use compose::{checkout, composed};
 pub use npm::npm_package;
 pub use page::{behaviour_table, page_section};
 pub use python::python_tool;
@@ -20,3 +24,4 @@ pub use recorded::recorded_data;
 pub use s3::{S3Server, s3_server};
 pub use search::{SearchServer, search_server, search_server_of};
 pub use skip::skip;
+pub use stack::Stack;

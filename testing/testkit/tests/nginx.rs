@@ -5,9 +5,9 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
 };
 
 use axum::{
@@ -18,21 +18,17 @@ use axum::{
     response::IntoResponse,
     routing::any,
 };
-use gharvest_testkit::{redis::free_port, skip};
+use gharvest_testkit::{
+    checkout,
+    nginx::{Nginx, newer_nginx_program, nginx_program},
+    redis::free_port,
+};
 
-/// A running nginx; stopped when dropped.
-struct Nginx {
-    child: Child,
+/// A running front, and the folder it works in.
+struct Front {
     base: String,
+    nginx: Nginx,
     _folder: tempfile::TempDir,
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // A killed master would leave its workers behind; asked to end, it takes them along.
-        drop(Command::new("kill").arg(self.child.id().to_string()).status());
-        drop(self.child.wait());
-    }
 }
 
 /// What reached an upstream: method, path with query, length of the body.
@@ -52,6 +48,9 @@ async fn upstream(name: &'static str) -> SocketAddr {
             let first = futures_chunk();
             return Body::from_stream(first).into_response();
         }
+        if name == "engine" {
+            return format!("{name} {} {} 0 {}", parts.method, parts.uri, header("authorization")).into_response();
+        }
         let length = axum::body::to_bytes(body, 64 << 20).await.unwrap().len();
         let forwarded = parts.headers.get("x-forwarded-for").and_then(|value| value.to_str().ok()).unwrap_or_default();
         format!("{name} {} {} {length} {forwarded}", parts.method, parts.uri).into_response()
@@ -68,59 +67,38 @@ fn futures_chunk() -> impl futures::Stream<Item = Result<Bytes, std::convert::In
     futures::stream::once(async { Ok(Bytes::from_static(b"data: first\n\n")) }).chain(futures::stream::pending())
 }
 
-async fn start(test: &str) -> Option<Nginx> {
-    if Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_err() {
-        skip(test, "no nginx: install Debian's package nginx");
-        return None;
-    }
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../nginx");
-    let folder = tempfile::tempdir().unwrap();
-    let at = folder.path();
-    let port = free_port();
-    fill_archive(&at.join("archive"));
-    fs::create_dir(at.join("conf.d")).unwrap();
-    let own = |text: String| {
-        let text = text.replace(" /tmp/", &format!(" {}/", at.display())).replace("/dev/stdout gharvest", "off");
-        text.replace("/etc/nginx/conf.d", &format!("{}/conf.d", at.display()))
-    };
-    let main = own(fs::read_to_string(shipped.join("nginx.conf")).unwrap());
-    fs::write(at.join("nginx.conf"), format!("daemon off;\n{main}")).unwrap();
-    let server = fs::read_to_string(shipped.join("conf.d/10-gharvest.conf")).unwrap();
-    fs::write(at.join("conf.d/10-gharvest.conf"), server.replace("listen 8080", &format!("listen 127.0.0.1:{port}")))
-        .unwrap();
-    let (web, receiver) = (upstream("web").await, upstream("receiver").await);
-    let upstreams = fs::read_to_string(shipped.join("conf.d/00-upstreams.conf")).unwrap();
-    let upstreams = upstreams.replace("http://web:8080", &format!("http://{web}"));
-    let upstreams = upstreams.replace("http://webhook-receiver:8081", &format!("http://{receiver}"));
-    let upstreams = upstreams.replace("http://kibana:5601", &format!("http://{web}"));
-    fs::write(
-        at.join("conf.d/00-upstreams.conf"),
-        upstreams.replace("/data/archive", &format!("{}/archive", at.display())),
-    )
-    .unwrap();
-
-    let command = |extra: &[&str]| {
-        let mut command = Command::new("nginx");
-        command.args(extra).args(["-e", "stderr", "-p"]).arg(at).arg("-c").arg(at.join("nginx.conf"));
-        command
-    };
-    let checked = command(&["-t"]).output().unwrap();
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
-    let child = command(&[]).stderr(Stdio::null()).spawn().unwrap();
-    let mut nginx = Nginx { child, base: format!("http://127.0.0.1:{port}"), _folder: folder };
-    wait(&mut nginx, port);
-    Some(nginx)
+async fn start(test: &str) -> Option<Front> {
+    Some(front(&nginx_program(test)?).await)
 }
 
-fn wait(nginx: &mut Nginx, port: u16) {
-    let begun = Instant::now();
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(
-            nginx.child.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(10),
-            "nginx does not answer"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+async fn front(program: &Path) -> Front {
+    let folder = tempfile::tempdir().unwrap();
+    fill_archive(&folder.path().join("archive"));
+    let names = [
+        ("http://web:8080", format!("http://{}", upstream("web").await)),
+        ("http://webhook-receiver:8081", format!("http://{}", upstream("receiver").await)),
+        ("http://kibana:5601", format!("http://{}", upstream("kibana").await)),
+        ("https://elasticsearch:9200", format!("http://{}", upstream("engine").await)),
+        ("/data/archive", folder.path().join("archive").display().to_string()),
+        ("/secrets/ca.crt", certificate(folder.path()).0.display().to_string()),
+    ];
+    let names: Vec<_> = names.map(|(name, here)| (name.to_owned(), here)).into();
+    let nginx = Nginx::start(program, folder.path(), &names);
+    Front { base: nginx.url(), nginx, _folder: folder }
+}
+
+/// A certificate for localhost, and its key.
+fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
+    let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output()
+        .expect("openssl comes with Debian's nginx");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    (certificate, key)
 }
 
 fn fill_archive(archive: &Path) {
@@ -150,7 +128,7 @@ fn open_to_all(folder: &Path) {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-async fn get(nginx: &Nginx, path: &str) -> (u16, String) {
+async fn get(nginx: &Front, path: &str) -> (u16, String) {
     let answer = reqwest::get(format!("{}{path}", nginx.base)).await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
@@ -162,7 +140,7 @@ async fn every_route_reaches_its_component() {
         ("/", "web GET / 0 127.0.0.1"),
         ("/api/v1/search?q=is%3Aopen", "web GET /api/v1/search?q=is%3Aopen 0 127.0.0.1"),
         ("/octo/.github/issues/1", "web GET /octo/.github/issues/1 0 127.0.0.1"),
-        ("/kibana/app/dashboards", "web GET /kibana/app/dashboards 0 127.0.0.1"),
+        ("/kibana/app/dashboards", "kibana GET /kibana/app/dashboards 0 127.0.0.1"),
         ("/webhooks/github", "receiver GET /webhooks/github 0 127.0.0.1"),
         ("/webhooks/github/receive", "receiver GET /webhooks/github/receive 0 127.0.0.1"),
     ] {
@@ -171,6 +149,118 @@ async fn every_route_reaches_its_component() {
     for path in ["/metrics", "/webhooks/other", "/-/data-access"] {
         assert_eq!(get(&nginx, path).await.0, 404, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_newer_nginx_takes_the_same_files() {
+    let Some(program) = newer_nginx_program("a_newer_nginx_takes_the_same_files") else { return };
+    let front = front(&program).await;
+    assert_eq!(get(&front, "/webhooks/github").await, (200, "receiver GET /webhooks/github 0 127.0.0.1".to_owned()));
+    assert_eq!(get(&front, "/data/keys.json").await.0, 404);
+}
+
+/// The engine here is a stand-in that says what reached it: whether a key is good is the engine's own judgement.
+#[tokio::test]
+async fn the_engine_is_read_with_a_key_and_never_written() {
+    let Some(front) = start("the_engine_is_read_with_a_key_and_never_written").await else { return };
+    let client = reqwest::Client::new();
+    let ask = async |method: &str, path: &str, authorization: Option<&str>| {
+        let url = format!("{}{path}", front.nginx.engine_url());
+        let mut request = client.request(method.parse().unwrap(), url);
+        if let Some(value) = authorization {
+            request = request.header("authorization", value);
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let key = Some("ApiKey c29tZTprZXk=");
+    for (method, path) in [
+        ("GET", "/gharvest-items/_mapping"),
+        ("POST", "/gharvest-items/_search"),
+        ("POST", "/_msearch"),
+        ("POST", "/_search/scroll"),
+        ("DELETE", "/_pit"),
+    ] {
+        let (status, said) = ask(method, path, key).await;
+        assert_eq!((status, said.as_str()), (200, format!("engine {method} {path} 0 ApiKey c29tZTprZXk=").as_str()));
+    }
+    for (method, path) in [
+        ("POST", "/gharvest-items/_doc"),
+        ("POST", "/_bulk"),
+        ("POST", "/gharvest-items/_delete_by_query"),
+        ("PUT", "/gharvest-items"),
+        ("DELETE", "/gharvest-items"),
+        ("POST", "/gharvest-items/_doc/_search/x"),
+        ("POST", "/_security/api_key"),
+    ] {
+        assert_eq!(ask(method, path, key).await.0, 403, "{method} {path}");
+    }
+    for authorization in [None, Some("Basic ZWxhc3RpYzp4"), Some("ApiKey ")] {
+        assert_eq!(ask("GET", "/", authorization).await.0, 401, "{authorization:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_example_of_an_outer_server_ends_tls_before_the_front() {
+    let test = "the_example_of_an_outer_server_ends_tls_before_the_front";
+    let (Some(installed), Some(newer)) = (nginx_program(test), newer_nginx_program(test)) else { return };
+    let upstream = upstream("web").await;
+    for (program, is_newer) in [(installed, false), (newer, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (plain, secure) = (free_port(), free_port());
+        let (certificate, key) = certificate(folder.path());
+        let example = fs::read_to_string(checkout().join("_docs/additional-files/external-nginx.conf")).unwrap();
+        // Not every machine has IPv6.
+        let example: String =
+            example.lines().filter(|line| !line.contains("[::]")).map(|line| format!("{line}\n")).collect();
+        let example = match is_newer {
+            // As its first lines say.
+            true => example.replace("listen 443 ssl http2;", "listen 443 ssl;\n    http2 on;"),
+            false => example,
+        };
+        let example = example.replace("listen 80;", &format!("listen 127.0.0.1:{plain};"));
+        let example = example.replace("listen 443 ssl", &format!("listen 127.0.0.1:{secure} ssl"));
+        let example = example.replace("/etc/ssl/gharvest/fullchain.pem", &certificate.display().to_string());
+        let example = example.replace("/etc/ssl/gharvest/privkey.pem", &key.display().to_string());
+        let example = example.replace("http://127.0.0.1:8080", &format!("http://{upstream}"));
+        let head = "daemon off; pid nginx.pid; error_log stderr; events {}\nhttp { access_log off; \
+                    client_body_temp_path a; proxy_temp_path b; fastcgi_temp_path c; uwsgi_temp_path d; scgi_temp_path e;\n";
+        fs::write(folder.path().join("nginx.conf"), format!("{head}{example}}}\n")).unwrap();
+        let _nginx = Nginx::run(&program, folder.path(), secure);
+        let client = reqwest::Client::builder().danger_accept_invalid_certs(true);
+        let client = client.redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let moved = client.get(format!("http://127.0.0.1:{plain}/octo/box?q=1")).send().await.unwrap();
+        assert_eq!(moved.status().as_u16(), 301);
+        assert_eq!(moved.headers()["location"], "https://127.0.0.1/octo/box?q=1");
+        let answer = client.get(format!("https://127.0.0.1:{secure}/octo/box")).send().await.unwrap();
+        assert_eq!(answer.version(), reqwest::Version::HTTP_2, "{}", program.display());
+        assert!(answer.headers()["strict-transport-security"].to_str().unwrap().starts_with("max-age="));
+        assert_eq!(answer.text().await.unwrap(), "web GET /octo/box 0 127.0.0.1");
+    }
+}
+
+#[tokio::test]
+async fn answers_are_compressed_and_say_what_browsers_may_do_with_files() {
+    let Some(front) = start("answers_are_compressed_and_say_what_browsers_may_do_with_files").await else { return };
+    let client = reqwest::Client::builder().no_gzip().build().unwrap();
+    let long = format!("{}/?q={}", front.base, "x".repeat(4000));
+    let answer = client.get(long).header("accept-encoding", "gzip").send().await.unwrap();
+    assert_eq!(answer.headers()["content-encoding"], "gzip");
+    assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+    assert!(answer.headers().get("server").is_none_or(|server| server == "nginx"), "no version is told");
+    let file = client.get(format!("{}/data/current/octo/.github/items/1.json", front.base)).send().await.unwrap();
+    assert_eq!(file.headers()["x-content-type-options"], "nosniff");
+    assert!(file.headers()["content-security-policy"].to_str().unwrap().contains("sandbox"));
+    let listed =
+        client.get(format!("{}/data/current/octo/.github/items/?format=json", front.base)).send().await.unwrap();
+    let listed: serde_json::Value = serde_json::from_str(&listed.text().await.unwrap()).unwrap();
+    assert_eq!((&listed[0]["name"], &listed[0]["size"]), (&"1.json".into(), &13.into()));
+    for path in
+        ["/-/data-json/current/octo/.github/items/1.json", "/-/data-json/snapshots/", "/data/staging/?format=json"]
+    {
+        assert_eq!(get(&front, path).await.0, 404, "{path}");
+    }
+    assert_eq!(get(&front, "/data/current/octo/private/items/?format=json").await.0, 403);
 }
 
 #[tokio::test]

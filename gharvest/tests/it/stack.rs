@@ -1,0 +1,140 @@
+//! The whole stack as the compose file wires it, without containers: from a webhook through nginx to a hit through nginx.
+
+use std::path::Path;
+
+use futures::StreamExt as _;
+use gharvest_github_simulator::{Change, Webhook};
+use gharvest_testkit::Stack;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::scene::{DEADLINE, MIRRORED, Scene, finish, until};
+
+const ITEMS: u64 = 40;
+/// What `.env` holds in tests.
+const SECRET: &str = "a-secret";
+/// Our services that go on, as the compose file names them.
+const SERVICES: [&str; 5] = ["downloader", "indexer", "seeder", "web", "webhook-receiver"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_through_nginx_is_searchable_through_nginx() {
+    let test = "a_webhook_through_nginx_is_searchable_through_nginx";
+    let scene = Scene::new(ITEMS);
+    let github = scene.api_url();
+    let Some(mut stack) = Stack::start(
+        test,
+        &[
+            ("GHARVEST_GITHUB__API_URL", &github),
+            ("GHARVEST_GITHUB__POINTS_PER_MINUTE", "1000000"),
+            ("GITHUB_TOKEN", crate::scene::TOKEN),
+            // Instead of a minute of silence.
+            ("GHARVEST_QUEUE__INACTIVITY_DELAY", "0s"),
+            ("GHARVEST_INDEXER__DAILY_DELAY", "1s"),
+            ("GHARVEST_ARCHIVE__MIN_FREE_BYTES", "0"),
+            // Nothing but the webhook may find what changes.
+            ("GHARVEST_SEEDER__RECONCILE_EVERY", "24h"),
+        ],
+    ) else {
+        return;
+    };
+    let mut running = stack.running();
+    running.sort_unstable();
+    assert_eq!(running, SERVICES);
+    assert!(SERVICES.iter().all(|service| stack.is_healthy(service)));
+
+    let tracked = finish(tool(&stack, "gharvest", &["track", MIRRORED])).await;
+    assert_eq!(tracked.code, Some(0), "{tracked:?}");
+    let expected = scene.control.truth_numbers(&scene.called()).len();
+    until("everything is found", async || total(&stack, "repo:lumen/lumen").await >= expected as u64).await;
+
+    let url = stack.url();
+    let mut events = reqwest::get(format!("{url}/events")).await.unwrap().bytes_stream();
+    scene.control.set_webhook(Some(Webhook::new(format!("{url}/webhooks/github"), SECRET)));
+    let number = scene.control.truth_numbers(&scene.called())[3];
+    let body = "Quicksilver runs through the proxy.".to_owned();
+    scene.control.change(&scene.called(), Change::Comment { number, body }).unwrap();
+    scene.control.webhooks_settled().await;
+    assert!(scene.control.deliveries().iter().all(|delivery| delivery.status_code == 202), "taken through nginx");
+    until("what was said is found", async || total(&stack, "quicksilver").await == 1).await;
+    let heard = tokio::time::timeout(DEADLINE, async {
+        let mut heard = String::new();
+        while !heard.contains(&format!("\"number\":{number}")) {
+            heard.push_str(&String::from_utf8_lossy(&events.next().await.expect("events go on").unwrap()));
+        }
+    });
+    heard.await.expect("the change is told live through nginx");
+
+    strangers_read_what_is_public_and_change_nothing(&url).await;
+    the_raw_archive_is_served(&stack, number).await;
+    a_snapshot_is_made_without_being_asked_for(&stack).await;
+
+    let processes = stack.processes();
+    assert_eq!(processes.len(), SERVICES.len() + 1);
+    for (service, code) in stack.stop() {
+        assert_eq!(code, Some(0), "{service}");
+    }
+    let left: Vec<_> = processes.iter().filter(|id| Path::new("/proc").join(id.to_string()).is_dir()).collect();
+    assert!(left.is_empty(), "{left:?} still run");
+    assert_eq!(scene.control.violations(), []);
+}
+
+/// `[web] anonymous = public`, behind nginx.
+async fn strangers_read_what_is_public_and_change_nothing(url: &str) {
+    let client = reqwest::Client::new();
+    for (path, status) in [
+        ("/", 200),
+        ("/lumen/lumen/issues/1", 200),
+        ("/status", 200),
+        ("/api/v1/openapi.json", 200),
+        ("/healthz", 200),
+        ("/metrics", 404),
+        ("/data/keys.json", 404),
+        ("/kibana/", 502),
+    ] {
+        let answer = client.get(format!("{url}{path}")).send().await.unwrap();
+        let is_thread = path.contains("/issues/");
+        assert!(answer.status() == status || is_thread && answer.status().is_success(), "{path}: {}", answer.status());
+    }
+    let pushed = client.post(format!("{url}/api/v1/jobs")).json(&json!({"queue": "download", "subjects": ["1#1"]}));
+    let refused = pushed.send().await.unwrap().status().as_u16();
+    assert!([401, 403].contains(&refused), "{refused}");
+    let forged = client.post(format!("{url}/webhooks/github")).header("x-github-event", "issues");
+    let forged = forged.header("x-github-delivery", "00000000-0000-0000-0000-000000000000").body("{}");
+    assert_eq!(forged.send().await.unwrap().status(), 401);
+}
+
+/// By nginx, whose workers may run as another user than the components.
+async fn the_raw_archive_is_served(stack: &Stack, number: u64) {
+    let url = stack.url();
+    let record = text(format!("{url}/data/current/{MIRRORED}/items/{number}.json")).await;
+    assert!(record.contains("Quicksilver"), "{record:.200}");
+    let listed = text(format!("{url}/data/current/{MIRRORED}/?format=json")).await;
+    assert!(listed.contains("\"ledger"), "{listed:.400}");
+}
+
+/// The seeder's first one comes at its start, as none has ever been made.
+async fn a_snapshot_is_made_without_being_asked_for(stack: &Stack) {
+    let asked = finish(tool(stack, "gharvest", &["schedules", "run", "snapshot"])).await;
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    let folder = stack.data_dir().join("archive/snapshots");
+    until("a snapshot is there", async || folder.join("latest").is_file()).await;
+    let verified = finish(tool(stack, "gharvest", &["snapshot", "verify"])).await;
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+}
+
+/// A run-once tool with the settings of the compose file.
+fn tool(stack: &Stack, service: &str, args: &[&str]) -> Command {
+    let mut command = Command::from(stack.command(service, service));
+    command.args(args).kill_on_drop(true);
+    command
+}
+
+async fn total(stack: &Stack, query: &str) -> u64 {
+    let url = reqwest::Url::parse_with_params(&format!("{}/api/v1/search", stack.url()), [("q", query)]).unwrap();
+    let found: Value = serde_json::from_str(&text(url.to_string()).await).unwrap_or_default();
+    found["total"].as_u64().unwrap_or_default()
+}
+
+async fn text(url: String) -> String {
+    reqwest::get(url).await.unwrap().text().await.unwrap()
+}
