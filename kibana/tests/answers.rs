@@ -76,6 +76,27 @@ async fn every_field_of_a_panel_is_mapped_in_a_type_that_serves() {
     }
 }
 
+/// `_docs/available-data.md` promises every field.
+#[tokio::test]
+async fn every_mapped_field_stands_on_the_page_of_available_data() {
+    let Some(url) = search_server("every_mapped_field_stands_on_the_page_of_available_data") else { return };
+    let (_index, prefix) = opened(&url).await;
+    let page = include_str!("../../_docs/available-data.md");
+    let mut named: BTreeSet<&str> = page.split('`').skip(1).step_by(2).collect();
+    // Names of one sort may share their code.
+    named.extend(page.split('`').skip(1).step_by(2).flat_map(str::split_whitespace));
+    let answer = reqwest::get(format!("{url}/{prefix}-*/_mapping")).await.unwrap();
+    let answer: Value = answer.json().await.unwrap();
+    let mut fields = BTreeSet::new();
+    for (index, mapping) in answer.as_object().unwrap() {
+        let properties = mapping["mappings"]["properties"].as_object().unwrap();
+        fields.extend(properties.keys().map(|field| (field.as_str(), index.as_str())));
+    }
+    assert!(fields.len() > 80, "{fields:?}");
+    let missing: Vec<_> = fields.iter().filter(|(field, _)| !named.contains(field)).collect();
+    assert!(missing.is_empty(), "_docs/available-data.md does not name {missing:?}");
+}
+
 #[tokio::test]
 async fn every_panel_shows_the_figures_counted_by_hand() {
     let Some(url) = search_server("every_panel_shows_the_figures_counted_by_hand") else { return };

@@ -47,6 +47,23 @@ fn embedded_strings_are_json_and_their_references_are_named() {
 }
 
 #[test]
+fn every_panel_stands_on_the_page_of_dashboards() {
+    let page = include_str!("../../_docs/dashboards.md");
+    for dashboard in dashboards() {
+        let title = dashboard.title.trim_start_matches("gharvest: ");
+        assert!(page.contains(&format!("## {title}\n\n{}\n", dashboard.description)), "{title}");
+        for panel in dashboard.panels {
+            let row = page.lines().find(|line| line.starts_with(&format!("| {} | ", panel.title)));
+            let row = row.unwrap_or_else(|| panic!("{title}: {} is missing", panel.title));
+            assert!(row.contains(panel.index.alias()), "{row}");
+            for field in panel.fields() {
+                assert!(row.contains(&format!("`{field}`")), "{row} does not name {field}");
+            }
+        }
+    }
+}
+
+#[test]
 fn panels_fit_the_grid_and_do_not_overlap() {
     for dashboard in dashboards() {
         let mut taken = BTreeMap::new();

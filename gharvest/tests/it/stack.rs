@@ -4,7 +4,7 @@ use std::path::Path;
 
 use futures::StreamExt as _;
 use gharvest_github_simulator::{Change, Webhook};
-use gharvest_testkit::Stack;
+use gharvest_testkit::{Stack, checkout};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -68,6 +68,8 @@ async fn a_webhook_through_nginx_is_searchable_through_nginx() {
     the_raw_archive_is_served(&stack, number).await;
     a_snapshot_is_made_without_being_asked_for(&stack).await;
 
+    every_command_of_the_deployment_page_works(&stack).await;
+
     let processes = stack.processes();
     assert_eq!(processes.len(), SERVICES.len() + 1);
     for (service, code) in stack.stop() {
@@ -120,6 +122,41 @@ async fn a_snapshot_is_made_without_being_asked_for(stack: &Stack) {
     until("a snapshot is there", async || folder.join("latest").is_file()).await;
     let verified = finish(tool(stack, "gharvest", &["snapshot", "verify"])).await;
     assert_eq!(verified.code, Some(0), "{verified:?}");
+}
+
+/// What `_docs/deployment.md` tells a new operator to type, but what is the container engine's or the system's own.
+async fn every_command_of_the_deployment_page_works(stack: &Stack) {
+    let page = std::fs::read_to_string(checkout().join("_docs/deployment.md")).unwrap();
+    let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(checkout().join(".env.example"), folder.path().join(".env.example")).unwrap();
+    let mut done = 0;
+    for line in blocks.flat_map(str::lines) {
+        let words: Vec<String> = line
+            .split_whitespace()
+            .map(|word| word.replace("OWNER/NAME", MIRRORED).replace("http://127.0.0.1:8080", &stack.url()))
+            .collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let command = match &words[..] {
+            ["docker", "compose", "run", "--rm", service @ ("gharvest" | "queue-cli"), args @ ..] => {
+                tool(stack, service, args)
+            }
+            [program @ ("cp" | "openssl" | "curl"), args @ ..] => {
+                let mut command = Command::new(program);
+                command.args(args).current_dir(folder.path());
+                command
+            }
+            ["docker" | "sudo" | "git" | "cargo" | "scripts/stack", ..] => continue,
+            _ => panic!("nobody knows how to try `{line}`"),
+        };
+        let finished = finish(command).await;
+        // What doctor finds in this set-up is another test's matter; that it looks is this one's.
+        let is_doctor = words.contains(&"doctor") && finished.code == Some(3);
+        assert!(finished.code == Some(0) || is_doctor, "{line}: {finished:?}");
+        done += 1;
+    }
+    assert!(done >= 11, "{done} commands");
+    assert!(folder.path().join(".env").is_file());
 }
 
 /// A run-once tool with the settings of the compose file.

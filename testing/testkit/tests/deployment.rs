@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex},
 };
@@ -289,6 +289,59 @@ fn read_files(folder: &Path, into: &mut Vec<(std::path::PathBuf, Vec<u8>)>) {
             true => read_files(&path, into),
             false => into.push((path.clone(), fs::read(&path).unwrap())),
         }
+    }
+}
+
+/// The pages of the project.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = vec![checkout().join("README.md"), checkout().join("CONTRIBUTING.md")];
+    let entries = fs::read_dir(checkout().join("_docs")).unwrap().map(|entry| entry.unwrap().path());
+    pages.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    pages
+}
+
+/// The anchors that a page has: of its headings, as GitHub makes them.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let anchor = |heading: &str| {
+        let heading = heading.to_lowercase();
+        let kept = heading.chars().filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
+        kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+/// Where a page's links lead that stay in the checkout.
+fn links(page: &str) -> Vec<&str> {
+    let ends = page.match_indices("](").map(|(at, _)| page[at + 2..].split([')', '\n']).next().unwrap());
+    ends.filter(|target| !target.contains("://") && !target.contains(' ')).collect()
+}
+
+#[test]
+fn every_link_of_the_pages_leads_somewhere() {
+    let mut seen = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in links(&text) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+            assert!(target.is_file() || target.is_dir(), "{} links to {link}", page.display());
+            if !anchor.is_empty() {
+                let there = anchors(&fs::read_to_string(&target).unwrap());
+                assert!(there.contains(anchor), "{} links to {link}: there are {there:?}", page.display());
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 20, "{seen} links");
+}
+
+#[test]
+fn every_page_is_linked_from_the_readme() {
+    let readme = fs::read_to_string(checkout().join("README.md")).unwrap();
+    for page in pages().iter().filter(|page| page.parent().unwrap().ends_with("_docs")) {
+        let name = page.file_name().unwrap().to_str().unwrap();
+        assert!(links(&readme).iter().any(|link| link.ends_with(name)), "the README does not link {name}");
     }
 }
 
