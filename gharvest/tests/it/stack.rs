@@ -68,6 +68,7 @@ async fn a_webhook_through_nginx_is_searchable_through_nginx() {
     the_raw_archive_is_served(&stack, number).await;
     a_snapshot_is_made_without_being_asked_for(&stack).await;
 
+    snapshots_are_for_whom_a_key_lets_in(&stack).await;
     every_command_of_the_deployment_page_works(&stack).await;
 
     let processes = stack.processes();
@@ -122,6 +123,25 @@ async fn a_snapshot_is_made_without_being_asked_for(stack: &Stack) {
     until("a snapshot is there", async || folder.join("latest").is_file()).await;
     let verified = finish(tool(stack, "gharvest", &["snapshot", "verify"])).await;
     assert_eq!(verified.code, Some(0), "{verified:?}");
+}
+
+/// By basic authentication through nginx, as browsers and `wget` do: the key is the password.
+async fn snapshots_are_for_whom_a_key_lets_in(stack: &Stack) {
+    let made = finish(tool(stack, "gharvest", &["keys", "add", "archivist", "--private", "*"])).await;
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let client = reqwest::Client::new();
+    let ask = async |key: Option<&str>, path: &str| {
+        let request = client.get(format!("{}{path}", stack.url()));
+        let request = if key.is_some() { request.basic_auth("anybody", key) } else { request };
+        request.send().await.unwrap().status().as_u16()
+    };
+    let key = made.stdout.trim();
+    // Keys are read again every few seconds.
+    until("the key is known", async || ask(Some(key), "/data/snapshots/").await == 200).await;
+    assert_eq!(ask(Some(key), "/data/snapshots/latest").await, 200);
+    assert_eq!(ask(Some(key), "/data/inbox/").await, 404);
+    assert_eq!(ask(Some("gharvest_wrong"), "/data/snapshots/").await, 401);
+    assert!([401, 403].contains(&ask(None, "/data/snapshots/latest").await));
 }
 
 /// What `_docs/deployment.md` tells a new operator to type, but what is the container engine's or the system's own.

@@ -515,6 +515,35 @@ async fn dashboards_are_brought_once_and_what_people_made_or_changed_stays() {
     }
 }
 
+/// The program that the script calls is a stand-in that shows what it is given; the drill uses the real one.
+#[tokio::test]
+async fn a_backup_takes_what_people_made_along_or_is_not_made() {
+    let export = |headers: axum::http::HeaderMap, body: String| async move {
+        let wanted: Value = serde_json::from_str(&body).unwrap();
+        let types = wanted["type"].as_array().unwrap();
+        assert!(types.contains(&json!("dashboard")) && wanted["includeReferencesDeep"] == true, "{wanted}");
+        assert!(headers.contains_key("kbn-xsrf") && headers.contains_key("osd-xsrf"));
+        "{\"type\":\"dashboard\",\"id\":\"ours\"}\n"
+    };
+    let url = serve(axum::Router::new().route("/api/saved_objects/_export", axum::routing::post(export))).await;
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("program");
+    fs::write(&program, "#!/bin/sh\necho \"$@\"; cat \"$6\"\n").unwrap();
+    let backup = async |url: String| {
+        let script = checkout().join("scripts/backup");
+        let mut command = Command::new("bash");
+        command.arg(script).arg("PLACE").env("KIBANA_URL", url).env("SECURITY", "off").env("GHARVEST", &program);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    };
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let done = backup(url.clone()).await;
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success(), "{done:?}");
+    assert!(said.starts_with("snapshot backup --to PLACE --with ") && said.contains("\"ours\""), "{said}");
+    let failed = backup(format!("{url}/not-there")).await;
+    assert!(!failed.status.success() && failed.stdout.is_empty(), "{failed:?}");
+}
+
 #[tokio::test]
 async fn dashboards_that_are_not_taken_are_an_error() {
     let refuse = |body: &'static str, status: u16| {

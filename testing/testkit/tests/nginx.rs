@@ -96,7 +96,7 @@ fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
         .arg("-out")
         .arg(&certificate)
         .output()
-        .expect("openssl comes with Debian's nginx");
+        .expect("openssl starts: install Debian's package openssl");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     (certificate, key)
 }
@@ -261,6 +261,14 @@ async fn answers_are_compressed_and_say_what_browsers_may_do_with_files() {
         assert_eq!(get(&front, path).await.0, 404, "{path}");
     }
     assert_eq!(get(&front, "/data/current/octo/private/items/?format=json").await.0, 403);
+}
+
+#[tokio::test]
+async fn components_are_told_the_client_that_a_trusted_proxy_names() {
+    let Some(front) = start("components_are_told_the_client_that_a_trusted_proxy_names").await else { return };
+    let request = reqwest::Client::new().get(&front.base).header("x-forwarded-for", "198.51.100.1, 203.0.113.9");
+    let said = request.send().await.unwrap().text().await.unwrap();
+    assert_eq!(said, "web GET / 0 198.51.100.1, 203.0.113.9, 203.0.113.9", "the last one is nobody's claim");
 }
 
 #[tokio::test]
