@@ -1,6 +1,6 @@
 //! The whole stack as the compose file wires it, without containers: from a webhook through nginx to a hit through nginx.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use futures::StreamExt as _;
 use gharvest_github_simulator::{Change, Webhook};
@@ -68,6 +68,7 @@ async fn a_webhook_through_nginx_is_searchable_through_nginx() {
     the_raw_archive_is_served(&stack, number).await;
     a_snapshot_is_made_without_being_asked_for(&stack).await;
 
+    what_alerts_and_dashboard_ask_for_is_served(&stack).await;
     snapshots_are_for_whom_a_key_lets_in(&stack).await;
     every_command_of_the_deployment_page_works(&stack).await;
 
@@ -123,6 +124,39 @@ async fn a_snapshot_is_made_without_being_asked_for(stack: &Stack) {
     until("a snapshot is there", async || folder.join("latest").is_file()).await;
     let verified = finish(tool(stack, "gharvest", &["snapshot", "verify"])).await;
     assert_eq!(verified.code, Some(0), "{verified:?}");
+}
+
+/// Metrics that are there only once something has gone wrong, or had to wait.
+const AFTER_A_FAULT: [&str; 8] = [
+    "gharvest_drift_total",
+    "gharvest_github_token_accepted",
+    "gharvest_github_wait_seconds_bucket",
+    "gharvest_index_refused_total",
+    "gharvest_panics_total",
+    "gharvest_web_panics_total",
+    "gharvest_inbox_entries",
+    "gharvest_inbox_limit",
+];
+
+/// Each metric of the rules and of Grafana's dashboard is one that a component really prints.
+async fn what_alerts_and_dashboard_ask_for_is_served(stack: &Stack) {
+    let seeder = format!("{}/metrics", stack.service_url("seeder").unwrap());
+    let noted = async || text(seeder.clone()).await.contains("gharvest_snapshot_timestamp_seconds");
+    until("the snapshot is noted", noted).await;
+    let mut served = String::new();
+    for service in SERVICES {
+        served.push_str(&text(format!("{}/metrics", stack.service_url(service).unwrap())).await);
+    }
+    let asked = ["scripts/prometheus/gharvest.rules.yml", "scripts/grafana/gharvest.json"]
+        .map(|path| std::fs::read_to_string(checkout().join(path)).unwrap());
+    let words =
+        asked.iter().flat_map(|text| text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_'));
+    let asked: BTreeSet<_> = words.filter(|word| word.starts_with("gharvest_")).collect();
+    let is_served = |metric: &str| {
+        served.lines().any(|line| line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' '])))
+    };
+    let missing: Vec<_> = asked.iter().filter(|metric| !AFTER_A_FAULT.contains(metric) && !is_served(metric)).collect();
+    assert!(asked.len() >= 20 && missing.is_empty(), "of {asked:?} nobody serves {missing:?}");
 }
 
 /// By basic authentication through nginx, as browsers and `wget` do: the key is the password.

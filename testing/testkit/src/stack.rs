@@ -76,6 +76,15 @@ impl Stack {
         self.nginx.as_ref().expect("the proxy runs").url()
     }
 
+    /// Where a service of ours listens by itself: `http://127.0.0.1:PORT`. None if it does not.
+    pub fn service_url(&self, service: &str) -> Option<String> {
+        let prefix = format!("{service}:");
+        self.addresses
+            .iter()
+            .find(|(name, _)| name.starts_with(&prefix))
+            .map(|(_, address)| format!("http://{address}"))
+    }
+
     /// The folder that is the volume `data`.
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")

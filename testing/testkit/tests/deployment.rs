@@ -420,6 +420,7 @@ fn every_alert_is_explained() {
     let page = fs::read_to_string(checkout().join("_docs/operations.md")).unwrap();
     let alerts: Vec<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
     assert!(alerts.len() >= 11, "{alerts:?}");
+    assert_eq!(alerts.iter().collect::<BTreeSet<_>>().len(), alerts.len(), "{alerts:?}");
     assert_eq!(rules.matches("expr: ").count(), alerts.len());
     for alert in &alerts {
         assert!(page.contains(&format!("| `{alert}` |")), "_docs/operations.md does not explain {alert}");
