@@ -392,7 +392,7 @@ fn visibility(repository: &Repository) -> Visibility {
     if repository::is_private(repository) { Visibility::Private } else { Visibility::Public }
 }
 
-fn is_confirmed(since: Timestamp, now: Timestamp) -> bool {
+pub(crate) fn is_confirmed(since: Timestamp, now: Timestamp) -> bool {
     now.duration_since(since).unsigned_abs() >= CONFIRM_AFTER
 }
 

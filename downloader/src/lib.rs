@@ -341,7 +341,7 @@ impl Downloader {
 
     /// Items could be fetched: whatever was wrong with the repository is over.
     async fn end_trouble(&self, id: RepositoryId) -> Result<(), Failure> {
-        repository::note_trouble(&self.archive, id, None).await
+        repository::revive(&self.archive, self.queue.as_ref(), id).await
     }
 
     /// Gives everything in hand back, and pauses what the failure concerns.
@@ -351,7 +351,13 @@ impl Downloader {
         let (scope, pause) = match (verdict(&failure, Timestamp::now(), self.is_live_blocked()), repository) {
             (Verdict::Job(outcome), _) => return batch.all_unsettled(&outcome),
             (Verdict::PauseRepository { pause }, Some(id)) => {
-                if let Err(error) = repository::note_trouble(&self.archive, id, Some(&reason)).await {
+                let noted = match &failure {
+                    Failure::Gone(_) => {
+                        repository::note_gone(&self.archive, &self.client, self.queue.as_ref(), id, &reason).await
+                    }
+                    _ => repository::note_trouble(&self.archive, id, Some(&reason)).await,
+                };
+                if let Err(error) = noted {
                     tracing::warn!(repo.id = %id, error = %error, "Tracking entry cannot be updated");
                 }
                 (Scope::Repository(QueueName::Download, id), pause)

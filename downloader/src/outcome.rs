@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use gharvest_archive::ErrorKind as ArchiveKind;
 use gharvest_github::ErrorKind as GithubKind;
+use gharvest_model::RepositoryName;
 use gharvest_queue::Outcome;
 use jiff::{SignedDuration, Timestamp};
 
@@ -22,6 +23,9 @@ pub enum Failure {
     /// A state of the repository, not of the item: issues disabled, blocked, not to be seen.
     #[error("{0}")]
     Repository(String),
+    /// GitHub shows no such repository: it is deleted or private, or the token may not see it.
+    #[error("GitHub shows no repository {0}: it is deleted or private, or the token may not see it")]
+    Gone(RepositoryName),
     /// Less space is left than the settings ask for.
     #[error("{0}")]
     NoSpace(String),
@@ -80,7 +84,7 @@ pub fn verdict(failure: &Failure, now: Timestamp, live_blocked: bool) -> Verdict
             _ => retry(error.to_string()),
         },
         Failure::NoSpace(_) => Verdict::PauseQueue { pause: ATTENTION_PAUSE },
-        Failure::Repository(_) => Verdict::PauseRepository { pause: REPOSITORY_PAUSE },
+        Failure::Repository(_) | Failure::Gone(_) => Verdict::PauseRepository { pause: REPOSITORY_PAUSE },
         Failure::Queue(error) => retry(error.to_string()),
         Failure::Again(reason) => retry(reason.clone()),
         Failure::Hopeless(reason) => bury(reason.clone()),
@@ -142,6 +146,7 @@ mod tests {
             (archive(ArchiveKind::Corrupt), false, Class::Bury),
             (Failure::NoSpace("x".into()), false, Class::Queue(60)),
             (Failure::Repository("x".into()), false, Class::Repository),
+            (Failure::Gone("a/b".parse().unwrap()), false, Class::Repository),
             (Failure::Again("x".into()), false, Class::Retry),
             (Failure::Hopeless("x".into()), false, Class::Bury),
         ] {

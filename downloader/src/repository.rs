@@ -7,7 +7,7 @@ use gharvest_queue::Queue;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::{fetch::repository_trouble, outcome::Failure};
+use crate::{fetch::repository_trouble, item::is_confirmed, outcome::Failure};
 
 /// What GitHub said about a repository.
 #[derive(Debug)]
@@ -30,11 +30,7 @@ pub(crate) async fn ask(
     match answer {
         Answer::Found(found) => Ok(Seen::Repository(Box::new(found))),
         Answer::NotModified => Ok(Seen::NotModified),
-        other => Err(repository_trouble(&other).unwrap_or_else(|| {
-            Failure::Repository(format!(
-                "GitHub shows no repository {name}: it is deleted or private, or the token may not see it"
-            ))
-        })),
+        other => Err(repository_trouble(&other).unwrap_or_else(|| Failure::Gone(name.clone()))),
     }
 }
 
@@ -47,6 +43,7 @@ pub(crate) fn from_body(body: Value, etag: Option<String>, now: Timestamp) -> Op
         repository: body,
         etag,
         fetched_at: now,
+        gone_at: None,
         daily_version: 0,
         label_renames: Default::default(),
         unknown: Map::new(),
@@ -72,8 +69,9 @@ pub(crate) async fn refresh(
 ) -> Result<(Repository, bool), Failure> {
     let found = match ask(client, &known.full_name, etag, purpose).await? {
         Seen::NotModified => {
-            follow(archive, queue, known).await?;
-            return Ok((known.clone(), false));
+            let repository = Repository { gone_at: None, ..known.clone() };
+            shown(archive, queue, known, &repository).await?;
+            return Ok((repository, false));
         }
         Seen::Repository(found) => found,
     };
@@ -86,9 +84,19 @@ pub(crate) async fn refresh(
         )));
     }
     let repository = merge(known, fresh);
-    archive.put_repository(&repository).await?;
-    follow(archive, queue, &repository).await?;
+    shown(archive, queue, known, &repository).await?;
     Ok((repository, true))
+}
+
+/// Stores a repository that GitHub shows; if it was gone, its items are searchable again.
+async fn shown(archive: &Archive, queue: &dyn Queue, known: &Repository, now: &Repository) -> Result<(), Failure> {
+    if now != known {
+        archive.put_repository(now).await?;
+    }
+    if known.gone_at.is_some() {
+        index_everything(archive, queue, now.id).await?;
+    }
+    follow(archive, queue, now).await
 }
 
 /// A repository as it is now, with what the mirror knew of it before.
@@ -104,11 +112,14 @@ pub(crate) fn merge(known: &Repository, fresh: Repository) -> Repository {
     Repository { former_names: former, daily_version, label_renames, unknown, ..fresh }
 }
 
-/// Keeps the tracking entry's name and visibility those of the repository, and its documents too. The entry is written
-/// last: after a crash in between, the next look does both again.
+/// Keeps the tracking entry's name and visibility those of the repository that GitHub shows, and its documents too: also
+/// those that had left search while it was gone. The entry is written last: after a crash in between, the next look does both again.
 async fn follow(archive: &Archive, queue: &dyn Queue, repository: &Repository) -> Result<(), Failure> {
     let Some(tracked) = tracked(archive, repository.id).await? else { return Ok(()) };
-    let now = Tracked { name: repository.full_name.clone(), private: is_private(repository), ..tracked.clone() };
+    let mut now = Tracked { name: repository.full_name.clone(), private: is_private(repository), ..tracked.clone() };
+    if is_gone(&tracked) {
+        (now.trouble, now.trouble_since) = (None, None);
+    }
     if now != tracked {
         index_everything(archive, queue, repository.id).await?;
         archive.track(now).await?;
@@ -130,7 +141,66 @@ pub(crate) async fn tracked(archive: &Archive, id: RepositoryId) -> Result<Optio
     Ok(archive.tracking().await?.into_iter().find(|tracked| tracked.id == id))
 }
 
-/// Notes what is wrong with a repository, or that all is well again. The first time of a trouble is kept.
+/// The trouble of a repository that is gone for certain begins so.
+const GONE: &str = "gone from GitHub";
+
+fn is_gone(tracked: &Tracked) -> bool {
+    tracked.trouble.as_ref().is_some_and(|trouble| trouble.starts_with(GONE))
+}
+
+/// Notes that GitHub shows no such repository. When it has said so for a day, its items leave search; the archive keeps
+/// them, and [`revive`] brings them back.
+///
+/// A private repository is never certain to be gone: a token that may not see it any more gets the same answer. The
+/// tracking entry is written last: after a crash in between, the next look does all of it again.
+pub(crate) async fn note_gone(
+    archive: &Archive,
+    client: &Client,
+    queue: &dyn Queue,
+    id: RepositoryId,
+    reason: &str,
+) -> Result<(), Failure> {
+    let Some(tracked) = tracked(archive, id).await?.filter(|tracked| !is_gone(tracked)) else { return Ok(()) };
+    let now = Timestamp::now();
+    let since = tracked.trouble_since.filter(|_| tracked.trouble.as_deref() == Some(reason));
+    let confirmed = since.is_some_and(|since| is_confirmed(since, now));
+    if !confirmed || tracked.private || !shows_others(archive, client, id).await? {
+        return note_trouble(archive, id, Some(reason)).await;
+    }
+    let Some(repository) = archive.repository(id).await? else { return Ok(()) };
+    tracing::warn!(repo.name = %tracked.name, "Repository is gone from GitHub, its items leave search");
+    archive.put_repository(&Repository { gone_at: Some(now), ..repository }).await?;
+    index_everything(archive, queue, id).await?;
+    let trouble = format!("{GONE} since {}", since.unwrap_or(now).strftime("%Y-%m-%d"));
+    archive.change_tracked(id, &|entry| entry.trouble = Some(trouble.clone())).await?;
+    Ok(())
+}
+
+/// Whether GitHub shows another repository that is tracked. Where there is no other, its answer about this one stands.
+async fn shows_others(archive: &Archive, client: &Client, id: RepositoryId) -> Result<bool, Failure> {
+    /// Enough to tell an outage from a repository that is gone.
+    const ASKED: usize = 3;
+    let others = archive.tracking().await?.into_iter().filter(|other| other.id != id && other.trouble.is_none());
+    let others: Vec<Tracked> = others.take(ASKED).collect();
+    for other in &others {
+        let answer = client.get(&Resource::Repository(other.name.clone()), None, Purpose::Scheduled).await?;
+        if matches!(answer, Answer::Found(_) | Answer::Moved { .. }) {
+            return Ok(true);
+        }
+    }
+    Ok(others.is_empty())
+}
+
+/// GitHub shows items of the repository: if it was gone, they are searchable again, and nothing is wrong any more.
+pub(crate) async fn revive(archive: &Archive, queue: &dyn Queue, id: RepositoryId) -> Result<(), Failure> {
+    if let Some(known) = archive.repository(id).await?.filter(|known| known.gone_at.is_some()) {
+        shown(archive, queue, &known, &Repository { gone_at: None, ..known.clone() }).await?;
+    }
+    note_trouble(archive, id, None).await
+}
+
+/// Notes what is wrong with a repository, or that all is well again. The first time of a trouble is kept; another
+/// trouble begins anew.
 pub(crate) async fn note_trouble(archive: &Archive, id: RepositoryId, trouble: Option<&str>) -> Result<(), Failure> {
     let Some(tracked) = tracked(archive, id).await? else { return Ok(()) };
     if tracked.trouble.as_deref() == trouble {
@@ -142,7 +212,7 @@ pub(crate) async fn note_trouble(archive: &Archive, id: RepositoryId, trouble: O
     }
     let now = Timestamp::now();
     let note = |entry: &mut Tracked| {
-        entry.trouble_since = trouble.and(entry.trouble_since.or(Some(now)));
+        entry.trouble_since = trouble.map(|_| now);
         entry.trouble = trouble.map(str::to_owned);
     };
     archive.change_tracked(id, &note).await?;

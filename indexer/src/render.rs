@@ -3,7 +3,11 @@
 use std::borrow::Cow;
 
 use gharvest_archive::Repository;
-use gharvest_model::{Record, Revision, labels::LabelRenames, record::Visibility};
+use gharvest_model::{
+    Record, Revision,
+    labels::LabelRenames,
+    record::{RecordState, Visibility},
+};
 use gharvest_search::{
     document::{ReleaseDocument, RepositoryDocument, ThreadDocuments, Version},
     render::{self, RenderContext},
@@ -11,7 +15,8 @@ use gharvest_search::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// All documents of a record. A repository that became private since the record was written hides its items at once.
+/// All documents of a record. A repository that became private since the record was written hides its items at once; one
+/// that is gone from GitHub takes them out of search.
 pub(crate) fn thread(record: &Record, repository: Option<&Repository>, now: Timestamp) -> ThreadDocuments {
     let mut record = Cow::Borrowed(record);
     let mut context = RenderContext {
@@ -27,6 +32,9 @@ pub(crate) fn thread(record: &Record, repository: Option<&Repository>, now: Time
         let visibility = if is_private(repository) { Visibility::Private } else { Visibility::Public };
         if record.visibility != visibility && !repository.repository.is_null() {
             record.to_mut().visibility = visibility;
+        }
+        if repository.gone_at.is_some() && !record.state.is_tombstone() {
+            record.to_mut().state = RecordState::Hidden;
         }
     }
     render::thread(&record, &context)

@@ -38,7 +38,7 @@ impl Operations for GithubOperations {
     async fn track(&self, name: &RepositoryName) -> Result<Tracked, OperationError> {
         let tracked = track::track(&self.archive, &self.github, self.queue.as_ref(), name).await;
         tracked.map_err(|failure| match failure {
-            Failure::Repository(_) => OperationError::NotFound(failure.to_string()),
+            Failure::Repository(_) | Failure::Gone(_) => OperationError::NotFound(failure.to_string()),
             Failure::Hopeless(_) => OperationError::Refused(failure.to_string()),
             _ => unavailable(&failure),
         })

@@ -101,6 +101,7 @@ impl Archive {
                 repository: Value::Null,
                 etag: None,
                 fetched_at: now,
+                gone_at: None,
                 daily_version: 0,
                 label_renames: Default::default(),
                 unknown: serde_json::Map::new(),

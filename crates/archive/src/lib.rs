@@ -99,6 +99,9 @@ pub struct Repository {
     pub etag: Option<String>,
     /// When it was last fetched.
     pub fetched_at: Timestamp,
+    /// Since when it is certain that GitHub shows it no more: its items have left search. None while it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_at: Option<Timestamp>,
     /// A version of the daily counts: how often they were written.
     #[serde(default)]
     pub daily_version: u64,

@@ -3,14 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gharvest_archive::LedgerChange;
+use gharvest_archive::{LedgerChange, Repository};
 use gharvest_downloader::track;
 use gharvest_github_simulator::{Change, Fault, Rule, Truth};
 use gharvest_model::{
-    ItemId, Lane, QueueName, Record, Revision, Subject, change::same_content, job::part, ledger::NumberState,
-    record::RecordState,
+    ItemId, Lane, QueueName, Record, RepositoryId, Revision, Subject, change::same_content, job::part,
+    ledger::NumberState, record::RecordState, tracking::Tracked,
 };
-use gharvest_queue::{Filter, QueueAdmin, Scope};
+use gharvest_queue::{Filter, Queue as _, QueueAdmin, Scope};
 use jiff::{SignedDuration, Timestamp};
 
 mod cost;
@@ -209,6 +209,86 @@ async fn states_of_the_repository_change_no_item_and_end_by_themselves() {
     }
     nothing(&world.differences().await);
     assert_eq!(world.counts(QueueName::Download).await.totals.retried, 0);
+}
+
+/// Works until the repository's downloads are paused.
+async fn work_until_paused(world: &World) {
+    let queue = Arc::clone(&world.queue);
+    let paused = Scope::Repository(QueueName::Download, world.id);
+    world.push(Subject::item(world.id, 1), Lane::Webhook).await;
+    while !queue.pauses().await.unwrap().iter().any(|(scope, _)| *scope == paused) {
+        let seen = std::cell::Cell::new(0);
+        world.work_with(Arc::clone(&queue) as _, |_| seen.replace(seen.get() + 1) > 10).await;
+    }
+}
+
+async fn repository_and_entry(world: &World) -> (Repository, Tracked) {
+    let repository = world.archive.repository(world.id).await.unwrap().unwrap();
+    (repository, world.archive.tracking().await.unwrap().remove(0))
+}
+
+/// GitHub has shown no repository for a day and an hour, and is asked again.
+async fn a_day_later(world: &World) {
+    let since = Timestamp::now() - SignedDuration::from_hours(25);
+    world.archive.change_tracked(world.id, &|entry| entry.trouble_since = Some(since)).await.unwrap();
+    world.queue.resume(&Scope::Repository(QueueName::Download, world.id)).await.unwrap();
+    work_until_paused(world).await;
+}
+
+#[tokio::test]
+async fn a_repository_gone_for_a_day_leaves_search_and_comes_back() {
+    let world = World::new(20).await;
+    world.track().await;
+    world.work().await;
+    let indexed = |world: &World| {
+        let queue = Arc::clone(&world.queue);
+        async move {
+            let purged = queue.purge(QueueName::Index, &Filter::default()).await.unwrap();
+            purged >= 20
+        }
+    };
+    assert!(indexed(&world).await);
+    world.control.change(&world.name, Change::HideRepository).unwrap();
+    work_until_paused(&world).await;
+    let (repository, entry) = repository_and_entry(&world).await;
+    assert!(entry.trouble.is_some() && repository.gone_at.is_none(), "one look is not certain");
+    assert!(!indexed(&world).await);
+
+    a_day_later(&world).await;
+    let (repository, entry) = repository_and_entry(&world).await;
+    assert!(repository.gone_at.is_some(), "{entry:?}");
+    assert!(entry.trouble.unwrap().starts_with("gone from GitHub since"));
+    assert!(indexed(&world).await, "all documents are made again");
+    let record = world.archive.record(ItemId { repository: world.id, number: 1 }).await.unwrap().unwrap();
+    assert_eq!(record.state, RecordState::Present, "the archive keeps what it has");
+
+    world.control.change(&world.name, Change::ShowRepository).unwrap();
+    world.queue.resume(&Scope::Repository(QueueName::Download, world.id)).await.unwrap();
+    world.work().await;
+    let (repository, entry) = repository_and_entry(&world).await;
+    assert_eq!((repository.gone_at, entry.trouble, entry.trouble_since), (None, None, None));
+    assert!(indexed(&world).await);
+    nothing(&world.differences().await);
+}
+
+#[tokio::test]
+async fn what_may_only_be_unseen_is_never_certain_to_be_gone() {
+    let world = World::new(12).await;
+    world.track().await;
+    world.work().await;
+    world.control.change(&world.name, Change::HideRepository).unwrap();
+    work_until_paused(&world).await;
+    // A token that may not see a private repository any more gets the same answer.
+    world.archive.change_tracked(world.id, &|entry| entry.private = true).await.unwrap();
+    a_day_later(&world).await;
+    assert_eq!(repository_and_entry(&world).await.0.gone_at, None);
+    // Of the repositories that are tracked none is shown: it is the token, or GitHub.
+    world.archive.change_tracked(world.id, &|entry| entry.private = false).await.unwrap();
+    let other =
+        Tracked { id: RepositoryId(1), name: "lumen/never".parse().unwrap(), ..repository_and_entry(&world).await.1 };
+    world.archive.track(Tracked { trouble: None, ..other }).await.unwrap();
+    a_day_later(&world).await;
+    assert_eq!(repository_and_entry(&world).await.0.gone_at, None);
 }
 
 #[tokio::test]

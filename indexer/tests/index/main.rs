@@ -1,15 +1,18 @@
 //! The indexer between a real archive and a real index: what it writes, what it survives, what verification finds.
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
+use gharvest_archive::Repository;
 use gharvest_indexer::{rebuild::rebuild, verify::DifferenceKind};
 use gharvest_model::{ItemId, QueueName, Subject, job::part};
 use gharvest_queue::{JobState, QueueAdmin};
 use gharvest_search::{
-    Applied, SearchIndex,
+    Access, Applied, SearchIndex, SearchRequest, Start,
     document::{ThreadDocuments, Version},
+    query::{ParseContext, Query},
 };
+use jiff::Timestamp;
 
 mod faulty;
 mod world;
@@ -158,6 +161,34 @@ async fn verification_finds_every_kind_of_damage() {
     assert_eq!(*extra, only(&extra_key));
     assert_eq!(*kind(8), DifferenceKind::Missing);
     assert_eq!(differences[0].name, "owner/name#1");
+}
+
+#[tokio::test]
+async fn items_of_a_repository_that_is_gone_leave_search_until_it_is_back() {
+    let world = indexed(3).await;
+    assert_eq!(found(&world).await, 3);
+    for (gone_at, expected) in [(Some(Timestamp::now()), 0), (None, 3)] {
+        let shown = Repository { gone_at, ..repository("owner/name", false) };
+        world.archive.put_repository(&shown).await.unwrap();
+        // Documents of one revision replace each other by the second in which they were made; a rebuild needs no wait.
+        rebuild(&world.archive, world.index.as_ref(), &[ID], &mut |_| {}).await.unwrap();
+        assert_eq!(found(&world).await, expected);
+        assert_eq!(world.differences().await, []);
+    }
+}
+
+/// How many items a search for everything finds.
+async fn found(world: &World) -> u64 {
+    let request = SearchRequest {
+        query: Query::parse("", &ParseContext { now: Timestamp::now(), me: None }).query,
+        access: Access::All,
+        per_page: 10,
+        start: Start::Page(1),
+        facets: Vec::new(),
+        snippets: false,
+        timeout: Duration::from_secs(60),
+    };
+    world.index.search(&request).await.unwrap().total
 }
 
 #[tokio::test]

@@ -131,6 +131,7 @@ pub(crate) fn repository(name: &str, private: bool) -> Repository {
         repository: json!({"id": ID.0, "full_name": name, "private": private, "stargazers_count": 3}),
         etag: None,
         fetched_at: Timestamp::now(),
+        gone_at: None,
         daily_version: 0,
         label_renames: Default::default(),
         unknown: serde_json::Map::new(),

@@ -124,6 +124,7 @@ pub(crate) fn repository(id: u64, name: &str, fetched_at: i64) -> Repository {
         repository: json!({ "id": id, "seen": fetched_at }),
         etag: None,
         fetched_at: at(fetched_at),
+        gone_at: None,
         daily_version: 0,
         label_renames: Default::default(),
         unknown: serde_json::Map::new(),

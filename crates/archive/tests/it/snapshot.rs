@@ -36,6 +36,7 @@ async fn fill(archive: &Archive) {
         repository: json!({ "id": 7 }),
         etag: None,
         fetched_at: now,
+        gone_at: None,
         daily_version: 0,
         label_renames: Default::default(),
         unknown: serde_json::Map::new(),
