@@ -116,8 +116,9 @@ pub async fn run(
     shutdown: CancellationToken,
 ) {
     let worker = options.worker.clone();
-    let handler = Arc::new(Downloader::new(Arc::clone(&queue), archive, client, options));
+    let handler = Arc::new(Downloader::new(Arc::clone(&queue), archive, client.clone(), options));
     gharvest_worker::run(queue, handler, worker, shutdown).await;
+    client.keep_spent().await;
 }
 
 #[async_trait]

@@ -10,16 +10,15 @@
 use std::time::Duration;
 
 use gharvest_archive::{Archive, Repository};
-use gharvest_github::{Answer, Budget, Client, Purpose, Resource, Sort};
-use gharvest_model::{Kind, RepositoryName};
+use gharvest_github::{Answer, Budget, Client, ItemCounts, Purpose, Resource, Sort};
+use gharvest_model::{Kind, RepositoryId, RepositoryName};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{fetch::kind_of, outcome::Failure, track};
 
 /// Requests for repository data: the repository, labels, milestones, releases.
 const CALLS_OF_PARTS: u64 = 4;
-/// Requests before a mirror begins: the repository, the first page of items, the number of review comments.
+/// Requests before a mirror begins: the repository, how many items there are, how many review comments.
 const CALLS_OF_PLAN: u64 = 3;
 /// Bytes of an average record of an issue, and of a pull request: measured on a repository of 1,825 items.
 const BYTES_OF_ISSUE: u64 = 26_000;
@@ -28,9 +27,12 @@ const BYTES_OF_PULL: u64 = 83_000;
 const INDEX_SHARE: f64 = 0.35;
 /// Threads in a GraphQL request, once the batch has grown.
 const THREADS_A_REQUEST: u64 = 60;
-/// Seconds of a request before any was measured.
+/// Seconds of a REST request, and of GraphQL's work for one thread, before any was measured.
 const USUAL_REST_SECONDS: f64 = 0.3;
-const USUAL_GRAPHQL_SECONDS: f64 = 3.0;
+const USUAL_THREAD_SECONDS: f64 = 0.05;
+/// GitHub ends a request after ten seconds, and fifty threads are a usual one: what takes longer for each is the way
+/// there, which REST has as well.
+const MOST_THREAD_SECONDS: f64 = 0.2;
 
 /// GitHub's largest hourly budget.
 const LARGEST_BUDGET: u64 = 15_000;
@@ -78,8 +80,8 @@ pub struct Situation {
     pub graphql: Option<Left>,
     /// Seconds of a REST request lately.
     pub rest_seconds: Option<f64>,
-    /// Seconds of a GraphQL request lately.
-    pub graphql_seconds: Option<f64>,
+    /// Seconds of a GraphQL request lately, for each thread in it.
+    pub thread_seconds: Option<f64>,
 }
 
 /// Chooses the way that takes less: of time, and of what is left of the hour. A budget that is used up rules its way
@@ -96,9 +98,11 @@ pub fn choose(situation: &Situation) -> Way {
         (false, false) => return Way::Graphql,
         (true, true) => {}
     }
-    let rest_effort = rest as f64 * situation.rest_seconds.unwrap_or(USUAL_REST_SECONDS) + hours_share(core, rest);
+    let way_seconds = situation.rest_seconds.unwrap_or(USUAL_REST_SECONDS);
+    let thread_seconds = situation.thread_seconds.unwrap_or(USUAL_THREAD_SECONDS).min(MOST_THREAD_SECONDS);
+    let rest_effort = rest as f64 * way_seconds + hours_share(core, rest);
     let graphql_effort =
-        requests as f64 * situation.graphql_seconds.unwrap_or(USUAL_GRAPHQL_SECONDS) + hours_share(graphql, points);
+        requests as f64 * way_seconds + items as f64 * thread_seconds + hours_share(graphql, points.max(requests));
     if graphql_effort <= rest_effort { Way::Graphql } else { Way::Rest }
 }
 
@@ -150,6 +154,9 @@ pub struct Figures {
     pub items: u64,
     /// Requests to GitHub.
     pub calls: u64,
+    /// How many of these are GraphQL's.
+    #[serde(default)]
+    pub graphql: u64,
     /// Points of GraphQL.
     pub points: u64,
     /// How long that takes at this budget, seconds.
@@ -159,7 +166,7 @@ pub struct Figures {
 /// The name of the archive's part that holds [`Figures`].
 pub const PART: &str = "plan";
 
-/// Makes the plan of a repository's first mirror. Costs three requests.
+/// Makes the plan of a repository's first mirror. Costs three requests, or four where GraphQL does not count items.
 pub async fn plan(
     client: &Client,
     archive: &Archive,
@@ -168,17 +175,24 @@ pub async fn plan(
     points_per_minute: u32,
 ) -> Result<Plan, Failure> {
     let repository = track::discover(client, name).await?;
-    let size = size(client, &repository).await?;
+    let way = if graphql && client.can_graphql() { Way::Graphql } else { Way::Rest };
+    let size = size(client, &repository, way).await?;
     let archived = track::completeness(archive, repository.id).await?.accounted();
     let budgets = client.budgets();
     let core = Left::of(&budgets, "core");
-    let way = if graphql && client.can_graphql() { Way::Graphql } else { Way::Rest };
     let missing = size.without(archived);
     let cost = cost(&missing, way);
     let budget_per_hour = core.map_or(60, |left| left.limit).max(60);
     let time = time(&cost, way, &missing, core, points_per_minute);
     Ok(Plan {
-        figures: Figures { way, items: size.items, calls: cost.calls, points: cost.points, seconds: time.as_secs() },
+        figures: Figures {
+            way,
+            items: size.items,
+            calls: cost.calls,
+            graphql: cost.graphql,
+            points: cost.points,
+            seconds: time.as_secs(),
+        },
         archived,
         budget_per_hour,
         disk_bytes: cost.bytes,
@@ -197,6 +211,15 @@ pub async fn keep(archive: &Archive, plan: &Plan) -> Result<(), gharvest_archive
     Ok(())
 }
 
+/// The figures that were kept of a repository's first mirror; none if it was never planned.
+///
+/// # Errors
+/// If the archive cannot be read.
+pub async fn kept(archive: &Archive, id: RepositoryId) -> Result<Option<Figures>, gharvest_archive::Error> {
+    // What another version kept in another form is no plan.
+    Ok(archive.part(id, PART).await?.and_then(|figures| serde_json::from_value(figures).ok()))
+}
+
 /// How much there is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Size {
@@ -208,6 +231,11 @@ struct Size {
 }
 
 impl Size {
+    fn of(items: u64, pulls: u64) -> Self {
+        let pull_share = pulls as f64 / items.max(1) as f64;
+        Self { items, pages: items.div_ceil(100).max(1), pull_share, comment_pages: 0 }
+    }
+
     /// The size without what is archived already; the lists are read all the same.
     fn without(mut self, archived: u64) -> Self {
         self.items = self.items.saturating_sub(archived);
@@ -219,22 +247,17 @@ impl Size {
     }
 }
 
-async fn size(client: &Client, repository: &Repository) -> Result<Size, Failure> {
+async fn size(client: &Client, repository: &Repository, way: Way) -> Result<Size, Failure> {
     let name = &repository.full_name;
-    let list = Resource::Issues { repository: name.clone(), since: None, sort: Sort::Created };
-    let mut size = Size { items: 0, pages: 1, pull_share: 0.5, comment_pages: 0 };
-    let Answer::Found(found) = client.get(&list, None, Purpose::Live).await? else { return Ok(size) };
-    let sample = found.body.as_array().map(Vec::as_slice).unwrap_or_default();
-    let pulls = sample.iter().filter(|issue| kind_of(issue) == Kind::PullRequest).count();
-    size.pull_share = pulls as f64 / sample.len().max(1) as f64;
-    size.pages = found.last_page.unwrap_or(1);
-    size.items = (size.pages - 1) * 100 + if size.pages == 1 { sample.len() as u64 } else { 100 };
-    if found.next.is_some() && found.last_page.is_none() {
-        // GitHub does not say how long the list is: open items are all that is known.
-        let open = repository.repository.get("open_issues_count").and_then(Value::as_u64).unwrap_or(0);
-        size.items = open.max(size.items);
-        size.pages = size.items.div_ceil(100);
-    }
+    let counted = match way {
+        // Where GraphQL fails, REST says what is wrong.
+        Way::Graphql => client.count_items(name, Purpose::Live).await.ok().flatten(),
+        Way::Rest => None,
+    };
+    let mut size = match counted {
+        Some(ItemCounts { issues, pulls }) => Size::of(issues + pulls, pulls),
+        None => size_by_rest(client, name).await?,
+    };
     let comments = Resource::AllReviewComments { repository: name.clone(), since: None };
     if let Answer::Found(found) = client.get(&comments, None, Purpose::Live).await? {
         size.comment_pages = found.last_page.unwrap_or(1);
@@ -242,8 +265,27 @@ async fn size(client: &Client, repository: &Repository) -> Result<Size, Failure>
     Ok(size)
 }
 
+/// Without GraphQL: the highest number says how many items there are at most, the oldest page what they are.
+async fn size_by_rest(client: &Client, name: &RepositoryName) -> Result<Size, Failure> {
+    let list = Resource::Issues { repository: name.clone(), since: None, sort: Sort::Created };
+    let Answer::Found(found) = client.get(&list, None, Purpose::Live).await? else { return Ok(Size::of(0, 0)) };
+    let sample = found.body.as_array().map(Vec::as_slice).unwrap_or_default();
+    let pulls = sample.iter().filter(|issue| kind_of(issue) == Kind::PullRequest).count() as u64;
+    if found.next.is_none() {
+        return Ok(Size::of(sample.len() as u64, pulls));
+    }
+    let newest = Resource::NewestIssue(name.clone());
+    let highest = match client.get(&newest, None, Purpose::Live).await? {
+        Answer::Found(found) => found.body[0]["number"].as_u64(),
+        _ => None,
+    };
+    let items = highest.unwrap_or(0).max(sample.len() as u64);
+    Ok(Size::of(items, items * pulls / sample.len().max(1) as u64))
+}
+
 struct Cost {
     calls: u64,
+    graphql: u64,
     points: u64,
     bytes: u64,
 }
@@ -251,17 +293,17 @@ struct Cost {
 fn cost(size: &Size, way: Way) -> Cost {
     let (items, pulls) = (size.items, size.pulls());
     let lists = CALLS_OF_PLAN + CALLS_OF_PARTS + size.pages;
-    let (calls, points) = match way {
-        Way::Rest => (lists + rest_calls(items, pulls), 0),
+    let (calls, graphql, points) = match way {
+        Way::Rest => (lists + rest_calls(items, pulls), 0, 0),
         Way::Graphql => {
             let requests = items.div_ceil(THREADS_A_REQUEST) + items.div_ceil(100);
             let comments =
                 if lists_review_comments(size.comment_pages, pulls) { size.comment_pages } else { pulls / 2 };
-            (lists + comments + requests, points(items, pulls).max(requests))
+            (lists + comments + requests, requests, points(items, pulls).max(requests))
         }
     };
     let bytes = (items - pulls.min(items)) * BYTES_OF_ISSUE + pulls * BYTES_OF_PULL;
-    Cost { calls, points, bytes: (bytes as f64 * (1.0 + INDEX_SHARE)) as u64 }
+    Cost { calls, graphql, points, bytes: (bytes as f64 * (1.0 + INDEX_SHARE)) as u64 }
 }
 
 /// What is left of this hour's budget goes at the pace of the secondary limit, the rest at that of the budget. GraphQL
@@ -272,7 +314,7 @@ fn time(cost: &Cost, way: Way, size: &Size, core: Option<Left>, points_per_minut
     let later = cost.calls - now;
     let at_once = now as f64 * 60.0 / f64::from(points_per_minute.max(1));
     let threads = match way {
-        Way::Graphql => size.items.div_ceil(THREADS_A_REQUEST) as f64 * USUAL_GRAPHQL_SECONDS / 2.0,
+        Way::Graphql => size.items as f64 * USUAL_THREAD_SECONDS / 2.0,
         Way::Rest => 0.0,
     };
     Duration::from_secs_f64(at_once.max(threads) + later as f64 * 3600.0 / per_hour as f64)
@@ -294,7 +336,7 @@ mod tests {
             core: left(5000),
             graphql: left(5000),
             rest_seconds: Some(0.1),
-            graphql_seconds: Some(3.0),
+            thread_seconds: Some(0.06),
         }
     }
 
@@ -310,16 +352,30 @@ mod tests {
             ),
             (
                 "nothing is known",
-                Situation { core: None, graphql: None, rest_seconds: None, graphql_seconds: None, ..base },
+                Situation { core: None, graphql: None, rest_seconds: None, thread_seconds: None, ..base },
                 Way::Graphql,
             ),
             ("GraphQL is used up", Situation { graphql: left(1), ..base }, Way::Rest),
             ("REST is used up", Situation { core: left(10), ..base }, Way::Graphql),
             ("both are used up", Situation { core: left(0), graphql: left(0), ..base }, Way::Graphql),
-            ("GraphQL is very slow", Situation { graphql_seconds: Some(90.0), ..base }, Way::Rest),
+            (
+                "everything is very slow, a loaded machine",
+                Situation { rest_seconds: Some(2.0), thread_seconds: Some(3.0), ..base },
+                Way::Graphql,
+            ),
+            (
+                "GraphQL is very slow, REST has more budget than any token",
+                Situation { thread_seconds: Some(90.0), core: left(100_000_000), batch: 10, ..base },
+                Way::Graphql,
+            ),
+            (
+                "GraphQL is slow, and short",
+                Situation { thread_seconds: Some(0.2), core: left(15_000), graphql: left(40), ..base },
+                Way::Rest,
+            ),
             (
                 "GraphQL is slow, but REST is short",
-                Situation { graphql_seconds: Some(60.0), core: left(300), ..base },
+                Situation { thread_seconds: Some(1.2), core: left(300), ..base },
                 Way::Graphql,
             ),
             ("one issue", Situation { items: 1, pulls: 0, batch: 1, ..base }, Way::Rest),
@@ -350,7 +406,7 @@ mod tests {
     fn time_is_that_of_the_pace_while_there_is_budget_and_of_the_budget_afterwards() {
         let size = Size { items: 0, pages: 1, pull_share: 0.0, comment_pages: 0 };
         let time = |calls, remaining| {
-            let cost = Cost { calls, points: 0, bytes: 0 };
+            let cost = Cost { calls, graphql: 0, points: 0, bytes: 0 };
             time(&cost, Way::Rest, &size, left(remaining), 700)
         };
         assert_eq!(time(700, 5000), Duration::from_secs(60));

@@ -270,6 +270,7 @@ pub async fn run(
         }
     }
     seeder.resign().await;
+    seeder.client.keep_spent().await;
 }
 
 impl Seeder {

@@ -30,6 +30,7 @@ use crate::{
     limits::{Reading, later, reset_time, scopes, until},
     resource::CORE,
     sharing::Sharing,
+    spending::Spending,
     spent::{Ledger, Speeds, Spent},
     tokens::{Closed, Seat, Token, Tokens},
     transport::{Failure, Reply, Transport},
@@ -65,7 +66,8 @@ pub(crate) struct Inner {
     user_agent: HeaderValue,
     backoff: Duration,
     calls: AtomicU64,
-    spent: Ledger,
+    pub(crate) spent: Ledger,
+    pub(crate) spending: Spending,
     pub(crate) graphql: Memory,
 }
 
@@ -128,12 +130,13 @@ impl Client {
             graphql: Memory::new(tokens.len(), config.slow_graphql),
             tokens: RwLock::new(Arc::new(Tokens::new(tokens, config.reserve))),
             gate: Arc::new(Gate::new(config.concurrency, config.points_per_minute)),
-            sharing: Sharing::new(state),
+            sharing: Sharing::new(state.clone()),
             clock,
             user_agent,
             backoff: config.backoff,
             calls: AtomicU64::new(0),
             spent: Ledger::default(),
+            spending: Spending::new(state),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -200,12 +203,13 @@ impl Client {
         let started = tokio::time::Instant::now();
         let reply = inner.transport.send(request).await;
         drop(permit);
-        inner.count(&ask, &reply, started.elapsed());
+        let took = started.elapsed();
+        inner.count(&ask, &reply, took);
         let reply = reply.map_err(|failure| match inner.failed::<Answer>(&ask, failure) {
             Attempt::Again(error) | Attempt::Failed(error) => error,
             Attempt::Done(_) | Attempt::ChooseAgain => inner.error(&ask, ErrorKind::Unavailable, "not sent"),
         })?;
-        match judge(&reply, &Sent { url: &url, fingerprint: ANONYMOUS, etag: None, now }) {
+        match judge(&reply, &Sent { url: &url, fingerprint: ANONYMOUS, etag: None, now, took }) {
             Verdict::Done(answer) => Ok(Some(answer)),
             Verdict::TokenRefused(reason) => Err(inner.error(&ask, ErrorKind::Unauthorized, &reason)),
             Verdict::Again(kind, reason) | Verdict::Failed(kind, reason) => Err(inner.error(&ask, kind, &reason)),
@@ -372,6 +376,7 @@ impl Inner {
         loop {
             self.wait_for_budget(ask, &mut patience).await?;
             self.sharing.announce(&self.gate).await;
+            self.spending.write_if_due(&self.spent).await;
             let permit = self.gate.enter(ask.purpose).await;
             // Nothing is awaited between choosing and sending: a token just told to wait is not used any more.
             let tokens = self.tokens();
@@ -445,13 +450,14 @@ impl Inner {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let started = tokio::time::Instant::now();
         let reply = self.transport.send(self.request(ask, credential, etag)).await;
-        self.count(ask, &reply, started.elapsed());
+        let took = started.elapsed();
+        self.count(ask, &reply, took);
         let reply = match reply {
             Ok(reply) => reply,
             Err(failure) => return self.failed(ask, failure),
         };
         let now = self.clock.now();
-        let sent = Sent { url: ask.url, fingerprint, etag, now };
+        let sent = Sent { url: ask.url, fingerprint, etag, now, took };
         let verdict = judge(&reply, &sent);
         let waits = matches!(verdict, Verdict::Limited(_));
         self.learn(ask, token, &reply, now);
@@ -619,15 +625,24 @@ impl Inner {
         self.spent.add(&self.spent.owner(repository, ""), purpose, Spent { points, ..Spent::default() });
     }
 
+    /// Learns how quick GraphQL is.
+    pub(crate) fn took_threads(&self, threads: usize, took: Duration) {
+        self.spent.took_threads(threads, took);
+    }
+
     fn count(&self, ask: &Ask<'_>, reply: &Result<Reply, Failure>, took: Duration) {
         count(ask, reply, took);
         let unchanged = reply.as_ref().is_ok_and(|reply| reply.status == StatusCode::NOT_MODIFIED);
         // What asks for budgets is free, and what gets a token belongs to nobody.
         if ask.budget.is_some() {
             let owner = self.spent.owner(ask.repository, ask.url.path());
-            let spent = Spent { calls: u64::from(!unchanged), unchanged: u64::from(unchanged), points: 0 };
+            let calls = u64::from(!unchanged);
+            let graphql = if ask.budget == Some(GRAPHQL) { calls } else { 0 };
+            let spent = Spent { calls, graphql, unchanged: u64::from(unchanged), points: 0 };
             self.spent.add(&owner, ask.purpose, spent);
-            self.spent.took(ask.budget == Some(GRAPHQL), took);
+            if ask.budget != Some(GRAPHQL) {
+                self.spent.took_rest(took);
+            }
         }
     }
 

@@ -34,13 +34,15 @@ mod events;
 mod probe;
 mod shape;
 
-pub use probe::{Glimpse, Probe};
+pub use probe::{Glimpse, ItemCounts, Probe};
 
 /// The budget of GraphQL.
 pub(crate) const GRAPHQL: &str = "graphql";
 
 /// How many threads are asked for at first.
 const FIRST_BATCH: usize = 25;
+/// Slow answers alone make no smaller batch.
+const SLOW_BATCH: usize = 10;
 /// More would come near GitHub's ten seconds on any repository. So many pull requests cost two points, one more three.
 const LARGEST_BATCH: usize = 124;
 /// So many failures in a row are an outage, not a matter of size.
@@ -132,8 +134,8 @@ pub fn is_told_by_graphql(event: &str) -> bool {
 /// What a GraphQL reply says.
 #[derive(Debug)]
 enum Reached {
-    /// `data`, perhaps partial, and `errors`.
-    Data { data: Value, errors: Vec<Value> },
+    /// `data`, perhaps partial, `errors`, and how long GitHub took: waiting for a turn or a budget is not its time.
+    Data { data: Value, errors: Vec<Value>, took: Duration },
     /// It was too much work.
     TooMuch(String),
 }
@@ -195,6 +197,13 @@ impl Size {
     fn grow(&mut self) {
         let more = if self.careful { (self.threads / 10).max(1) } else { self.threads };
         self.threads = (self.threads + more).min(LARGEST_BATCH);
+    }
+
+    /// After a slow answer to so many: GitHub bears a few threads in its time, so what is slow about those is the way
+    /// there, and smaller batches would only be more of them.
+    fn slow_down(&mut self, asked: usize) {
+        let few = asked.min(SLOW_BATCH);
+        *self = Self { threads: (self.threads.min(asked) / 2).max(few), careful: true };
     }
 
     /// After a request of so many that was too much.
@@ -319,7 +328,7 @@ fn judge(reply: &Reply, sent: &Sent<'_>) -> Verdict<Reached> {
                 Verdict::Failed(ErrorKind::Refused, format!("answered with an error: {message}"))
             }
         }
-        _ => Verdict::Done(Reached::Data { data, errors }),
+        _ => Verdict::Done(Reached::Data { data, errors, took: sent.took }),
     }
 }
 
@@ -391,15 +400,16 @@ impl<'a> Run<'a> {
         let schema = self.client.schema(self.purpose).await?;
         let query = document::threads(batch, schema);
         let variables = json!({"owner": self.repository.owner(), "name": self.repository.name()});
-        let started = tokio::time::Instant::now();
         let alone = batch.len() == 1;
         match self.client.ask_graphql(&query, &variables, self.purpose, alone, self.label()).await {
-            Ok(Reached::Data { data, errors }) => {
+            Ok(Reached::Data { data, errors, took }) => {
                 self.failures = 0;
                 let again = self.take(batch, data, &errors);
-                let (took, slow) = (started.elapsed(), self.client.inner.graphql.slow);
+                let slow = self.client.inner.graphql.slow;
+                self.client.inner.took_threads(batch.len(), took);
                 self.client.inner.graphql.change(self.repository, |size| match took {
-                    _ if took > slow || !again.is_empty() => size.halve(batch.len()),
+                    _ if !again.is_empty() => size.halve(batch.len()),
+                    _ if took > slow => size.slow_down(batch.len()),
                     // A short batch says nothing about larger ones.
                     _ if took <= slow / 2 && batch.len() >= size.threads => size.grow(),
                     _ => {}
@@ -537,7 +547,7 @@ impl<'a> Run<'a> {
         let query = document::pages(&pages, schema);
         let variables = json!({"owner": self.repository.owner(), "name": self.repository.name()});
         let mut repository = match self.client.ask_graphql(&query, &variables, self.purpose, true, self.label()).await {
-            Ok(Reached::Data { mut data, errors }) if errors.is_empty() => data["repository"].take(),
+            Ok(Reached::Data { mut data, errors, .. }) if errors.is_empty() => data["repository"].take(),
             Ok(_) => Value::Null,
             Err(error) if *error.kind() == ErrorKind::Unavailable => Value::Null,
             Err(error) => return Err(error),

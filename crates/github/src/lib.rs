@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use gharvest_model::RepositoryName;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 mod app;
@@ -35,6 +36,7 @@ mod link;
 mod node_id;
 mod resource;
 mod sharing;
+mod spending;
 mod spent;
 #[cfg(test)]
 mod tests;
@@ -47,12 +49,14 @@ pub use client::Client;
 pub use clock::Clock;
 pub use config::{Config, PersonalToken, TokenUse};
 pub use error::{Error, ErrorKind, Result};
-pub use graphql::{Glimpse, Probe, ThreadAnswer, ThreadOutcome, ThreadParts, Wanted, is_told_by_graphql};
+pub use graphql::{Glimpse, ItemCounts, Probe, ThreadAnswer, ThreadOutcome, ThreadParts, Wanted, is_told_by_graphql};
 pub use node_id::{NodeId, Part as NodeIdPart};
+pub use spending::spent_so_far;
 pub use spent::{Speeds, Spent};
 
 /// Whose work a request is; decides who waits when the budget is short.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Purpose {
     /// A webhook or a person waits for it: may use the reserve.
     Live,
@@ -63,8 +67,8 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// The name in metrics.
-    fn name(self) -> &'static str {
+    /// The name in metrics and for people.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Live => "live",
             Self::Scheduled => "scheduled",
@@ -87,6 +91,8 @@ pub enum Resource {
         /// `created` or `updated`, ascending.
         sort: Sort,
     },
+    /// `GET /repos/{owner}/{repo}/issues` by creation, descending, one: the item of the highest number.
+    NewestIssue(RepositoryName),
     /// `GET /repos/{owner}/{repo}/issues/{number}`
     Issue(RepositoryName, u64),
     /// `GET /repos/{owner}/{repo}/issues/{number}/timeline`

@@ -16,6 +16,7 @@ impl Resource {
         match self {
             Self::Repository(_) => "repository",
             Self::Issues { .. } => "issues",
+            Self::NewestIssue(_) => "newest_issue",
             Self::Issue(..) => "issue",
             Self::Timeline(..) => "timeline",
             Self::Pull(..) => "pull",
@@ -45,6 +46,10 @@ impl Resource {
                 };
                 let mut query = vec![EVERY_STATE, ("sort", sort), ("direction", "asc"), PER_PAGE];
                 query.extend(since.as_deref().map(|since| ("since", since)));
+                under(base, repository, &["issues"], &query)
+            }
+            Self::NewestIssue(repository) => {
+                let query = [EVERY_STATE, ("sort", "created"), ("direction", "desc"), ("per_page", "1")];
                 under(base, repository, &["issues"], &query)
             }
             Self::Issue(repository, number) => under(base, repository, &["issues", &number.to_string()], &[]),
@@ -123,6 +128,10 @@ mod tests {
             (
                 Resource::Issues { repository: name.clone(), since: None, sort: Sort::Created },
                 "/issues?state=all&sort=created&direction=asc&per_page=100".to_owned(),
+            ),
+            (
+                Resource::NewestIssue(name.clone()),
+                "/issues?state=all&sort=created&direction=desc&per_page=1".to_owned(),
             ),
             (Resource::Issue(name.clone(), 7), "/issues/7".to_owned()),
             (Resource::Timeline(name.clone(), 7), "/issues/7/timeline?per_page=100".to_owned()),

@@ -114,7 +114,7 @@ impl Sharing {
 }
 
 /// Whether so much time has passed since it was last due; if so, it counts as done now.
-fn is_due(done_at: &Mutex<Option<Instant>>, every: Duration) -> bool {
+pub(crate) fn is_due(done_at: &Mutex<Option<Instant>>, every: Duration) -> bool {
     let mut done_at = done_at.lock().expect("nothing panics while this is locked");
     let due = done_at.is_none_or(|at| at.elapsed() >= every);
     if due {
@@ -124,7 +124,7 @@ fn is_due(done_at: &Mutex<Option<Instant>>, every: Duration) -> bool {
 }
 
 /// Work goes on by the headers alone.
-fn report(error: &gharvest_state::Error) {
+pub(crate) fn report(error: &gharvest_state::Error) {
     metrics::counter!("gharvest_github_sharing_failures_total").increment(1);
     tracing::debug!(%error, "budgets are not shared with other processes for now");
 }

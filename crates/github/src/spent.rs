@@ -1,21 +1,24 @@
 //! What requests cost, by repository and purpose: for plans, for `status`, and as metrics.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
 use gharvest_model::RepositoryName;
 use metrics::counter;
+use serde::{Deserialize, Serialize};
 
 use crate::Purpose;
 
 /// What was spent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
     /// Requests that GitHub charges, retries included.
     pub calls: u64,
+    /// How many of these were GraphQL's.
+    pub graphql: u64,
     /// Requests answered 304: GitHub does not charge them.
     pub unchanged: u64,
     /// Points of GraphQL, as GitHub told them.
@@ -32,6 +35,7 @@ impl Spent {
 impl std::ops::AddAssign for Spent {
     fn add_assign(&mut self, other: Self) {
         self.calls += other.calls;
+        self.graphql += other.graphql;
         self.unchanged += other.unchanged;
         self.points += other.points;
     }
@@ -42,8 +46,8 @@ impl std::ops::AddAssign for Spent {
 pub struct Speeds {
     /// Seconds of a REST request; none before the first.
     pub rest: Option<f64>,
-    /// Seconds of a GraphQL request; none before the first.
-    pub graphql: Option<f64>,
+    /// Seconds of a GraphQL request for each thread in it; none before the first.
+    pub thread: Option<f64>,
 }
 
 /// Of how many former requests a mean remembers most.
@@ -60,6 +64,8 @@ pub(crate) struct Ledger(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     spent: BTreeMap<(String, Purpose), Spent>,
+    /// Whose figures changed since they were last kept.
+    changed: BTreeSet<String>,
     /// Names by id: addresses of further pages have the id.
     names: HashMap<u64, String>,
     speeds: Speeds,
@@ -102,15 +108,18 @@ impl Ledger {
         let is_full = inner.spent.len() >= MOST_REPOSITORIES;
         let key = (owner.to_owned(), purpose);
         let key = if is_full && !inner.spent.contains_key(&key) { (NONE.to_owned(), purpose) } else { key };
+        inner.changed.insert(key.0.clone());
         *inner.spent.entry(key).or_default() += spent;
     }
 
-    /// Takes the time of one request into the mean of its kind.
-    pub(crate) fn took(&self, graphql: bool, took: Duration) {
-        let mut inner = self.lock();
-        let mean = if graphql { &mut inner.speeds.graphql } else { &mut inner.speeds.rest };
-        let seconds = took.as_secs_f64();
-        *mean = Some(mean.map_or(seconds, |mean| mean + (seconds - mean) / MEMORY));
+    /// Takes the time of one REST request into the mean.
+    pub(crate) fn took_rest(&self, took: Duration) {
+        take_into(&mut self.lock().speeds.rest, took.as_secs_f64());
+    }
+
+    /// Takes the time of one GraphQL request for so many threads into the mean.
+    pub(crate) fn took_threads(&self, threads: usize, took: Duration) {
+        take_into(&mut self.lock().speeds.thread, took.as_secs_f64() / threads.max(1) as f64);
     }
 
     pub(crate) fn speeds(&self) -> Speeds {
@@ -124,11 +133,32 @@ impl Ledger {
         own.map(|((_, purpose), spent)| (*purpose, *spent)).collect()
     }
 
+    /// The figures of repositories that changed since this was last asked.
+    pub(crate) fn changed(&self) -> Vec<(String, BTreeMap<Purpose, Spent>)> {
+        let mut inner = self.lock();
+        let changed = std::mem::take(&mut inner.changed);
+        let of = |owner: String| {
+            let own = inner.spent.iter().filter(|((name, _), _)| *name == owner);
+            let own = own.map(|((_, purpose), spent)| (*purpose, *spent)).collect();
+            (owner, own)
+        };
+        changed.into_iter().filter(|owner| owner != NONE).map(of).collect()
+    }
+
+    /// The figures could not be kept.
+    pub(crate) fn changed_again(&self, owner: &str) {
+        self.lock().changed.insert(owner.to_owned());
+    }
+
     pub(crate) fn total(&self) -> Spent {
         let mut total = Spent::default();
         self.lock().spent.values().for_each(|spent| total += *spent);
         total
     }
+}
+
+fn take_into(mean: &mut Option<f64>, seconds: f64) {
+    *mean = Some(mean.map_or(seconds, |mean| mean + (seconds - mean) / MEMORY));
 }
 
 #[cfg(test)]
@@ -145,9 +175,9 @@ mod tests {
         assert_eq!(ledger.owner(None, "/rate_limit"), NONE);
         let name = "a/b".parse().unwrap();
         assert_eq!(ledger.owner(Some(&name), "/graphql"), "a/b");
-        ledger.add("a/b", Purpose::Live, Spent { calls: 1, unchanged: 2, points: 3 });
-        ledger.add("a/b", Purpose::Live, Spent { calls: 1, unchanged: 0, points: 0 });
-        assert_eq!(ledger.of(&name)[&Purpose::Live], Spent { calls: 2, unchanged: 2, points: 3 });
+        ledger.add("a/b", Purpose::Live, Spent { calls: 1, graphql: 1, unchanged: 2, points: 3 });
+        ledger.add("a/b", Purpose::Live, Spent { calls: 1, ..Spent::default() });
+        assert_eq!(ledger.of(&name)[&Purpose::Live], Spent { calls: 2, graphql: 1, unchanged: 2, points: 3 });
         assert_eq!(ledger.total().cost(), 5);
     }
 }

@@ -3,6 +3,7 @@
 mod installations;
 mod limits;
 mod meanings;
+mod spending;
 mod stub;
 mod threads;
 mod tokens;

@@ -2,6 +2,8 @@
 //!
 //! Bodies of refusals are looked at leniently: GitHub and what stands before it also answer with HTML.
 
+use std::time::Duration;
+
 use http::{StatusCode, header};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -50,6 +52,8 @@ pub(crate) struct Sent<'a> {
     /// The ETag that was sent.
     pub(crate) etag: Option<&'a str>,
     pub(crate) now: Timestamp,
+    /// From sending to the last byte of the answer.
+    pub(crate) took: Duration,
 }
 
 /// The meaning of an answer to a REST request.

@@ -1,7 +1,7 @@
 //! Threads by GraphQL, many in one request: for first mirrors, where the walk gave the issue objects already.
 //!
 //! Only backfills of items without a record go this way: then the issue, and mostly the review comments, are REST's own,
-//! and what GraphQL cannot give ([`gharvest_github::LOSSY`]) is a short list. Everything else, and whatever GraphQL
+//! and what GraphQL cannot give ([`gharvest_model::lossy::LOSSY`]) is a short list. Everything else, and whatever GraphQL
 //! cannot answer, goes by REST. [`plan::choose`] decides for each batch.
 
 use async_trait::async_trait;
@@ -44,7 +44,7 @@ impl GraphqlFetcher {
             core: Left::of(&budgets, "core"),
             graphql: Left::of(&budgets, "graphql"),
             rest_seconds: speeds.rest,
-            graphql_seconds: speeds.graphql,
+            thread_seconds: speeds.thread,
         })
     }
 

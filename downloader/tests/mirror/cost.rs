@@ -1,6 +1,7 @@
 //! What a mirror costs: calls and points are counted, so they can be asserted. A larger run is that of
 //! `cargo run -p gharvest-bench -- cost`.
 
+use gharvest_downloader::plan::{Way, plan};
 use gharvest_github_simulator::Change;
 use gharvest_model::{Lane, Subject};
 
@@ -26,6 +27,26 @@ async fn a_first_mirror_costs_about_a_tenth_of_a_call_or_point_an_item() {
     let mirrored = world.client.spent_on(&world.name);
     let counted: u64 = mirrored.values().map(|spent| spent.cost()).sum();
     assert!(counted + 4 >= spent.cost(), "all but the schema and where items went belongs to the repository");
+}
+
+#[tokio::test]
+async fn a_plan_says_how_many_items_there_are_and_about_what_they_cost() {
+    let mut world = World::on(github(ITEMS)).await;
+    let plan_by = async |graphql: bool| plan(&world.client, &world.archive, &world.name, graphql, 700).await.unwrap();
+    let by_rest = plan_by(false).await.figures;
+    let highest = world.control.highest_number(&world.name);
+    assert_eq!((by_rest.way, by_rest.items, by_rest.points), (Way::Rest, highest, 0), "the highest number is known");
+    let before = world.client.spent();
+    let by_graphql = plan_by(true).await.figures;
+    assert_eq!((by_graphql.way, by_graphql.items), (Way::Graphql, ITEMS), "every state is counted");
+    assert_eq!(world.client.spent().cost() - before.cost(), 4, "three calls and a point");
+    world.options.graphql = true;
+    world.options.worker.batch = 400;
+    world.track().await;
+    world.work().await;
+    let spent = world.client.spent().cost() - before.cost();
+    let planned = by_graphql.calls + by_graphql.points;
+    assert!(planned <= spent && spent <= planned * 2, "{planned} planned, {spent} spent");
 }
 
 #[tokio::test]

@@ -72,16 +72,24 @@ async fn announce(system: &System, name: &RepositoryName) -> anyhow::Result<plan
         if plan.archived > 0 { format!(", {} of them here already", grouped(plan.archived)) } else { String::new() };
     let figures = plan.figures;
     say(format_args!("{}: about {} items{archived}", plan.repository.full_name, grouped(figures.items)));
-    let points =
-        if figures.points > 0 { format!(" and {} points of GraphQL", grouped(figures.points)) } else { String::new() };
     say(format_args!(
-        "  about {} calls of {} an hour{points}, about {}; about {} on disk",
-        grouped(figures.calls),
+        "  {}; {} calls an hour are allowed; about {} on disk",
+        planned(&figures),
         grouped(plan.budget_per_hour),
-        rough(figures.seconds),
         bytes(plan.disk_bytes)
     ));
     Ok(plan)
+}
+
+/// A plan's figures by resource.
+pub(crate) fn planned(figures: &plan::Figures) -> String {
+    let rest = figures.calls.saturating_sub(figures.graphql);
+    let graphql = if figures.graphql > 0 {
+        format!(", about {} by GraphQL for {} points", grouped(figures.graphql), grouped(figures.points))
+    } else {
+        String::new()
+    };
+    format!("about {} calls by REST{graphql}, about {}", grouped(rest), rough(figures.seconds))
 }
 
 /// Shows progress until everything is mirrored and searchable; then, unless it is once only, until the end.

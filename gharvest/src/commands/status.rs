@@ -1,15 +1,25 @@
 //! `gharvest status`: what is mirrored, what waits, what failed.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use gharvest_archive::Archive;
-use gharvest_downloader::track;
-use gharvest_model::{Lane, QueueName};
+use gharvest_downloader::{
+    plan::{self, Figures},
+    track,
+};
+use gharvest_github::{Purpose, Spent, spent_so_far};
+use gharvest_model::{Lane, QueueName, tracking::Tracked};
 use gharvest_queue::{Counts, Filter, JobState, JobView, QueueAdmin};
 use gharvest_service_kit::process::{CommonArgs, Exit};
+use gharvest_state::State;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::output::{BOLD, DIM, RED, grouped, json, line, safe};
+use crate::{
+    commands::mirror::planned,
+    output::{BOLD, DIM, RED, grouped, json, line, safe},
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
@@ -40,6 +50,10 @@ struct RepositoryStatus {
     failed: u64,
     oldest_verification: Option<Timestamp>,
     trouble: Option<String>,
+    /// What its first mirror was said to cost; none if it was tracked without a plan.
+    plan: Option<Figures>,
+    /// What was spent on it, by purpose.
+    spent: BTreeMap<Purpose, Spent>,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,8 +67,9 @@ pub(crate) async fn run(common: &CommonArgs, args: StatusArgs) -> anyhow::Result
     let settings = common.load()?.settings;
     let archive = gharvest_backends::archive(&settings).await?;
     let queue = gharvest_backends::queue(&settings).await?;
+    let state = gharvest_backends::state(&settings).await?;
     let status = Status {
-        repositories: repositories(&archive).await?,
+        repositories: repositories(&archive, state.as_ref()).await?,
         queues: queues(queue.as_ref()).await?,
         durability: queue.durability().await?,
     };
@@ -66,7 +81,7 @@ pub(crate) async fn run(common: &CommonArgs, args: StatusArgs) -> anyhow::Result
     Ok(Exit::Done)
 }
 
-async fn repositories(archive: &Archive) -> anyhow::Result<Vec<RepositoryStatus>> {
+async fn repositories(archive: &Archive, state: &dyn State) -> anyhow::Result<Vec<RepositoryStatus>> {
     let mut statuses = Vec::new();
     for tracked in archive.tracking().await? {
         let found = track::completeness(archive, tracked.id).await?;
@@ -80,10 +95,24 @@ async fn repositories(archive: &Archive) -> anyhow::Result<Vec<RepositoryStatus>
             unknown: found.unknown,
             failed: found.failed,
             oldest_verification: archive.ledger(tracked.id).await?.oldest_verification(),
+            plan: plan::kept(archive, tracked.id).await?,
+            spent: spent(archive, state, &tracked).await?,
             trouble: tracked.trouble,
         });
     }
     Ok(statuses)
+}
+
+/// What was spent under all the names that a repository had.
+async fn spent(archive: &Archive, state: &dyn State, tracked: &Tracked) -> anyhow::Result<BTreeMap<Purpose, Spent>> {
+    let former = archive.repository(tracked.id).await?.map_or_else(Vec::new, |found| found.former_names);
+    let mut sum: BTreeMap<Purpose, Spent> = BTreeMap::new();
+    for name in former.iter().chain([&tracked.name]) {
+        for (purpose, spent) in spent_so_far(state, name).await? {
+            *sum.entry(purpose).or_default() += spent;
+        }
+    }
+    Ok(sum)
 }
 
 async fn queues(queue: &dyn QueueAdmin) -> anyhow::Result<Vec<QueueStatus>> {
@@ -112,6 +141,12 @@ fn print(status: &Status) {
             grouped(repository.failed),
             repository.highest
         ));
+        if let Some(figures) = &repository.plan {
+            line(format_args!("  planned: {}", planned(figures)));
+        }
+        for (purpose, spent) in &repository.spent {
+            line(format_args!("  spent, {}: {}", purpose.name(), told(*spent)));
+        }
         if let Some(trouble) = &repository.trouble {
             line(format_args!("  {RED}{}{RED:#}", safe(trouble)));
         }
@@ -120,6 +155,16 @@ fn print(status: &Status) {
         print_queue(queue);
     }
     line(format_args!("{DIM}{}{DIM:#}", status.durability));
+}
+
+fn told(spent: Spent) -> String {
+    format!(
+        "{} calls by REST, {} by GraphQL for {} points; {} answered as unchanged, for nothing",
+        grouped(spent.calls.saturating_sub(spent.graphql)),
+        grouped(spent.graphql),
+        grouped(spent.points),
+        grouped(spent.unchanged)
+    )
 }
 
 fn print_queue(queue: &QueueStatus) {

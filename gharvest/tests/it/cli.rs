@@ -75,6 +75,14 @@ async fn without_a_token_a_mirror_says_so_and_works_and_is_forgotten_when_purged
     assert!(mirrored.stderr.contains("about 20 items") && mirrored.stderr.contains("on disk"), "{mirrored:?}");
     assert_eq!(scene.differences(MIRRORED).await, Vec::<String>::new());
     assert_eq!(scene.total(&format!("repo:{MIRRORED}")).await, 20);
+    let status = scene.json(&["status", "--json"]).await;
+    let (plan, spent) = (&status["repositories"][0]["plan"], &status["repositories"][0]["spent"]);
+    assert_eq!((&plan["items"], &plan["way"]), (&20.into(), &"rest".into()), "{status}");
+    let calls: u64 = spent.as_object().unwrap().values().map(|spent| spent["calls"].as_u64().unwrap()).sum();
+    let planned = plan["calls"].as_u64().unwrap();
+    assert!(calls >= 20 && calls <= scene.requests() && calls <= planned * 2, "{planned} planned, {spent}");
+    let shown = scene.done(&["status"]).await.stdout;
+    assert!(shown.contains("planned: about") && shown.contains("spent, backfill:"), "{shown}");
 
     let refused = scene.run(&["deletions", MIRRORED, "--policy", "redact"]).await;
     assert!(refused.code == Some(1) && refused.stderr.contains("--yes"), "{refused:?}");

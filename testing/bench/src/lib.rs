@@ -5,6 +5,7 @@
 //! SQLite, tantivy writer, router), and the goal for their ratio. `_docs/benchmarks.md` describes every row.
 
 pub mod archive;
+pub mod cost;
 pub mod deliveries;
 pub mod index;
 pub mod load;
@@ -14,5 +15,6 @@ pub mod pipeline;
 pub mod queue;
 pub mod redis;
 pub mod search;
+pub mod system;
 pub mod table;
 pub mod threads;

@@ -9,9 +9,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use gharvest_bench::{
-    archive, deliveries, index,
+    archive, cost, deliveries, index,
     measure::Scale,
-    pipeline, queue, redis, search,
+    pipeline, queue, redis, search, system,
     table::{FAILS_BELOW, Row, Verdict, markdown},
 };
 use serde_json::json;
@@ -42,9 +42,9 @@ struct Arguments {
     /// Measure here and print the rows: what a run starts for each part, so that memory is each part's own
     #[arg(long, hide = true)]
     here: bool,
-    /// Serve a simulated GitHub with so many items until standard input ends
+    /// Serve a simulated GitHub, given as JSON, until standard input ends
     #[arg(long, hide = true)]
-    simulate: Option<u64>,
+    simulate: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -57,6 +57,8 @@ enum Part {
     Index,
     /// From a simulated GitHub to searchable
     Pipeline,
+    /// Calls and points of GitHub: a mirror, its verification, a change
+    Cost,
     /// Queries, suggestions, pages, API
     Search,
     /// The webhook receiver, on SQLite and on Redis
@@ -68,8 +70,16 @@ enum Part {
 }
 
 impl Part {
-    const EACH: [Self; 7] =
-        [Self::Queue, Self::Archive, Self::Index, Self::Pipeline, Self::Search, Self::Deliveries, Self::Redis];
+    const EACH: [Self; 8] = [
+        Self::Queue,
+        Self::Archive,
+        Self::Index,
+        Self::Pipeline,
+        Self::Cost,
+        Self::Search,
+        Self::Deliveries,
+        Self::Redis,
+    ];
 
     fn name(self) -> String {
         self.to_possible_value().expect("no part is hidden").get_name().to_owned()
@@ -78,8 +88,8 @@ impl Part {
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    if let Some(items) = arguments.simulate {
-        return pipeline::simulate(items).map(|()| ExitCode::SUCCESS);
+    if let Some(shown) = &arguments.simulate {
+        return system::simulate(&serde_json::from_str(shown)?).map(|()| ExitCode::SUCCESS);
     }
     if arguments.here {
         return measure_here(&arguments).map(|()| ExitCode::SUCCESS);
@@ -149,6 +159,7 @@ fn measure_here(arguments: &Arguments) -> Result<()> {
             Part::Archive => archive::measure(&scale).await,
             Part::Index => index::measure(&scale).await,
             Part::Pipeline => pipeline::measure(&scale).await,
+            Part::Cost => cost::measure(&scale).await,
             Part::Search => search::measure(&scale).await,
             Part::Deliveries => deliveries::measure(&scale).await,
             Part::Redis => redis::measure(&scale).await,

@@ -22,7 +22,7 @@ fn a_quick_run_measures_every_part_and_judges_none() {
     assert_eq!(report["quick"], true);
     let parts = report["parts"].as_object().unwrap();
     let names: Vec<_> = parts.keys().map(String::as_str).collect();
-    assert_eq!(names, ["queue", "archive", "index", "pipeline", "search", "deliveries", "redis"]);
+    assert_eq!(names, ["queue", "archive", "index", "pipeline", "cost", "search", "deliveries", "redis"]);
     let redis = gharvest_testkit::redis::RedisServer::start("the bench on Redis", &[]).is_some();
     for (name, rows) in parts {
         let rows = rows.as_array().unwrap();

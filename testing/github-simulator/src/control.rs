@@ -28,7 +28,7 @@ use crate::{
     fault::Rule,
     live,
     repository::Gone,
-    server::{Shared, Violation},
+    server::{Exchange, Shared, Violation},
     state::View,
     webhook::{Delivery, Webhook},
 };
@@ -143,6 +143,11 @@ impl Control {
     /// How often each endpoint answered, by `GET /repos/{owner}/{repo}/…`.
     pub fn requests(&self) -> std::collections::BTreeMap<String, u64> {
         self.shared.requests.lock().clone()
+    }
+
+    /// What GraphQL was asked and what it answered, if [`Options::keep_graphql`](crate::Options::keep_graphql) is set.
+    pub fn graphql_exchanges(&self) -> Vec<Exchange> {
+        self.shared.exchanges.lock().clone()
     }
 
     /// Sends every later change's deliveries there; `None` sends nothing.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     graph::{NEWER_ISSUE_FIELDS, NODES, TIMELINE_TYPES},
-    limits::Caller,
+    limits::{Budget, Caller},
     objects::{seconds, time},
     repository::{Gone, Repository, Standing},
     routes::Reply,
@@ -64,32 +64,13 @@ pub(crate) fn answer(shared: &Shared, caller: &Caller, body: &[u8]) -> (Reply, O
     let Some((set, fragments)) = parts(&document) else {
         return refused("No operation named", None);
     };
-    let mut price = Price { fragments: &fragments, variables, requests: 0, nodes: 0, unbounded: None };
-    price.count(set, 1);
-    if let Some(field) = price.unbounded {
-        let message =
-            format!("You must provide a `first` or `last` value to properly paginate the `{field}` connection.");
-        return refused(&message, Some("MISSING_PAGINATION_BOUNDARIES"));
-    }
-    if price.nodes > MOST_NODES {
-        let message = format!(
-            "This query requests up to {} possible nodes which exceeds the maximum limit of 500,000.",
-            price.nodes
-        );
-        return refused(&message, Some("MAX_NODE_LIMIT_EXCEEDED"));
-    }
-    let (cost, nodes) = (((price.requests + 50) / 100).max(1), price.nodes);
-    let budget = {
-        let mut limits = shared.limits.lock();
-        if !limits.charge(caller, "graphql", cost, &shared.options) {
-            let left = limits.budget(caller, "graphql", &shared.options);
-            let wait = left.reset.saturating_sub(limits.now_ms() / 1_000);
-            limits.exhaust(caller, "graphql", wait, &shared.options);
-            limits.tell(caller, "graphql", left.reset * 1_000);
-            let error = json!({"type": "RATE_LIMITED", "message": "API rate limit exceeded for user ID 12345678."});
-            return (Reply::ok(json!({"errors": [error]})), None);
-        }
-        limits.budget(caller, "graphql", &shared.options)
+    let (cost, nodes) = match price(set, &fragments, variables) {
+        Ok(price) => price,
+        Err((message, kind)) => return refused(&message, Some(kind)),
+    };
+    let budget = match charge(shared, caller, cost) {
+        Ok(budget) => budget,
+        Err(used_up) => return (used_up, None),
     };
     let state = shared.state.lock();
     let rate = json!({
@@ -112,16 +93,43 @@ pub(crate) fn answer(shared: &Shared, caller: &Caller, body: &[u8]) -> (Reply, O
         seen: RefCell::default(),
     };
     let data = run.root(set);
-    if let Some(field) = run.unknown {
-        let error =
-            json!({"message": format!("Field '{field}' doesn't exist"), "extensions": {"code": "undefinedField"}});
-        return (Reply::ok(json!({"errors": [error]})), Some(format!("this simulator's GraphQL has no {field}")));
+    run.reply(data)
+}
+
+/// Points and nodes of a query; or why GitHub refuses it, and the kind of that error.
+fn price(
+    set: &Set,
+    fragments: &Fragments<'_>,
+    variables: &Map<String, Value>,
+) -> Result<(u64, u64), (String, &'static str)> {
+    let mut price = Price { fragments, variables, requests: 0, nodes: 0, unbounded: None };
+    price.count(set, 1);
+    if let Some(field) = price.unbounded {
+        let message =
+            format!("You must provide a `first` or `last` value to properly paginate the `{field}` connection.");
+        return Err((message, "MISSING_PAGINATION_BOUNDARIES"));
     }
-    let mut body = json!({"data": data});
-    if !run.errors.is_empty() {
-        body["errors"] = json!(run.errors);
+    if price.nodes > MOST_NODES {
+        let nodes = price.nodes;
+        let message =
+            format!("This query requests up to {nodes} possible nodes which exceeds the maximum limit of 500,000.");
+        return Err((message, "MAX_NODE_LIMIT_EXCEEDED"));
     }
-    (Reply::ok(body), None)
+    Ok((((price.requests + 50) / 100).max(1), price.nodes))
+}
+
+/// Takes the points; or what GitHub says when there are not enough.
+fn charge(shared: &Shared, caller: &Caller, cost: u64) -> Result<Budget, Reply> {
+    let mut limits = shared.limits.lock();
+    if limits.charge(caller, "graphql", cost, &shared.options) {
+        return Ok(limits.budget(caller, "graphql", &shared.options));
+    }
+    let left = limits.budget(caller, "graphql", &shared.options);
+    let wait = left.reset.saturating_sub(limits.now_ms() / 1_000);
+    limits.exhaust(caller, "graphql", wait, &shared.options);
+    limits.tell(caller, "graphql", left.reset * 1_000);
+    let error = json!({"type": "RATE_LIMITED", "message": "API rate limit exceeded for user ID 12345678."});
+    Err(Reply::ok(json!({"errors": [error]})))
 }
 
 /// A query that GitHub refuses as a whole, which a careful client never sends.
@@ -265,6 +273,19 @@ impl<'a> Run<'a> {
                 }
             }
         }
+    }
+
+    fn reply(self, data: Value) -> (Reply, Option<String>) {
+        if let Some(field) = self.unknown {
+            let error =
+                json!({"message": format!("Field '{field}' doesn't exist"), "extensions": {"code": "undefinedField"}});
+            return (Reply::ok(json!({"errors": [error]})), Some(format!("this simulator's GraphQL has no {field}")));
+        }
+        let mut body = json!({"data": data});
+        if !self.errors.is_empty() {
+            body["errors"] = json!(self.errors);
+        }
+        (Reply::ok(body), None)
     }
 
     fn root(&mut self, set: &'a Set) -> Value {

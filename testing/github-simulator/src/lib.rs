@@ -60,7 +60,7 @@ pub use change::{Announcement, Change, ChangeError};
 pub use control::{Control, Truth};
 pub use fault::{Fault, Rule};
 pub use options::{Options, Token};
-pub use server::Violation;
+pub use server::{Exchange, Violation};
 pub use simulator::Simulator;
 pub use webhook::{Delivery, Webhook, signature};
 pub use world::World;

@@ -45,6 +45,8 @@ pub struct Options {
     pub seed: u64,
     /// Whether volatile fields move with every request.
     pub volatile: bool,
+    /// Whether [`Control::graphql_exchanges`](crate::Control::graphql_exchanges) keeps what was asked and answered.
+    pub keep_graphql: bool,
 }
 
 impl Default for Options {
@@ -64,6 +66,7 @@ impl Default for Options {
             latency: Duration::ZERO,
             seed: 1,
             volatile: true,
+            keep_graphql: false,
         }
     }
 }

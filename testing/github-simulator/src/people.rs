@@ -8,6 +8,11 @@ use crate::{node_id, random::mix, text, token::Token};
 
 /// The account that GitHub shows for a deleted author.
 pub(crate) const GHOST: u64 = 10_137;
+/// Whether it is a bot's: bots own no repositories, so they push to those that they work on.
+pub(crate) fn is_bot(id: u64) -> bool {
+    matches!(id, DEPENDABOT | ACTIONS | COPILOT)
+}
+
 pub(crate) const DEPENDABOT: u64 = 49_699_333;
 pub(crate) const ACTIONS: u64 = 41_898_282;
 pub(crate) const COPILOT: u64 = 198_982_749;
@@ -89,7 +94,7 @@ impl People {
             0..5 => "MEMBER",
             5..TEAM => "COLLABORATOR",
             _ if place < TEAM + self.ordered.len() as u64 / 10 => "CONTRIBUTOR",
-            _ if matches!(id, Some(DEPENDABOT | ACTIONS | COPILOT)) => "CONTRIBUTOR",
+            _ if id.is_some_and(is_bot) => "CONTRIBUTOR",
             _ => "NONE",
         }
     }

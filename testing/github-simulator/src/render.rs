@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     node_id,
     objects::{self, Place, ReviewComment, actor, author, issue_id, pull_id, reactions, time},
-    people::People,
+    people::{GHOST, People, is_bot},
     random::{mix, pick, sha, stream},
     script::{Plot, Script, Step, WORLD_END, What},
     text::{self, HOSTILE, LABELS},
@@ -285,7 +285,8 @@ impl Renderer<'_> {
         pull["additions"] = json!(luck % 900);
         pull["deletions"] = json!((luck >> 16) % 300);
         pull["changed_files"] = json!(1 + (luck >> 32) % 12);
-        if luck.is_multiple_of(11) {
+        // The fork was deleted.
+        if luck.is_multiple_of(11) && !script.author.is_some_and(is_bot) {
             pull["head"]["repo"] = Value::Null;
         }
         pull
@@ -408,8 +409,19 @@ pub(crate) fn new_pull(place: &Place, issue: &Value, created: i64, who: Option<u
     let head = sha(place.seed, &[place.repository, place.number, 0]);
     let branch = format!("topic-{}", place.number);
     let repository = Token::RepositoryObject(place.repository).text();
-    let fork = who.map_or(Value::Null, |who| json!(Token::Fork(place.repository, who).text()));
-    let owner = who.unwrap_or(crate::people::GHOST);
+    let own = |text: String| json!(text);
+    let (label, user, fork) = match who {
+        Some(bot) if is_bot(bot) => (
+            Token::Owner(place.repository, &format!(":{branch}")).text(),
+            own(Token::Owner(place.repository, "").text()),
+            own(repository.clone()),
+        ),
+        who => (
+            Token::Login(who.unwrap_or(GHOST), &format!(":{branch}")).text(),
+            author(who),
+            who.map_or(Value::Null, |who| own(Token::Fork(place.repository, who).text())),
+        ),
+    };
     let link = |rest: &str| json!({"href": place.pull_url(rest)});
     let mut pull = json!({
         "url": place.pull_url(""),
@@ -428,10 +440,10 @@ pub(crate) fn new_pull(place: &Place, issue: &Value, created: i64, who: Option<u
         "requested_reviewers": [],
         "requested_teams": [],
         "head": {
-            "label": Token::Login(owner, &format!(":{branch}")).text(),
+            "label": label,
             "ref": branch,
             "sha": head,
-            "user": author(who),
+            "user": user,
             "repo": fork,
         },
         "base": {
@@ -535,7 +547,11 @@ impl Writer<'_> {
             event["commit_id"] = json!(sha);
             event
         };
-        let label = |index: u16| json!({"name": LABELS[index as usize].0, "color": LABELS[index as usize].1});
+        // Labels had no color of their own at first, and events keep the color of then.
+        let label = |index: u16| {
+            let (name, color, ..) = LABELS[index as usize];
+            json!({"name": name, "color": if step.at % 5 == 0 { "ededed" } else { color }})
+        };
         let milestone = |index: u16| json!({"title": text::MILESTONES[index as usize]});
         match step.what {
             What::Labeled(index) => with("labeled", "label", label(index)),

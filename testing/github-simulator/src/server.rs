@@ -64,6 +64,17 @@ pub(crate) struct Shared {
     pub(crate) gathered: Lock<HashMap<crate::routes::ListKey, Gathered>>,
     /// Which item a node belongs to, for the nodes that GraphQL answers have shown.
     pub(crate) node_ids: Lock<HashMap<String, (u64, u64)>>,
+    /// What GraphQL was asked, and what it answered, if that is kept.
+    pub(crate) exchanges: Lock<Vec<Exchange>>,
+}
+
+/// A GraphQL request and its answer.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Exchange {
+    /// `query` and `variables`.
+    pub request: serde_json::Value,
+    /// `data` and `errors`.
+    pub answer: serde_json::Value,
 }
 
 /// The connection closes without an answer.
@@ -228,6 +239,11 @@ impl Shared {
             let (reply, problem) = crate::graphql::answer(self, caller, &asked.body);
             if let Some(problem) = problem {
                 self.violate(asked, problem);
+            }
+            if self.options.keep_graphql {
+                let request = serde_json::from_slice(&asked.body).unwrap_or_default();
+                let answer = reply.body.clone();
+                self.exchanges.lock().push(Exchange { request, answer });
             }
             *self.requests.lock().entry("POST /graphql".to_owned()).or_default() += 1;
             return reply;

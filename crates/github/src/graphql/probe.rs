@@ -63,7 +63,7 @@ impl Client {
         let variables = json!({"owner": repository.owner(), "name": repository.name()});
         while let Some(batch) = waiting.pop() {
             match self.ask_graphql(&document(batch, discussions), &variables, purpose, true, Some(repository)).await? {
-                Reached::Data { data, errors } => probes.extend(read(batch, &data["repository"], &errors)?),
+                Reached::Data { data, errors, .. } => probes.extend(read(batch, &data["repository"], &errors)?),
                 Reached::TooMuch(_) if batch.len() > 1 => {
                     let (first, second) = batch.split_at(batch.len() / 2);
                     waiting.extend([second, first]);
@@ -72,6 +72,36 @@ impl Client {
             }
         }
         Ok(probes)
+    }
+}
+
+/// How many items a repository has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ItemCounts {
+    /// Issues of every state.
+    pub issues: u64,
+    /// Pull requests of every state.
+    pub pulls: u64,
+}
+
+const COUNTS: &str = "query Counts($owner:String!,$name:String!){rateLimit{cost remaining resetAt} \
+    repository(owner:$owner,name:$name){issues{totalCount} pullRequests{totalCount}}}";
+
+impl Client {
+    /// How many items a repository has: a call and a point. REST's lists do not say how long they are. None where GraphQL
+    /// does not tell: without a token, or with one that does not see both.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn count_items(&self, repository: &RepositoryName, purpose: Purpose) -> Result<Option<ItemCounts>> {
+        if !self.can_graphql() {
+            return Ok(None);
+        }
+        let variables = json!({"owner": repository.owner(), "name": repository.name()});
+        let reached = self.ask_graphql(COUNTS, &variables, purpose, true, Some(repository)).await?;
+        let Reached::Data { data, .. } = reached else { return Ok(None) };
+        let count = |field: &str| data["repository"][field]["totalCount"].as_u64();
+        Ok(count("issues").zip(count("pullRequests")).map(|(issues, pulls)| ItemCounts { issues, pulls }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! REST's objects from GraphQL's: the same fields, in REST's order, absent facts as REST shows them.
 //!
-//! What cannot be told is in [`super::LOSSY`].
+//! What cannot be told is in [`gharvest_model::lossy::LOSSY`].
 
 use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};

@@ -173,6 +173,39 @@ async fn slow_answers_make_batches_smaller() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn slowness_alone_leaves_batches_that_are_worth_a_request() {
+    let (client, log) = super::stub::client_taking(
+        &config(&["token"]),
+        None,
+        crate::Clock::following_tokio(super::stub::start()),
+        Duration::from_secs(20),
+        |seen| if is_introspection(seen) { schema() } else { nodes(seen, |number| issue(number, json!([]))) },
+    );
+    let answers = fetch(&client, &wanted(1..=200)).await;
+    assert!(answers.values().all(|outcome| matches!(outcome, ThreadOutcome::Found(_))), "nothing goes by REST");
+    let sizes: Vec<usize> = log.all()[1..].iter().map(|seen| asked(&query_of(seen)).len()).collect();
+    assert_eq!((sizes[0], &sizes[1..3]), (25, &[12, 10][..]));
+    assert!(sizes[2..sizes.len() - 1].iter().all(|size| *size == 10), "{sizes:?}");
+    assert_eq!(client.speeds().thread.map(f64::round), Some(2.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_turn_is_no_slowness_of_github() {
+    let (client, _) = super::stub::client_taking(
+        &config(&["token"]),
+        None,
+        crate::Clock::following_tokio(super::stub::start()),
+        Duration::from_secs(3),
+        |seen| if is_introspection(seen) { schema() } else { nodes(seen, |number| issue(number, json!([]))) },
+    );
+    fetch(&client, &wanted([1])).await;
+    // Two at once: the last of these waits for three others, nine seconds.
+    let many: Vec<Vec<Wanted>> = (0..8).map(|part| wanted(part * 25 + 1..=part * 25 + 25)).collect();
+    futures::future::join_all(many.iter().map(|some| fetch(&client, some))).await;
+    assert!(client.batch_size(&name()) > 25, "{}", client.batch_size(&name()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_fails_alone_goes_by_rest_and_the_others_are_kept() {
     let (client, _) = client_of(&config(&["token"]), |seen| {
         if is_introspection(seen) {
