@@ -42,7 +42,7 @@ pub async fn fill(
 /// The same threads as [`threads`], made by a thread beside the one that takes them.
 pub fn threads_made_beside(count: u64) -> impl Iterator<Item = ThreadDocuments> {
     let (sender, receiver) = std::sync::mpsc::sync_channel(2 * BATCH);
-    std::thread::spawn(move || threads(count).try_for_each(|thread| sender.send(thread)));
+    std::thread::spawn(move || threads(count).try_for_each(|thread| sender.send(thread).ok()));
     receiver.into_iter()
 }
 
