@@ -21,6 +21,6 @@ lint:
 bench *ARGS:
     cargo run --locked --release --package gharvest-bench -- {{ARGS}}
 
-# The whole stack of docker-compose.yml as processes on loopback, without containers; Ctrl-C stops it.
+# The whole stack of docker-compose.yml as processes on loopback, without containers; Enter stops it.
 stack:
     scripts/stack
