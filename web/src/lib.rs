@@ -162,15 +162,14 @@ fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     (StatusCode::INTERNAL_SERVER_ERROR, "something failed; the log says what\n").into_response()
 }
 
-/// Serves the web front until the state's shutdown token is cancelled.
+/// The routes, if the address may be listened on.
 ///
 /// # Errors
-/// If the address can be reached by others and nothing says who they may be, see [`check_listen`]; if it is in use.
-pub async fn run(state: WebState) -> anyhow::Result<()> {
+/// If the address can be reached by others and nothing says who they may be, see [`check_listen`].
+pub async fn checked_router(state: WebState) -> anyhow::Result<Router> {
     let keys = state.backends.archive.keys().await?;
     check_listen(&state.settings, &keys).map_err(process::Usage)?;
-    let listener = process::listen(&state.settings.listen).await?;
-    serve_on(listener, state).await
+    Ok(router(state))
 }
 
 /// Serves the web front on a listener of the caller's; the caller has checked the address.

@@ -1,11 +1,13 @@
 //! The web front as a process of its own.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
+use axum::Router;
 use clap::Parser;
 use gharvest_service_kit::{
-    process::{self, CommonArgs, Exit},
-    telemetry,
+    process::{self, CommonArgs},
+    serve::Limits,
+    service::{self, Front},
 };
 use gharvest_web::{Backends, WebState, operations::GithubOperations};
 
@@ -19,12 +21,14 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    process::run(|| run(arguments))
+    process::run(|| async move {
+        let common = &arguments.common;
+        service::front(common, |all| all.web.listen.clone(), |_| Duration::ZERO, Limits::default(), routes).await
+    })
 }
 
-async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
-    let settings = arguments.common.start()?.settings;
-    let metrics = telemetry::init_metrics()?;
+async fn routes(front: Front) -> anyhow::Result<Router> {
+    let settings = front.settings;
     let archive = gharvest_backends::archive(&settings).await?;
     let queue = gharvest_backends::queue(&settings).await?;
     let state = gharvest_backends::state(&settings).await?;
@@ -33,8 +37,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let operations = GithubOperations::new(archive.clone(), Arc::clone(&queue), Arc::clone(&search), github);
     let backends = Backends { queue, archive, state, search, operations: Arc::new(operations) };
     let mut web = WebState::new(backends, &settings);
-    web.metrics = Some(metrics);
-    web.shutdown = process::shutdown_on_signals()?;
-    gharvest_web::run(web).await?;
-    Ok(Exit::Done)
+    web.metrics = Some(front.metrics);
+    web.readiness = front.readiness;
+    web.shutdown = front.shutdown;
+    gharvest_web::checked_router(web).await
 }

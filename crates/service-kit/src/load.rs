@@ -158,6 +158,11 @@ impl Sources {
 }
 
 impl Loaded {
+    /// All settings as text, secrets included.
+    pub(crate) fn merged(&self) -> &Table {
+        &self.merged
+    }
+
     /// All settings in force as TOML, secrets left out: for `gharvest settings` and the start of every log.
     pub fn redacted(&self) -> String {
         let mut table = self.merged.clone();

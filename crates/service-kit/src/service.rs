@@ -1,11 +1,19 @@
 //! A component as a process of its own: settings, logs, health and metrics over HTTP, signals, a graceful end.
+//!
+//! [`run`] is for components that work, [`front`] for those that answer requests. Both take changed settings while they
+//! run, as `changes` says.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use axum::{Router, extract::Request};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use crate::{
     Settings,
+    changes::{Changes, refuse},
     health::{self, Readiness},
     process::{CommonArgs, Exit, listen, shutdown_on_signals},
     serve::{Limits, serve},
@@ -19,21 +27,26 @@ pub struct Service {
     pub settings: Arc<Settings>,
     /// To be set once everything is open and work is wanted; withdrawn by itself at shutdown.
     pub readiness: Readiness,
-    /// Cancelled by SIGTERM and SIGINT.
+    /// Cancelled by SIGTERM and SIGINT, and where the settings change.
     pub shutdown: CancellationToken,
 }
 
 /// Runs a component until it returns. `/healthz`, `/readyz` and `/metrics` are served on `address` from the first
 /// moment, so that a process that cannot open its backends yet is seen to be alive and not ready.
+///
+/// Where the settings change the component is asked to stop, and called again with the new ones. If it cannot begin
+/// with them, it goes on with the former.
 pub async fn run<F>(
     common: &CommonArgs,
     address: impl FnOnce(&Settings) -> String,
-    component: impl FnOnce(Service) -> F,
+    component: impl Fn(Service) -> F,
 ) -> anyhow::Result<Exit>
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    let settings = Arc::new(common.start()?.settings);
+    let loaded = common.start()?;
+    let changes = Changes::new(common, &loaded);
+    let settings = Arc::new(loaded.settings);
     let metrics = telemetry::init_metrics()?;
     let shutdown = shutdown_on_signals()?;
     let listener = listen(&address(&settings)).await?;
@@ -48,8 +61,131 @@ where
         stopping.cancelled().await;
         withdrawn.set(false);
     });
-    let result = component(Service { settings, readiness, shutdown }).await;
+    let result = work(Service { settings, readiness, shutdown }, changes, component).await;
     served_until.cancel();
     server.await?;
     result.map(|()| Exit::Done)
+}
+
+/// Runs the component with the settings of the moment, until it ends by itself or by shutdown.
+async fn work<F>(service: Service, mut changes: Changes, component: impl Fn(Service) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let mut settings = service.settings.clone();
+    let mut former = None;
+    loop {
+        let stop = service.shutdown.child_token();
+        let this = Service { settings: settings.clone(), shutdown: stop.clone(), ..service.clone() };
+        let working = component(this);
+        tokio::pin!(working);
+        let result = tokio::select! {
+            result = &mut working => result,
+            changed = changes.next() => {
+                service.readiness.set(false);
+                stop.cancel();
+                working.await?;
+                if service.shutdown.is_cancelled() {
+                    return Ok(());
+                }
+                former = Some(std::mem::replace(&mut settings, changed));
+                continue;
+            }
+        };
+        match (result, former.take()) {
+            (Err(error), Some(before)) if !service.readiness.get() && !service.shutdown.is_cancelled() => {
+                refuse(&format!("{error:#}"));
+                settings = before;
+            }
+            (result, _) => return result,
+        }
+    }
+}
+
+/// What the routes of a front are made of.
+#[derive(Debug, Clone)]
+pub struct Front {
+    /// The settings.
+    pub settings: Arc<Settings>,
+    /// Set by itself once the routes are made; withdrawn at shutdown.
+    pub readiness: Readiness,
+    /// What `/metrics` prints.
+    pub metrics: PrometheusHandle,
+    /// Cancelled where these routes answer no longer: at shutdown, and where other settings are taken.
+    pub shutdown: CancellationToken,
+}
+
+/// Serves requests until SIGTERM or SIGINT. Where the settings change the routes are made anew for requests that come
+/// from then on, and connections stay; if they cannot be made, the former go on.
+///
+/// `withdraw` is how long requests are still taken at shutdown after the process says that it is not ready, so that a
+/// proxy that asks turns away before anything is refused.
+pub async fn front<F>(
+    common: &CommonArgs,
+    address: impl FnOnce(&Settings) -> String,
+    withdraw: impl FnOnce(&Settings) -> Duration,
+    limits: Limits,
+    routes: impl Fn(Front) -> F + Send + 'static,
+) -> anyhow::Result<Exit>
+where
+    F: Future<Output = anyhow::Result<Router>> + Send + 'static,
+{
+    let loaded = common.start()?;
+    let changes = Changes::new(common, &loaded);
+    let settings = Arc::new(loaded.settings);
+    let metrics = telemetry::init_metrics()?;
+    let shutdown = shutdown_on_signals()?;
+    let listener = listen(&address(&settings)).await?;
+    let readiness = Readiness::default();
+    let withdraw = withdraw(&settings);
+    let stop = shutdown.child_token();
+    let front = Front { settings, readiness: readiness.clone(), metrics, shutdown: stop.clone() };
+    let (current, answering) = watch::channel(routes(front.clone()).await?);
+    tracing::info!(address = %listener.local_addr()?, "requests are taken");
+    readiness.set(true);
+    let follower = tokio::spawn(follow(front, shutdown.clone(), changes, current, routes));
+    let ended = CancellationToken::new();
+    let end = ended.clone();
+    tokio::spawn(async move {
+        shutdown.cancelled().await;
+        readiness.set(false);
+        tokio::time::sleep(withdraw).await;
+        end.cancel();
+    });
+    serve(listener, of_the_moment(answering), limits, ended).await;
+    follower.abort();
+    Ok(Exit::Done)
+}
+
+/// Makes the routes anew at each change.
+async fn follow<F>(
+    front: Front,
+    shutdown: CancellationToken,
+    mut changes: Changes,
+    current: watch::Sender<Router>,
+    routes: impl Fn(Front) -> F,
+) where
+    F: Future<Output = anyhow::Result<Router>>,
+{
+    let mut stop = front.shutdown.clone();
+    loop {
+        let settings = changes.next().await;
+        let next = shutdown.child_token();
+        match routes(Front { settings, shutdown: next.clone(), ..front.clone() }).await {
+            Ok(routes) => {
+                drop(current.send_replace(routes));
+                stop.cancel();
+                stop = next;
+            }
+            Err(error) => refuse(&format!("{error:#}")),
+        }
+    }
+}
+
+/// Each request is answered by the routes that there are when it comes.
+fn of_the_moment(routes: watch::Receiver<Router>) -> Router {
+    Router::new().fallback(move |request: Request| {
+        let routes = routes.borrow().clone();
+        async move { routes.oneshot(request).await }
+    })
 }

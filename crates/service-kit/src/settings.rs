@@ -363,94 +363,38 @@ impl Settings {
 
     /// What is wrong with the settings as a whole, each problem a sentence that names the setting.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        let mut require = |holds: bool, sentence: &str| {
-            if !holds {
-                problems.push(sentence.to_owned());
-            }
-        };
-        let scheme = |url: &str, known: &[&str]| url.is_empty() || known.iter().any(|known| url.starts_with(known));
-        let web = ["http://", "https://"];
-        require(
-            scheme(&self.github.api_url, &web) && !self.github.api_url.ends_with('/'),
-            "[github] api_url must begin with http:// or https:// and end without a slash",
+        let mut problems = Problems::default();
+        self.github.check(&mut problems);
+        self.webhook.check(&mut problems);
+        self.queue.check(&mut problems);
+        problems.unless(
+            begins_with(&self.archive.url, &["file:", "s3://"]),
+            "[archive] url must begin with file: or s3://",
         );
-        require(
-            (1..=100).contains(&self.github.concurrency),
-            "[github] concurrency must be 1 to 100: GitHub allows no more",
-        );
-        require(
-            (1..=self.github.most_points_per_minute()).contains(&self.github.points_per_minute),
-            "[github] points_per_minute must be 1 to 900: GitHub's secondary limit",
-        );
-        require(
-            !self.github.user_agent.trim().is_empty(),
-            "[github] user_agent must not be empty: GitHub refuses requests without one",
-        );
-        require(
-            self.github.tokens.iter().all(|token| is_header_value(token.expose_secret())),
-            "[github] tokens: a token has characters that cannot be sent; was a line break copied with it?",
-        );
-        require(
-            self.webhook.secrets_of.iter().all(|text| is_secret_of(text.expose_secret())),
-            "[webhook] secrets_of: expected OWNER=SECRET or OWNER/NAME=SECRET, as in octo/box=correct-horse",
-        );
-        require(
-            self.queue.inactivity_delay <= self.queue.max_delay,
-            "[queue] max_delay must not be less than inactivity_delay",
-        );
-        require(self.queue.max_attempts >= 1, "[queue] max_attempts must be at least 1");
-        require(self.queue.max_lost >= 1, "[queue] max_lost must be at least 1");
-        require(
-            self.queue.retry_shortest <= self.queue.retry_longest,
-            "[queue] retry_longest must not be less than retry_shortest",
-        );
-        require(
-            scheme(&self.queue.url, &["sqlite:", "redis://", "rediss://"]),
-            "[queue] url must begin with sqlite:, redis:// or rediss://",
-        );
-        require(scheme(&self.archive.url, &["file:", "s3://"]), "[archive] url must begin with file: or s3://");
-        require(
-            scheme(&self.search.url, &["tantivy:", "http://", "https://"]),
-            "[search] url must begin with tantivy:, http:// or https://",
-        );
-        require(is_name(&self.search.index_prefix), "[search] index_prefix must be lower-case letters, digits and -");
-        require(is_name(&self.queue.namespace), "[queue] namespace must be lower-case letters, digits and -");
-        require(
-            self.downloader.workers >= 1 && self.downloader.batch >= 1,
-            "[downloader] workers and batch must be at least 1",
-        );
-        require(self.indexer.workers >= 1 && self.indexer.batch >= 1, "[indexer] workers and batch must be at least 1");
-        require(
-            self.downloader.lease.as_secs() >= 10 && self.indexer.lease.as_secs() >= 10,
-            "[downloader] and [indexer] lease must be at least 10s",
-        );
-        require((0.0..=1.0).contains(&self.seeder.sweep_share), "[seeder] sweep_share must be 0 to 1");
-        for (key, cadence) in [
-            ("reconcile_every", &self.seeder.reconcile_every),
-            ("metadata_every", &self.seeder.metadata_every),
-            ("gap_every", &self.seeder.gap_every),
-        ] {
-            let is_possible = !matches!(cadence, Cadence::Every(every) if every.as_secs() < 1);
-            require(is_possible, &format!("[seeder] {key} must be at least 1s"));
-        }
-        require(
-            (1..=86_400).contains(&self.seeder.deliveries_every.as_secs()),
-            "[seeder] deliveries_every must be 1s to 1d: GitHub keeps deliveries for three days",
-        );
-        require(
-            [&self.notify.url, &self.notify.ping_url].into_iter().all(|url| scheme(url.expose_secret(), &web)),
+        self.search.check(&mut problems);
+        self.downloader.check(&mut problems);
+        self.indexer.check(&mut problems);
+        self.seeder.check(&mut problems);
+        problems.unless(
+            [&self.notify.url, &self.notify.ping_url]
+                .into_iter()
+                .all(|url| begins_with(url.expose_secret(), &["http://", "https://"])),
             "[notify] url and ping_url must begin with http:// or https://",
         );
-        require(
+        problems.unless(
             !matches!(&self.seeder.snapshot_every, Some(Cadence::Every(every)) if every.as_secs() < 60),
             "[seeder] snapshot_every must be at least 1m",
         );
-        require(
+        problems.unless(
             self.seeder.snapshot_every.is_none() || self.snapshot_folder().is_some(),
             "[seeder] snapshot_folder must say where snapshots go, because the archive is no folder",
         );
-        require((1..=100).contains(&self.web.page_size), "[web] page_size must be 1 to 100");
+        problems.unless((1..=100).contains(&self.web.page_size), "[web] page_size must be 1 to 100");
+        self.check_addresses(&mut problems);
+        problems.0
+    }
+
+    fn check_addresses(&self, problems: &mut Problems) {
         for (name, address) in [
             ("web", &self.web.listen),
             ("webhook", &self.webhook.listen),
@@ -458,12 +402,125 @@ impl Settings {
             ("indexer", &self.indexer.listen),
             ("seeder", &self.seeder.listen),
         ] {
-            if address.parse::<std::net::SocketAddr>().is_err() {
-                problems.push(format!("[{name}] listen: `{address}` is not ADDRESS:PORT, as in 127.0.0.1:8080"));
-            }
+            problems.unless(
+                address.parse::<std::net::SocketAddr>().is_ok(),
+                &format!("[{name}] listen: `{address}` is not ADDRESS:PORT, as in 127.0.0.1:8080"),
+            );
         }
-        problems
     }
+}
+
+/// Sentences about what is wrong.
+#[derive(Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn unless(&mut self, holds: bool, sentence: &str) {
+        if !holds {
+            self.0.push(sentence.to_owned());
+        }
+    }
+}
+
+impl GithubSettings {
+    fn check(&self, problems: &mut Problems) {
+        problems.unless(
+            begins_with(&self.api_url, &["http://", "https://"]) && !self.api_url.ends_with('/'),
+            "[github] api_url must begin with http:// or https:// and end without a slash",
+        );
+        problems.unless(
+            (1..=100).contains(&self.concurrency),
+            "[github] concurrency must be 1 to 100: GitHub allows no more",
+        );
+        problems.unless(
+            (1..=self.most_points_per_minute()).contains(&self.points_per_minute),
+            "[github] points_per_minute must be 1 to 900: GitHub's secondary limit",
+        );
+        problems.unless(
+            !self.user_agent.trim().is_empty(),
+            "[github] user_agent must not be empty: GitHub refuses requests without one",
+        );
+        problems.unless(
+            self.tokens.iter().all(|token| is_header_value(token.expose_secret())),
+            "[github] tokens: a token has characters that cannot be sent; was a line break copied with it?",
+        );
+    }
+}
+
+impl WebhookSettings {
+    fn check(&self, problems: &mut Problems) {
+        problems.unless(
+            self.secrets_of.iter().all(|text| is_secret_of(text.expose_secret())),
+            "[webhook] secrets_of: expected OWNER=SECRET or OWNER/NAME=SECRET, as in octo/box=correct-horse",
+        );
+    }
+}
+
+impl QueueSettings {
+    fn check(&self, problems: &mut Problems) {
+        problems.unless(
+            self.inactivity_delay <= self.max_delay,
+            "[queue] max_delay must not be less than inactivity_delay",
+        );
+        problems.unless(self.max_attempts >= 1, "[queue] max_attempts must be at least 1");
+        problems.unless(self.max_lost >= 1, "[queue] max_lost must be at least 1");
+        problems.unless(
+            self.retry_shortest <= self.retry_longest,
+            "[queue] retry_longest must not be less than retry_shortest",
+        );
+        problems.unless(
+            begins_with(&self.url, &["sqlite:", "redis://", "rediss://"]),
+            "[queue] url must begin with sqlite:, redis:// or rediss://",
+        );
+        problems.unless(is_name(&self.namespace), "[queue] namespace must be lower-case letters, digits and -");
+    }
+}
+
+impl SearchSettings {
+    fn check(&self, problems: &mut Problems) {
+        problems.unless(
+            begins_with(&self.url, &["tantivy:", "http://", "https://"]),
+            "[search] url must begin with tantivy:, http:// or https://",
+        );
+        problems.unless(is_name(&self.index_prefix), "[search] index_prefix must be lower-case letters, digits and -");
+    }
+}
+
+impl DownloaderSettings {
+    fn check(&self, problems: &mut Problems) {
+        problems.unless(self.workers >= 1 && self.batch >= 1, "[downloader] workers and batch must be at least 1");
+        problems.unless(self.lease.as_secs() >= 10, "[downloader] lease must be at least 10s");
+    }
+}
+
+impl IndexerSettings {
+    fn check(&self, problems: &mut Problems) {
+        problems.unless(self.workers >= 1 && self.batch >= 1, "[indexer] workers and batch must be at least 1");
+        problems.unless(self.lease.as_secs() >= 10, "[indexer] lease must be at least 10s");
+    }
+}
+
+impl SeederSettings {
+    fn check(&self, problems: &mut Problems) {
+        problems.unless((0.0..=1.0).contains(&self.sweep_share), "[seeder] sweep_share must be 0 to 1");
+        for (key, cadence) in [
+            ("reconcile_every", &self.reconcile_every),
+            ("metadata_every", &self.metadata_every),
+            ("gap_every", &self.gap_every),
+        ] {
+            let is_possible = !matches!(cadence, Cadence::Every(every) if every.as_secs() < 1);
+            problems.unless(is_possible, &format!("[seeder] {key} must be at least 1s"));
+        }
+        problems.unless(
+            (1..=86_400).contains(&self.deliveries_every.as_secs()),
+            "[seeder] deliveries_every must be 1s to 1d: GitHub keeps deliveries for three days",
+        );
+    }
+}
+
+/// Whether a URL has one of these beginnings, or is left to its default.
+fn begins_with(url: &str, known: &[&str]) -> bool {
+    url.is_empty() || known.iter().any(|known| url.starts_with(known))
 }
 
 fn is_secret_of(text: &str) -> bool {
