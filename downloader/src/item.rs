@@ -99,6 +99,9 @@ impl Downloader {
         match fetched {
             Fetched::Thread(thread) => {
                 let record = self.record_of(repository, prepared, *thread);
+                if let Some(images) = &self.images {
+                    images.keep(&self.archive, &record).await?;
+                }
                 self.store(job, prepared, record, NumberState::Present).await
             }
             Fetched::Deleted => self.bury_item(repository, job, prepared, RecordState::Deleted).await,

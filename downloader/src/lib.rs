@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub mod deletions;
 pub mod fetch;
 mod history;
+mod images;
 mod item;
 mod location;
 pub mod outcome;
@@ -39,9 +40,11 @@ mod repository;
 pub mod track;
 pub mod walk;
 
+pub use images::ImageOptions;
 pub use item::{CONFIRM_AFTER, SWEEP};
 
 use fetch::{Fetcher, GraphqlFetcher, RestFetcher};
+use images::Images;
 use item::Round;
 use outcome::{Failure, Verdict, verdict};
 
@@ -63,6 +66,8 @@ pub struct Options {
     pub max_timeline_pages: usize,
     /// Older texts kept per record.
     pub max_history: usize,
+    /// Images that are kept.
+    pub images: ImageOptions,
     /// How far a reconcile looks back behind its cursor.
     pub overlap: Duration,
     /// Free space below which the queue is paused, bytes.
@@ -86,6 +91,7 @@ impl Options {
             graphql: set.graphql,
             max_timeline_pages: set.max_timeline_pages,
             max_history: set.max_history,
+            images: ImageOptions { hosts: set.image_hosts.clone(), max_bytes: set.max_image_bytes },
             overlap: settings.seeder.overlap,
             min_free_bytes: settings.archive.min_free_bytes,
             max_attempts: settings.queue.max_attempts,
@@ -100,6 +106,7 @@ pub struct Downloader {
     client: Client,
     queue: Arc<dyn Queue>,
     fetcher: Arc<dyn Fetcher>,
+    images: Option<Images>,
     options: Options,
     /// Repositories whose items the token was seen to see, and when.
     shown: Mutex<HashMap<RepositoryId, Instant>>,
@@ -147,7 +154,8 @@ impl Downloader {
         let rest = RestFetcher::new(client.clone(), options.max_timeline_pages);
         let fetcher: Arc<dyn Fetcher> =
             if options.graphql { Arc::new(GraphqlFetcher::new(client.clone(), rest)) } else { Arc::new(rest) };
-        Self { archive, client, queue, fetcher, options, shown: Mutex::default(), elsewhere: Mutex::default() }
+        let images = Images::new(&options.images);
+        Self { archive, client, queue, fetcher, images, options, shown: Mutex::default(), elsewhere: Mutex::default() }
     }
 
     /// The same with another way to fetch threads.

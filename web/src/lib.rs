@@ -6,6 +6,7 @@
 pub mod access;
 mod api;
 mod assets;
+mod attachments;
 mod code;
 mod data_access;
 pub mod error;
@@ -108,6 +109,7 @@ fn pages() -> Router<WebState> {
         .route("/-/help/search", get(pages::help::page))
         .route("/-/jobs/retry", post(pages::status::retry))
         .route("/-/jobs/revive", post(pages::status::revive))
+        .route("/-/{owner}/{name}/{number}/attachments/{attachment}", get(attachments::serve))
         .route("/-/{owner}/{name}/audit", get(pages::audit::page))
         .merge(of_owners.clone())
         .nest("/-", of_owners)

@@ -14,6 +14,7 @@ use std::{
 
 use ammonia::Builder;
 use comrak::Options;
+use gharvest_archive::attachment_name;
 use gharvest_model::RepositoryName;
 use maud::{Markup, PreEscaped, html};
 
@@ -32,10 +33,32 @@ pub(crate) struct Place<'a> {
     pub(crate) repository: &'a RepositoryName,
     /// Base of GitHub's pages, no trailing slash.
     pub(crate) github_url: &'a str,
+    /// Images that the archive keeps; others become links.
+    pub(crate) pictures: &'a Pictures,
     /// Keeps footnotes of one text apart from those of others on the page.
     pub(crate) anchor: &'a str,
     /// After this moment texts are shown plainly: a page full of costly texts must end as well.
     pub(crate) deadline: Instant,
+}
+
+/// Images of a thread that the archive keeps.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pictures {
+    /// The address below which they are served, no trailing slash.
+    pub(crate) base: String,
+    /// Their names: [`attachment_name`] of the addresses in the texts.
+    pub(crate) names: HashSet<String>,
+}
+
+impl Pictures {
+    /// Where the image of an address is served, if it is kept.
+    fn of(&self, address: &str) -> Option<String> {
+        if self.names.is_empty() {
+            return None;
+        }
+        let name = attachment_name(url::Url::parse(address).ok()?.as_str());
+        self.names.contains(&name).then(|| format!("{}/{name}", self.base))
+    }
 }
 
 /// Renders a text of strangers.
@@ -149,12 +172,17 @@ mod tests {
     use super::*;
 
     fn rendered(source: &str) -> String {
+        rendered_with(source, &Pictures::default())
+    }
+
+    fn rendered_with(source: &str, pictures: &Pictures) -> String {
         let repository = "a/b".parse().unwrap();
         render(
             source,
             &Place {
                 repository: &repository,
                 github_url: "https://github.com",
+                pictures,
                 anchor: "c1",
                 deadline: Instant::now() + std::time::Duration::from_secs(60),
             },
@@ -211,6 +239,25 @@ mod tests {
         assert!(shown.contains(r#"<a class="picture" href="https://example.com/cat.png""#), "{shown}");
         let nested = rendered("[![badge](https://example.com/b.svg)](https://example.com)");
         assert_eq!(nested.matches("<a ").count(), 1, "{nested}");
+    }
+
+    #[test]
+    fn a_picture_that_is_kept_is_shown_from_here() {
+        let name = attachment_name("https://img.test/a?b=1&c=2");
+        let pictures = Pictures { base: "/-/a/b/7/attachments".to_owned(), names: HashSet::from([name.clone()]) };
+        for source in [
+            "![\"><script>](https://img.test/a?b=1&c=2)",
+            "<img width=3 alt='\"><script>' src='https://img.test/a?b=1&amp;c=2' onerror=alert(1)>",
+        ] {
+            let shown = rendered_with(source, &pictures);
+            let image = format!(
+                "<a class=\"picture\" href=\"https://img.test/a?b=1&amp;c=2\" rel=\"nofollow noopener noreferrer\">\
+                 <img src=\"/-/a/b/7/attachments/{name}\" alt=\"&quot;&gt;&lt;script&gt;\" loading=\"lazy\"></a>"
+            );
+            assert!(shown.contains(&image) && !shown.contains("onerror"), "{shown}");
+        }
+        let other = rendered_with("![x](https://img.test/other)", &pictures);
+        assert!(!other.contains("<img"), "{other}");
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! repositories/{id}/{part}.json               labels, milestones, releases
 //! repositories/{id}/{part}.jsonl              a line a day: stars
 //! repositories/{id}/removals.jsonl            receipts of what deletion policies took out
+//! repositories/{id}/attachments/{number}/…    images of an item, where the operator wants them
 //! current/{owner}/{name}                      link to repositories/{id}, lower case
 //! tracking.json keys.json                     what is tracked, hashed API keys
 //! cursors/{feed}.json                         how far a feed was read: a file each, as many feeds move at once
@@ -33,6 +34,7 @@ use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
+mod attachments;
 pub mod audit;
 mod error;
 pub mod import;
@@ -47,6 +49,7 @@ pub mod store;
 
 use store::{Condition, Durability, Store};
 
+pub use attachments::{attachment_name, image_type};
 pub use error::{Error, ErrorKind, Result};
 
 /// The archive of one deployment. Cheap to clone; safe to use from many tasks and processes at once.

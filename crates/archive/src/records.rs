@@ -72,6 +72,7 @@ impl Archive {
         for key in keys(item, false) {
             self.store().delete(&key).await?;
         }
+        self.purge_attachments(item).await?;
         self.forget_hint(item).await
     }
 

@@ -195,6 +195,10 @@ pub struct DownloaderSettings {
     pub max_timeline_pages: usize,
     /// Older texts kept per record.
     pub max_history: usize,
+    /// Hosts whose images are kept in the archive, each with the beginning of a path or without; none keeps no images.
+    pub image_hosts: Vec<String>,
+    /// The largest image that is kept, bytes.
+    pub max_image_bytes: usize,
 }
 
 /// `[indexer]`

@@ -169,12 +169,14 @@ impl Writer<'_> {
 
     fn picture(&mut self, tag: &str) {
         let alt = attribute(tag, "alt").filter(|alt| !alt.trim().is_empty());
-        let words = match alt {
-            Some(alt) => format!("picture: {alt}"),
-            None => "picture".to_owned(),
-        };
         let source =
             attribute(tag, "src").filter(|source| source.starts_with("https://") || source.starts_with("http://"));
+        let kept = source.as_deref().and_then(|source| self.place.pictures.of(source));
+        let words = match (kept, alt) {
+            (Some(kept), alt) => html! { img src=(kept) alt=(alt.as_deref().unwrap_or("picture")) loading="lazy"; },
+            (None, Some(alt)) => html! { "picture: " (alt) },
+            (None, None) => html! { "picture" },
+        };
         let markup = match source {
             // A link inside a link is not HTML.
             Some(source) if self.in_link == 0 => {

@@ -28,7 +28,7 @@ use crate::{
     error::{ApiError, ApiResult},
     extract::{InPath, Params},
     icons, labels, links,
-    markdown::{self, Place},
+    markdown::{self, Pictures, Place},
     requests::{
         items::{self, ItemPath, SimilarParams},
         search::SearchItem,
@@ -111,6 +111,10 @@ async fn page(
         now: state.clock.now(),
         similar: similar.unwrap_or_default(),
         verified_at,
+        pictures: Pictures {
+            base: format!("/-/{}/{}/attachments", stored.repository, record.number),
+            names: state.backends.archive.attachments(stored.id).await?,
+        },
     };
     // Rendering a long thread takes a while, and a bug in it must not take more than this request with it.
     let page =
@@ -128,6 +132,7 @@ struct Context {
     now: Timestamp,
     similar: Vec<SearchItem>,
     verified_at: Option<Timestamp>,
+    pictures: Pictures,
 }
 
 fn render(
@@ -227,6 +232,7 @@ impl View<'_> {
         let place = Place {
             repository: &self.thread.repository,
             github_url: &self.context.github_url,
+            pictures: &self.context.pictures,
             anchor,
             deadline: self.deadline,
         };

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use gharvest_model::{
-    Kind,
+    ItemId, Kind, RepositoryId,
     record::{RecordState, Visibility},
 };
 
@@ -261,4 +261,42 @@ async fn a_thread_of_a_thousand_comments_is_whole() {
     let page = mirror.get("/octo/box/issues/5").await;
     page.shows("id=\"issuecomment-1000\"");
     page.hides("takes long");
+}
+
+#[tokio::test]
+async fn a_kept_image_is_shown_to_whoever_may_see_the_thread() {
+    let reached = [("GHARVEST_WEB__LISTEN", "0.0.0.0:8080"), ("GHARVEST_WEB__ANONYMOUS", "public")];
+    let mirror = Mirror::with_settings(&reached).await;
+    mirror.key("some", "read", &["octo/box"]).await;
+    let png = b"\x89PNG\r\n\x1a\nx";
+    let address = "https://img.test/cat.png";
+    let name = gharvest_archive::attachment_name(address);
+    let item = |number| ItemId { repository: RepositoryId(1), number };
+    let body = format!("![a cat]({address}) ![a dog](https://img.test/dog.png)");
+    mirror.put(record(1, 70, Kind::Issue, "With a cat", &body)).await;
+    let mut private = record(1, 71, Kind::Issue, "With a private cat", &body);
+    private.visibility = Visibility::Private;
+    mirror.put(private).await;
+    for number in [70, 71] {
+        mirror.archive.put_attachment(item(number), &name, bytes::Bytes::from_static(png)).await.unwrap();
+    }
+    let page = mirror.get("/octo/box/issues/70").await;
+    let place = format!("/-/octo/box/70/attachments/{name}");
+    page.shows(&format!("<img src=\"{place}\" alt=\"a cat\" loading=\"lazy\">"));
+    page.shows("picture: a dog");
+    let image = mirror.get(&place).await;
+    assert_eq!((image.status, image.header("content-type")), (StatusCode::OK, "image/png"));
+    assert_eq!(image.header("content-security-policy"), "default-src 'none'; sandbox");
+    let private = format!("/-/octo/box/71/attachments/{name}");
+    assert_eq!(mirror.get(&private).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(mirror.get_with(&private, "some").await.status, StatusCode::OK);
+    let other = gharvest_archive::attachment_name("https://img.test/dog.png");
+    for path in
+        [format!("/-/octo/box/70/attachments/{other}"), "/-/octo/box/70/attachments/..%2f..%2frepository.json".into()]
+    {
+        assert_eq!(mirror.get(&path).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    // What is no image is not served, however it came there.
+    mirror.archive.put_attachment(item(70), &other, bytes::Bytes::from_static(b"<svg/>")).await.unwrap();
+    assert_eq!(mirror.get(&format!("/-/octo/box/70/attachments/{other}")).await.status, StatusCode::NOT_FOUND);
 }
