@@ -2,7 +2,7 @@
 
 use futures::TryStreamExt as _;
 use gharvest_model::{
-    Record, RepositoryId,
+    ItemId, Record, RepositoryId,
     removal::{DeletionPolicy, Receipt},
 };
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ impl Archive {
         Ok(tracked.map_or(DeletionPolicy::Keep, |tracked| tracked.deleted))
     }
 
-    /// Notes what is about to be taken out of a record. Durable when it returns; the receipt of the same revision again
+    /// Notes what is about to be taken out of a record, and removes the images that were kept for it. Durable when it returns; the receipt of the same revision again
     /// replaces the first, so that a step repeated after a crash is one line.
     pub async fn add_receipt(&self, id: RepositoryId, receipt: &Receipt) -> Result<()> {
         let key = receipts_key(id);
@@ -38,7 +38,8 @@ impl Archive {
             lines.push(b'\n');
             Ok(Some(lines.into()))
         };
-        self.swap(&key, &change).await.map(|_| ())
+        self.swap(&key, &change).await?;
+        self.purge_attachments(ItemId { repository: id, number: receipt.number }).await
     }
 
     /// All receipts of a repository, in the order of the removals.
