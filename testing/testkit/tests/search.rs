@@ -1,5 +1,4 @@
 //! A search server that crashes comes back with what it had, and leaves nothing behind at its end.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use gharvest_testkit::SearchServer;
 use serde_json::{Value, json};
