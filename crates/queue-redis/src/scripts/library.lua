@@ -7,8 +7,16 @@
 local P = KEYS[1]
 local NEVER = math.huge
 
+-- Most numbers of a call are shown more than once: the time, lanes, attempts.
+local shown = {}
+
 local function int(number)
-  return string.format('%.0f', number)
+  local text = shown[number]
+  if not text then
+    text = string.format('%.0f', number)
+    shown[number] = text
+  end
+  return text
 end
 
 local now
@@ -69,22 +77,31 @@ end
 
 -- A member is a subject padded so that bytes order as keys do: `0000000000000007#0000000000000012` for an item,
 -- `0000000000000007/labels` for a part, `0000000000000000/~text` for a text.
+local function unpadded(digits)
+  return string.match(digits, '^0*(.+)$')
+end
+
+local repositories = {}
+
 local function subject(member)
-  local repository = string.gsub(string.sub(member, 1, 16), '^0+', '')
-  if repository == '' then repository = '0' end
-  local rest = string.sub(member, 18)
-  if string.sub(member, 17, 17) == '#' then
-    local number = string.gsub(rest, '^0+', '')
+  local padded, kind, rest = string.sub(member, 1, 16), string.sub(member, 17, 17), string.sub(member, 18)
+  local repository = repositories[padded]
+  if not repository then
+    repository = unpadded(padded)
+    repositories[padded] = repository
+  end
+  if kind == '#' then
+    local name = unpadded(rest)
+    local number = tonumber(name)
     return {
-      member = member, repository = repository, padded = string.sub(member, 1, 16), name = number, field = number,
-      number = tonumber(number), slot = 'j:' .. repository .. ':' .. int(math.floor(tonumber(number) / 64)),
-      text = repository .. '#' .. number,
+      member = member, repository = repository, padded = padded, name = name, field = name, number = number,
+      slot = 'j:' .. repository .. ':' .. int(math.floor(number / 64)), text = repository .. '#' .. name,
     }
   end
   local text = rest
   if string.sub(rest, 1, 1) ~= '~' then text = repository .. '/' .. rest end
   return {
-    member = member, repository = repository, padded = string.sub(member, 1, 16), name = '/' .. rest, field = rest,
+    member = member, repository = repository, padded = padded, name = '/' .. rest, field = rest,
     slot = 'p:' .. repository, text = text,
   }
 end
@@ -121,29 +138,24 @@ local function text_of(number)
   return int(number)
 end
 
-local function split(text, separator)
-  local parts = {}
-  for part in string.gmatch(text .. separator, '([^' .. separator .. ']*)' .. separator) do
-    parts[#parts + 1] = part
-  end
-  return parts
-end
-
 local function list_of(queue, name, member)
   local text = redis.call('HGET', written(key(queue, name)), member)
   if not text then return {} end
   return cjson.decode(text)
 end
 
+-- The fields of a record or of a dirty request; those cut off are empty.
+local FIELDS = '^' .. string.rep('([^|]*)|?', 12)
+local DIRTY = '^([^,]*),([^,]*),([^,]*),([^,]*)$'
+
 -- `lean`: without the texts beside it, which then stay as they are when it is stored.
 local function decode(queue, s, packed, lean)
-  local f = split(packed, '|')
-  local flags = f[12] or ''
+  local state, lane, first, last, hard, attempts, lost, not_before, at, token, dirty, flags =
+    string.match(packed, FIELDS)
   local record = {
-    state = f[1], lane = tonumber(f[2]), first = tonumber(f[3] or ''), last = tonumber(f[4] or ''),
-    hard = number_of(f[5] or '') or 0, attempts = tonumber(f[6] or '') or 0, lost = tonumber(f[7] or '') or 0,
-    not_before = tonumber(f[8] or '') or 0, at = tonumber(f[9] or ''), token = f[10] or '',
-    doomed = string.find(flags, 'd', 1, true) ~= nil, flags = flags,
+    state = state, lane = tonumber(lane), first = tonumber(first), last = tonumber(last), hard = number_of(hard) or 0,
+    attempts = tonumber(attempts) or 0, lost = tonumber(lost) or 0, not_before = tonumber(not_before) or 0,
+    at = tonumber(at), token = token, doomed = string.find(flags, 'd', 1, true) ~= nil, flags = flags,
   }
   if not lean then
     record.reasons = string.find(flags, 'r', 1, true) and list_of(queue, 'rs', s.member) or {}
@@ -151,10 +163,10 @@ local function decode(queue, s, packed, lean)
       record.failure = redis.call('HGET', written(key(queue, 'why')), s.member)
     end
   end
-  if f[11] and f[11] ~= '' then
-    local d = split(f[11], ',')
+  if dirty ~= '' then
+    lane, first, last, hard = string.match(dirty, DIRTY)
     record.dirty = {
-      lane = tonumber(d[1]), first = tonumber(d[2]), last = tonumber(d[3]), hard = number_of(d[4]) or 0,
+      lane = tonumber(lane), first = tonumber(first), last = tonumber(last), hard = number_of(hard) or 0,
     }
     if not lean then
       record.dirty.reasons = string.find(flags, 'q', 1, true) and list_of(queue, 'drs', s.member) or {}
@@ -443,7 +455,7 @@ local function join(into, request)
   into.first = smaller(into.first, request.first)
   into.last = larger(into.last, request.last)
   into.hard = math.min(into.hard, request.hard)
-  into.reasons = join_reasons(into.reasons, request.reasons)
+  if into.reasons then into.reasons = join_reasons(into.reasons, request.reasons) end
 end
 
 local function place(record)
@@ -473,8 +485,30 @@ local function request_of(lane, timing, reason)
   }
 end
 
+-- Whether a waiting job has the reasons of a request and no others, as it is mostly asked for once more; then its texts
+-- need not be read.
+local function has_same_reasons(queue, s, record, request)
+  if not string.find(record.flags, 'r', 1, true) then return #request.reasons == 0 end
+  if #request.reasons == 0 then return true end
+  return redis.call('HGET', written(key(queue, 'rs')), s.member) == cjson.encode(request.reasons)
+end
+
+local function read_for(queue, s, request)
+  local packed = redis.call('HGET', key(queue, s.slot), s.field)
+  if not packed then return nil, request end
+  local record = decode(queue, s, packed, true)
+  local waits = record.state == 'R' or record.state == 'D'
+  if waits and has_same_reasons(queue, s, record, request) then
+    local lean = copy(request)
+    lean.reasons = nil
+    return record, lean
+  end
+  return decode(queue, s, packed), request
+end
+
 local function merge(queue, s, request, hurry)
-  local old = read(queue, s)
+  local old
+  old, request = read_for(queue, s, request)
   if not old then
     store(queue, s, nil, fresh(request))
     count(queue, 'cnt', 'new', 1)

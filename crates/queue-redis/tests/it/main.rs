@@ -7,3 +7,4 @@ mod grouping;
 mod memory;
 mod proxy;
 mod support;
+mod work;
