@@ -21,7 +21,7 @@ use anyhow::{Context, Result, ensure};
 use gharvest_github_simulator::Change;
 use gharvest_model::{Lane, QueueName, RepositoryId, Subject, ledger::NumberState, tracking::Tracked};
 use gharvest_queue::{Timing, Trigger};
-use gharvest_seeder::{Options, Seeder};
+use gharvest_seeder::{Options, Seeder, snapshots::Snapshots};
 use gharvest_service_kit::cadence::Cadence;
 use gharvest_state::SqliteState;
 use gharvest_testkit::recorded_data;
@@ -243,6 +243,7 @@ impl Sweep {
             deliveries_every: never,
             sweep_period: PERIOD,
             sweep_share: 0.5,
+            snapshots: Snapshots { every: None, folder: None, keep: never },
         };
         let (archive, queue, client) = (system.archive.clone(), Arc::clone(&system.queue) as _, system.github.clone());
         Ok(Self { seeder: Seeder::new(archive, queue, state, client, options, "cost".to_owned()), passed })
