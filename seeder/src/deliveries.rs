@@ -15,6 +15,7 @@ use std::{
 use gharvest_archive::Archive;
 use gharvest_github::{Answer, Client, ErrorKind, Found, Purpose, Resource};
 use gharvest_model::{RepositoryId, tracking::Tracked};
+use gharvest_service_kit::settings::DeliveryLog;
 use gharvest_state::State;
 use gharvest_webhook_receiver::{Headers, Outcome, Payload, Receiver, hook_feed};
 use jiff::Timestamp;
@@ -38,6 +39,8 @@ const MOST_PAGES: usize = 100;
 const MOST_REMEMBERED: usize = 10_000;
 
 const NO_RIGHT: &str = "no token may read this repository's hooks: failed deliveries are found by polling";
+const NO_APP: &str = "[seeder] deliveries_of is \"app\", but there is no GitHub App: failed deliveries are found by \
+                      polling; set the App in [github], or deliveries_of = \"hooks\"";
 const NO_HOOK: &str = "no webhook of this repository leads here: changes are found by polling";
 
 /// How far one log was read.
@@ -140,11 +143,13 @@ pub struct Recovery<'a> {
     pub state: &'a dyn State,
     /// Asks GitHub.
     pub client: &'a Client,
+    /// Whose log is read.
+    pub log: DeliveryLog,
 }
 
 impl Recovery<'_> {
-    /// Looks through the logs of these repositories' hooks, or through the App's if there is one. Says how many
-    /// deliveries were recovered. What stands against one repository does not stop the others; it is their trouble.
+    /// Looks through the App's log or through those of these repositories' hooks, as set. Says how many deliveries were
+    /// recovered. What stands against one repository does not stop the others; it is their trouble.
     ///
     /// # Errors
     /// When archive or state do not answer, or GitHub says wait.
@@ -152,7 +157,13 @@ impl Recovery<'_> {
         if turns.is_empty() {
             return Ok(0);
         }
-        let app = self.of_app(now).await?;
+        let app = match self.log {
+            DeliveryLog::Hooks => None,
+            DeliveryLog::Auto => self.of_app(now).await?,
+            DeliveryLog::App => {
+                Some(self.of_app(now).await?.unwrap_or_else(|| (Tally::new(), Some(NO_APP.to_owned()))))
+            }
+        };
         if let Some((tally, trouble)) = app {
             for tracked in turns {
                 let (failures, recovered) = tally.get(&tracked.id).copied().unwrap_or_default();

@@ -28,7 +28,7 @@ use gharvest_model::{Lane, QueueName, Subject, job::part, tracking::Tracked};
 use gharvest_queue::{Queue, Timing, Trigger};
 use gharvest_service_kit::{
     cadence::Cadence,
-    settings::{Settings, Untracked},
+    settings::{DeliveryLog, Settings, Untracked},
 };
 use gharvest_state::State;
 use gharvest_webhook_receiver::Receiver;
@@ -88,6 +88,8 @@ pub struct Options {
     pub gap_every: Cadence,
     /// How often each hook's failed deliveries are asked for.
     pub deliveries_every: Duration,
+    /// Whose log of deliveries is read.
+    pub deliveries_of: DeliveryLog,
     /// Every item is verified once in this time.
     pub sweep_period: Duration,
     /// The sweep's share of the budget, 0 to 1.
@@ -105,6 +107,7 @@ impl Options {
             metadata_every: set.metadata_every.clone(),
             gap_every: set.gap_every.clone(),
             deliveries_every: set.deliveries_every,
+            deliveries_of: set.deliveries_of,
             sweep_period: set.sweep_period,
             sweep_share: set.sweep_share,
             snapshots: Snapshots::new(settings),
@@ -489,7 +492,13 @@ impl Seeder {
     }
 
     fn recovery(&self) -> Recovery<'_> {
-        Recovery { archive: &self.archive, receiver: &self.receiver, state: self.state.as_ref(), client: &self.client }
+        Recovery {
+            archive: &self.archive,
+            receiver: &self.receiver,
+            state: self.state.as_ref(),
+            client: &self.client,
+            log: self.options.deliveries_of,
+        }
     }
 
     async fn push_turns(&self, all: &[Tracked], task: Task, parts: &[&str], now: Timestamp) -> Result<u64, Failure> {

@@ -19,7 +19,7 @@ use gharvest_seeder::{
     deliveries::{Health, Recovery},
     inbox,
 };
-use gharvest_service_kit::settings::Untracked;
+use gharvest_service_kit::settings::{DeliveryLog, Untracked};
 use gharvest_state::{SqliteState, State};
 use gharvest_webhook_receiver::{Headers, Outcome, Payload, Receiver};
 use jiff::{SignedDuration, Timestamp};
@@ -92,11 +92,16 @@ impl World {
     }
 
     async fn recover(&self, minutes: i64) -> u64 {
+        self.recover_by(DeliveryLog::Auto, minutes).await
+    }
+
+    async fn recover_by(&self, log: DeliveryLog, minutes: i64) -> u64 {
         let recovery = Recovery {
             archive: &self.archive,
             receiver: &self.receiver,
             state: self.state.as_ref(),
             client: &self.client,
+            log,
         };
         recovery.run(&[&self.tracked], at(minutes)).await.unwrap()
     }
@@ -196,15 +201,40 @@ async fn an_outage_of_github_is_the_feeds_trouble_and_passes() {
     assert_eq!(world.health().await.trouble, None);
 }
 
-#[tokio::test]
-async fn an_app_reads_its_own_log() {
-    let app = AppInstallation {
+fn app() -> AppInstallation {
+    AppInstallation {
         app: "Iv1.gharvest".to_owned(),
         private_key: include_str!("../../crates/github/testdata/app-key.pem").into(),
         installation: 1,
         used_for: TokenUse::Anything,
-    };
-    let world = World::with(|config| Config { installations: vec![app], ..config }).await;
+    }
+}
+
+#[tokio::test]
+async fn where_an_app_gives_the_tokens_only_the_hooks_may_be_asked() {
+    let world = World::with(|config| Config { installations: vec![app()], ..config }).await;
+    world.control.inject(Rule::often(GithubFault::Status { status: 404 }, 1.0).on("/app/hook"));
+    let number = world.some()[0];
+    world.comment(number).await;
+    assert_eq!(world.recover(1).await, 0, "the App has no webhook");
+    assert!(world.recover_by(DeliveryLog::Hooks, 2).await >= 1);
+    assert_eq!(world.numbers().await, [number]);
+    assert_eq!(world.health().await.trouble, None);
+}
+
+#[tokio::test]
+async fn an_app_that_is_asked_for_and_missing_is_said() {
+    let world = World::new().await;
+    world.comment(world.some()[0]).await;
+    assert_eq!(world.recover_by(DeliveryLog::App, 1).await, 0);
+    let trouble = world.health().await.trouble.unwrap();
+    assert!(trouble.contains("there is no GitHub App") && trouble.contains("found by polling"), "{trouble}");
+    assert!(world.recover_by(DeliveryLog::Hooks, 2).await >= 1);
+}
+
+#[tokio::test]
+async fn an_app_reads_its_own_log() {
+    let world = World::with(|config| Config { installations: vec![app()], ..config }).await;
     let number = world.some()[0];
     world.comment(number).await;
     let recovered = world.recover(1).await;

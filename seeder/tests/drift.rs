@@ -20,7 +20,7 @@ use gharvest_model::{
 };
 use gharvest_queue::{Policy, Queue, QueueAdmin, clock::ManualClock, model::MemoryQueue};
 use gharvest_seeder::{Options, Seeder, snapshots::Snapshots};
-use gharvest_service_kit::cadence::Cadence;
+use gharvest_service_kit::{cadence::Cadence, settings::DeliveryLog};
 use gharvest_state::SqliteState;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -81,6 +81,7 @@ impl World {
             metadata_every: Cadence::Every(never),
             gap_every: Cadence::Every(never),
             deliveries_every: never,
+            deliveries_of: DeliveryLog::Auto,
             sweep_period: Duration::from_secs(PERIOD.unsigned_abs()),
             sweep_share: 0.5,
             snapshots: Snapshots { every: None, folder: None, keep: never },

@@ -246,6 +246,8 @@ pub struct SeederSettings {
     /// How often GitHub is asked for deliveries that failed.
     #[serde(with = "duration")]
     pub deliveries_every: Duration,
+    /// Whose log of deliveries it is asked for.
+    pub deliveries_of: DeliveryLog,
     /// How often a snapshot of the archive is made; none for only when somebody asks.
     #[serde(deserialize_with = "cadence::optional")]
     pub snapshot_every: Option<Cadence>,
@@ -256,6 +258,18 @@ pub struct SeederSettings {
     pub snapshot_folder: String,
     /// Health and metrics, as a process of its own.
     pub listen: String,
+}
+
+/// Whose log tells which deliveries failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryLog {
+    /// The GitHub App's if there is an App, else that of each repository's hook.
+    Auto,
+    /// Each repository's hook, even where an App gives the tokens.
+    Hooks,
+    /// The App's own.
+    App,
 }
 
 /// `[web]`

@@ -241,6 +241,7 @@ impl Sweep {
             metadata_every: Cadence::Every(never),
             gap_every: Cadence::Every(never),
             deliveries_every: never,
+            deliveries_of: gharvest_service_kit::settings::DeliveryLog::Auto,
             sweep_period: PERIOD,
             sweep_share: 0.5,
             snapshots: Snapshots { every: None, folder: None, keep: never },
