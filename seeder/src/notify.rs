@@ -1,6 +1,6 @@
 //! Tells a person what needs one: for who looks twice a year.
 //!
-//! Every minute the leader of all seeders looks at what [`alarms`] lists. An alarm that has held for `[notify] after`
+//! Every minute the leader of all seeders looks at what [`mod@alarms`] lists. An alarm that has held for `[notify] after`
 //! is posted to `[notify] url`, again once a day while it lasts, and once more when it is over:
 //! ```json
 //! {"event": "alarm", "about": "buried/download", "since": "2026-11-21T10:00:00Z", "archive": "…", "text": "…"}

@@ -30,7 +30,10 @@ pub(super) fn write(
     created_at: Timestamp,
 ) -> io::Result<Manifest> {
     let file = BufWriter::new(File::create(path)?);
-    let mut tar = tar::Builder::new(zstd::Encoder::new(file, 6)?);
+    let mut packed = zstd::Encoder::new(file, 6)?;
+    // Hashes cover the objects; this covers what lies between them, and the manifest itself.
+    packed.include_checksum(true)?;
+    let mut tar = tar::Builder::new(packed);
     let mut manifest = Manifest { format: FORMAT, archive, created_at, records: 0, bytes: 0, objects: BTreeMap::new() };
     while let Some((key, bytes)) = queue.blocking_recv() {
         append(&mut tar, &key, &bytes)?;
@@ -72,6 +75,8 @@ pub(super) fn read(path: &Path, each: &mut dyn FnMut(&str, Vec<u8>) -> io::Resul
         found.insert(key.clone(), hash(&bytes));
         each(&key, bytes)?;
     }
+    // To the end of the stream, where its checksum stands; tar stops reading before it.
+    io::copy(&mut tar.into_inner().take(LARGEST), &mut io::sink())?;
     let manifest = manifest.ok_or_else(|| damaged("it is not whole: the manifest is missing".to_owned()))?;
     if manifest.format > FORMAT {
         return Err(damaged(format!("format {} is newer than this program's {FORMAT}", manifest.format)));

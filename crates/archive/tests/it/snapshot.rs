@@ -98,7 +98,7 @@ async fn damage_is_refused_wherever_it_is() {
     let archive = filled(&folder.path().join("archive")).await;
     let (snapshot, _) = archive.snapshot(&folder.path().join("snapshots")).await.unwrap();
     let bytes = fs::read(&snapshot.path).unwrap();
-    for position in (0..bytes.len()).step_by(bytes.len() / 40 + 1) {
+    for position in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[position] ^= 0x55;
         fs::write(&snapshot.path, &damaged).unwrap();
