@@ -12,7 +12,7 @@ use gharvest_search::document::DailyDocument;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{Page, count, moment, search::results};
+use super::{Page, count, counted, moment, search::results};
 use crate::{
     access::Caller,
     error::{ApiError, ApiResult},
@@ -216,7 +216,7 @@ fn body(state: &WebState, answer: &RepositoryAnswer, figures: &Figures) -> Marku
             h1 { bdi { (name) } }
             p class="meta" {
                 @if let Some(description) = &answer.description { bdi { (description) } br; }
-                (count(answer.stars)) " stars · " (count(answer.forks)) " forks"
+                (counted(answer.stars, "star")) " · " (counted(answer.forks, "fork"))
                 @if let Some(language) = &answer.language { " · " (language) }
                 @if answer.private { " · private" } @if answer.archived { " · archived" } @if !answer.tracked { " · not followed any more" }
                 @if !answer.former_names.is_empty() { " · formerly " (answer.former_names.join(", ")) }
