@@ -8,7 +8,7 @@ use gharvest_model::{Kind, record::Visibility};
 use gharvest_web::{
     Caller,
     requests::{
-        RepositoryPath,
+        RepositoryPath, deletions,
         items::{self, ItemPath, SimilarParams},
         jobs, live, repositories, search, status, suggest,
     },
@@ -119,6 +119,7 @@ async fn http_and_direct_calls_say_the_same() {
             "/api/v1/repositories/octo/box/responsiveness",
             value(repositories::responsiveness(state, &me, &repository).await),
         ),
+        ("/api/v1/repositories/octo/box/deletions", value(deletions::show(state, &me, &repository).await)),
         ("/api/v1/recent", value(live::recent(state, &me, &live::RecentParams::default()).await)),
         ("/api/v1/status", value(status::status(state, &me).await)),
         ("/api/v1/jobs?queue=download", value(jobs::list(state, &me, &listed).await)),
@@ -178,6 +179,12 @@ async fn changes_over_http_and_by_direct_calls_do_the_same() {
         ("post", "/api/v1/jobs/revive", all.clone(), value(jobs::revive(state, &me, &many).await)),
         ("post", "/api/v1/jobs/purge", all, value(jobs::purge(state, &me, &many).await)),
         ("put", "/api/v1/repositories/octo/new", json!({}), value(repositories::track(state, &me, &new).await)),
+        (
+            "put",
+            "/api/v1/repositories/octo/box/deletions",
+            json!({"policy": "redact"}),
+            value(deletions::set(state, &me, &old, &read(json!({"policy": "redact"}))).await),
+        ),
         (
             "delete",
             "/api/v1/repositories/octo/box",

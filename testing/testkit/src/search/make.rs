@@ -86,13 +86,7 @@ impl Make {
         let signal = if self.is_elasticsearch() { "TERM" } else { "KILL" };
         command.args(["-c", SHELL, "sh", signal]).arg(folder);
         if self.is_elasticsearch() {
-            elasticsearch(
-                &mut command,
-                &java,
-                &server.join(format!("elasticsearch-{}", self.version())),
-                folder,
-                security,
-            )?;
+            elasticsearch(&mut command, &java, &self.home(&server), folder, security)?;
         } else {
             opensearch(&mut command, &java, &server, folder);
         }
@@ -100,6 +94,11 @@ impl Make {
             command.args(self.is_elasticsearch().then_some("-E")).arg(setting);
         }
         Ok(command)
+    }
+
+    /// Where Elasticsearch lies in what was fetched: the plugin unpacks where it would copy.
+    fn home(self, fetched: &Path) -> PathBuf {
+        fetched.join("jars").join(format!("elasticsearch-{}", self.version()))
     }
 
     fn fetch(self, java: &Path, sources: &Path, into: &Path) -> Result<(), String> {
@@ -118,8 +117,8 @@ impl Make {
         maven.arg(
             "-Dartifact=org.elasticsearch.distribution.integ-test-zip:elasticsearch:".to_owned() + version + ":zip",
         );
-        run(maven.arg(format!("-DoutputDirectory={}", into.display())).arg("dependency:unpack"))?;
-        let home = into.join(format!("elasticsearch-{version}"));
+        run(maven.arg("dependency:unpack"))?;
+        let home = self.home(into);
         let plugin = home.join("plugins/analysis-for-tests");
         let said = |error: std::io::Error| error.to_string();
         fs::create_dir_all(&plugin).map_err(said)?;
@@ -177,7 +176,7 @@ fn elasticsearch(command: &mut Command, java: &Path, home: &Path, folder: &Path,
         .env_remove("JAVA_HOME")
         .env("ES_JAVA_HOME", java)
         .env("ES_PATH_CONF", folder.join("config"))
-        .env("ES_TMPDIR", folder)
+        .env("ES_TMPDIR", folder.join("tmp"))
         .env("CLI_JAVA_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
         .arg(home.join("bin/elasticsearch"));
     let place = |name: &str| folder.join(name).display().to_string();
@@ -202,6 +201,8 @@ fn elasticsearch(command: &mut Command, java: &Path, home: &Path, folder: &Path,
 fn configure(home: &Path, folder: &Path) -> std::io::Result<()> {
     let config = folder.join("config");
     fs::create_dir_all(&config)?;
+    // Beside the configuration: where a plugin may write, it must not lie.
+    fs::create_dir_all(folder.join("tmp"))?;
     for entry in fs::read_dir(home.join("config"))? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
@@ -210,7 +211,7 @@ fn configure(home: &Path, folder: &Path) -> std::io::Result<()> {
     }
     fs::write(
         config.join("jvm.options"),
-        format!("{}\n-Djava.io.tmpdir={}\n", JAVA_OPTIONS.join("\n"), folder.display()),
+        format!("{}\n-Djava.io.tmpdir={}\n", JAVA_OPTIONS.join("\n"), folder.join("tmp").display()),
     )?;
     fs::write(config.join("users"), format!("{USER}:{PASSWORD_DIGEST}\n"))?;
     fs::write(config.join("users_roles"), format!("superuser:{USER}\n"))
