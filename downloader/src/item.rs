@@ -177,20 +177,6 @@ impl Downloader {
         self.store(job, prepared, record, number_state).await
     }
 
-    /// Takes out of a tombstone what the repository's deletion policy does not keep. The receipt comes before the
-    /// record: a crash between the two leaves one that the job's next run makes true.
-    async fn follow_policy(&self, record: &mut Record) -> Result<(), Failure> {
-        if !record.state.is_tombstone() {
-            return Ok(());
-        }
-        let repository = record.repository.id;
-        let policy = self.archive.deletion_policy(repository).await?;
-        if let Some(receipt) = policy.apply(record, Timestamp::now()) {
-            self.archive.add_receipt(repository, &receipt).await?;
-        }
-        Ok(())
-    }
-
     async fn store(
         &self,
         job: &Job,
@@ -198,7 +184,7 @@ impl Downloader {
         mut record: Record,
         state: NumberState,
     ) -> Result<Round, Failure> {
-        self.follow_policy(&mut record).await?;
+        self.archive.follow_deletion_policy(&mut record).await?;
         let drift = swept_drift(job, prepared.existing.as_ref(), &record);
         let written = self.archive.put_record(record).await?;
         fail_point!("downloader-stored");

@@ -2,7 +2,7 @@
 
 use futures::TryStreamExt as _;
 use gharvest_model::{
-    ItemId, Record, RepositoryId,
+    Record, RepositoryId,
     removal::{DeletionPolicy, Receipt},
 };
 use jiff::Timestamp;
@@ -19,9 +19,29 @@ impl Archive {
         Ok(tracked.map_or(DeletionPolicy::Keep, |tracked| tracked.deleted))
     }
 
-    /// Notes what is about to be taken out of a record, and removes the images that were kept for it. Durable when it returns; the receipt of the same revision again
+    /// Takes out of a tombstone, before it is stored, what its repository's policy does not keep; of anything else
+    /// nothing.
+    pub async fn follow_deletion_policy(&self, record: &mut Record) -> Result<()> {
+        if record.state.is_tombstone() {
+            let policy = self.deletion_policy(record.repository.id).await?;
+            self.follow(policy, record).await?;
+        }
+        Ok(())
+    }
+
+    /// Follows a policy in a record that is then to be stored; says whether anything went. Receipt and images come
+    /// before the record: after a crash in between, the next attempt makes the receipt true.
+    async fn follow(&self, policy: DeletionPolicy, record: &mut Record) -> Result<bool> {
+        let item = record.id();
+        let Some(receipt) = policy.apply(record, Timestamp::now()) else { return Ok(false) };
+        self.add_receipt(item.repository, &receipt).await?;
+        self.purge_attachments(item).await?;
+        Ok(true)
+    }
+
+    /// Notes what is about to be taken out of a record. Durable when it returns; the receipt of the same revision again
     /// replaces the first, so that a step repeated after a crash is one line.
-    pub async fn add_receipt(&self, id: RepositoryId, receipt: &Receipt) -> Result<()> {
+    async fn add_receipt(&self, id: RepositoryId, receipt: &Receipt) -> Result<()> {
         let key = receipts_key(id);
         let line = to_bytes(&key, receipt)?;
         let change = |stored: Option<bytes::Bytes>| {
@@ -38,8 +58,7 @@ impl Archive {
             lines.push(b'\n');
             Ok(Some(lines.into()))
         };
-        self.swap(&key, &change).await?;
-        self.purge_attachments(ItemId { repository: id, number: receipt.number }).await
+        self.swap(&key, &change).await.map(|_| ())
     }
 
     /// All receipts of a repository, in the order of the removals.
@@ -67,8 +86,9 @@ impl Archive {
     async fn take_out(&self, mut record: Record, policy: DeletionPolicy) -> Result<bool> {
         let item = record.id();
         for _ in 0..ATTEMPTS {
-            let Some(receipt) = policy.apply(&mut record, Timestamp::now()) else { return Ok(false) };
-            self.add_receipt(item.repository, &receipt).await?;
+            if !self.follow(policy, &mut record).await? {
+                return Ok(false);
+            }
             match self.put_record(record).await? {
                 Written::Stored(_) => return Ok(true),
                 Written::Unchanged(_) => return Ok(false),

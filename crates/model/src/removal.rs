@@ -42,7 +42,17 @@ pub struct Receipt {
 }
 
 /// Members of GitHub's objects that hold what a person wrote about an item.
-const TEXTS: &[&str] = &["title", "body", "body_text", "body_html", "diff_hunk", "message"];
+const TEXTS: &[&str] = &[
+    "title",
+    "body",
+    "body_text",
+    "body_html",
+    "diff_hunk",
+    "message",
+    "commit_title",
+    "commit_message",
+    "dismissal_message",
+];
 /// Objects inside that are not the item's: their titles are names, not texts.
 const NOT_ITS_OWN: &[&str] = &["milestone", "repository", "head", "base"];
 
@@ -169,12 +179,14 @@ mod tests {
         record.etags.insert("issue".to_owned(), json!("W/1"));
         record.issue = Some(json!({"number": 3, "title": "secret", "body": "secret body", "user": {"login": "ann"},
             "milestone": {"title": "v1"}, "labels": [{"name": "bug"}]}));
-        record.pull = Some(json!({"title": "secret", "body": null, "head": {"label": "ann:fix"}}));
+        record.pull = Some(json!({"title": "secret", "body": null, "head": {"label": "ann:fix"},
+            "auto_merge": {"merge_method": "squash", "commit_title": "secret squash", "commit_message": "secret words"}}));
         record.timeline = vec![
             json!({"event": "commented", "body": "secret comment", "user": {"login": "bob"}}),
             json!({"event": "renamed", "rename": {"from": "older secret", "to": "secret"}}),
             json!({"event": "cross-referenced", "source": {"issue": {"number": 9, "title": "secret of 9"}}}),
             json!({"event": "labeled", "label": {"name": "bug"}}),
+            json!({"event": "review_dismissed", "dismissed_review": {"state": "approved", "dismissal_message": "secret why"}}),
         ];
         record.review_comments = vec![json!({"diff_hunk": "@@ secret", "body": "secret too", "path": "src/a.rs"})];
         record.history = vec![OlderText {
@@ -202,7 +214,7 @@ mod tests {
         for kept in ["ann", "bob", "\"bug\"", "v1", "src/a.rs", "labeled"] {
             assert!(left.contains(kept), "{kept} in {left}");
         }
-        assert_eq!((receipt.number, receipt.revision, receipt.texts), (3, Revision(4), 11));
+        assert_eq!((receipt.number, receipt.revision, receipt.texts), (3, Revision(4), 14));
         assert_eq!(DeletionPolicy::Redact.apply(&mut record, Timestamp::UNIX_EPOCH), None, "nothing is left to redact");
     }
 
@@ -210,7 +222,7 @@ mod tests {
     fn purging_leaves_the_tombstone_alone() {
         let mut record = tombstone();
         let receipt = DeletionPolicy::Purge.apply(&mut record, Timestamp::UNIX_EPOCH).unwrap();
-        assert_eq!((receipt.policy, receipt.texts), (DeletionPolicy::Purge, 11));
+        assert_eq!((receipt.policy, receipt.texts), (DeletionPolicy::Purge, 14));
         let mut bare = Record::new(record.repository.clone(), 3, Kind::PullRequest, Timestamp::UNIX_EPOCH);
         (bare.revision, bare.state) = (Revision(4), RecordState::Deleted);
         assert_eq!(record, bare);
