@@ -80,19 +80,9 @@ impl RedisQueue {
         queue: QueueName,
         arguments: &[String],
     ) -> Result<T> {
-        let reply = self.run_reading(operation, script, queue, arguments).await;
+        let reply = self.caller.run(operation, script, queue, arguments).await;
         self.signal(queue).notify_waiters();
         reply
-    }
-
-    async fn run_reading<T: FromRedisValue + Send>(
-        &self,
-        operation: &'static str,
-        script: &Script,
-        queue: QueueName,
-        arguments: &[String],
-    ) -> Result<T> {
-        self.caller.run(operation, script, queue, arguments).await
     }
 
     fn signal(&self, queue: QueueName) -> &Notify {
@@ -104,7 +94,7 @@ impl RedisQueue {
 
     async fn outlook(&self, queue: QueueName) -> Result<Outlook> {
         let (work, next_at, _now): (String, String, String) =
-            self.run_reading("wait", &self.scripts.outlook, queue, &[]).await?;
+            self.caller.run("wait", &self.scripts.outlook, queue, &[]).await?;
         Ok(Outlook { work: work == "1", next_at: next_at.parse().ok() })
     }
 
@@ -124,7 +114,7 @@ impl RedisQueue {
         let only = if repository.is_some() { "1" } else { "" }.to_owned();
         loop {
             let arguments = [place.0, place.1, only.clone()];
-            let reply: Vec<String> = self.run_reading("list", &self.scripts.browse, queue, &arguments).await?;
+            let reply: Vec<String> = self.caller.run("list", &self.scripts.browse, queue, &arguments).await?;
             let [next, bucket, found @ ..] = reply.as_slice() else {
                 return Err(unexpected("list", "too little"));
             };
@@ -181,7 +171,7 @@ impl RedisQueue {
         let mut from = after.map(member).unwrap_or_default();
         while found.len() < limit {
             let members: Vec<String> =
-                self.run_reading("list", &self.scripts.dead, queue, std::slice::from_ref(&from)).await?;
+                self.caller.run("list", &self.scripts.dead, queue, std::slice::from_ref(&from)).await?;
             let Some(last) = members.last() else { break };
             from.clone_from(last);
             for member in &members {
@@ -195,7 +185,7 @@ impl RedisQueue {
     }
 
     async fn job_of(&self, queue: QueueName, member: &str) -> Result<Option<JobView>> {
-        let reply: Vec<String> = self.run_reading("job", &self.scripts.job, queue, &[member.to_owned()]).await?;
+        let reply: Vec<String> = self.caller.run("job", &self.scripts.job, queue, &[member.to_owned()]).await?;
         let [packed, failure, lease_end] = reply.as_slice() else { return Ok(None) };
         let view = record::view(queue, member, packed, failure, lease_end);
         view.map(Some).ok_or_else(|| unexpected("job", packed))
@@ -404,7 +394,7 @@ impl Queue for RedisQueue {
 
     async fn now(&self) -> Result<Timestamp> {
         let (_, _, now): (String, String, String) =
-            self.run_reading("now", &self.scripts.outlook, QueueName::Download, &[]).await?;
+            self.caller.run("now", &self.scripts.outlook, QueueName::Download, &[]).await?;
         now.parse().map(timestamp).map_err(|_| unexpected("now", &now))
     }
 }
@@ -444,13 +434,13 @@ fn counts_of((pairs, until, reason): (Vec<String>, String, String)) -> Counts {
 #[async_trait]
 impl QueueAdmin for RedisQueue {
     async fn counts(&self, queue: QueueName) -> Result<Counts> {
-        Ok(counts_of(self.run_reading("counts", &self.scripts.counts, queue, &[String::new()]).await?))
+        Ok(counts_of(self.caller.run("counts", &self.scripts.counts, queue, &[String::new()]).await?))
     }
 
     async fn repository_counts(&self, queue: QueueName, repository: RepositoryId) -> Result<Counts> {
         check::repository_id("counts", repository)?;
         let arguments = [repository.0.to_string()];
-        Ok(counts_of(self.run_reading("counts", &self.scripts.counts, queue, &arguments).await?))
+        Ok(counts_of(self.caller.run("counts", &self.scripts.counts, queue, &arguments).await?))
     }
 
     async fn job(&self, queue: QueueName, subject: &Subject) -> Result<Option<JobView>> {
@@ -496,7 +486,7 @@ impl QueueAdmin for RedisQueue {
     async fn pauses(&self) -> Result<Vec<(Scope, Paused)>> {
         let mut all = Vec::new();
         for queue in QueueName::ALL {
-            let reply: Vec<String> = self.run_reading("pauses", &self.scripts.pauses, queue, &[]).await?;
+            let reply: Vec<String> = self.caller.run("pauses", &self.scripts.pauses, queue, &[]).await?;
             for pause in reply.chunks_exact(3) {
                 let scope = match record::repository(&pause[0]) {
                     Some(repository) => Scope::Repository(queue, repository),
@@ -510,7 +500,7 @@ impl QueueAdmin for RedisQueue {
     }
 
     async fn oldest(&self, queue: QueueName) -> Result<[Option<Timestamp>; 5]> {
-        let reply: Vec<String> = self.run_reading("oldest", &self.scripts.oldest, queue, &[]).await?;
+        let reply: Vec<String> = self.caller.run("oldest", &self.scripts.oldest, queue, &[]).await?;
         Ok(std::array::from_fn(|lane| reply.get(lane).and_then(|at| at.parse().ok()).map(timestamp)))
     }
 
