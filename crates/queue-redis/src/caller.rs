@@ -42,12 +42,10 @@ impl Caller {
             Clock::System => String::new(),
             Clock::Manual(clock) => clock.now().to_string(),
         };
-        let mut invocation = script.key(&*self.prefix);
-        invocation.arg(now).arg(&*self.policy).arg(queue.as_str());
-        for argument in arguments {
-            invocation.arg(argument);
-        }
-        self.connections.run(&invocation).await.map_err(|error| queue_error(operation, error))
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(script.get_hash()).arg(1).arg(&*self.prefix).arg(now).arg(&*self.policy).arg(queue.as_str());
+        call.arg(arguments);
+        self.connections.run(script, &call).await.map_err(|error| queue_error(operation, error))
     }
 
     /// Runs one command.

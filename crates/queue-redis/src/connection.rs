@@ -15,7 +15,7 @@ use std::{
 
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo,
-    RedisError, ScriptInvocation, ServerErrorKind, aio::MultiplexedConnection,
+    RedisError, RedisResult, Script, ServerErrorKind, aio::MultiplexedConnection,
 };
 use tokio::sync::Mutex;
 
@@ -52,13 +52,6 @@ struct Link {
     number: u64,
 }
 
-/// What is sent: a script, which is sent whole if the server does not know it, or a command.
-#[derive(Clone, Copy)]
-enum Work<'w> {
-    Script(&'w ScriptInvocation<'w>),
-    Command(&'w Cmd),
-}
-
 impl Connections {
     /// Connects to `redis://…`, to the one of several servers separated by commas that is no replica, or to a cluster
     /// by one or several of its nodes, and checks that the server is fit to keep a queue.
@@ -75,14 +68,14 @@ impl Connections {
         Ok(connections)
     }
 
-    /// Runs a script; one that Redis does not know (a restart, a failover) is sent again.
-    pub(crate) async fn run<T: FromRedisValue + Send>(&self, script: &ScriptInvocation<'_>) -> Result<T, Trouble> {
-        self.patiently(Work::Script(script)).await
+    /// Runs the call of a script; one that Redis does not know (a restart, a failover) is sent to it first.
+    pub(crate) async fn run<T: FromRedisValue + Send>(&self, script: &Script, call: &Cmd) -> Result<T, Trouble> {
+        self.patiently(Some(script), call).await
     }
 
     /// Runs one command on the server that the latest script ran on.
     pub(crate) async fn command<T: FromRedisValue + Send>(&self, command: &Cmd) -> Result<T, Trouble> {
-        self.patiently(Work::Command(command)).await
+        self.patiently(None, command).await
     }
 
     /// The known nodes, the likeliest to have our keys first.
@@ -95,23 +88,19 @@ impl Connections {
         *self.inner.link.lock().await = None;
     }
 
-    async fn patiently<T: FromRedisValue + Send>(&self, work: Work<'_>) -> Result<T, Trouble> {
-        match tokio::time::timeout(PATIENCE, self.follow(work)).await {
+    async fn patiently<T: FromRedisValue + Send>(&self, script: Option<&Script>, command: &Cmd) -> Result<T, Trouble> {
+        match tokio::time::timeout(PATIENCE, self.follow(script, command)).await {
             Ok(result) => result,
             Err(_) => Err(RedisError::from((ErrorKind::Io, "no answer in time")).into()),
         }
     }
 
-    async fn follow<T: FromRedisValue + Send>(&self, work: Work<'_>) -> Result<T, Trouble> {
+    async fn follow<T: FromRedisValue + Send>(&self, script: Option<&Script>, command: &Cmd) -> Result<T, Trouble> {
         let mut redirects = 0;
         loop {
             let link = self.link().await?;
             let mut connection = link.connection.clone();
-            let result = match work {
-                Work::Script(script) => script.invoke_async(&mut connection).await,
-                Work::Command(command) => command.query_async(&mut connection).await,
-            };
-            let error = match result {
+            let error = match answer(&mut connection, script, command).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
@@ -185,6 +174,20 @@ impl Connections {
                 nodes.push(other);
             }
         }
+    }
+}
+
+async fn answer<T: FromRedisValue>(
+    connection: &mut MultiplexedConnection,
+    script: Option<&Script>,
+    command: &Cmd,
+) -> RedisResult<T> {
+    match (command.query_async(connection).await, script) {
+        (Err(error), Some(script)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+            script.load_async(connection).await?;
+            command.query_async(connection).await
+        }
+        (result, _) => result,
     }
 }
 

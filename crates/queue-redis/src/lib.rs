@@ -33,6 +33,7 @@
 //! case. A list with a blocking pop would wake one process only, but a wait that is given up half way would take the
 //! signal with it.
 
+mod arguments;
 mod caller;
 mod connection;
 mod error;

@@ -10,7 +10,12 @@ use gharvest_queue::{Error, ErrorKind, Pushed, Result, Trigger, key::Key};
 use redis::Script;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{caller::Caller, error::unexpected, queue::trigger_arguments};
+use crate::{
+    arguments::{Kind, Kinds},
+    caller::Caller,
+    error::unexpected,
+    record::member,
+};
 
 /// The most triggers of a group: a millisecond or two of Redis' time. One push with more goes alone.
 const GROUP: usize = 128;
@@ -19,19 +24,17 @@ const UNDER_WAY: usize = 2;
 /// Pushes that wait; more callers wait to be let in.
 const WAITING: usize = 1_024;
 
-/// A push as the script reads it.
+/// Triggers that belong together, and the delivery that brought them.
 #[derive(Debug)]
 pub(crate) struct Push {
-    arguments: Vec<String>,
-    triggers: usize,
+    delivery: Option<String>,
+    triggers: Vec<(Kind, String)>,
 }
 
 impl Push {
     pub(crate) fn new(triggers: &[Trigger], keys: &[Key], delivery: Option<&str>) -> Self {
-        let mut arguments = Vec::with_capacity(2 + 5 * triggers.len());
-        arguments.extend([delivery.unwrap_or_default().to_owned(), triggers.len().to_string()]);
-        arguments.extend(triggers.iter().zip(keys).flat_map(|(trigger, key)| trigger_arguments(trigger, key)));
-        Self { arguments, triggers: triggers.len() }
+        let triggers = triggers.iter().zip(keys).map(|(trigger, key)| (Kind::of(trigger), member(key)));
+        Self { delivery: delivery.map(str::to_owned), triggers: triggers.collect() }
     }
 }
 
@@ -79,16 +82,16 @@ async fn take(caller: &Caller, script: &Script, mut waiting: mpsc::Receiver<Wait
         while under_way.len() >= UNDER_WAY {
             under_way.next().await;
         }
-        let mut triggers = first.0.triggers;
+        let mut triggers = first.0.triggers.len();
         let mut group = vec![first];
         while triggers < GROUP
             && let Ok(push) = waiting.try_recv()
         {
-            if triggers + push.0.triggers > GROUP {
+            if triggers + push.0.triggers.len() > GROUP {
                 next = Some(push);
                 break;
             }
-            triggers += push.0.triggers;
+            triggers += push.0.triggers.len();
             group.push(push);
         }
         under_way.push(together(caller, script, group));
@@ -97,12 +100,20 @@ async fn take(caller: &Caller, script: &Script, mut waiting: mpsc::Receiver<Wait
 
 /// Does a group in one script, and answers each.
 async fn together(caller: &Caller, script: &Script, group: Vec<Waiting>) {
-    let mut arguments = Vec::new();
+    let mut kinds = Kinds::default();
+    let mut said = Vec::new();
     let mut answers = Vec::with_capacity(group.len());
+    let mut delivered = false;
     for (push, answer) in group {
-        arguments.extend(push.arguments);
-        answers.push((push.triggers, answer));
+        answers.push((push.triggers.len(), answer));
+        // What is said of a delivery counts for all triggers until another, or none, is named.
+        if push.delivery.is_some() || delivered {
+            said.push(format!("+{}", push.delivery.as_deref().unwrap_or_default()));
+            delivered = push.delivery.is_some();
+        }
+        said.extend(push.triggers.into_iter().map(|(kind, member)| kinds.trigger(kind, &member)));
     }
+    let arguments: Vec<String> = kinds.into_arguments().chain(said).collect();
     let replies = caller.run::<String>("push", script, QueueName::Download, &arguments).await;
     let replies = replies.and_then(|letters| letters.bytes().map(pushed).collect::<Result<Vec<_>>>());
     let mut rest = replies.as_deref();

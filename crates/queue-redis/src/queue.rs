@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration}
 use async_trait::async_trait;
 use gharvest_model::{Lane, QueueName, RepositoryId, Subject};
 use gharvest_queue::{
-    Counts, Extended, Filter, Job, JobState, JobView, Lease, LeaseReply, LeaseRequest, Outcome, Paused, Policy, Pushed,
-    Queue, QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Timing, Token, Totals, Trigger, check,
+    Counts, Extended, Filter, Job, JobState, JobView, Lease, LeaseReply, LeaseRequest, Paused, Policy, Pushed,
+    Queue, QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Token, Totals, Trigger, check,
     clock::{Clock, milliseconds, timestamp},
     key::{Key, Name},
     wake::{self, Outlook},
@@ -16,6 +16,7 @@ use redis::{FromRedisValue, Script};
 use tokio::sync::Notify;
 
 use crate::{
+    arguments::{self, Kind, Kinds},
     caller::Caller,
     connection::{Connections, field},
     error::{queue_error, unexpected},
@@ -232,39 +233,6 @@ fn matches(filter: &Filter, job: &JobView) -> bool {
         && filter.state.is_none_or(|wanted| wanted == job.state)
 }
 
-fn timing(timing: Timing) -> &'static str {
-    match timing {
-        Timing::Settled => "settled",
-        Timing::Now => "now",
-        Timing::WhenFree => "free",
-    }
-}
-
-pub(crate) fn trigger_arguments(trigger: &Trigger, key: &Key) -> [String; 5] {
-    [
-        trigger.queue.as_str().to_owned(),
-        member(key),
-        trigger.lane.index().to_string(),
-        timing(trigger.timing).to_owned(),
-        check::cut(&trigger.reason, Trigger::LONGEST_REASON).to_owned(),
-    ]
-}
-
-/// The outcome as the script reads it, and what belongs to it.
-fn outcome_arguments(outcome: &Outcome, followed: bool) -> Vec<String> {
-    let text = |reason: &str| check::cut(reason, check::LONGEST_FAILURE).to_owned();
-    let kind = |letter: &str| if followed { format!("{letter}+") } else { letter.to_owned() };
-    match outcome {
-        Outcome::Finish => vec![kind("f")],
-        Outcome::Retry { after, reason } => {
-            let after = after.map(|after| milliseconds(after).to_string()).unwrap_or_default();
-            vec![kind("t"), after, text(reason)]
-        }
-        Outcome::Bury { reason } => vec![kind("b"), text(reason)],
-        Outcome::Release { after } => vec![kind("l"), milliseconds(*after).to_string()],
-    }
-}
-
 fn settled(letter: u8) -> Result<Settled> {
     Ok(match letter {
         b'f' => Settled::Finished,
@@ -276,9 +244,11 @@ fn settled(letter: u8) -> Result<Settled> {
     })
 }
 
-/// A job of a lease: numbers and member by `|`, and its reasons as JSON, empty for none.
-fn job(packed: &str, reasons: &str) -> Option<Job> {
-    let mut fields = packed.splitn(6, '|');
+/// A job of a lease: numbers and its reasons as JSON (nothing for none) by `|`, and behind the end of the line its
+/// member.
+fn job(text: &str) -> Option<Job> {
+    let (fields, member) = text.split_once('\n')?;
+    let mut fields = fields.splitn(6, '|');
     let mut next = || fields.next();
     Some(Job {
         lane: *Lane::ALL.get(next()?.parse::<usize>().ok()?)?,
@@ -286,8 +256,11 @@ fn job(packed: &str, reasons: &str) -> Option<Job> {
         lost: next()?.parse().ok()?,
         first_at: next()?.parse().ok().map(timestamp),
         last_at: next()?.parse().ok().map(timestamp),
-        subject: record::key(next()?)?.subject(),
-        reasons: if reasons.is_empty() { Vec::new() } else { serde_json::from_str(reasons).ok()? },
+        subject: record::key(member)?.subject(),
+        reasons: match next()? {
+            "" => Vec::new(),
+            reasons => serde_json::from_str(reasons).ok()?,
+        },
     })
 }
 
@@ -337,7 +310,7 @@ impl Queue for RedisQueue {
         let next_at = next_at.parse().ok().map(timestamp);
         let [token, expires_at, jobs @ ..] = held else { return Ok(LeaseReply { lease: None, next_at }) };
         let lease = (|| {
-            let jobs: Option<Vec<Job>> = jobs.chunks_exact(2).map(|pair| job(&pair[0], &pair[1])).collect();
+            let jobs: Option<Vec<Job>> = jobs.iter().map(|text| job(text)).collect();
             Some(Lease {
                 token: Token(token.parse().ok()?),
                 expires_at: timestamp(expires_at.parse().ok()?),
@@ -358,15 +331,15 @@ impl Queue for RedisQueue {
 
     async fn settle(&self, queue: QueueName, token: Token, settlements: &[Settlement]) -> Result<Vec<Settled>> {
         let keys = check::settlements(settlements)?;
-        let mut arguments = vec![format!("{:016}", token.0)];
+        let mut kinds = Kinds::default();
+        let mut said = Vec::with_capacity(settlements.len());
         for (settlement, (key, follow_up)) in settlements.iter().zip(&keys) {
-            arguments.push(member(key));
             let follow_up = settlement.follow_up.as_ref().zip(follow_up.as_ref());
-            arguments.extend(outcome_arguments(&settlement.outcome, follow_up.is_some()));
-            if let Some((trigger, key)) = follow_up {
-                arguments.extend(trigger_arguments(trigger, key));
-            }
+            said.extend(arguments::outcome(&settlement.outcome, follow_up.is_some(), key));
+            said.extend(follow_up.map(|(trigger, key)| kinds.trigger(Kind::of(trigger), &member(key))));
         }
+        let token = std::iter::once(format!("{:016}", token.0));
+        let arguments: Vec<String> = token.chain(kinds.into_arguments()).chain(said).collect();
         let replies: String = self.run("settle", &self.scripts.settle, queue, &arguments).await?;
         self.signals.index.notify_waiters();
         replies.bytes().map(settled).collect()

@@ -81,12 +81,12 @@ impl Inner {
             Clock::System => String::new(),
             Clock::Manual(clock) => clock.now().to_string(),
         };
-        let mut invocation = script.key(&self.prefix);
-        invocation.arg(now).arg(operation);
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(script.get_hash()).arg(1).arg(&self.prefix).arg(now).arg(operation);
         for argument in arguments {
-            invocation.arg(*argument);
+            call.arg(*argument);
         }
-        self.connections.run(&invocation).await.map_err(|trouble| state_error(operation, trouble))
+        self.connections.run(script, &call).await.map_err(|trouble| state_error(operation, trouble))
     }
 
     async fn events(&self, operation: &'static str, after: u64, limit: usize) -> Result<Vec<Published>> {

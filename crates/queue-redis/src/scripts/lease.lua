@@ -1,13 +1,10 @@
 -- ARGV[4]: most jobs; ARGV[5]: hold in milliseconds; ARGV[6]: padded repository or empty; ARGV[7]: request or empty.
--- The reply: next_at or empty; then, if there is a lease, token, end, and for each job two values: lane, attempts, losses,
--- first and last trigger and member, by `|`; and its reasons as JSON, or empty.
+-- The reply: next_at or empty; then, if there is a lease, token, end, and for each job: lane, attempts, losses, first
+-- and last trigger, and its reasons as JSON or nothing, by `|`; and behind the end of that line its member.
 local most, hold, wanted, request = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
 
-local function job_reply(reply, s, record, reasons)
-  reply[#reply + 1] = table.concat({
-    int(record.lane), int(record.attempts), int(record.lost), text_of(record.first), text_of(record.last), s.member,
-  }, '|')
-  reply[#reply + 1] = reasons
+local function job_reply(lane, attempts, lost, first, last, reasons, member)
+  return lane .. '|' .. attempts .. '|' .. lost .. '|' .. first .. '|' .. last .. '|' .. reasons .. '\n' .. member
 end
 
 local function finish(reply)
@@ -23,11 +20,12 @@ local function replay()
   local ends = token and redis.call('ZSCORE', key(Q, 'leases'), token)
   if not ends or tonumber(ends) <= now then return nil end
   local reply = { '', token, int(tonumber(ends)) }
-  for index, member in ipairs(redis.call('LRANGE', key(Q, 'lease:' .. token), 1, -1)) do
+  for _, member in ipairs(redis.call('LRANGE', key(Q, 'lease:' .. token), 1, -1)) do
     local s = subject(member)
     local record = read(Q, s)
     if record and record.token == token then
-      job_reply(reply, s, record, #record.reasons > 0 and cjson.encode(record.reasons) or '')
+      reply[#reply + 1] = job_reply(int(record.lane), int(record.attempts), int(record.lost), text_of(record.first),
+        text_of(record.last), #record.reasons > 0 and cjson.encode(record.reasons) or '', member)
     end
   end
   return reply
@@ -42,7 +40,7 @@ local function sweep()
       local s = subject(member)
       local old = read(Q, s)
       if old and old.state == 'L' and old.token == token then
-        local settled, new = expire(copy(old), s.text)
+        local settled, new = expire(copy(old), text_of_subject(s))
         count(Q, 'cnt', 'lost', 1)
         if settled == 'buried' then count(Q, 'cnt', 'buried_total', 1) end
         store(Q, s, old, new)
@@ -52,8 +50,12 @@ local function sweep()
 end
 
 local function promote()
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', key(Q, 'due'), '-inf', int(now), 'LIMIT', 0, 200)) do
-    local s = subject(member)
+  local due = {}
+  for index, member in ipairs(redis.call('ZRANGEBYSCORE', key(Q, 'due'), '-inf', int(now), 'LIMIT', 0, 200)) do
+    due[index] = subject(member)
+  end
+  foresee(Q, due)
+  for _, s in ipairs(due) do
     local old = read(Q, s, true)
     local new = copy(old)
     new.state = 'R'
@@ -62,8 +64,9 @@ local function promote()
 end
 
 -- Pops the next entries of a repository's lane, and leaves out those of jobs that moved.
-local function pop(padded, turn, entries)
-  local names = redis.call('LPOP', key(Q, 'l:' .. turn), entries) or {}
+local function pop(turn, entries)
+  local names = redis.call('LPOP', key(Q, 'l:' .. turn), entries)
+  if not names then error('fewer jobs are listed as ready than are counted for ' .. turn) end
   local skips = key(Q, 'sk:' .. turn)
   if redis.call('EXISTS', skips) == 0 then return names end
   local found = {}
@@ -77,21 +80,17 @@ local function pop(padded, turn, entries)
   return found
 end
 
--- The records of names, read bucket by bucket, without the texts beside them.
-local function records_of(padded, names)
-  local jobs, from = {}, 1
-  for index, name in ipairs(names) do jobs[index] = { s = subject(member_of(padded, name)) } end
-  while from <= #jobs do
-    local slot, fields, to = jobs[from].s.slot, {}, from
-    while to <= #jobs and jobs[to].s.slot == slot do
-      fields[#fields + 1] = jobs[to].s.field
-      to = to + 1
-    end
-    local packed = redis.call('HMGET', key(Q, slot), unpack(fields))
-    for index = from, to - 1 do
-      jobs[index].record = decode(Q, jobs[index].s, packed[index - from + 1], true)
-    end
-    from = to
+-- The jobs of names, with their records' fields as they are stored: a ready one is not dirty, and waits for nothing.
+local function jobs_of(padded, names)
+  local subjects, jobs = {}, {}
+  for index, name in ipairs(names) do subjects[index] = subject(member_of(padded, name)) end
+  foresee(Q, subjects)
+  for index, s in ipairs(subjects) do
+    local _, lane, first, last, hard, attempts, lost, _, at, _, _, flags = string.match(packed_of(Q, s), FIELDS)
+    jobs[index] = {
+      s = s, lane = lane, first = first, last = last, hard = hard, attempts = attempts, lost = lost, at = at,
+      flags = flags,
+    }
   end
   return jobs
 end
@@ -113,9 +112,9 @@ local function take(padded, from_lane)
     numbers[lane] = 0
     if ready > 0 then times[lane] = tonumber(redis.call('ZSCORE', key(Q, 'ring:' .. lane), padded) or '0') end
     while #taken < most and numbers[lane] < ready do
-      local jobs = records_of(padded, pop(padded, turn, math.min(most - #taken, ready - numbers[lane])))
+      local jobs = jobs_of(padded, pop(turn, math.min(most - #taken, ready - numbers[lane])))
       for index, job in ipairs(jobs) do
-        local suspect = job.record.lost > 0
+        local suspect = job.lost ~= ''
         if suspect and #taken > 0 then
           put_back(turn, jobs, index)
           return taken, times, numbers
@@ -137,18 +136,29 @@ end
 local function reasons_of(jobs)
   local members, found = {}, {}
   for _, job in ipairs(jobs) do
-    if string.find(job.record.flags, 'r', 1, true) then members[#members + 1] = job.s.member end
+    if has(job.flags, 'r') then members[#members + 1] = job.s.member end
   end
   if #members > 0 then found = redis.call('HMGET', written(key(Q, 'rs')), unpack(members)) end
   local reasons, at = {}, 0
   for index, job in ipairs(jobs) do
     reasons[index] = ''
-    if string.find(job.record.flags, 'r', 1, true) then
+    if has(job.flags, 'r') then
       at = at + 1
       reasons[index] = found[at] or ''
     end
   end
   return reasons
+end
+
+-- A ready job that was popped becomes one that is worked on, as `store` would have it: its record is put together from
+-- what was stored.
+local function hold_job(job, token, attempts)
+  local s = job.s
+  local packed = 'L|' .. job.lane .. '|' .. job.first .. '|' .. job.last .. '|' .. job.hard .. '|' .. attempts .. '|'
+    .. job.lost .. '|||' .. token
+  if job.flags ~= '' then packed = packed .. '||' .. job.flags end
+  keep(Q, s, packed)
+  if job.at ~= '' then gather('ZREM', key(Q, 'ra:' .. job.lane), s.member) end
 end
 
 local again = replay()
@@ -182,11 +192,19 @@ local reply = { '', name, int(now + hold) }
 local held = { request }
 local reasons = reasons_of(taken)
 for index, job in ipairs(taken) do
-  local new = copy(job.record)
-  new.state, new.token, new.attempts, new.at, new.not_before = 'L', name, new.attempts + 1, nil, 0
-  store(Q, job.s, job.record, new, true)
+  local attempts = int((tonumber(job.attempts) or 0) + 1)
+  hold_job(job, name, attempts)
   held[#held + 1] = job.s.member
-  job_reply(reply, job.s, new, reasons[index])
+  local lost = job.lost == '' and '0' or job.lost
+  reply[#reply + 1] = job_reply(job.lane, attempts, lost, job.first, job.last, reasons[index], job.s.member)
+end
+count(Q, 'cnt', 'L', #taken)
+count(Q, 'rc', taken[1].s.repository .. ':L', #taken)
+for from = lane, 4 do
+  if (numbers[from] or 0) > 0 then
+    count(Q, 'cnt', 'R' .. from, -numbers[from])
+    change_lane(Q, taken[1].s, int(from), -numbers[from])
+  end
 end
 redis.call('RPUSH', key(Q, 'lease:' .. name), unpack(held))
 write_gathered()

@@ -83,27 +83,37 @@ end
 
 local repositories = {}
 
-local function subject(member)
-  local padded, kind, rest = string.sub(member, 1, 16), string.sub(member, 17, 17), string.sub(member, 18)
+local function repository_of(padded)
   local repository = repositories[padded]
   if not repository then
     repository = unpadded(padded)
     repositories[padded] = repository
   end
-  if kind == '#' then
-    local name = unpadded(rest)
-    local number = tonumber(name)
+  return repository
+end
+
+local function subject(member)
+  local padded, name = string.match(member, '^(%d+)#0*(%d+)$')
+  if padded then
+    local repository, number = repository_of(padded), tonumber(name)
     return {
       member = member, repository = repository, padded = padded, name = name, field = name, number = number,
-      slot = 'j:' .. repository .. ':' .. int(math.floor(number / 64)), text = repository .. '#' .. name,
+      slot = 'j:' .. repository .. ':' .. int(math.floor(number / 64)),
     }
   end
-  local text = rest
-  if string.sub(rest, 1, 1) ~= '~' then text = repository .. '/' .. rest end
+  padded = string.sub(member, 1, 16)
+  local repository, rest = repository_of(padded), string.sub(member, 18)
   return {
     member = member, repository = repository, padded = padded, name = '/' .. rest, field = rest,
-    slot = 'p:' .. repository, text = text,
+    slot = 'p:' .. repository,
   }
+end
+
+-- The subject as people write it.
+local function text_of_subject(s)
+  if s.number then return s.repository .. '#' .. s.name end
+  if string.sub(s.field, 1, 1) == '~' then return s.field end
+  return s.repository .. '/' .. s.field
 end
 
 -- The member of a name in a repository's list of ready jobs.
@@ -148,6 +158,10 @@ end
 local FIELDS = '^' .. string.rep('([^|]*)|?', 12)
 local DIRTY = '^([^,]*),([^,]*),([^,]*),([^,]*)$'
 
+local function has(flags, flag)
+  return flags ~= '' and string.find(flags, flag, 1, true) ~= nil
+end
+
 -- `lean`: without the texts beside it, which then stay as they are when it is stored.
 local function decode(queue, s, packed, lean)
   local state, lane, first, last, hard, attempts, lost, not_before, at, token, dirty, flags =
@@ -155,13 +169,11 @@ local function decode(queue, s, packed, lean)
   local record = {
     state = state, lane = tonumber(lane), first = tonumber(first), last = tonumber(last), hard = number_of(hard) or 0,
     attempts = tonumber(attempts) or 0, lost = tonumber(lost) or 0, not_before = tonumber(not_before) or 0,
-    at = tonumber(at), token = token, doomed = string.find(flags, 'd', 1, true) ~= nil, flags = flags,
+    at = tonumber(at), token = token, doomed = has(flags, 'd'), flags = flags, reasons = nil, failure = nil, dirty = nil,
   }
   if not lean then
-    record.reasons = string.find(flags, 'r', 1, true) and list_of(queue, 'rs', s.member) or {}
-    if string.find(flags, 'w', 1, true) then
-      record.failure = redis.call('HGET', written(key(queue, 'why')), s.member)
-    end
+    record.reasons = has(flags, 'r') and list_of(queue, 'rs', s.member) or {}
+    if has(flags, 'w') then record.failure = redis.call('HGET', written(key(queue, 'why')), s.member) end
   end
   if dirty ~= '' then
     lane, first, last, hard = string.match(dirty, DIRTY)
@@ -169,14 +181,74 @@ local function decode(queue, s, packed, lean)
       lane = tonumber(lane), first = tonumber(first), last = tonumber(last), hard = number_of(hard) or 0,
     }
     if not lean then
-      record.dirty.reasons = string.find(flags, 'q', 1, true) and list_of(queue, 'drs', s.member) or {}
+      record.dirty.reasons = has(flags, 'q') and list_of(queue, 'drs', s.member) or {}
     end
   end
   return record
 end
 
+-- Records as they are stored, by bucket and field, or false for none: each is read once a call, and what is written is
+-- read from here.
+local known = {}
+
+local function bucket_of(queue, s)
+  local name = key(queue, s.slot)
+  local records = known[name]
+  if not records then
+    records = {}
+    known[name] = records
+  end
+  return records, name
+end
+
+-- Reads the records of many subjects, those of a bucket at once.
+local function foresee(queue, subjects)
+  local asked = {}
+  for _, s in ipairs(subjects) do
+    local records, name = bucket_of(queue, s)
+    if records[s.field] == nil then
+      local fields = asked[name]
+      if not fields then
+        fields = {}
+        asked[name] = fields
+      end
+      records[s.field] = false
+      fields[#fields + 1] = s.field
+    end
+  end
+  for name, fields in pairs(asked) do
+    local records = known[name]
+    for from = 1, #fields, MOST_GATHERED do
+      local to = math.min(from + MOST_GATHERED - 1, #fields)
+      local packed = redis.call('HMGET', name, unpack(fields, from, to))
+      for index = from, to do records[fields[index]] = packed[index - from + 1] end
+    end
+  end
+end
+
+local function packed_of(queue, s)
+  local records, name = bucket_of(queue, s)
+  local packed = records[s.field]
+  if packed == nil then
+    packed = redis.call('HGET', name, s.field)
+    records[s.field] = packed
+  end
+  return packed
+end
+
+-- Stores a record, or takes it away.
+local function keep(queue, s, packed)
+  local records, name = bucket_of(queue, s)
+  records[s.field] = packed or false
+  if packed then
+    gather('HSET', name, s.field, packed)
+  else
+    gather('HDEL', name, s.field)
+  end
+end
+
 local function read(queue, s, lean)
-  local packed = redis.call('HGET', key(queue, s.slot), s.field)
+  local packed = packed_of(queue, s)
   if not packed then return nil end
   return decode(queue, s, packed, lean)
 end
@@ -187,27 +259,33 @@ local function encode(record, flags)
     local d = record.dirty
     dirty = d.lane .. ',' .. text_of(d.first) .. ',' .. text_of(d.last) .. ',' .. text_of(d.hard)
   end
-  local packed = table.concat({
-    record.state, int(record.lane), text_of(record.first), text_of(record.last), text_of(record.hard),
-    text_of(record.attempts), text_of(record.lost), text_of(record.not_before), text_of(record.at), record.token,
-    dirty, flags,
-  }, '|')
+  local packed = record.state .. '|' .. int(record.lane) .. '|' .. text_of(record.first) .. '|' .. text_of(record.last)
+    .. '|' .. text_of(record.hard) .. '|' .. text_of(record.attempts) .. '|' .. text_of(record.lost) .. '|'
+    .. text_of(record.not_before) .. '|' .. text_of(record.at) .. '|' .. record.token .. '|' .. dirty .. '|' .. flags
+  if flags ~= '' then return packed end
   return (string.gsub(packed, '|+$', ''))
 end
 
-local function copy(record)
-  local new = {}
-  for field, value in pairs(record) do new[field] = value end
-  return new
+-- Of a record or of a request.
+local function copy(of)
+  return {
+    state = of.state, lane = of.lane, first = of.first, last = of.last, hard = of.hard, attempts = of.attempts,
+    lost = of.lost, not_before = of.not_before, at = of.at, token = of.token, doomed = of.doomed, flags = of.flags,
+    reasons = of.reasons, failure = of.failure, dirty = of.dirty,
+  }
 end
 
 -- Counters are summed up and written once a call.
 local deltas = {}
 
 local function count(queue, hash, field, by)
-  local name = key(queue, hash)
-  deltas[name] = deltas[name] or {}
-  deltas[name][field] = (deltas[name][field] or 0) + by
+  local hashes = deltas[queue]
+  if not hashes then
+    hashes = { cnt = {}, rc = {} }
+    deltas[queue] = hashes
+  end
+  local fields = hashes[hash]
+  fields[field] = (fields[field] or 0) + by
 end
 
 local touched = {}
@@ -266,9 +344,12 @@ end
 
 local function flush()
   write_gathered()
-  for name, fields in pairs(deltas) do
-    for field, by in pairs(fields) do
-      if by ~= 0 and redis.call('HINCRBY', name, field, int(by)) == 0 then redis.call('HDEL', name, field) end
+  for queue, hashes in pairs(deltas) do
+    for hash, fields in pairs(hashes) do
+      local name = key(queue, hash)
+      for field, by in pairs(fields) do
+        if by ~= 0 and redis.call('HINCRBY', name, field, int(by)) == 0 then redis.call('HDEL', name, field) end
+      end
     end
   end
   for _, t in pairs(touched) do
@@ -299,15 +380,17 @@ local function filled(list)
   return nil
 end
 
+-- What a job that goes leaves behind beside its record.
+local function forget_texts(queue, s, flags)
+  if flags == '' then return end
+  if has(flags, 'r') then gather('HDEL', key(queue, 'rs'), s.member) end
+  if has(flags, 'q') then gather('HDEL', key(queue, 'drs'), s.member) end
+  if has(flags, 'w') then gather('HDEL', key(queue, 'why'), s.member) end
+end
+
 local function store_texts(queue, s, old, new)
   local flags = old and old.flags or ''
-  local function had(flag) return string.find(flags, flag, 1, true) ~= nil end
-  if not new then
-    if had('r') then gather('HDEL', key(queue, 'rs'), s.member) end
-    if had('q') then gather('HDEL', key(queue, 'drs'), s.member) end
-    if had('w') then gather('HDEL', key(queue, 'why'), s.member) end
-    return ''
-  end
+  local function had(flag) return has(flags, flag) end
   local was, asked = old and old.dirty, new.dirty
   local reasons =
     store_text(queue, 'rs', s.member, had('r'), filled(old and old.reasons), filled(new.reasons), cjson.encode)
@@ -398,17 +481,17 @@ local function account(queue, s, by)
   end
 end
 
--- The only way a job changes. `popped`: its entry was taken from the list of ready jobs already.
+-- How a job changes. `popped`: its entry was taken from the list of ready jobs already.
 local function store(queue, s, old, new, popped)
   local stays = old and new and old.state == new.state and (old.state ~= 'R' or old.lane == new.lane)
   if old and not stays then leave(queue, s, old, popped) end
-  local flags = store_texts(queue, s, old, new)
   if not new then
-    redis.call('HDEL', key(queue, s.slot), s.field)
+    forget_texts(queue, s, old.flags)
+    keep(queue, s, nil)
     account(queue, s, -1)
     return
   end
-  redis.call('HSET', key(queue, s.slot), s.field, encode(new, flags))
+  keep(queue, s, encode(new, store_texts(queue, s, old, new)))
   if not old then account(queue, s, 1) end
   if not stays then
     enter(queue, s, new)
@@ -477,6 +560,20 @@ local function fresh(request)
   return record
 end
 
+-- Makes a job of a request. Those of one request are alike, and are put together once.
+local function add(queue, s, request)
+  local alike = request.alike
+  if not alike then
+    local record, reasons = fresh(request), filled(request.reasons)
+    alike = { record = record, packed = encode(record, reasons and 'r' or ''), reasons = reasons and cjson.encode(reasons) }
+    request.alike = alike
+  end
+  if alike.reasons then gather('HSET', key(queue, 'rs'), s.member, alike.reasons) end
+  keep(queue, s, alike.packed)
+  account(queue, s, 1)
+  enter(queue, s, alike.record)
+end
+
 local function request_of(lane, timing, reason)
   if timing == 'free' then return { lane = lane, hard = 0, reasons = {} } end
   return {
@@ -488,14 +585,12 @@ end
 -- Whether a waiting job has the reasons of a request and no others, as it is mostly asked for once more; then its texts
 -- need not be read.
 local function has_same_reasons(queue, s, record, request)
-  if not string.find(record.flags, 'r', 1, true) then return #request.reasons == 0 end
+  if not has(record.flags, 'r') then return #request.reasons == 0 end
   if #request.reasons == 0 then return true end
   return redis.call('HGET', written(key(queue, 'rs')), s.member) == cjson.encode(request.reasons)
 end
 
-local function read_for(queue, s, request)
-  local packed = redis.call('HGET', key(queue, s.slot), s.field)
-  if not packed then return nil, request end
+local function read_for(queue, s, packed, request)
   local record = decode(queue, s, packed, true)
   local waits = record.state == 'R' or record.state == 'D'
   if waits and has_same_reasons(queue, s, record, request) then
@@ -507,13 +602,14 @@ local function read_for(queue, s, request)
 end
 
 local function merge(queue, s, request, hurry)
-  local old
-  old, request = read_for(queue, s, request)
-  if not old then
-    store(queue, s, nil, fresh(request))
+  local packed = packed_of(queue, s)
+  if not packed then
+    add(queue, s, request)
     count(queue, 'cnt', 'new', 1)
     return 'new'
   end
+  local old
+  old, request = read_for(queue, s, packed, request)
   local new = copy(old)
   local outcome = 'merged'
   if old.state == 'L' then
@@ -728,4 +824,27 @@ local function has_work(queue)
     if first_open(queue, lane) then return true end
   end
   return false
+end
+
+-- What a caller says ---------------------------------------------------------------------------------------------------
+
+-- Triggers of a call are mostly of few kinds. From `at` on stand how many kinds there are, and for each queue, lane,
+-- timing and reason. Returns the kinds, and where what follows begins.
+local function kinds_from(at)
+  local kinds, number = {}, tonumber(ARGV[at])
+  at = at + 1
+  for kind = 1, number do
+    local timing = ARGV[at + 2]
+    kinds[kind] = {
+      queue = ARGV[at], request = request_of(tonumber(ARGV[at + 1]), timing, ARGV[at + 3]), hurry = timing == 'now',
+    }
+    at = at + 4
+  end
+  return kinds, at
+end
+
+-- A trigger: the number of its kind, `|`, member.
+local function trigger_of(kinds, text)
+  local bar = string.find(text, '|', 1, true)
+  return kinds[tonumber(string.sub(text, 1, bar - 1))], subject(string.sub(text, bar + 1))
 end

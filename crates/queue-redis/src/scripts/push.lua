@@ -1,5 +1,5 @@
--- ARGV[4…]: pushes, each a delivery id or empty, the number of its triggers, and for each trigger: queue, member, lane,
--- timing, reason. The reply: a letter for each trigger.
+-- ARGV[4…]: the kinds of triggers; then triggers, `KIND|MEMBER`, of the delivery that was named last: `+ID`, or `+` for
+-- none. The reply: a letter for each trigger.
 local LETTER = { new = 'n', merged = 'm', dirty = 'd', revived = 'r' }
 local seen = P .. 'deliveries'
 local horizon = now - 4 * 86400000
@@ -20,21 +20,34 @@ local function mark(delivery)
   return true
 end
 
-local index = 4
-while index <= #ARGV do
-  local delivery, triggers = ARGV[index], tonumber(ARGV[index + 1])
-  local known = delivery ~= '' and not mark(delivery)
-  index = index + 2
-  for _ = 1, triggers do
-    local queue, timing = ARGV[index], ARGV[index + 3]
-    if known then
-      count(queue, 'cnt', 'duplicate', 1)
-      replies[#replies + 1] = 'x'
-    else
-      local request = request_of(tonumber(ARGV[index + 2]), timing, ARGV[index + 4])
-      replies[#replies + 1] = LETTER[merge(queue, subject(ARGV[index + 1]), request, timing == 'now')]
+local kinds, from = kinds_from(4)
+local said, asked = {}, {}
+for index = from, #ARGV do
+  local text = ARGV[index]
+  if string.sub(text, 1, 1) == '+' then
+    said[#said + 1] = { delivery = string.sub(text, 2) }
+  else
+    local kind, s = trigger_of(kinds, text)
+    said[#said + 1] = { kind = kind, s = s }
+    local subjects = asked[kind.queue]
+    if not subjects then
+      subjects = {}
+      asked[kind.queue] = subjects
     end
-    index = index + 5
+    subjects[#subjects + 1] = s
+  end
+end
+for queue, subjects in pairs(asked) do foresee(queue, subjects) end
+local seen_before = false
+for _, one in ipairs(said) do
+  local kind = one.kind
+  if not kind then
+    seen_before = one.delivery ~= '' and not mark(one.delivery)
+  elseif seen_before then
+    count(kind.queue, 'cnt', 'duplicate', 1)
+    replies[#replies + 1] = 'x'
+  else
+    replies[#replies + 1] = LETTER[merge(kind.queue, one.s, kind.request, kind.hurry)]
   end
 end
 flush()

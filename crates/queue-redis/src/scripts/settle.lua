@@ -1,23 +1,36 @@
--- ARGV[4]: token; then for each settlement: member; `f` (finish), `t` (retry), `b` (bury) or `l` (release), with a `+`
--- where a follow-up comes; for `t` and `l` after how many milliseconds, or empty; for `t` and `b` the reason; and of the
--- follow-up: queue, member, lane, timing, reason. The reply: a letter for each.
+-- ARGV[4]: token; then the kinds of follow-ups; then for each settlement: `f` (finish), `t` (retry), `b` (bury) or `l`
+-- (release), a `+` where a follow-up comes, else a blank, and the member; for `t` and `l` after how many milliseconds,
+-- or empty; for `t` and `b` the reason; and the follow-up, `KIND|MEMBER`. The reply: a letter for each.
 local OUTCOME = { f = 'finish', t = 'retry', b = 'bury', l = 'release' }
 local LETTER = { finished = 'f', waiting = 'w', buried = 'b', stale = 's', gone = 'g' }
 local token = ARGV[4]
 local replies = {}
 local held = 0
 
+-- The usual end: done, and not asked for again. Its texts go unread, and so does most of its record.
+local function finish(s, packed)
+  local state, _, _, _, _, _, _, _, _, holder, dirty, flags = string.match(packed, FIELDS)
+  if state ~= 'L' or holder ~= token or dirty ~= '' then return false end
+  forget_texts(Q, s, flags)
+  keep(Q, s, nil)
+  account(Q, s, -1)
+  count(Q, 'cnt', 'L', -1)
+  count(Q, 'rc', s.repository .. ':L', -1)
+  count(Q, 'cnt', 'finished', 1)
+  held = held + 1
+  return true
+end
+
 local function one(s, outcome, after, reason)
-  local packed = redis.call('HGET', key(Q, s.slot), s.field)
+  local packed = packed_of(Q, s)
   if not packed then return 'gone' end
-  local old = decode(Q, s, packed, true)
+  if outcome == 'finish' and finish(s, packed) then return 'finished' end
+  local old = decode(Q, s, packed)
   if old.state ~= 'L' or old.token ~= token then
     count(Q, 'cnt', 'stale', 1)
     return 'stale'
   end
-  -- A job that is done and not asked for again takes its texts along, whatever they say.
-  if outcome ~= 'finish' or old.dirty then old = decode(Q, s, packed) end
-  local settled, new = settle(copy(old), outcome, after, reason, s.text)
+  local settled, new = settle(copy(old), outcome, after, reason, text_of_subject(s))
   if settled ~= 'gone' then
     if outcome == 'finish' then count(Q, 'cnt', 'finished', 1) end
     if outcome == 'retry' then count(Q, 'cnt', 'retried', 1) end
@@ -28,27 +41,35 @@ local function one(s, outcome, after, reason)
   return settled
 end
 
-local index = 5
+local kinds, index = kinds_from(5)
+local settlements, subjects, followed = {}, {}, {}
 while index <= #ARGV do
-  local s, kind, after, reason = subject(ARGV[index]), string.sub(ARGV[index + 1], 1, 1), nil, ''
-  local followed = #ARGV[index + 1] > 1
-  index = index + 2
-  if kind == 't' or kind == 'l' then
-    after = tonumber(ARGV[index])
+  local text, outcome = ARGV[index], string.sub(ARGV[index], 1, 1)
+  local said = { s = subject(string.sub(text, 3)), outcome = OUTCOME[outcome], reason = '' }
+  index = index + 1
+  if outcome == 't' or outcome == 'l' then
+    said.after = tonumber(ARGV[index])
     index = index + 1
   end
-  if kind == 't' or kind == 'b' then
-    reason = ARGV[index]
+  if outcome == 't' or outcome == 'b' then
+    said.reason = ARGV[index]
     index = index + 1
   end
-  local settled = one(s, OUTCOME[kind], after, reason)
-  if followed then
-    if settled ~= 'stale' and settled ~= 'gone' then
-      local timing = ARGV[index + 3]
-      local request = request_of(tonumber(ARGV[index + 2]), timing, ARGV[index + 4])
-      merge(ARGV[index], subject(ARGV[index + 1]), request, timing == 'now')
-    end
-    index = index + 5
+  if string.sub(text, 2, 2) == '+' then
+    local kind, s = trigger_of(kinds, ARGV[index])
+    said.kind, said.follow_up = kind, s
+    followed[kind.queue] = followed[kind.queue] or {}
+    table.insert(followed[kind.queue], s)
+    index = index + 1
+  end
+  settlements[#settlements + 1], subjects[#subjects + 1] = said, said.s
+end
+foresee(Q, subjects)
+for queue, those in pairs(followed) do foresee(queue, those) end
+for _, said in ipairs(settlements) do
+  local settled = one(said.s, said.outcome, said.after, said.reason)
+  if said.kind and settled ~= 'stale' and settled ~= 'gone' then
+    merge(said.kind.queue, said.follow_up, said.kind.request, said.kind.hurry)
   end
   replies[#replies + 1] = LETTER[settled]
 end
