@@ -83,7 +83,7 @@ end
 -- The jobs of names, with their records' fields as they are stored: a ready one is not dirty, and waits for nothing.
 local function jobs_of(padded, names)
   local subjects, jobs = {}, {}
-  for index, name in ipairs(names) do subjects[index] = subject(member_of(padded, name)) end
+  for index, name in ipairs(names) do subjects[index] = subject_of(padded, name) end
   foresee(Q, subjects)
   for index, s in ipairs(subjects) do
     local _, lane, first, last, hard, attempts, lost, _, at, _, _, flags = string.match(packed_of(Q, s), FIELDS)

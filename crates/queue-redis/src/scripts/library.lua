@@ -92,15 +92,17 @@ local function repository_of(padded)
   return repository
 end
 
+local function item(member, padded, name)
+  local repository, number = repository_of(padded), tonumber(name)
+  return {
+    member = member, repository = repository, padded = padded, name = name, field = name, number = number,
+    slot = 'j:' .. repository .. ':' .. int(math.floor(number / 64)),
+  }
+end
+
 local function subject(member)
-  local padded, name = string.match(member, '^(%d+)#0*(%d+)$')
-  if padded then
-    local repository, number = repository_of(padded), tonumber(name)
-    return {
-      member = member, repository = repository, padded = padded, name = name, field = name, number = number,
-      slot = 'j:' .. repository .. ':' .. int(math.floor(number / 64)),
-    }
-  end
+  local padded, number = string.match(member, '^(%d+)#0*(%d+)$')
+  if padded then return item(member, padded, number) end
   padded = string.sub(member, 1, 16)
   local repository, rest = repository_of(padded), string.sub(member, 18)
   return {
@@ -119,7 +121,13 @@ end
 -- The member of a name in a repository's list of ready jobs.
 local function member_of(padded, name)
   if string.sub(name, 1, 1) == '/' then return padded .. name end
-  return padded .. '#' .. string.rep('0', 16 - #name) .. name
+  return padded .. '#' .. string.sub('0000000000000000', #name + 1) .. name
+end
+
+local function subject_of(padded, name)
+  local member = member_of(padded, name)
+  if string.sub(name, 1, 1) == '/' then return subject(member) end
+  return item(member, padded, name)
 end
 
 -- Bytes, whatever the server's collation.

@@ -32,7 +32,7 @@ while from <= last do
   for index, number in ipairs(numbers) do
     if known[index] then
       store_new()
-      merge(Q, subject(member_of(padded, number)), request, false)
+      merge(Q, subject_of(padded, number), request, false)
       merged = merged + 1
     else
       records[#records + 1] = number

@@ -7,11 +7,12 @@ local token = ARGV[4]
 local replies = {}
 local held = 0
 
--- The usual end: done, and not asked for again. Its texts go unread, and so does most of its record.
+-- The usual end: done, and not asked for again. Its texts go unread, and so does its record but for its end: no other
+-- field is as long as a token.
 local function finish(s, packed)
-  local state, _, _, _, _, _, _, _, _, holder, dirty, flags = string.match(packed, FIELDS)
-  if state ~= 'L' or holder ~= token or dirty ~= '' then return false end
-  forget_texts(Q, s, flags)
+  local _, last = string.find(packed, token, 1, true)
+  if not last or (#packed > last and string.sub(packed, last + 1, last + 2) ~= '||') then return false end
+  forget_texts(Q, s, string.sub(packed, last + 3))
   keep(Q, s, nil)
   account(Q, s, -1)
   count(Q, 'cnt', 'L', -1)
