@@ -9,12 +9,16 @@ use gharvest_queue::{
 };
 use redis::{FromRedisValue, Script};
 
-use crate::{connection::Connections, error::queue_error};
+use crate::{
+    connection::{Connections, Way},
+    error::queue_error,
+};
 
-/// Calls scripts on the keys of one namespace. Clones share the connection.
+/// Calls scripts on the keys of one namespace. Clones share the connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     connections: Connections,
+    way: Way,
     prefix: Arc<str>,
     /// The policy as scripts read it.
     policy: Arc<str>,
@@ -23,7 +27,13 @@ pub(crate) struct Caller {
 
 impl Caller {
     pub(crate) fn new(connections: Connections, prefix: String, policy: &Policy, clock: Clock) -> Self {
-        Self { connections, prefix: prefix.into(), policy: policy_text(policy).into(), clock }
+        let way = Way::Shared;
+        Self { connections, way, prefix: prefix.into(), policy: policy_text(policy).into(), clock }
+    }
+
+    /// The same on connections that short calls do not share.
+    pub(crate) fn in_bulk(&self) -> Self {
+        Self { way: Way::Pooled, ..self.clone() }
     }
 
     pub(crate) fn clock(&self) -> &Clock {
@@ -45,7 +55,7 @@ impl Caller {
         let mut call = redis::cmd("EVALSHA");
         call.arg(script.get_hash()).arg(1).arg(&*self.prefix).arg(now).arg(&*self.policy).arg(queue.as_str());
         call.arg(arguments);
-        self.connections.run(script, &call).await.map_err(|error| queue_error(operation, error))
+        self.connections.run(self.way, script, &call).await.map_err(|error| queue_error(operation, error))
     }
 
     /// Runs one command.

@@ -1,9 +1,13 @@
 //! The connection to the server that has our keys.
 //!
-//! All keys share one hash tag, so one server serves a namespace, on a cluster too. Commands of a process share one
-//! connection, in which they follow each other without waiting for answers; a pool would ask each connection whether it
-//! lives before it is used, which costs as long as the command itself. A cluster's node that has not our slot says who
-//! has it (`MOVED`, nothing was done), and the connection follows.
+//! All keys share one hash tag, so one server serves a namespace, on a cluster too. A cluster's node that has not our
+//! slot says who has it (`MOVED`, nothing was done), and the connections follow.
+//!
+//! Pushes, leases and settlements of a process share one connection, in which they follow each other without waiting
+//! for answers. Work in bulk (ranges, listings, purges, histories) takes a connection of a pool for each step, because
+//! answers come in the order of the questions: a page of jobs on a slow network would hold up every lease asked for
+//! behind it. The pool asks a connection whether it lives before it is used, which costs as long as a short command
+//! itself, and so is not for those.
 
 use std::{
     sync::{
@@ -13,9 +17,11 @@ use std::{
     time::Duration,
 };
 
+use deadpool_redis::{Manager, Pool, PoolError, Runtime};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo,
-    RedisError, RedisResult, Script, ServerErrorKind, aio::MultiplexedConnection,
+    RedisError, RedisResult, Script, ServerErrorKind,
+    aio::{ConnectionLike, MultiplexedConnection},
 };
 use tokio::sync::Mutex;
 
@@ -27,10 +33,21 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const ANSWER: Duration = Duration::from_secs(10);
 /// The same for making a connection.
 pub(crate) const CONNECTING: Duration = Duration::from_secs(3);
+/// Connections for work in bulk: whoever wants more waits for one.
+const POOLED: usize = 4;
 /// From node to node this often at most for one command.
 const REDIRECTS: usize = 5;
 
-/// Redis, alone or as a cluster. Clones share the connection.
+/// Which connection takes a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The one that all short commands share.
+    Shared,
+    /// One of the pool, for as long as the answer takes.
+    Pooled,
+}
+
+/// Redis, alone or as a cluster. Clones share the connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Connections {
     inner: Arc<Inner>,
@@ -44,10 +61,11 @@ struct Inner {
     made: AtomicU64,
 }
 
-/// A living connection, as far as is known.
+/// A living connection, as far as is known, and the pool of the same server.
 #[derive(Debug, Clone)]
 struct Link {
     connection: MultiplexedConnection,
+    pool: Pool,
     /// Tells it from those before and after it.
     number: u64,
 }
@@ -69,13 +87,18 @@ impl Connections {
     }
 
     /// Runs the call of a script; one that Redis does not know (a restart, a failover) is sent to it first.
-    pub(crate) async fn run<T: FromRedisValue + Send>(&self, script: &Script, call: &Cmd) -> Result<T, Trouble> {
-        self.patiently(Some(script), call).await
+    pub(crate) async fn run<T: FromRedisValue + Send>(
+        &self,
+        way: Way,
+        script: &Script,
+        call: &Cmd,
+    ) -> Result<T, Trouble> {
+        self.patiently(way, Some(script), call).await
     }
 
     /// Runs one command on the server that the latest script ran on.
     pub(crate) async fn command<T: FromRedisValue + Send>(&self, command: &Cmd) -> Result<T, Trouble> {
-        self.patiently(None, command).await
+        self.patiently(Way::Shared, None, command).await
     }
 
     /// The known nodes, the likeliest to have our keys first.
@@ -88,19 +111,28 @@ impl Connections {
         *self.inner.link.lock().await = None;
     }
 
-    async fn patiently<T: FromRedisValue + Send>(&self, script: Option<&Script>, command: &Cmd) -> Result<T, Trouble> {
-        match tokio::time::timeout(PATIENCE, self.follow(script, command)).await {
+    async fn patiently<T: FromRedisValue + Send>(
+        &self,
+        way: Way,
+        script: Option<&Script>,
+        command: &Cmd,
+    ) -> Result<T, Trouble> {
+        match tokio::time::timeout(PATIENCE, self.follow(way, script, command)).await {
             Ok(result) => result,
             Err(_) => Err(RedisError::from((ErrorKind::Io, "no answer in time")).into()),
         }
     }
 
-    async fn follow<T: FromRedisValue + Send>(&self, script: Option<&Script>, command: &Cmd) -> Result<T, Trouble> {
+    async fn follow<T: FromRedisValue + Send>(
+        &self,
+        way: Way,
+        script: Option<&Script>,
+        command: &Cmd,
+    ) -> Result<T, Trouble> {
         let mut redirects = 0;
         loop {
             let link = self.link().await?;
-            let mut connection = link.connection.clone();
-            let error = match answer(&mut connection, script, command).await {
+            let error = match link.answer(way, script, command).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
@@ -140,7 +172,8 @@ impl Connections {
             match connect(&node).await {
                 Ok((connection, others)) => {
                     self.learn(&node, &others);
-                    let link = Link { connection, number: self.inner.made.fetch_add(1, Ordering::Relaxed) };
+                    let number = self.inner.made.fetch_add(1, Ordering::Relaxed);
+                    let link = Link { connection, pool: pool(&node)?, number };
                     *current = Some(link.clone());
                     return Ok(link);
                 }
@@ -177,8 +210,17 @@ impl Connections {
     }
 }
 
+impl Link {
+    async fn answer<T: FromRedisValue>(&self, way: Way, script: Option<&Script>, command: &Cmd) -> RedisResult<T> {
+        match way {
+            Way::Shared => answer(&mut self.connection.clone(), script, command).await,
+            Way::Pooled => answer(&mut self.pool.get().await.map_err(unpooled)?, script, command).await,
+        }
+    }
+}
+
 async fn answer<T: FromRedisValue>(
-    connection: &mut MultiplexedConnection,
+    connection: &mut impl ConnectionLike,
     script: Option<&Script>,
     command: &Cmd,
 ) -> RedisResult<T> {
@@ -191,12 +233,30 @@ async fn answer<T: FromRedisValue>(
     }
 }
 
+/// Connections to a node for work in bulk, made when they are wanted.
+fn pool(node: &ConnectionInfo) -> Result<Pool, Trouble> {
+    let manager = Manager::new_with_config(node.clone(), limits())?;
+    let pool = Pool::builder(manager).max_size(POOLED).runtime(Runtime::Tokio1).wait_timeout(Some(PATIENCE));
+    let pool = pool.create_timeout(Some(CONNECTING)).recycle_timeout(Some(CONNECTING)).build();
+    Ok(pool.expect("the timeouts of the pool have the runtime that they need"))
+}
+
+/// Why there is no connection of the pool, as the connection's own errors are told.
+fn unpooled(error: PoolError) -> RedisError {
+    match error {
+        PoolError::Backend(error) => error,
+        other => RedisError::from((ErrorKind::Io, "no connection for work in bulk", other.to_string())),
+    }
+}
+
+fn limits() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECTING)).set_response_timeout(Some(ANSWER))
+}
+
 /// Connects to a node, looks whether it is fit, and asks for the addresses of the others.
 async fn connect(node: &ConnectionInfo) -> Result<(MultiplexedConnection, Vec<String>), Trouble> {
-    let config =
-        AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECTING)).set_response_timeout(Some(ANSWER));
     let client = Client::open(node.clone())?;
-    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    let mut connection = client.get_multiplexed_async_connection_with_config(&limits()).await?;
     let info: String = redis::cmd("INFO").query_async(&mut connection).await?;
     fit(&info).map_err(Trouble::Unfit)?;
     let mut others = Vec::new();

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration}
 use async_trait::async_trait;
 use gharvest_model::{Lane, QueueName, RepositoryId, Subject};
 use gharvest_queue::{
-    Counts, Extended, Filter, Job, JobState, JobView, Lease, LeaseReply, LeaseRequest, Paused, Policy, Pushed,
-    Queue, QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Token, Totals, Trigger, check,
+    Counts, Extended, Filter, Job, JobState, JobView, Lease, LeaseReply, LeaseRequest, Paused, Policy, Pushed, Queue,
+    QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Token, Totals, Trigger, check,
     clock::{Clock, milliseconds, timestamp},
     key::{Key, Name},
     wake::{self, Outlook},
@@ -37,6 +37,8 @@ const MEMBER_CHUNK: usize = 200;
 #[derive(Debug)]
 pub struct RedisQueue {
     caller: Caller,
+    /// For what goes through many jobs.
+    bulk: Caller,
     scripts: Scripts,
     pusher: Pusher,
     signals: Signals,
@@ -67,7 +69,8 @@ impl RedisQueue {
         let caller = Caller::new(connections, prefix, &policy, clock.into());
         let scripts = Scripts::new();
         let pusher = Pusher::start(caller.clone(), scripts.push.clone());
-        let queue = Self { caller, scripts, pusher, signals, _listener: listener };
+        let bulk = caller.in_bulk();
+        let queue = Self { caller, bulk, scripts, pusher, signals, _listener: listener };
         // On a cluster this finds the node that has our keys.
         queue.now().await?;
         Ok(Arc::new(queue))
@@ -82,6 +85,19 @@ impl RedisQueue {
         arguments: &[String],
     ) -> Result<T> {
         let reply = self.caller.run(operation, script, queue, arguments).await;
+        self.signal(queue).notify_waiters();
+        reply
+    }
+
+    /// The same for a step of many.
+    async fn run_in_bulk<T: FromRedisValue + Send>(
+        &self,
+        operation: &'static str,
+        script: &Script,
+        queue: QueueName,
+        arguments: &[String],
+    ) -> Result<T> {
+        let reply = self.bulk.run(operation, script, queue, arguments).await;
         self.signal(queue).notify_waiters();
         reply
     }
@@ -115,7 +131,7 @@ impl RedisQueue {
         let only = if repository.is_some() { "1" } else { "" }.to_owned();
         loop {
             let arguments = [place.0, place.1, only.clone()];
-            let reply: Vec<String> = self.caller.run("list", &self.scripts.browse, queue, &arguments).await?;
+            let reply: Vec<String> = self.bulk.run("list", &self.scripts.browse, queue, &arguments).await?;
             let [next, bucket, found @ ..] = reply.as_slice() else {
                 return Err(unexpected("list", "too little"));
             };
@@ -172,7 +188,7 @@ impl RedisQueue {
         let mut from = after.map(member).unwrap_or_default();
         while found.len() < limit {
             let members: Vec<String> =
-                self.caller.run("list", &self.scripts.dead, queue, std::slice::from_ref(&from)).await?;
+                self.bulk.run("list", &self.scripts.dead, queue, std::slice::from_ref(&from)).await?;
             let Some(last) = members.last() else { break };
             from.clone_from(last);
             for member in &members {
@@ -203,7 +219,7 @@ impl RedisQueue {
         for chunk in jobs.chunks(MEMBER_CHUNK) {
             let keys: Result<Vec<Key>> = chunk.iter().map(|job| Key::new(operation, &job.subject)).collect();
             let members: Vec<String> = keys?.iter().map(member).collect();
-            changed += self.run::<u64>(operation, script, queue, &members).await?;
+            changed += self.run_in_bulk::<u64>(operation, script, queue, &members).await?;
         }
         Ok(changed)
     }
@@ -293,7 +309,8 @@ impl Queue for RedisQueue {
         while from <= last {
             let to = last.min(from + RANGE_CHUNK - 1);
             let arguments = [padded(repository.0), from.to_string(), to.to_string(), lane.index().to_string()];
-            let (new, merged): (u64, u64) = self.run("push_range", &self.scripts.push_range, queue, &arguments).await?;
+            let (new, merged): (u64, u64) =
+                self.run_in_bulk("push_range", &self.scripts.push_range, queue, &arguments).await?;
             sum.new += new;
             sum.merged += merged;
             from = to + 1;

@@ -10,7 +10,11 @@ use gharvest_state::{Error, HISTORY, Published, Result, State, Versioned};
 use redis::{FromRedisValue, Script};
 use tokio::sync::Notify;
 
-use crate::{connection::Connections, error::state_error, listener::Listener};
+use crate::{
+    connection::{Connections, Way},
+    error::state_error,
+    listener::Listener,
+};
 
 /// Events published, or fetched for a subscriber, at once: within what one Lua call may pass.
 const EVENTS_AT_ONCE: usize = 500;
@@ -77,6 +81,8 @@ impl Inner {
         operation: &'static str,
         arguments: &[&[u8]],
     ) -> Result<T> {
+        // Values are short; lists and histories are not.
+        let way = if matches!(operation, "list" | "history" | "following") { Way::Pooled } else { Way::Shared };
         let now = match &self.clock {
             Clock::System => String::new(),
             Clock::Manual(clock) => clock.now().to_string(),
@@ -86,7 +92,7 @@ impl Inner {
         for argument in arguments {
             call.arg(*argument);
         }
-        self.connections.run(script, &call).await.map_err(|trouble| state_error(operation, trouble))
+        self.connections.run(way, script, &call).await.map_err(|trouble| state_error(operation, trouble))
     }
 
     async fn events(&self, operation: &'static str, after: u64, limit: usize) -> Result<Vec<Published>> {

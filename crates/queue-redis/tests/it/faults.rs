@@ -286,3 +286,26 @@ async fn durability_is_what_the_server_is_set_to() {
         assert!(said.contains(expected), "{setting}: {said}");
     }
 }
+
+#[tokio::test]
+async fn work_in_bulk_takes_few_connections_of_its_own_and_makes_them_anew_after_a_restart() {
+    let test = "work_in_bulk_takes_few_connections_of_its_own_and_makes_them_anew_after_a_restart";
+    let always = ["--appendfsync", "always"];
+    let Some(mut server) = RedisServer::start(test, &always) else { return };
+    let queue = connect(&server.url()).await;
+    let connections = |server: &RedisServer| server.command("CLIENT LIST TYPE normal").matches("age=").count();
+    let before = connections(&server);
+    queue.push(&[trigger(1)], None).await.unwrap();
+    assert_eq!(connections(&server), before, "what is short shares one");
+    let ranges = (1..=20).map(|repository| {
+        let queue = queue.clone();
+        async move { queue.push_range(QUEUE, RepositoryId(repository), 1..=2_000, Lane::Backfill).await.unwrap().new }
+    });
+    let new: u64 = futures::future::join_all(ranges).await.into_iter().sum();
+    assert_eq!(new, 20 * 2_000 - 1);
+    let pooled = connections(&server) - before;
+    assert!((1..=4).contains(&pooled), "{pooled} connections for work in bulk");
+    server.crash_and_restart(&always);
+    until_done(async || queue.verify().await).await;
+    assert_eq!(queue.purge(QUEUE, &gharvest_queue::Filter::default()).await.unwrap(), 20 * 2_000);
+}
