@@ -2,6 +2,7 @@
 
 pub(crate) mod add;
 pub(crate) mod buried;
+mod dashboard;
 pub(crate) mod pause;
 pub(crate) mod remove;
 pub(crate) mod show;

@@ -1,11 +1,15 @@
 //! `length` and `status`
 
-use std::time::{Duration, Instant};
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 use gharvest_model::{Lane, QueueName, RepositoryName};
 use jiff::{SignedDuration, Timestamp};
 
+use super::dashboard;
 use crate::{
     hand::Hand,
     output::{json, line, safe},
@@ -26,7 +30,7 @@ pub(crate) struct LengthArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// Again every two seconds, with rates
+    /// Again every two seconds, with rates; in a terminal as a dashboard
     #[arg(long)]
     watch: bool,
     /// As JSON, one line each time
@@ -34,7 +38,7 @@ pub(crate) struct StatusArgs {
     json: bool,
 }
 
-const WATCH_EVERY: Duration = Duration::from_secs(2);
+pub(crate) const WATCH_EVERY: Duration = Duration::from_secs(2);
 /// The width of the bars, in characters.
 const BAR: u64 = 30;
 /// Lines of repositories and of feeds at most.
@@ -54,6 +58,10 @@ pub(crate) async fn length(hand: &Hand, args: &LengthArgs) -> anyhow::Result<()>
 type Before = (Duration, Vec<u64>);
 
 pub(crate) async fn status(hand: &Hand, args: &StatusArgs) -> anyhow::Result<()> {
+    // Both ends: keys are read from the one, and the other is drawn on.
+    if args.watch && !args.json && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
+        return dashboard::watch(hand).await;
+    }
     let mut before: Option<(Instant, Vec<u64>)> = None;
     loop {
         let status = hand.ask(&StatusParams {}).await?;
@@ -138,13 +146,18 @@ fn feed_line(feed: &FeedHealth, now: Timestamp) -> String {
 
 /// Jobs a second since the last look, and when the queue will be empty at that rate.
 fn rate(queue: &QueueAnswer, before: u64, elapsed: Duration) -> Option<String> {
-    let finished = queue.counts.finished.saturating_sub(before);
-    let rate = finished as f64 / elapsed.as_secs_f64().max(0.001);
-    if rate <= 0.0 {
-        return None;
-    }
-    let left = SignedDuration::from_secs_f64((queue.counts.outstanding() as f64 / rate).min(1e9));
-    Some(format!("  {rate:.1}/s, empty in {}", short(left)))
+    let rate = finished_a_second(queue, before, elapsed);
+    Some(format!("  {rate:.1}/s, empty in {}", until_empty(queue.counts.outstanding(), rate)?))
+}
+
+/// Jobs finished a second since the last look, when so many had been finished.
+pub(crate) fn finished_a_second(queue: &QueueAnswer, before: u64, elapsed: Duration) -> f64 {
+    queue.counts.finished.saturating_sub(before) as f64 / elapsed.as_secs_f64().max(0.001)
+}
+
+/// How long so many jobs take at this rate; none if nothing goes on.
+pub(crate) fn until_empty(jobs: u64, rate: f64) -> Option<String> {
+    (rate > 0.0).then(|| short(SignedDuration::from_secs_f64((jobs as f64 / rate).min(1e9))))
 }
 
 fn bar(part: u64, whole: u64) -> String {
@@ -152,7 +165,7 @@ fn bar(part: u64, whole: u64) -> String {
     format!("{:<width$}", "▇".repeat(filled), width = BAR as usize)
 }
 
-fn age(at: Timestamp, now: Timestamp) -> String {
+pub(crate) fn age(at: Timestamp, now: Timestamp) -> String {
     short(now.duration_since(at))
 }
 
@@ -168,15 +181,15 @@ fn short(duration: SignedDuration) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
 
-    #[test]
-    fn a_status_shows_rates_ages_budgets_and_hooks() {
+    /// A status with something of everything.
+    pub(crate) fn example() -> StatusAnswer {
         let counts = |queue: &str, ready: [u64; 5]| json!({"queue": queue, "ready": ready, "delayed": 3, "leased": 2, "buried": 1, "finished": 1000, "retried": 0});
-        let status: StatusAnswer = serde_json::from_value(json!({
+        let status = json!({
             "at": "2024-06-01T12:00:00Z",
             "queues": [
                 {"counts": counts("download", [10, 0, 0, 90_000, 0]),
@@ -190,8 +203,13 @@ mod tests {
             "feeds": [{"repository": "octo/box", "last_delivery_at": "2024-06-01T08:48:00Z", "failures": 7, "recovered": 6},
                 {"repository": "mozilla/web-bugs", "trouble": "no token may read this repository's hooks"}],
             "durability": "nothing is lost",
-        }))
-        .unwrap();
+        });
+        serde_json::from_value(status).unwrap()
+    }
+
+    #[test]
+    fn a_status_shows_rates_ages_budgets_and_hooks() {
+        let status = example();
         insta::assert_snapshot!(render(&status, Some(&(Duration::from_secs(100), vec![0, 1000]))));
     }
 }
