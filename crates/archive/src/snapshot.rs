@@ -134,9 +134,14 @@ impl Archive {
             let key = format!("{folder}/ledger");
             let ledger = to_file(&key, &*self.ledger(id).await?)?;
             drop(objects.send((key, ledger)).await);
-            for name in store.list(&folder).await? {
-                if !name.starts_with("ledger") {
-                    self.send_below(format!("{folder}/{name}"), &objects).await?;
+            for name in store.list(&folder).await?.into_iter().filter(|name| !name.starts_with("ledger")) {
+                let below = format!("{folder}/{name}");
+                if name == "attachments" {
+                    for item in store.list(&below).await? {
+                        self.send_below(format!("{below}/{item}"), &objects).await?;
+                    }
+                } else {
+                    self.send_below(below, &objects).await?;
                 }
             }
         }

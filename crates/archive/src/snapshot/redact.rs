@@ -1,9 +1,9 @@
 //! A snapshot without anything private.
 //!
 //! Left out are repositories that are not known to be public with all that is theirs, items that are flagged private or
-//! carry the content of a private twin, API keys, cursors and the inbox; whatever a later version adds is left out until
-//! it is named here. Numbers of items left out are unknown in the ledger. The copy has an archive id of its own, so that
-//! nobody's index mixes the two; it is always the same one for the same archive.
+//! carry the content of a private twin, images, receipts of deletions, API keys, cursors and the inbox; whatever a later
+//! version adds is left out until it is named here. Numbers of items left out are unknown in the ledger. The copy has an
+//! archive id of its own, so that nobody's index mixes the two; it is always the same one for the same archive.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -72,6 +72,8 @@ async fn store(folder: &Path) -> Arc<dyn Store> {
 async fn a_snapshot_restores_everything() {
     let folder = tempfile::tempdir().unwrap();
     let archive = filled(&folder.path().join("archive")).await;
+    let image = gharvest_archive::attachment_name("https://img.test/cat.gif");
+    archive.put_attachment(item(3), &image, "GIF89a".into()).await.unwrap();
     let (snapshot, manifest) = archive.snapshot(&folder.path().join("snapshots")).await.unwrap();
     assert_eq!(manifest.records, 5);
     assert_eq!(fs::read_link(folder.path().join("snapshots/latest")).unwrap(), snapshot.path.file_name().unwrap());
@@ -88,6 +90,7 @@ async fn a_snapshot_restores_everything() {
         let item = gharvest_model::ItemId { repository: ID, number };
         assert_eq!(restored.record_bytes(item).await.unwrap(), archive.record_bytes(item).await.unwrap());
     }
+    assert_eq!(restored.attachment(item(3), &image).await.unwrap().unwrap(), "GIF89a");
     let again = restore(&snapshot.path, store(&place).await.as_ref()).await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::Refused, "an archive is never overwritten");
 }
