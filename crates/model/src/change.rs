@@ -25,8 +25,12 @@ use crate::{
     record::{Origin, Record},
 };
 
-/// Whether two records say the same but for volatile paths.
+/// Whether two records say the same but for volatile paths. Of what is gone nothing moves by itself: there a difference
+/// is one that somebody wanted, and counts wherever it is.
 pub fn same_content(a: &Record, b: &Record) -> bool {
+    if a.state.is_tombstone() && b.state.is_tombstone() && !same_to_the_letter(a, b) {
+        return false;
+    }
     a.repository == b.repository
         && a.number == b.number
         && a.kind == b.kind
@@ -46,6 +50,10 @@ pub fn same_content(a: &Record, b: &Record) -> bool {
         && same_part(a.pull.as_ref(), b.pull.as_ref(), Place::Pull, "pull", lossy_side(a.origin.pull, b.origin.pull))
         && same_timeline(a, b)
         && same_list(&a.review_comments, &b.review_comments, Place::Other)
+}
+
+fn same_to_the_letter(a: &Record, b: &Record) -> bool {
+    a.issue == b.issue && a.pull == b.pull && a.timeline == b.timeline && a.review_comments == b.review_comments
 }
 
 /// Where in GitHub's objects a value stands, as far as the rules depend on it.
@@ -329,6 +337,16 @@ mod tests {
         changed = graphql;
         changed.issue.as_mut().unwrap()["title"] = json!("edited");
         assert!(!same_content(&rest, &changed), "a part that came the same way counts in whole");
+    }
+
+    #[test]
+    fn of_what_is_gone_every_difference_counts() {
+        let mut gone = record();
+        gone.state = crate::record::RecordState::Deleted;
+        assert!(same_content(&gone, &gone.clone()));
+        let mut redacted = gone.clone();
+        redacted.timeline[1]["source"]["issue"]["title"] = Value::Null;
+        assert!(!same_content(&gone, &redacted));
     }
 
     #[test]

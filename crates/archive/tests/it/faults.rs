@@ -12,7 +12,9 @@ use gharvest_archive::{
         faulty::{Fault, FaultyStore},
     },
 };
-use gharvest_model::{Record, Revision, ledger::NumberState, record::RecordState, tracking::Tracked};
+use gharvest_model::{
+    Record, Revision, ledger::NumberState, record::RecordState, removal::DeletionPolicy, tracking::Tracked,
+};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -117,6 +119,56 @@ async fn an_item_becomes_a_tombstone_or_not() {
     let set_up = async |archive: &Archive| store_record(archive, |_| {}).await.unwrap();
     let write = async |archive: &Archive| store_record(archive, |record| record.state = RecordState::Deleted).await;
     at_every_call(quick, set_up, write, look_at_record, nothing_else).await;
+}
+
+#[tokio::test]
+async fn what_a_deletion_policy_took_out_has_its_receipt() {
+    let set_up = async |archive: &Archive| {
+        for number in 1..=3 {
+            let gone = Record { state: RecordState::Deleted, ..record(number, "secret") };
+            archive.put_record(gone).await.unwrap();
+        }
+    };
+    let redact = async |archive: &Archive| archive.apply_deletion_policy(ID, DeletionPolicy::Redact).await.map(drop);
+    let look = async |archive: &Archive| {
+        let records: Vec<Record> = archive.records(ID, 0).try_collect().await.unwrap();
+        let redacted = records.iter().filter(|record| record.issue.as_ref().unwrap()["title"].is_null());
+        let receipts: Vec<u64> = archive.receipts(ID).await.unwrap().iter().map(|receipt| receipt.number).collect();
+        json!([redacted.map(|record| record.number).collect::<Vec<_>>(), receipts])
+    };
+    let is_between = |seen: &Value| {
+        let receipts = seen[1].as_array().unwrap();
+        seen[0].as_array().unwrap().iter().all(|number| receipts.iter().filter(|noted| *noted == number).count() == 1)
+    };
+    at_every_call(quick, set_up, redact, look, is_between).await;
+}
+
+#[tokio::test]
+async fn a_deletion_policy_takes_out_of_more_records_than_receipts_are_written_at_once() {
+    let place = quick().await;
+    let archive = place.open().await;
+    let count = 1_100;
+    for number in 1..=count {
+        archive.put_record(Record { state: RecordState::Hidden, ..record(number, "secret") }).await.unwrap();
+    }
+    archive.put_record(record(count + 1, "shown")).await.unwrap();
+    let store = FaultyStore::new(place.store());
+    let counted = Archive::with_store(store.clone(), &Options::default()).await.unwrap();
+    let changed = counted.apply_deletion_policy(ID, DeletionPolicy::Purge).await.unwrap();
+    let all: Vec<u64> = (1..=count).collect();
+    assert_eq!(changed, all);
+    let receipts = archive.receipts(ID).await.unwrap();
+    assert_eq!(receipts.iter().map(|receipt| receipt.number).collect::<Vec<_>>(), all);
+    assert!(
+        archive
+            .records(ID, 0)
+            .try_all(|record| async move { record.issue.is_none() == (record.number <= count) })
+            .await
+            .unwrap()
+    );
+    // A call for each record's reading twice, its comparison, its images and its writing; hardly any for receipts.
+    assert!(store.calls() < count * 7, "{} calls", store.calls());
+    assert_eq!(counted.apply_deletion_policy(ID, DeletionPolicy::Purge).await.unwrap(), [0; 0]);
 }
 
 #[tokio::test]

@@ -10,14 +10,16 @@ use std::{
 };
 
 use gharvest_archive::{
-    ApiKey, Archive, InboxEntry, Options, Written,
+    ApiKey, Archive, InboxEntry, Options, Written, attachment_name,
     snapshot::{Manifest, backup, fetch, verify, verify_backup},
     store::folder::FolderStore,
 };
 use gharvest_model::{
     ItemId, Kind, Record, RepositoryId, Revision,
+    drift::Drift,
     ledger::NumberState,
     record::{Origin, Origins, RecordRepository, RecordState, Visibility},
+    removal::{DeletionPolicy, Receipt},
     tracking::Tracked,
 };
 use serde_json::{Value, json};
@@ -25,6 +27,7 @@ use serde_json::{Value, json};
 use crate::place::{at, fact, repository};
 
 const ID: RepositoryId = RepositoryId(7);
+const OTHER: RepositoryId = RepositoryId(8);
 const SNAPSHOT: &str = "gharvest-20260102T030405Z";
 
 fn golden() -> PathBuf {
@@ -80,7 +83,7 @@ async fn write(folder: &Path) {
         complete_at: Some(at(1_700_000_100)),
         trouble: Some("issues are disabled".to_owned()),
         trouble_since: Some(at(1_700_000_200)),
-        deleted: gharvest_model::removal::DeletionPolicy::Keep,
+        deleted: DeletionPolicy::Keep,
     };
     archive.track(tracked).await.unwrap();
     archive.set_cursor("updates/7", json!({"since": at(1_700_000_000)})).await.unwrap();
@@ -98,6 +101,35 @@ async fn write(folder: &Path) {
     for entry in [of_item, of_none] {
         archive.put_inbox(&entry).await.unwrap();
     }
+    write_more(&archive).await;
+}
+
+/// Writes what an archive holds only where something went wrong or away, or where an operator wants it.
+async fn write_more(archive: &Archive) {
+    archive.put_repository(&repository(8, "Octo/Other", 1_700_000_000)).await.unwrap();
+    let labels = |name: &str| json!([{"id": 1, "name": name}]);
+    archive.put_part(OTHER, "labels", &labels("bug")).await.unwrap();
+    assert!(archive.learn_label_renames(OTHER, &labels("defect"), at(1_700_000_002)).await.unwrap());
+    let kinds = [Drift::Title, Drift::CommentAdded];
+    archive.add_drift(OTHER, 4, &kinds, at(1_700_000_003)).await.unwrap();
+    let tracked = Tracked {
+        id: OTHER,
+        name: "Octo/Other".parse().unwrap(),
+        private: false,
+        since: at(1_700_000_000),
+        complete_at: None,
+        trouble: None,
+        trouble_since: None,
+        deleted: DeletionPolicy::Redact,
+    };
+    archive.track(tracked).await.unwrap();
+    let mut gone = Record { state: RecordState::Deleted, ..record(1) };
+    gone.repository.id = OTHER;
+    archive.follow_deletion_policy(&mut gone).await.unwrap();
+    archive.put_record(gone).await.unwrap();
+    archive.untrack(OTHER).await.unwrap();
+    let item = ItemId { repository: OTHER, number: 2 };
+    archive.put_attachment(item, &attachment_name("https://img.test/cat.gif"), "GIF89a".into()).await.unwrap();
 }
 
 /// Every file and link below a folder but locks and the like; what differs by its nature is taken from `like`.
@@ -139,6 +171,7 @@ fn comparable(name: &str, bytes: Vec<u8>) -> Vec<u8> {
 fn alike(name: &str, bytes: &[u8], like: &[u8]) -> Vec<u8> {
     let field = match name {
         "archive.json" => "id",
+        _ if name.ends_with("/removals.jsonl") => "removed_at",
         _ if name.contains("/items/") => "changed_at",
         _ => return bytes.to_vec(),
     };
@@ -160,7 +193,7 @@ async fn what_is_written_today_is_the_format_of_version_1() {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(written[name] == *bytes, "{name}: {} is not {}", text(&written[name]), text(bytes));
     }
-    assert_eq!(expected.len(), 15);
+    assert_eq!(expected.len(), 22);
 }
 
 /// Writes the golden files.
@@ -227,6 +260,15 @@ async fn what_version_1_wrote_is_read() {
     assert_eq!(archive.keys().await.unwrap()[0].hash, "ab".repeat(32));
     let waiting = archive.inbox(ItemId { repository: ID, number: 1 }).await.unwrap();
     assert_eq!((waiting.len(), waiting[0].fact.delivery.as_str()), (1, "d1"));
+    let other = archive.repository(OTHER).await.unwrap().unwrap();
+    assert_eq!(other.label_renames.name_now("bug", at(1_700_000_001)), "defect");
+    let drift = archive.audit(OTHER).await.unwrap().unwrap().drift;
+    assert_eq!((drift[&Drift::Title].number, drift.len()), (4, 2));
+    let receipts: Vec<Receipt> = archive.receipts(OTHER).await.unwrap();
+    assert_eq!((receipts.len(), receipts[0].number, receipts[0].policy), (1, 1, DeletionPolicy::Redact));
+    let item = ItemId { repository: OTHER, number: 2 };
+    let image = archive.attachment(item, &attachment_name("https://img.test/cat.gif")).await.unwrap();
+    assert_eq!(image.unwrap(), "GIF89a");
 }
 
 #[tokio::test]
