@@ -260,6 +260,16 @@ impl Archive {
     }
 }
 
+/// Runs work where it may block. It ends even if nobody waits for it any more.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => {
+            Err(Error::new(ErrorKind::Unavailable, "run", "file work", "it was stopped or panicked").with_source(error))
+        }
+    }
+}
+
 async fn read_json<T: DeserializeOwned>(store: &dyn Store, key: &str) -> Result<Option<T>> {
     store.get(key).await?.map(|(bytes, _)| from_bytes(key, &bytes)).transpose()
 }

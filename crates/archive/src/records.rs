@@ -8,7 +8,7 @@ use gharvest_model::{ItemId, Record, RepositoryId, Revision, change};
 use jiff::Timestamp;
 
 use crate::{
-    Archive, Error, ErrorKind, Result, Written, corrupt, from_bytes,
+    Archive, Error, ErrorKind, Result, Written, blocking, corrupt, from_bytes,
     store::{Condition, Durability, Version},
     to_bytes,
 };
@@ -26,6 +26,12 @@ struct Stored {
     version: Version,
 }
 
+/// What is to be done with a record.
+enum Decision {
+    Write { key: String, condition: Condition, bytes: Bytes, revision: Revision },
+    Leave(Written),
+}
+
 impl Archive {
     /// A thread's record.
     pub async fn record(&self, item: ItemId) -> Result<Option<Record>> {
@@ -39,29 +45,17 @@ impl Archive {
 
     /// Stores a record if `record.revision` is still the stored revision ([`Revision::NONE`] for a new one), and if
     /// it changed outside volatile paths. Sets revision and `changed_at` of what it stores. Durable when it returns.
-    pub async fn put_record(&self, mut record: Record) -> Result<Written> {
+    pub async fn put_record(&self, record: Record) -> Result<Written> {
         let item = record.id();
-        let (key, condition) = match self.stored(item).await? {
-            None if record.revision != Revision::NONE => return Ok(Written::Conflict(Revision::NONE)),
-            None => (keys(item, self.inner.options.compress)[0].clone(), Condition::Absent),
-            Some(stored) => {
-                let before: Record = from_bytes(&stored.key, &stored.json)?;
-                if before.revision != record.revision {
-                    return Ok(Written::Conflict(before.revision));
-                }
-                if change::same_content(&before, &record) {
-                    return Ok(Written::Unchanged(before.revision));
-                }
-                (stored.key, Condition::Matches(stored.version))
-            }
+        let stored = self.stored(item).await?;
+        let new_key = keys(item, self.inner.options.compress)[0].clone();
+        // A long thread takes its time to be read, compared and written out: not where other tasks wait for their turn.
+        let (key, condition, bytes, revision) = match blocking(move || decide(stored, record, new_key)).await? {
+            Decision::Write { key, condition, bytes, revision } => (key, condition, bytes, revision),
+            Decision::Leave(written) => return Ok(written),
         };
-        let next = record.revision.0.checked_add(1);
-        record.revision =
-            Revision(next.ok_or_else(|| Error::new(ErrorKind::Refused, "write", &key, "no revision is left"))?);
-        record.changed_at = Timestamp::now();
-        let bytes = pack(&key, to_bytes(&key, &record)?)?;
         if self.store().put(&key, bytes, condition, Durability::Durable).await? {
-            return Ok(Written::Stored(record.revision));
+            return Ok(Written::Stored(revision));
         }
         let stored = self.record(item).await?;
         Ok(Written::Conflict(stored.map_or(Revision::NONE, |record| record.revision)))
@@ -112,6 +106,30 @@ impl Archive {
         }
         Ok(None)
     }
+}
+
+/// Compares a record with the stored one, and makes the bytes to be written.
+fn decide(stored: Option<Stored>, mut record: Record, new_key: String) -> Result<Decision> {
+    let (key, condition) = match stored {
+        None if record.revision != Revision::NONE => return Ok(Decision::Leave(Written::Conflict(Revision::NONE))),
+        None => (new_key, Condition::Absent),
+        Some(stored) => {
+            let before: Record = from_bytes(&stored.key, &stored.json)?;
+            if before.revision != record.revision {
+                return Ok(Decision::Leave(Written::Conflict(before.revision)));
+            }
+            if change::same_content(&before, &record) {
+                return Ok(Decision::Leave(Written::Unchanged(before.revision)));
+            }
+            (stored.key, Condition::Matches(stored.version))
+        }
+    };
+    let next = record.revision.0.checked_add(1);
+    record.revision =
+        Revision(next.ok_or_else(|| Error::new(ErrorKind::Refused, "write", &key, "no revision is left"))?);
+    record.changed_at = Timestamp::now();
+    let bytes = pack(&key, to_bytes(&key, &record)?)?;
+    Ok(Decision::Write { key, condition, bytes, revision: record.revision })
 }
 
 /// Both keys a record may have, the one for new records first.

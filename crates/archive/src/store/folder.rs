@@ -10,12 +10,14 @@
 //! A journal of [`JOURNAL_LIMIT`] bytes is folded into the object before the next entry, and replaced by a new one that
 //! begins with this entry, in this order and under the lock; a crash in between folds the same entries again, which
 //! changes nothing. So whoever has read a journal up to some length needs only what follows, as long as the journal has
-//! the same name.
+//! the same name: a reader its mark, and a writer the end of the last entry that it wrote or checked.
 
 use std::{
+    collections::HashMap,
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -24,12 +26,14 @@ use bytes::Bytes;
 use fail::fail_point;
 
 use super::{Base, Condition, Durability, Fold, Journal, Mark, Store, Version, check_key};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, blocking};
 
 /// How many lock files there are: more than writers that ever run at once.
 const LOCKS: usize = 64;
 /// A journal of this size is folded into its object: thousands of entries, and still read in a millisecond.
-const JOURNAL_LIMIT: usize = 64 * 1024;
+const JOURNAL_LIMIT: u64 = 64 * 1024;
+/// How many journals' ends are remembered; they are found again by reading.
+const KNOWN_ENDS: usize = 10_000;
 /// How often a journal is read again that was replaced meanwhile.
 const READ_ATTEMPTS: usize = 100;
 const JOURNAL_MAGIC: &[u8; 8] = b"GHJOURN\x01";
@@ -40,6 +44,8 @@ const JOURNAL_HEAD: usize = 24;
 #[derive(Debug, Clone)]
 pub struct FolderStore {
     root: PathBuf,
+    /// Where the whole entries of journals end, by key.
+    ends: Arc<Mutex<HashMap<String, Mark>>>,
 }
 
 impl FolderStore {
@@ -50,7 +56,7 @@ impl FolderStore {
             let named = root.display().to_string();
             let open = || -> io::Result<Self> {
                 fs::create_dir_all(root.join("staging").join("locks"))?;
-                let store = Self { root: root.canonicalize()? };
+                let store = Self { root: root.canonicalize()?, ends: Arc::default() };
                 sweep(&store.root.join("staging"), stale_after)?;
                 Ok(store)
             };
@@ -156,19 +162,53 @@ impl FolderStore {
         let unreadable = |error| failed("read", key, error);
         let framed = frame(entry).map_err(|error| failed("append to", key, error))?;
         let _lock = self.lock(key)?;
-        let bytes = read(&journal).map_err(unreadable)?;
-        let (_, entries) = bytes.as_deref().map_or(Ok(Default::default()), split_head).map_err(unreadable)?;
-        let (entries, whole) = whole_entries(entries);
-        if whole >= JOURNAL_LIMIT {
+        let end = self.end_of(key, &journal).map_err(unreadable)?;
+        let is_full = end.as_ref().is_some_and(|end| end.length >= JOURNAL_LIMIT);
+        if is_full {
+            let bytes = read(&journal).map_err(unreadable)?.unwrap_or_default();
+            let (entries, _) = whole_entries(split_head(&bytes).map_err(unreadable)?.1);
             let folded = fold(read(&path).map_err(unreadable)?, entries.into())?;
             self.write(&path, &folded, Durability::Durable).map_err(|error| failed("write", key, error))?;
             fail_point!("archive-folded");
         }
-        let appended = match bytes {
-            Some(bytes) if whole < JOURNAL_LIMIT => append(&journal, JOURNAL_HEAD + whole, bytes.len(), &framed),
-            _ => self.write(&journal, &[&new_head()[..], &framed].concat(), Durability::Durable),
+        let appended = match end.filter(|_| !is_full) {
+            Some(end) => append(&journal, &end, &framed),
+            None => {
+                let head = new_head();
+                let begun = self.write(&journal, &[&head[..], &framed].concat(), Durability::Durable);
+                begun.map(|()| Mark {
+                    generation: hex::encode(&head[JOURNAL_MAGIC.len()..]),
+                    length: (JOURNAL_HEAD + framed.len()) as u64,
+                })
+            }
         };
-        appended.map_err(|error| failed("append to", key, error))
+        let end = appended.map_err(|error| failed("append to", key, error))?;
+        let mut ends = self.ends();
+        if ends.len() >= KNOWN_ENDS {
+            ends.clear();
+        }
+        ends.insert(key.to_owned(), end);
+        Ok(())
+    }
+
+    fn ends(&self) -> MutexGuard<'_, HashMap<String, Mark>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which journal there is, and where its whole entries end; none if there is no journal. Under its lock. What was
+    /// checked before is not read again.
+    fn end_of(&self, key: &str, journal: &Path) -> io::Result<Option<Mark>> {
+        let known = self.ends().get(key).cloned();
+        if let Some(known) = known
+            && !journal.is_symlink()
+            && let Some(appended) = read_appended(journal, &known)?
+        {
+            return Ok(appended.mark);
+        }
+        let Some(bytes) = read(journal)? else { return Ok(None) };
+        let (name, framed) = split_head(&bytes)?;
+        let (_, whole) = whole_entries(framed);
+        Ok(Some(Mark { generation: hex::encode(name), length: (JOURNAL_HEAD + whole) as u64 }))
     }
 
     /// Takes no lock, so that it needs no more than to read.
@@ -339,14 +379,15 @@ fn frame(entry: &[u8]) -> io::Result<Vec<u8>> {
     Ok([&length.to_le_bytes()[..], &checksum(entry), entry].concat())
 }
 
-/// Appends behind the last whole entry, and cuts off what was torn there.
-fn append(journal: &Path, whole: usize, length: usize, framed: &[u8]) -> io::Result<()> {
+/// Appends behind the last whole entry, and cuts off what was torn there. Answers the new end.
+fn append(journal: &Path, end: &Mark, framed: &[u8]) -> io::Result<Mark> {
     let mut file = OpenOptions::new().append(true).open(journal)?;
-    if whole < length {
-        file.set_len(whole as u64)?;
+    if file.metadata()?.len() > end.length {
+        file.set_len(end.length)?;
     }
     file.write_all(framed)?;
-    file.sync_all()
+    file.sync_all()?;
+    Ok(Mark { generation: end.generation.clone(), length: end.length + framed.len() as u64 })
 }
 
 /// The head of a new journal, with a name that no other has.
@@ -460,14 +501,4 @@ fn failed(operation: &'static str, key: &str, error: io::Error) -> Error {
         _ => (ErrorKind::Unavailable, error.to_string()),
     };
     Error::new(kind, operation, key, message).with_source(error)
-}
-
-/// Runs file work where it may block. It ends even if nobody waits for it any more.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => {
-            Err(Error::new(ErrorKind::Unavailable, "run", "file work", "it was stopped or panicked").with_source(error))
-        }
-    }
 }
