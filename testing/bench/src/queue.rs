@@ -158,7 +158,7 @@ async fn at_size(scale: &Scale, size: u64) -> Result<AtSize> {
     let before = memory::reset_peak();
     let queue = open(folder.path()).await?;
     fill(&*queue, 1..=size).await?;
-    let counts = count_often(&*queue, scale.of(20, 500, 500)).await?;
+    let looks = look_often(&*queue, scale.of(20, 500, 500)).await?;
     let grown = memory::peak().saturating_sub(before);
     let file = std::fs::metadata(folder.path().join("queue.sqlite"))?.len();
     let mut bare = Bare::open(folder.path())?;
@@ -190,7 +190,7 @@ async fn at_size(scale: &Scale, size: u64) -> Result<AtSize> {
                 .at_least(if batch == 1 { 0.6 } else { 0.3 }),
         );
     }
-    rows.push(Row::new(format!("counts, {size} waiting, p99"), counts.percentile(0.99), "ms").at_most(5.0));
+    rows.push(Row::new(format!("a status, {size} waiting, p99"), looks.percentile(0.99), "ms").at_most(5.0));
     rows.push(Row::new(format!("memory for {size} waiting"), memory::mebibytes(grown), "MiB").at_most(64.0));
     rows.push(Row::new(format!("file for {size} waiting, a job"), file as f64 / size as f64, "bytes"));
     Ok(AtSize { size, batch_1: rates[0], batch_50: rates[1], rows })
@@ -208,12 +208,23 @@ pub(crate) async fn fill(queue: &dyn Queue, numbers: RangeInclusive<u64>) -> Res
     Ok(())
 }
 
-async fn count_often(queue: &dyn QueueAdmin, rounds: usize) -> Result<Times> {
+async fn look_often(queue: &dyn QueueAdmin, rounds: usize) -> Result<Times> {
     let mut times = Times::default();
     for _ in 0..rounds {
-        times.add(timed(async { Ok(queue.counts(QueueName::Download).await?) }).await?.1);
+        times.add(timed(look(queue)).await?.1);
     }
     Ok(times)
+}
+
+/// What `queue-cli status` asks of a queue that works for one repository.
+pub(crate) async fn look(queue: &dyn QueueAdmin) -> Result<()> {
+    for name in QueueName::ALL {
+        queue.counts(name).await?;
+        queue.oldest(name).await?;
+        queue.repository_counts(name, REPOSITORY).await?;
+    }
+    queue.pauses().await?;
+    Ok(())
 }
 
 /// One worker takes so many jobs in batches and finishes them.
