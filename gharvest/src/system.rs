@@ -3,20 +3,18 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use axum::Router;
 use gharvest_archive::Archive;
 use gharvest_github::Client;
 use gharvest_queue::{Queue, QueueAdmin};
 use gharvest_search::SearchIndex;
 use gharvest_seeder::notify::{self, Watch};
-use gharvest_service_kit::{
-    Settings,
-    serve::{Limits, serve},
-};
+use gharvest_service_kit::{Settings, changes::Change, process::Usage};
 use gharvest_state::State;
 use gharvest_web::{Backends, WebState, operations::GithubOperations};
 use gharvest_webhook_receiver::Receiver;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// All backends of one deployment, opened.
@@ -42,8 +40,38 @@ impl System {
         Ok(Self { settings: Arc::new(settings), queue, state, archive, index, github })
     }
 
+    /// The same system with other settings. What they do not concern stays open: the embedded index has one owner.
+    pub(crate) async fn with(&self, change: &Change) -> anyhow::Result<Self> {
+        let mut system = Self { settings: Arc::clone(&change.settings), ..self.clone() };
+        if change.is_in("archive") {
+            system.archive = gharvest_backends::archive(&system.settings).await?;
+        }
+        if change.is_in("queue") {
+            system.queue = gharvest_backends::queue(&system.settings).await?;
+            system.state = gharvest_backends::state(&system.settings).await?;
+        }
+        if change.is_in("archive") || change.is_in("search") {
+            if change.is_in("search") {
+                system.index = gharvest_backends::index(&system.settings).await?;
+            }
+            system.index.ensure(system.archive.id()).await.context("making the index")?;
+        }
+        if change.is_in("queue") || change.is_in("github") {
+            system.github = gharvest_backends::github(&system.settings, Some(Arc::clone(&system.state)))?;
+        }
+        Ok(system)
+    }
+
     /// Starts downloader, indexer and seeder. They end after `shutdown`, each when its work in hand is done.
     pub(crate) fn start_workers(&self, shutdown: &CancellationToken) -> anyhow::Result<JoinSet<()>> {
+        // Settings that cannot be followed are refused before anything begins.
+        let watch = Watch::new(
+            Arc::clone(&self.queue),
+            self.archive.clone(),
+            Arc::clone(&self.state),
+            self.github.clone(),
+            notify::Options::new(&self.settings),
+        )?;
         let mut workers = JoinSet::new();
         let queue: Arc<dyn Queue> = Arc::clone(&self.queue) as _;
         workers.spawn(gharvest_downloader::run(
@@ -69,24 +97,17 @@ impl System {
             gharvest_seeder::Options::new(&self.settings),
             shutdown.clone(),
         ));
-        let watch = Watch::new(
-            Arc::clone(&self.queue),
-            self.archive.clone(),
-            Arc::clone(&self.state),
-            self.github.clone(),
-            notify::Options::new(&self.settings),
-        )?;
         workers.spawn(notify::run(watch, shutdown.clone()));
         Ok(workers)
     }
 
-    /// Serves pages, API and webhooks on one address until `shutdown`.
-    pub(crate) async fn serve_web(
+    /// Pages, API and webhooks, until `shutdown`. Refused where they would be open to others with nobody named.
+    pub(crate) async fn routes(
         &self,
-        listener: TcpListener,
         metrics: PrometheusHandle,
-        shutdown: CancellationToken,
-    ) {
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<Router> {
+        gharvest_web::access::check_listen(&self.settings.web, &self.archive.keys().await?).map_err(Usage)?;
         let operations = GithubOperations::new(
             self.archive.clone(),
             Arc::clone(&self.queue),
@@ -107,13 +128,11 @@ impl System {
         let receiver =
             Receiver::new(Arc::clone(&self.queue) as _, self.archive.clone(), self.settings.webhook.untracked)
                 .with_state(Arc::clone(&self.state));
-        let router =
-            gharvest_web::router(state).merge(gharvest_webhook_receiver::router(receiver, &self.settings.webhook));
         let stopping = shutdown.clone();
         tokio::spawn(async move {
             stopping.cancelled().await;
             readiness.set(false);
         });
-        serve(listener, router, Limits::default(), shutdown).await;
+        Ok(gharvest_web::router(state).merge(gharvest_webhook_receiver::router(receiver, &self.settings.webhook)))
     }
 }

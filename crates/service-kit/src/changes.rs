@@ -13,9 +13,27 @@ use crate::{Settings, load::Loaded, process::CommonArgs};
 
 const EVERY: Duration = Duration::from_secs(1);
 
+/// Other settings, valid ones.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The settings as a whole.
+    pub settings: Arc<Settings>,
+    /// What is different, as in `[web] listen`.
+    pub names: Vec<String>,
+}
+
+impl Change {
+    /// Whether something of this section is different.
+    pub fn is_in(&self, section: &str) -> bool {
+        self.names.iter().any(|name| {
+            name.strip_prefix('[').and_then(|name| name.split_once(']')).is_some_and(|(named, _)| named == section)
+        })
+    }
+}
+
 /// Where changes come from, and what was seen last.
 #[derive(Debug)]
-pub(crate) struct Changes {
+pub struct Changes {
     common: CommonArgs,
     seen: Table,
     refused: String,
@@ -23,24 +41,24 @@ pub(crate) struct Changes {
 
 impl Changes {
     /// Follows what these were loaded from.
-    pub(crate) fn new(common: &CommonArgs, loaded: &Loaded) -> Self {
+    pub fn new(common: &CommonArgs, loaded: &Loaded) -> Self {
         Self { common: common.clone(), seen: loaded.merged().clone(), refused: String::new() }
     }
 
     /// Waits for other settings that are valid.
-    pub(crate) async fn next(&mut self) -> Arc<Settings> {
+    pub async fn next(&mut self) -> Change {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Some(settings) = self.look() {
-                return settings;
+            if let Some(change) = self.look() {
+                return change;
             }
         }
     }
 
     /// Reads the settings once. Each change is said once.
-    fn look(&mut self) -> Option<Arc<Settings>> {
+    fn look(&mut self) -> Option<Change> {
         let loaded = match self.common.load() {
             Ok(loaded) => loaded,
             Err(error) => {
@@ -62,12 +80,12 @@ impl Changes {
             tracing::warn!("an address to listen on, and how logs are written, change when the process starts again");
         }
         self.seen = loaded.merged().clone();
-        Some(Arc::new(loaded.settings))
+        Some(Change { settings: Arc::new(loaded.settings), names })
     }
 }
 
 /// Says that a change is not taken.
-pub(crate) fn refuse(sentences: &str) {
+pub fn refuse(sentences: &str) {
     tracing::error!("changed settings are refused, the former stay: {sentences}");
     metrics::counter!("gharvest_settings_refused_total").increment(1);
 }
@@ -114,7 +132,8 @@ mod tests {
 
         write("[webhook]\nsecrets = [\"second\"]");
         let taken = changes.look().unwrap();
-        assert_eq!(taken.webhook.secrets[0].expose_secret(), "second");
+        assert_eq!(taken.settings.webhook.secrets[0].expose_secret(), "second");
+        assert!(taken.is_in("webhook") && !taken.is_in("web"), "{:?}", taken.names);
         assert!(changes.look().is_none());
     }
 

@@ -1,7 +1,7 @@
 //! Settings, telemetry, health and signals, shared by every process.
 
 pub mod cadence;
-mod changes;
+pub mod changes;
 pub mod duration;
 pub mod health;
 pub mod load;

@@ -88,7 +88,7 @@ where
                 if service.shutdown.is_cancelled() {
                     return Ok(());
                 }
-                former = Some(std::mem::replace(&mut settings, changed));
+                former = Some(std::mem::replace(&mut settings, changed.settings));
                 continue;
             }
         };
@@ -169,7 +169,7 @@ async fn follow<F>(
 {
     let mut stop = front.shutdown.clone();
     loop {
-        let settings = changes.next().await;
+        let settings = changes.next().await.settings;
         let next = shutdown.child_token();
         match routes(Front { settings, shutdown: next.clone(), ..front.clone() }).await {
             Ok(routes) => {
@@ -183,7 +183,7 @@ async fn follow<F>(
 }
 
 /// Each request is answered by the routes that there are when it comes.
-fn of_the_moment(routes: watch::Receiver<Router>) -> Router {
+pub fn of_the_moment(routes: watch::Receiver<Router>) -> Router {
     Router::new().fallback(move |request: Request| {
         let routes = routes.borrow().clone();
         async move { routes.oneshot(request).await }

@@ -88,7 +88,7 @@ pub(crate) async fn run(common: &CommonArgs, args: DemoArgs) -> anyhow::Result<E
             say("everything is mirrored and searchable. Ctrl-C ends it");
         }
     }
-    let ended = running.until_stopped(&shutdown).await;
+    let ended = running.until_stopped(&shutdown, None).await;
     drop(simulator);
     match &args.keep {
         Some(folder) => {

@@ -6,7 +6,10 @@ use anyhow::Context;
 use clap::Args;
 use gharvest_downloader::{plan, track};
 use gharvest_model::{QueueName, RepositoryId, RepositoryName};
-use gharvest_service_kit::process::{self, CommonArgs, Exit};
+use gharvest_service_kit::{
+    changes::Changes,
+    process::{self, CommonArgs, Exit},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -36,7 +39,9 @@ pub(crate) struct MirrorArgs {
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(crate) async fn run(common: &CommonArgs, args: MirrorArgs) -> anyhow::Result<Exit> {
-    let mut settings = common.start_quietly()?.settings;
+    let loaded = common.start_quietly()?;
+    let changes = Changes::new(common, &loaded);
+    let mut settings = loaded.settings;
     let shutdown = process::shutdown_on_signals()?;
     let listener = args.web.listen(&mut settings).await?;
     let system = System::open(settings).await?;
@@ -48,15 +53,19 @@ pub(crate) async fn run(common: &CommonArgs, args: MirrorArgs) -> anyhow::Result
         plan::keep(&system.archive, &plan).await.with_context(|| format!("the plan of {name} cannot be kept"))?;
     }
     let running = Running::start(&system, listener, &shutdown).await?;
-    let follow = follow(&system, &ids, args.once, &shutdown);
-    let exit = tokio::select! {
-        exit = follow => exit?,
-        () = shutdown.cancelled() => Exit::Done,
+    let followed = async {
+        let exit = tokio::select! {
+            exit = follow(&system, &ids, args.once, &shutdown) => exit,
+            () = shutdown.cancelled() => Ok(Exit::Done),
+        };
+        if args.once || exit.is_err() {
+            shutdown.cancel();
+        }
+        exit
     };
-    if args.once {
-        shutdown.cancel();
-    }
-    running.until_stopped(&shutdown).await?;
+    let (exit, ended) = tokio::join!(followed, running.until_stopped(&shutdown, Some(changes)));
+    ended?;
+    let exit = exit?;
     if args.once { finish_once(&system, &ids).await } else { Ok(exit) }
 }
 

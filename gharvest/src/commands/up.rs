@@ -1,12 +1,23 @@
-//! `gharvest up`: all components in one process, until it is stopped.
+//! `gharvest up`: all components in one process, until it is stopped; changed settings are taken meanwhile.
+
+use std::sync::Arc;
 
 use anyhow::Context;
+use axum::Router;
 use clap::Args;
 use gharvest_service_kit::{
-    process::{self, CommonArgs, Exit, Usage},
+    changes::{Change, Changes, refuse},
+    process::{self, CommonArgs, Exit},
+    serve::{Limits, serve},
+    service::of_the_moment,
     telemetry,
 };
-use tokio::{net::TcpListener, task::JoinSet};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{output::say, system::System};
@@ -31,6 +42,7 @@ pub(crate) struct WebArgs {
 pub(crate) async fn run(common: &CommonArgs, args: UpArgs) -> anyhow::Result<Exit> {
     let loaded = common.start()?;
     tracing::debug!(settings = loaded.redacted(), "settings in force");
+    let changes = Changes::new(common, &loaded);
     let mut settings = loaded.settings;
     let shutdown = process::shutdown_on_signals()?;
     let listener = args.web.listen(&mut settings).await?;
@@ -38,7 +50,7 @@ pub(crate) async fn run(common: &CommonArgs, args: UpArgs) -> anyhow::Result<Exi
     let examined = system.github.clone();
     tokio::spawn(async move { gharvest_backends::examine_tokens(&examined).await });
     let running = Running::start(&system, listener, &shutdown).await?;
-    running.until_stopped(&shutdown).await?;
+    running.until_stopped(&shutdown, Some(changes)).await?;
     Ok(Exit::Done)
 }
 
@@ -62,7 +74,18 @@ impl WebArgs {
 
 /// All components at work.
 pub(crate) struct Running {
+    system: System,
     workers: JoinSet<()>,
+    /// Ends these workers and the routes of the moment.
+    stop: CancellationToken,
+    web: Option<Web>,
+}
+
+/// The web front: one listener, and the routes of the moment.
+struct Web {
+    metrics: PrometheusHandle,
+    routes: watch::Sender<Router>,
+    server: JoinHandle<()>,
 }
 
 impl Running {
@@ -73,27 +96,77 @@ impl Running {
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let metrics = telemetry::init_metrics()?;
-        let mut workers = system.start_workers(shutdown)?;
+        let stop = shutdown.child_token();
+        let mut web = None;
         if let Some(listener) = listener {
-            let keys = system.archive.keys().await?;
-            gharvest_web::access::check_listen(&system.settings.web, &keys).map_err(Usage)?;
+            let (routes, answering) = watch::channel(system.routes(metrics.clone(), &stop).await?);
             say(format_args!("web front on http://{}", system.settings.web.listen));
-            let (system, shutdown) = (system.clone(), shutdown.clone());
-            workers.spawn(async move { system.serve_web(listener, metrics, shutdown).await });
+            let server = serve(listener, of_the_moment(answering), Limits::default(), shutdown.clone());
+            web = Some(Web { metrics, routes, server: tokio::spawn(server) });
         }
-        Ok(Self { workers })
+        let workers = system.start_workers(&stop)?;
+        Ok(Self { system: system.clone(), workers, stop, web })
     }
 
-    /// Waits for the end. A component that ends by itself ends the process: half a system looks like a whole one.
-    pub(crate) async fn until_stopped(mut self, shutdown: &CancellationToken) -> anyhow::Result<()> {
-        let early = self.workers.join_next().await;
+    /// Waits for the end, and meanwhile takes changed settings. A component that ends by itself ends the process: half
+    /// a system looks like a whole one.
+    pub(crate) async fn until_stopped(
+        mut self,
+        shutdown: &CancellationToken,
+        mut changes: Option<Changes>,
+    ) -> anyhow::Result<()> {
+        let early = loop {
+            let changed = async {
+                match &mut changes {
+                    Some(changes) => changes.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                early = self.workers.join_next() => break early,
+                change = changed => match self.take(&change, shutdown).await {
+                    Ok(mut former) => while let Some(ended) = former.join_next().await {
+                        ended.context("a component failed as the settings changed")?;
+                    },
+                    Err(error) => refuse(&format!("{error:#}")),
+                },
+            }
+        };
         let was_asked = shutdown.is_cancelled();
         shutdown.cancel();
         while self.workers.join_next().await.is_some() {}
+        if let Some(web) = self.web {
+            web.server.await.context("the web front failed")?;
+        }
         match early {
             Some(Err(error)) => Err(error).context("a component failed"),
             Some(Ok(())) if !was_asked => anyhow::bail!("a component ended by itself: its log says why"),
             _ => Ok(()),
         }
+    }
+
+    /// Begins with other settings before it ends with those so far, so that one that cannot be followed changes
+    /// nothing: any number of components may work side by side. Returns the former workers, which finish what they
+    /// have in hand.
+    async fn take(&mut self, change: &Change, shutdown: &CancellationToken) -> anyhow::Result<JoinSet<()>> {
+        let mut settings = (*change.settings).clone();
+        // The front stays where it is, and `--listen` said so perhaps.
+        settings.web.listen.clone_from(&self.system.settings.web.listen);
+        let change = Change { settings: Arc::new(settings), names: change.names.clone() };
+        let system = self.system.with(&change).await?;
+        let stop = shutdown.child_token();
+        let refused = stop.clone().drop_guard();
+        let routes = match &self.web {
+            Some(web) => Some(system.routes(web.metrics.clone(), &stop).await?),
+            None => None,
+        };
+        let workers = system.start_workers(&stop)?;
+        refused.disarm();
+        if let (Some(web), Some(routes)) = (&self.web, routes) {
+            drop(web.routes.send_replace(routes));
+        }
+        self.system = system;
+        std::mem::replace(&mut self.stop, stop).cancel();
+        Ok(std::mem::replace(&mut self.workers, workers))
     }
 }

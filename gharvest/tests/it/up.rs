@@ -8,7 +8,7 @@ use std::{
 use futures::StreamExt;
 use gharvest_github_simulator::{Change, Truth, Webhook};
 
-use crate::scene::{MIRRORED, SECRET, Scene, Serving, count, name, until};
+use crate::scene::{MIRRORED, SECRET, Scene, Serving, TOKEN, count, name, until};
 
 const ITEMS: u64 = 100;
 const CHANGES: u64 = 200;
@@ -48,6 +48,72 @@ async fn webhooks_lost_doubled_and_reordered_end_in_an_equal_mirror() {
     let status = scene.json(&["status", "--json"]).await;
     assert_eq!((count(&status, "leased"), count(&status, "buried")), (0, 0), "{status}");
     assert_eq!(scene.control.violations(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_change_while_it_runs_and_invalid_ones_are_refused_by_name() {
+    let scene = Scene::new(20);
+    let file = scene.folder().join("gharvest.toml");
+    let write = |seeder: &str, token: &str, secret: &str| {
+        let text =
+            format!("[seeder]\n{seeder}\n[github]\ntokens = [\"{token}\"]\n[webhook]\nsecrets = [\"{secret}\"]\n");
+        // As a whole, as editors do.
+        std::fs::write(file.with_extension("new"), text).unwrap();
+        std::fs::rename(file.with_extension("new"), &file).unwrap();
+    };
+    let (rarely, often) = ("reconcile_every = \"24h\"", "reconcile_every = \"1s\"");
+    write(rarely, TOKEN, SECRET);
+    let mut command = scene.command(&["--config", file.to_str().unwrap(), "up", "--listen", "127.0.0.1:0"]);
+    command.env_remove("GITHUB_TOKEN").env_remove("GHARVEST_WEBHOOK__SECRETS");
+    let serving = Serving::start(command).await;
+    scene.done(&["track", MIRRORED]).await;
+    until("the mirror is complete", async || scene.differences(MIRRORED).await.is_empty()).await;
+    let metric = async |name: &str| {
+        let text = reqwest::get(format!("{}/metrics", serving.url)).await.unwrap().text().await.unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned));
+        line.and_then(|value| value.trim().parse::<f64>().ok()).unwrap_or_default()
+    };
+
+    // Another secret, without a moment in which nobody answers.
+    let deliver = async |secret: &str| {
+        let way = Webhook::new(format!("{}/webhooks/github", serving.url), secret);
+        scene.control.set_webhook(Some(way));
+        scene.control.change(&name(MIRRORED), nth_change(&scene, 0)).unwrap();
+        scene.control.webhooks_settled().await;
+        let status = scene.control.deliveries().last().unwrap().status_code;
+        scene.control.set_webhook(None);
+        status
+    };
+    assert_eq!(deliver("another-secret").await, 403);
+    write(rarely, TOKEN, "another-secret");
+    until("the other secret is known", async || match deliver("another-secret").await {
+        202 => true,
+        status => {
+            assert_eq!(status, 403, "somebody answers all the time");
+            false
+        }
+    })
+    .await;
+
+    // What is invalid is refused by name, and the former stay.
+    write("reconcile_every = \"sometimes\"", TOKEN, SECRET);
+    until("it is refused", async || metric("gharvest_settings_refused_total").await > 0.0).await;
+    assert_eq!(deliver("another-secret").await, 202);
+
+    // Another token, and a schedule that finds what no webhook tells.
+    scene.control.revoke_token(TOKEN);
+    scene.control.allow_token("another-token", "another", 5_000);
+    write(often, "another-token", "another-secret");
+    for round in 1..20 {
+        scene.control.change(&name(MIRRORED), nth_change(&scene, round)).unwrap();
+    }
+    until("the schedule finds it with the other token", async || scene.differences(MIRRORED).await.is_empty()).await;
+
+    let (code, _, said) = serving.end("TERM").await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("changed settings are refused") && said.contains("[seeder] reconcile_every"), "{said}");
+    let status = scene.json(&["status", "--json"]).await;
+    assert_eq!((count(&status, "leased"), count(&status, "buried")), (0, 0), "{status}");
 }
 
 /// Changes that show in `updated_at`, on items spread over the repository.
