@@ -226,6 +226,20 @@ impl Bulk {
     }
 }
 
+/// The requests of many writes, each as large as requests are to begin with.
+pub(crate) fn bodies(actions: &[Action]) -> Vec<Bytes> {
+    let (mut bodies, mut from, mut bytes) = (Vec::new(), 0, 0);
+    for (to, action) in actions.iter().enumerate() {
+        if to > from && (bytes + action.size() > LARGEST_BATCH || to - from >= MOST_DOCUMENTS) {
+            bodies.push(body(actions[from..to].iter()));
+            (from, bytes) = (to, 0);
+        }
+        bytes += action.size();
+    }
+    bodies.push(body(actions[from..].iter()));
+    bodies
+}
+
 fn body<'a>(actions: impl Iterator<Item = &'a Action> + Clone) -> Bytes {
     let mut bytes = BytesMut::with_capacity(actions.clone().map(Action::size).sum());
     for action in actions {
@@ -306,7 +320,11 @@ mod tests {
         let server = tokio::spawn(async move {
             let mut got = Vec::new();
             for (status, body) in answers {
-                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut stream = listener.accept().await.unwrap().0;
+                // A connection without a request only asked whether there is one.
+                while stream.peek(&mut [0]).await.is_ok_and(|read| read == 0) {
+                    stream = listener.accept().await.unwrap().0;
+                }
                 got.push(read_body(&mut stream).await);
                 if status > 0 {
                     let length = body.len();
@@ -479,5 +497,27 @@ mod tests {
             assert_eq!(bulk.batch_bytes.load(Ordering::Relaxed), LARGEST_BATCH);
         }
         assert_eq!(server.await.unwrap().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_never_lets_anybody_in_is_passed_over() {
+        // A listener whose queue is full answers no further connection, as a firewall that drops packets.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = socket.listen(1).unwrap();
+        let address = full.local_addr().unwrap();
+        let mut queue = Vec::new();
+        while let Ok(stream) =
+            tokio::time::timeout(Duration::from_millis(300), tokio::net::TcpStream::connect(address)).await
+        {
+            queue.push(stream.unwrap());
+        }
+        let (up, server) = scripted((0..2).map(|_| (200, items(&[201]))).collect()).await;
+        let mut bulk = bulk(format!("http://{address}, {up}"));
+        bulk.client.connecting = Duration::from_millis(100);
+        for _ in 0..2 {
+            assert_eq!(bulk.write(&actions(1)).await.unwrap(), [Outcome::Done]);
+        }
+        assert_eq!(server.await.unwrap().len(), 2);
     }
 }

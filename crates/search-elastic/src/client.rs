@@ -2,9 +2,17 @@
 //!
 //! Only requests that Elasticsearch 8 and 9 and OpenSearch 2 and 3 answer alike are sent. The transport has no retries
 //! and no time limit of its own, so both are ours. Of several addresses each request takes the next; one that cannot be
-//! connected to is passed over.
+//! connected to is passed over. The transport cannot give up connecting sooner than answering, so an address that has
+//! not answered for some seconds is first asked for a connection and nothing else.
 
-use std::time::Duration;
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use elasticsearch::{
@@ -13,12 +21,13 @@ use elasticsearch::{
     http::{
         Method, Url,
         headers::{CONTENT_TYPE, HeaderMap, HeaderValue},
-        transport::{MultiNodeConnectionPool, Transport, TransportBuilder},
+        transport::{SingleNodeConnectionPool, Transport, TransportBuilder},
     },
 };
 use gharvest_search::{Error, ErrorKind, Result};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use tokio::{net::TcpStream, time::Instant};
 
 /// How to reach the engine.
 #[derive(Debug, Clone)]
@@ -40,11 +49,46 @@ pub struct Options {
 /// How long a request that is no search may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The engine, as reached.
+/// How long connecting may take.
+const CONNECTING: Duration = Duration::from_secs(3);
+/// So long after an answer an address need not be asked whether it is there.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// The engine, as reached. Clones share what is known of its addresses.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
+    nodes: Arc<[Node]>,
+    turn: Arc<AtomicUsize>,
+    /// How long connecting may take.
+    pub(crate) connecting: Duration,
+}
+
+/// One address.
+#[derive(Debug)]
+struct Node {
     transport: Transport,
-    addresses: usize,
+    host: String,
+    port: u16,
+    answered: Mutex<Option<Instant>>,
+}
+
+impl Node {
+    /// Whether it can be connected to, if it has not answered lately.
+    async fn is_there(&self, patience: Duration) -> io::Result<()> {
+        let answered = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        if answered.is_some_and(|at| at.elapsed() < FRESH) {
+            return Ok(());
+        }
+        let connecting = TcpStream::connect((self.host.as_str(), self.port));
+        match tokio::time::timeout(patience, connecting).await {
+            Ok(connected) => connected.map(drop),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time")),
+        }
+    }
+
+    fn note(&self, answered: bool) {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = answered.then(Instant::now);
+    }
 }
 
 /// An answer, whatever its status.
@@ -103,16 +147,15 @@ impl Answer {
     }
 }
 
-impl Client {
-    pub(crate) fn new(options: &Options) -> Result<Self> {
-        let invalid = |message: String| Error::new(ErrorKind::Refused, "open", message);
-        let urls: Vec<Url> = options
-            .urls
-            .split(',')
-            .map(|text| Url::parse(text.trim()).map_err(|error| invalid(format!("[search] url {text:?}: {error}"))))
-            .collect::<Result<_>>()?;
-        let addresses = urls.len();
-        let pool = MultiNodeConnectionPool::round_robin(urls, None);
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::Refused, "open", message)
+}
+
+impl Node {
+    fn new(options: &Options, url: Url) -> Result<Self> {
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let port = url.port_or_known_default().unwrap_or_default();
+        let pool = SingleNodeConnectionPool::new(url);
         let mut builder = TransportBuilder::new(pool).disable_proxy().enable_meta_header(false);
         if !options.api_key.expose_secret().is_empty() {
             builder = builder.auth(Credentials::EncodedApiKey(options.api_key.expose_secret().to_owned()));
@@ -126,7 +169,19 @@ impl Client {
             builder = builder.cert_validation(CertificateValidation::Full(certificate));
         }
         let transport = builder.build().map_err(|error| invalid(format!("the client cannot be made: {error}")))?;
-        Ok(Self { transport, addresses })
+        Ok(Self { transport, host, port, answered: Mutex::default() })
+    }
+}
+
+impl Client {
+    pub(crate) fn new(options: &Options) -> Result<Self> {
+        let urls: Vec<Url> = options
+            .urls
+            .split(',')
+            .map(|text| Url::parse(text.trim()).map_err(|error| invalid(format!("[search] url {text:?}: {error}"))))
+            .collect::<Result<_>>()?;
+        let nodes: Arc<[Node]> = urls.into_iter().map(|url| Node::new(options, url)).collect::<Result<_>>()?;
+        Ok(Self { nodes, turn: Arc::default(), connecting: CONNECTING })
     }
 
     /// Sends a request; any answer is one.
@@ -144,22 +199,33 @@ impl Client {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
             bytes
         });
-        let mut left = self.addresses;
-        let sent = loop {
+        let mut left = self.nodes.len();
+        let (node, response) = loop {
             left -= 1;
-            let (headers, bytes) = (headers.clone(), bytes.clone());
-            let sent = self.transport.send(method, path, headers, None::<&()>, bytes, Some(timeout)).await;
+            let node = &self.nodes[self.turn.fetch_add(1, Ordering::Relaxed) % self.nodes.len()];
             // Whoever was not connected to has done nothing, so any request may go to the next.
-            match sent {
-                Err(error) if left > 0 && is_connect(&error) => {}
-                sent => break sent,
+            match node.is_there(self.connecting).await {
+                Err(_) if left > 0 => continue,
+                Err(error) => return Err(unreachable_engine(operation, &error, false)),
+                Ok(()) => {}
+            }
+            let (headers, bytes) = (headers.clone(), bytes.clone());
+            match node.transport.send(method, path, headers, None::<&()>, bytes, Some(timeout)).await {
+                Ok(response) => break (node, response),
+                Err(error) => {
+                    node.note(false);
+                    if left == 0 || !is_connect(&error) {
+                        return Err(unreachable_engine(operation, &error, error.is_timeout()));
+                    }
+                }
             }
         };
-        let response = sent.map_err(|error| unreachable_engine(operation, &error))?;
+        node.note(true);
         let status = response.status_code().as_u16();
         let product =
             response.headers().get("x-elastic-product").and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let bytes = response.bytes().await.map_err(|error| unreachable_engine(operation, &error))?;
+        let bytes = response.bytes().await;
+        let bytes = bytes.map_err(|error| unreachable_engine(operation, &error, error.is_timeout()))?;
         // A 413 has no body, and a proxy's answers are no JSON.
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         Ok(Answer { status, product, body })
@@ -204,8 +270,8 @@ fn chain<'a>(
     std::iter::successors(Some(error), |error| error.source())
 }
 
-fn unreachable_engine(operation: &'static str, error: &elasticsearch::Error) -> Error {
-    let kind = if error.is_timeout() { ErrorKind::TimedOut } else { ErrorKind::Unavailable };
+fn unreachable_engine(operation: &'static str, error: &(dyn std::error::Error + 'static), timed_out: bool) -> Error {
+    let kind = if timed_out { ErrorKind::TimedOut } else { ErrorKind::Unavailable };
     // The cause stands last: a certificate of an unknown CA, a refused connection.
     let cause = chain(error).last().map(ToString::to_string).unwrap_or_default();
     let advice = if cause.contains("certificate") {

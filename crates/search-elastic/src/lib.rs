@@ -21,6 +21,7 @@ mod write;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 pub use client::Options;
 use futures::stream::BoxStream;
 use gharvest_model::{ItemId, RepositoryId};
@@ -52,6 +53,12 @@ impl ElasticIndex {
         let names = Names { prefix: options.prefix.clone() };
         Ok(Arc::new(Self { engine, bulk: Bulk::new(client.clone()), generations: Generations { client, names } }))
     }
+}
+
+/// The bulk requests that put threads into an index that has nothing of them, ready made: what sending alone costs is
+/// measured with them.
+pub fn bulk_bodies(prefix: &str, threads: &[ThreadDocuments]) -> Vec<Bytes> {
+    bulk::bodies(&write::first_writes(&Names { prefix: prefix.to_owned() }, threads))
 }
 
 #[async_trait]

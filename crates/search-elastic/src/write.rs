@@ -26,7 +26,7 @@ use crate::{
     body::{self, Children},
     bulk::{Action, Outcome},
     read::Page,
-    schema::Sort,
+    schema::{Names, Sort},
 };
 
 /// What is stored of a thread.
@@ -39,11 +39,42 @@ struct Stored {
     counts: Children,
 }
 
+/// What [`Stored`] is made of.
+const STORED_FIELDS: &str = "_source_includes=meta,comment_documents,event_documents,interval_documents";
+
 /// Whether the serving index is written, or the one being built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
     Serving,
     Next,
+}
+
+/// A thread's children: sort, id, document.
+fn children(thread: &ThreadDocuments) -> impl Iterator<Item = (Sort, &str, Bytes)> {
+    let comments = thread.comments.iter().enumerate();
+    let comments = comments.map(|(at, one)| (Sort::Comments, one.key.as_str(), body::child(one, at)));
+    let events = thread.events.iter().enumerate();
+    let events = events.map(|(at, one)| (Sort::Events, one.key.as_str(), body::child(one, at)));
+    let intervals = thread.intervals.iter().enumerate();
+    let intervals = intervals.map(|(at, one)| (Sort::Intervals, one.key.as_str(), body::child(one, at)));
+    comments.chain(events).chain(intervals)
+}
+
+/// The writes that put threads into an index that has nothing of them.
+pub(crate) fn first_writes(names: &Names, threads: &[ThreadDocuments]) -> Vec<Action> {
+    let of = |thread: &ThreadDocuments| {
+        let action = |sort: Sort, id: &str, document| Action {
+            alias: names.all(sort),
+            id: id.to_owned(),
+            version: thread.version.0,
+            document: Some(document),
+        };
+        let item = body::item(thread, raised(Children::default(), thread));
+        let mut actions = vec![action(Sort::Items, &thread.item.key, item)];
+        actions.extend(children(thread).map(|(sort, key, document)| action(sort, key, document)));
+        actions
+    };
+    threads.iter().flat_map(of).collect()
 }
 
 impl ElasticIndex {
@@ -75,7 +106,7 @@ impl ElasticIndex {
     }
 
     async fn write_round(&self, target: Target, threads: &[ThreadDocuments]) -> Result<Vec<Applied>> {
-        let stored = self.stored(target, threads).await?;
+        let stored = self.look_up(target, threads.iter(), STORED_FIELDS).await?;
         let mut applied = Vec::with_capacity(threads.len());
         let (mut items, mut fresh) = (Vec::new(), Vec::new());
         for (index, thread) in threads.iter().enumerate() {
@@ -118,11 +149,18 @@ impl ElasticIndex {
 
     /// Looks whether a newer writer came in between, and buries what it does not have.
     async fn yield_to_newer(&self, target: Target, threads: &[ThreadDocuments], applied: &mut [Applied]) -> Result<()> {
-        let stored = self.stored(target, threads).await?;
+        let versions = self.look_up(target, threads.iter(), "_source=false").await?;
+        let is_newer = |thread: &ThreadDocuments| {
+            versions.get(&thread.item.key).is_some_and(|stored| stored.version > thread.version.0)
+        };
+        let overtaken: Vec<_> = threads.iter().zip(applied).filter(|(thread, _)| is_newer(thread)).collect();
+        if overtaken.is_empty() {
+            return Ok(());
+        }
+        let stored = self.look_up(target, overtaken.iter().map(|(thread, _)| *thread), STORED_FIELDS).await?;
         let mut graves = Vec::new();
-        for (thread, applied) in threads.iter().zip(applied) {
-            let newer = stored.get(&thread.item.key).filter(|stored| stored.version > thread.version.0);
-            let Some(newer) = newer else { continue };
+        for (thread, applied) in overtaken {
+            let Some(newer) = stored.get(&thread.item.key) else { continue };
             if *applied == Applied::Written {
                 *applied = Applied::Stale;
             }
@@ -155,11 +193,15 @@ impl ElasticIndex {
         Action { alias: self.alias(target, sort), id: id.to_owned(), version, document }
     }
 
-    /// What is stored of threads, read by id: also what is not searchable yet.
-    async fn stored(&self, target: Target, threads: &[ThreadDocuments]) -> Result<HashMap<String, Stored>> {
-        let ids: Vec<&str> = threads.iter().map(|thread| thread.item.key.as_str()).collect();
-        let fields = "meta,comment_documents,event_documents,interval_documents";
-        let path = format!("/{}/_mget?_source_includes={fields}", self.alias(target, Sort::Items));
+    /// What is stored of threads, read by id: also what is not searchable yet. Without its source, only the version.
+    async fn look_up(
+        &self,
+        target: Target,
+        threads: impl Iterator<Item = &ThreadDocuments>,
+        source: &str,
+    ) -> Result<HashMap<String, Stored>> {
+        let ids: Vec<&str> = threads.map(|thread| thread.item.key.as_str()).collect();
+        let path = format!("/{}/_mget?{source}", self.alias(target, Sort::Items));
         let answer = self.generations.client.find("write", Method::Post, &path, Some(&json!({"ids": ids}))).await?;
         let Some(answer) = answer else {
             return if target == Target::Next { Ok(HashMap::new()) } else { Err(missing()) };
@@ -182,17 +224,9 @@ impl ElasticIndex {
     /// A thread's children, and what stays where it had more.
     fn children(&self, target: Target, thread: &ThreadDocuments, most: Children) -> Vec<Action> {
         let version = thread.version.0;
-        let mut actions = Vec::new();
-        let mut add = |sort, key: &str, document| actions.push(self.action(target, sort, key, version, Some(document)));
-        for (ordinal, comment) in thread.comments.iter().enumerate() {
-            add(Sort::Comments, &comment.key, body::child(comment, ordinal));
-        }
-        for (ordinal, event) in thread.events.iter().enumerate() {
-            add(Sort::Events, &event.key, body::child(event, ordinal));
-        }
-        for (ordinal, interval) in thread.intervals.iter().enumerate() {
-            add(Sort::Intervals, &interval.key, body::child(interval, ordinal));
-        }
+        let child =
+            |(sort, key, document): (Sort, &str, Bytes)| self.action(target, sort, key, version, Some(document));
+        let mut actions: Vec<_> = children(thread).map(child).collect();
         actions.extend(self.graves(target, thread, version, counts(thread), most));
         actions
     }
