@@ -47,8 +47,9 @@ use outcome::{Failure, Verdict, verdict};
 
 /// Batches that may wait for a commit at once. They hold no documents while they wait.
 const WAITING_BATCHES: usize = 32;
-/// Documents rendered before they are handed to the engine: bounds memory, whatever the threads are like.
-const DOCUMENTS_AT_ONCE: usize = 10_000;
+/// Bytes of documents rendered before they are handed to the engine: bounds memory, whatever the threads are like. The
+/// engine's client has them a second time as text, and the record of one thread stands beside them.
+const BYTES_AT_ONCE: usize = 2 << 20;
 
 /// What the indexer is set to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +117,15 @@ pub struct Indexer {
     daily_written: Mutex<HashMap<RepositoryId, Instant>>,
 }
 
+/// Threads to be applied together.
+#[derive(Default)]
+struct Waiting {
+    /// In the order of the threads, each with what will be told.
+    jobs: Vec<(Job, LiveEvent)>,
+    threads: Vec<ThreadDocuments>,
+    bytes: usize,
+}
+
 /// What became of one job, before the commit.
 struct Done {
     job: Job,
@@ -181,26 +191,25 @@ impl Indexer {
         if events.is_empty() { Ok(()) } else { self.state.publish(events).await }
     }
 
-    /// Renders and applies all items of a batch, a bounded number of documents at a time.
+    /// Renders and applies all items of a batch, a bounded number of bytes at a time.
     async fn items(&self, jobs: &[Job]) -> Result<Vec<Done>, Failure> {
         let mut done = Vec::with_capacity(jobs.len());
-        let mut waiting: Vec<(Job, Record, ThreadDocuments)> = Vec::new();
-        let mut documents = 0;
+        let mut waiting = Waiting::default();
         for job in jobs {
             let Subject::Item(item) = &job.subject else { continue };
             match self.rendered(*item).await {
-                Ok(Some((record, thread))) => {
-                    documents += 1 + thread.comments.len() + thread.events.len() + thread.intervals.len();
-                    waiting.push((job.clone(), record, thread));
+                Ok(Some((event, thread))) => {
+                    waiting.bytes += thread.size();
+                    waiting.jobs.push((job.clone(), event));
+                    waiting.threads.push(thread);
                 }
                 // The record was purged since: there is nothing to say of it.
                 Ok(None) => done.push(Done { job: job.clone(), result: Ok(None), follow_up: None }),
                 Err(failure) if matches!(verdict(&failure), Verdict::PauseQueue { .. }) => return Err(failure),
                 Err(failure) => done.push(Done { job: job.clone(), result: Err(failure), follow_up: None }),
             }
-            if documents >= DOCUMENTS_AT_ONCE {
+            if waiting.bytes >= BYTES_AT_ONCE {
                 done.extend(self.apply(std::mem::take(&mut waiting)).await?);
-                documents = 0;
             }
         }
         done.extend(self.apply(waiting).await?);
@@ -211,21 +220,16 @@ impl Indexer {
         Ok(done)
     }
 
-    async fn rendered(&self, item: ItemId) -> Result<Option<(Record, ThreadDocuments)>, Failure> {
+    /// The documents of an item and what will be told of it; the record itself goes at once.
+    async fn rendered(&self, item: ItemId) -> Result<Option<(LiveEvent, ThreadDocuments)>, Failure> {
         let Some(record) = self.archive.record(item).await? else { return Ok(None) };
         let thread = documents(&self.archive, &record).await?;
-        Ok(Some((record, thread)))
+        Ok(Some((live_event(&record, &thread), thread)))
     }
 
-    async fn apply(&self, waiting: Vec<(Job, Record, ThreadDocuments)>) -> Result<Vec<Done>, Failure> {
-        if waiting.is_empty() {
+    async fn apply(&self, Waiting { jobs, threads, .. }: Waiting) -> Result<Vec<Done>, Failure> {
+        if jobs.is_empty() {
             return Ok(Vec::new());
-        }
-        let mut jobs = Vec::with_capacity(waiting.len());
-        let mut threads = Vec::with_capacity(waiting.len());
-        for (job, record, thread) in waiting {
-            jobs.push((job, live_event(&record, &thread)));
-            threads.push(thread);
         }
         let applied = self.index.apply(threads).await?;
         if applied.len() != jobs.len() {

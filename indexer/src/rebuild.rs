@@ -26,7 +26,7 @@ pub struct Progress {
 }
 
 /// Documents handed to the engine at once, and items between two commits: bounds memory.
-const DOCUMENTS_AT_ONCE: usize = 10_000;
+const BYTES_AT_ONCE: usize = 10_000;
 const ITEMS_PER_COMMIT: u64 = 20_000;
 /// Clocks of downloaders and of this process may differ by this much.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
@@ -67,7 +67,7 @@ async fn fill(
     progress: &mut (dyn FnMut(&Progress) + Send),
 ) -> Result<Progress, Failure> {
     let began = Timestamp::now() - SKEW;
-    let mut filler = Filler { index, waiting: Vec::new(), documents: 0, uncommitted: 0, done: Progress::default() };
+    let mut filler = Filler { index, waiting: Vec::new(), bytes: 0, uncommitted: 0, done: Progress::default() };
     for id in repositories {
         let Some(repository) = archive.repository(*id).await? else { continue };
         filler.done.repository = repository.full_name.to_string();
@@ -116,7 +116,7 @@ async fn catch_up(
 struct Filler<'a> {
     index: &'a dyn SearchIndex,
     waiting: Vec<ThreadDocuments>,
-    documents: usize,
+    bytes: usize,
     uncommitted: u64,
     done: Progress,
 }
@@ -127,14 +127,14 @@ impl Filler<'_> {
         thread: ThreadDocuments,
         progress: &mut (dyn FnMut(&Progress) + Send),
     ) -> Result<(), Failure> {
-        self.documents += 1 + thread.comments.len() + thread.events.len() + thread.intervals.len();
+        self.bytes += thread.size();
         self.waiting.push(thread);
-        if self.documents >= DOCUMENTS_AT_ONCE { self.flush(progress).await } else { Ok(()) }
+        if self.bytes >= BYTES_AT_ONCE { self.flush(progress).await } else { Ok(()) }
     }
 
     async fn flush(&mut self, progress: &mut (dyn FnMut(&Progress) + Send)) -> Result<(), Failure> {
         let threads = std::mem::take(&mut self.waiting);
-        self.documents = 0;
+        self.bytes = 0;
         let count = threads.len() as u64;
         for applied in self.index.apply(threads).await? {
             if let Applied::Refused { id, reason } = applied {

@@ -48,6 +48,13 @@ pub struct ThreadDocuments {
 }
 
 impl ThreadDocuments {
+    /// About how many bytes they take in memory: their long texts, and a kibibyte for whatever else a document says.
+    pub fn size(&self) -> usize {
+        let documents = 1 + self.comments.len() + self.events.len() + self.intervals.len();
+        let said: usize = self.comments.iter().map(|comment| comment.body.len()).sum();
+        1_024 * documents + self.item.body.len() + said
+    }
+
     /// Ids and digests of all documents, in order of id: what [`crate::StoredThread::documents`] is compared with.
     pub fn digests(&self) -> Vec<(String, String)> {
         let mut digests = vec![(self.item.key.clone(), digest(&self.item))];
