@@ -7,6 +7,8 @@
 pub mod archive;
 pub mod cost;
 pub mod deliveries;
+pub mod deployment;
+pub mod engine;
 pub mod index;
 pub mod load;
 pub mod measure;

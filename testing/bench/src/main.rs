@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use gharvest_bench::{
-    archive, cost, deliveries, index,
+    archive, cost, deliveries, deployment, engine, index,
     measure::Scale,
     pipeline, queue, redis, search, system,
     table::{FAILS_BELOW, Row, Verdict, markdown},
@@ -65,12 +65,16 @@ enum Part {
     Deliveries,
     /// The queue on Redis, beside BullMQ
     Redis,
+    /// Documents into a search engine
+    Engine,
+    /// Each component a process, on Redis and a search engine: webhook to searchable, memory
+    Deployment,
     /// All of these
     All,
 }
 
 impl Part {
-    const EACH: [Self; 8] = [
+    const EACH: [Self; 10] = [
         Self::Queue,
         Self::Archive,
         Self::Index,
@@ -79,6 +83,8 @@ impl Part {
         Self::Search,
         Self::Deliveries,
         Self::Redis,
+        Self::Engine,
+        Self::Deployment,
     ];
 
     fn name(self) -> String {
@@ -163,6 +169,8 @@ fn measure_here(arguments: &Arguments) -> Result<()> {
             Part::Search => search::measure(&scale).await,
             Part::Deliveries => deliveries::measure(&scale).await,
             Part::Redis => redis::measure(&scale).await,
+            Part::Engine => engine::measure(&scale).await,
+            Part::Deployment => deployment::measure(&scale).await,
             Part::All => bail!("one part at a time"),
         }
     })?;

@@ -17,6 +17,11 @@ pub fn peak() -> u64 {
     status("VmHWM:")
 }
 
+/// The most that was resident of another process, in bytes; 0 if there is no such process.
+pub fn peak_of(process: u32) -> u64 {
+    status_of(&process.to_string(), "VmHWM:")
+}
+
 /// What is resident, in bytes.
 pub fn resident() -> u64 {
     status("VmRSS:")
@@ -28,7 +33,11 @@ pub fn mebibytes(bytes: u64) -> f64 {
 }
 
 fn status(field: &str) -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status_of("self", field)
+}
+
+fn status_of(process: &str, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kibibytes.unwrap_or(0) * 1024

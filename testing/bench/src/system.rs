@@ -154,14 +154,7 @@ impl System {
         let begun = Instant::now();
         let shutdown = CancellationToken::new();
         let mut workers = self.start(stages, &shutdown);
-        while !self.is_done(id, stages).await? {
-            ensure!(
-                begun.elapsed() < PATIENCE,
-                "the pipeline does not end: {:?}",
-                self.queue.counts(QueueName::Download).await?
-            );
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        self.until(id, stages).await?;
         let time = begun.elapsed();
         let processor = processor_time(github).saturating_sub(processor_before);
         let peak = memory::peak();
@@ -170,6 +163,24 @@ impl System {
             ended.context("a component panicked")?;
         }
         Ok(Run { time, processor, peak })
+    }
+
+    /// Waits until other processes have nothing more to do.
+    pub(crate) async fn until_done(&self, id: RepositoryId) -> Result<()> {
+        self.until(id, Stages { download: true, index: true }).await
+    }
+
+    async fn until(&self, id: RepositoryId, stages: Stages) -> Result<()> {
+        let begun = Instant::now();
+        while !self.is_done(id, stages).await? {
+            ensure!(
+                begun.elapsed() < PATIENCE,
+                "the pipeline does not end: {:?}",
+                self.queue.counts(QueueName::Download).await?
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
     }
 
     fn start(&self, stages: Stages, shutdown: &CancellationToken) -> JoinSet<()> {
