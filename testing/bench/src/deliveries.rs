@@ -88,8 +88,9 @@ async fn on_redis(scale: &Scale, redis: &RedisServer) -> Result<Vec<Row>> {
 async fn compare(scale: &Scale, name: &str, limit: &str, receiver: &Served, bare: &Served) -> Result<Vec<Row>> {
     let count = scale.pick(200, 20_000, 20_000);
     let (mut ours_at, mut bare_at) = (0, 0);
+    let signed = signed_bodies();
     let run = async |served: &Served, from: &mut u64| {
-        let make = deliveries(*from);
+        let make = deliveries(&signed, *from);
         *from += count;
         closed_loop(served.address, CONNECTIONS, count, StatusCode::ACCEPTED.as_u16(), &make).await
     };
@@ -102,12 +103,14 @@ async fn compare(scale: &Scale, name: &str, limit: &str, receiver: &Served, bare
             .at_least(GOAL),
     ];
     let lasting = Duration::from_secs(scale.of(1, 20, 600));
-    let warm = open_loop(receiver.address, CONNECTIONS, STEADY, lasting / 10, 202, &deliveries(ours_at)).await?;
+    let steady = async |first: u64, lasting: Duration| {
+        open_loop(receiver.address, CONNECTIONS, STEADY, lasting, 202, &deliveries(&signed, first)).await
+    };
+    let warming = lasting / 10;
+    steady(ours_at, warming).await?;
     let before = memory::resident();
-    ours_at += count + STEADY * lasting.as_secs();
-    let times = open_loop(receiver.address, CONNECTIONS, STEADY, lasting, 202, &deliveries(ours_at)).await?;
+    let times = steady(ours_at + STEADY * (warming.as_secs() + 1), lasting).await?;
     let grown = memory::resident() as f64 - before as f64;
-    drop(warm);
     let at = format!("{name}, {STEADY} deliveries/s for {} s", lasting.as_secs());
     rows.push(Row::new(format!("{at}: p50"), times.percentile(0.5), "ms"));
     rows.push(Row::new(format!("{at}: p99"), times.percentile(0.99), "ms").at_most(10.0));
@@ -149,19 +152,21 @@ async fn receiver(queue: Arc<dyn Queue>, archive: &Path) -> Result<Router> {
     Ok(gharvest_webhook_receiver::router(Receiver::new(queue, archive, Untracked::Ignore), &settings))
 }
 
-/// Deliveries of comments, numbered from `first`; each has an id of its own.
-fn deliveries(first: u64) -> MakeRequest {
+/// A body for each item and its signature, made before anything is measured.
+type SignedBodies = Arc<Vec<(String, String)>>;
+
+fn signed_bodies() -> SignedBodies {
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
-    // A body for each item, signed before anything is measured.
-    let bodies: Arc<Vec<(String, String)>> = Arc::new(
-        (1..=ITEMS)
-            .map(|item| {
-                let body = body(item);
-                let signature = hex::encode(hmac::sign(&key, body.as_bytes()));
-                (body, signature)
-            })
-            .collect(),
-    );
+    let signed = (1..=ITEMS).map(body).map(|body| {
+        let signature = hex::encode(hmac::sign(&key, body.as_bytes()));
+        (body, signature)
+    });
+    Arc::new(signed.collect())
+}
+
+/// Deliveries of comments, numbered from `first`; each has an id of its own.
+fn deliveries(bodies: &SignedBodies, first: u64) -> MakeRequest {
+    let bodies = Arc::clone(bodies);
     Arc::new(move |number| {
         let id = first + number;
         let (body, signature) = &bodies[(id % ITEMS) as usize];

@@ -4,7 +4,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -64,30 +64,30 @@ pub async fn open_loop(
 ) -> Result<Times> {
     let requests = (lasting.as_secs_f64() * a_second as f64) as u64;
     let next = Arc::new(AtomicU64::new(0));
+    let times = Arc::new(Mutex::new(Times::default()));
     let begun = Instant::now() + Duration::from_millis(100);
     let workers = (0..connections).map(|_| {
-        let (next, make) = (Arc::clone(&next), Arc::clone(make));
+        let (next, make, times) = (Arc::clone(&next), Arc::clone(make), Arc::clone(&times));
         tokio::spawn(async move {
             let mut connection = Connection::open(address).await?;
-            let mut times = Times::default();
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= requests {
-                    return Ok::<_, anyhow::Error>(times);
+                    return Ok::<_, anyhow::Error>(());
                 }
                 let due = begun + Duration::from_secs_f64(number as f64 / a_second as f64);
                 let request = make(number);
                 sleep_until(due).await;
                 connection.ask(&request, expected).await?;
-                times.add(due.elapsed());
+                times.lock().unwrap_or_else(PoisonError::into_inner).add(due.elapsed());
             }
         })
     });
-    let mut all = Times::default();
-    for times in try_join_all(workers).await? {
-        all.extend(times?);
+    for done in try_join_all(workers).await? {
+        done?;
     }
-    Ok(all)
+    let times = times.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok(times)
 }
 
 /// One kept connection.

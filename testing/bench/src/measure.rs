@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
+use hdrhistogram::Histogram;
 
 /// How large a run is.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,27 +60,29 @@ pub async fn in_turns(
     Ok(best)
 }
 
-/// Measured times.
-#[derive(Debug, Clone, Default)]
-pub struct Times(Vec<Duration>);
+/// Measured times, in as much memory for ten minutes of load as for a second: what is measured grows, not the measure.
+#[derive(Debug, Clone)]
+pub struct Times(Histogram<u32>);
+
+impl Default for Times {
+    fn default() -> Self {
+        // Nanoseconds from a microsecond to a minute, to three digits.
+        Self(Histogram::new_with_bounds(1_000, 60_000_000_000, 3).expect("the bounds are in order"))
+    }
+}
 
 impl Times {
-    /// Adds one.
+    /// Adds one; more than a minute counts as a minute.
     pub fn add(&mut self, time: Duration) {
-        self.0.push(time);
-    }
-
-    /// Adds others.
-    pub fn extend(&mut self, times: Self) {
-        self.0.extend(times.0);
+        self.0.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// The time that this share of all does not exceed, in milliseconds; not a number if there is none.
     pub fn percentile(&self, share: f64) -> f64 {
-        let mut times = self.0.clone();
-        times.sort_unstable();
-        let place = (times.len() as f64 * share).ceil() as usize;
-        times.get(place.saturating_sub(1)).map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
+        if self.0.is_empty() {
+            return f64::NAN;
+        }
+        self.0.value_at_quantile(share) as f64 / 1e6
     }
 }
 
@@ -88,9 +91,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percentile_is_one_of_the_times() {
-        let times = Times((1..=100).map(Duration::from_millis).collect());
-        assert_eq!([0.0, 0.5, 0.99, 1.0].map(|share| times.percentile(share)), [1.0, 50.0, 99.0, 100.0]);
+    fn a_percentile_is_one_of_the_times_to_three_digits() {
+        let mut times = Times::default();
+        (1..=100).for_each(|millis| times.add(Duration::from_millis(millis)));
+        for (share, expected) in [(0.0, 1.0), (0.5, 50.0), (0.99, 99.0), (1.0, 100.0)] {
+            let found = times.percentile(share);
+            assert!((found / expected - 1.0).abs() < 0.001, "{share}: {found}");
+        }
         assert!(Times::default().percentile(0.5).is_nan());
+    }
+
+    #[test]
+    fn what_takes_too_long_counts_as_a_minute() {
+        let mut times = Times::default();
+        times.add(Duration::from_secs(1_000));
+        assert!((times.percentile(0.5) / 60_000.0 - 1.0).abs() < 0.2);
     }
 }
