@@ -238,19 +238,101 @@ impl RestFetcher {
             (Answer::Found(Found { body: Value::Array(all), etag, next: None, .. }), _) => {
                 Ok(List { all, etag: etag.unwrap_or_default() })
             }
-            (Answer::Found(Found { body: Value::Array(mut all), next: Some(next), .. }), _) => {
-                all.extend(self.pages(Resource::Address(next), number, purpose).await?);
-                Ok(List { all, etag: String::new() })
+            (Answer::Found(Found { body: Value::Array(entries), etag, next: Some(next), .. }), _) => {
+                let page = Page { resource: first, etag, entries };
+                Ok(List { all: self.long_list(page, next, number, purpose).await?, etag: String::new() })
             }
             (other, _) => Err(disagrees("list", number, &other)),
         }
     }
 
-    async fn pages(&self, first: Resource, number: u64, purpose: Purpose) -> Result<Vec<Value>, Failure> {
-        list(&self.client, first, self.max_timeline_pages, purpose)
-            .await?
-            .map_err(|other| disagrees("list", number, &other))
+    /// A list of several pages, of which the first was just read.
+    ///
+    /// When an entry goes while pages are read, those behind it move up, and one slips to a page that was read already.
+    /// So all pages but the last are asked for once more, for nothing while they are the same; where other entries stand
+    /// on one, the list is read anew.
+    async fn long_list(
+        &self,
+        first: Page,
+        next: String,
+        number: u64,
+        purpose: Purpose,
+    ) -> Result<Vec<Value>, Failure> {
+        let mut pages = vec![first];
+        let mut next = Some(next);
+        for _ in 0..MOST_READINGS {
+            while let Some(address) = next.take() {
+                if pages.len() >= self.max_timeline_pages {
+                    return Err(too_long(self.max_timeline_pages));
+                }
+                let (page, further) = self.page(Resource::Address(address), number, purpose).await?;
+                pages.push(page);
+                next = further;
+            }
+            match self.first_that_moved(&mut pages, number, purpose).await? {
+                None => return Ok(pages.into_iter().flat_map(|page| page.entries).collect()),
+                Some((place, further)) => {
+                    pages.truncate(place + 1);
+                    next = further;
+                }
+            }
+        }
+        Err(Failure::Again(format!("a list of #{number} changes as often as it is read")))
     }
+
+    async fn page(
+        &self,
+        resource: Resource,
+        number: u64,
+        purpose: Purpose,
+    ) -> Result<(Page, Option<String>), Failure> {
+        match self.client.get(&resource, None, purpose).await? {
+            Answer::Found(Found { body: Value::Array(entries), etag, next, .. }) => {
+                Ok((Page { resource, etag, entries }, next))
+            }
+            other => Err(disagrees("list", number, &other)),
+        }
+    }
+
+    /// Asks for all pages but the last again, up to the first on which other entries stand now: its place, as it is now,
+    /// and the address of the page behind it.
+    async fn first_that_moved(
+        &self,
+        pages: &mut [Page],
+        number: u64,
+        purpose: Purpose,
+    ) -> Result<Option<(usize, Option<String>)>, Failure> {
+        let before_last = pages.len() - 1;
+        for (place, page) in pages[..before_last].iter_mut().enumerate() {
+            match self.client.get(&page.resource, page.etag.as_deref(), purpose).await? {
+                Answer::NotModified => {}
+                Answer::Found(Found { body: Value::Array(entries), etag, next, .. }) => {
+                    let stayed = entries.iter().map(identity).eq(page.entries.iter().map(identity));
+                    (page.entries, page.etag) = (entries, etag);
+                    if !stayed {
+                        return Ok(Some((place, next)));
+                    }
+                }
+                other => return Err(disagrees("list", number, &other)),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// How often a list that changes while it is read is read.
+const MOST_READINGS: usize = 4;
+
+/// A page of a list that has several.
+struct Page {
+    resource: Resource,
+    etag: Option<String>,
+    entries: Vec<Value>,
+}
+
+/// What makes an entry of a list that one and no other, whatever is edited in it.
+fn identity(entry: &Value) -> [&Value; 5] {
+    ["event", "id", "node_id", "sha", "created_at"].map(|field| &entry[field])
 }
 
 /// An object with the ETag that it came with.
@@ -317,9 +399,13 @@ pub(crate) async fn list(
             None => return Ok(Ok(all)),
         }
     }
-    Err(Failure::Hopeless(format!(
+    Err(too_long(most_pages))
+}
+
+fn too_long(most_pages: usize) -> Failure {
+    Failure::Hopeless(format!(
         "a list has more than {most_pages} pages: raise [downloader] max_timeline_pages if that is real"
-    )))
+    ))
 }
 
 fn gone(answer: Answer, number: u64) -> Result<Fetched, Failure> {

@@ -8,6 +8,7 @@
 //! | GitHub says | there is a record | there is none |
 //! | --- | --- | --- |
 //! | 200 | stored if it changed | stored |
+//! | 200 about another repository's item | the repository has a new name, once more; or it is gone | the same |
 //! | 410 deleted | tombstone | ledger only |
 //! | 301 of the repository | the repository is renamed, once more | the same |
 //! | 301 of the item | tombstone with the target | the same |
@@ -24,7 +25,7 @@ use fail::fail_point;
 use gharvest_archive::{InboxEntry, LedgerChange, Repository, Written};
 use gharvest_github::{Answer, Purpose, Resource};
 use gharvest_model::{
-    ItemId, Kind, Lane, Record,
+    ItemId, Kind, Lane, Record, RepositoryName,
     drift::{self, Drift},
     ledger::NumberState,
     record::{Fact, RecordRepository, RecordState, Visibility},
@@ -98,6 +99,10 @@ impl Downloader {
         fail_point!("downloader-fetched");
         match fetched {
             Fetched::Thread(thread) => {
+                let known = prepared.existing.as_ref().and_then(|existing| existing.issue.as_ref());
+                if self.is_misnamed(repository, known, &thread.issue, purpose).await? {
+                    return Ok(Round::Again);
+                }
                 let record = self.record_of(repository, prepared, *thread);
                 if let Some(images) = &self.images {
                     images.keep(&self.archive, &record).await?;
@@ -255,7 +260,7 @@ impl Downloader {
     async fn is_name_of(
         &self,
         repository: &Repository,
-        name: &gharvest_model::RepositoryName,
+        name: &RepositoryName,
         purpose: Purpose,
     ) -> Result<bool, Failure> {
         if name.key() == repository.full_name.key() {
@@ -281,20 +286,19 @@ impl Downloader {
         if let Some(known) = self.archive.repository(id).await? {
             return Ok(format!("{}#{number}", known.full_name));
         }
-        if let Some(known) = self.elsewhere().get(&id) {
-            return Ok(format!("{known}#{number}"));
-        }
-        let answer = self.client.get(&Resource::Address(address.to_owned()), None, purpose).await?;
-        let Answer::Found(found) = answer else { return Ok(address.to_owned()) };
-        let url = found.body.get("repository_url").and_then(Value::as_str).and_then(location::parse);
-        Ok(match url.map(|location| location.place) {
-            Some(Place::Name(name)) => {
-                let target = format!("{name}#{number}");
-                self.elsewhere().insert(id, name);
-                target
+        let asked_before = self.elsewhere().get(&id).cloned();
+        let name = match asked_before {
+            Some(name) => name,
+            None => {
+                let name = match self.client.get(&Resource::Address(address.to_owned()), None, purpose).await? {
+                    Answer::Found(found) => name_in(&found.body),
+                    _ => None,
+                };
+                self.elsewhere().insert(id, name.clone());
+                name
             }
-            _ => address.to_owned(),
-        })
+        };
+        Ok(name.map_or_else(|| address.to_owned(), |name| format!("{name}#{number}")))
     }
 
     /// Whether GraphQL shows a discussion under the number; it alone tells.
@@ -367,6 +371,14 @@ impl Prepared {
             "transferred" => Some(RecordState::Transferred { to: transfer_target(&fact.facts) }),
             _ => None,
         })
+    }
+}
+
+/// The name of the repository that an issue object says it is in.
+fn name_in(issue: &Value) -> Option<RepositoryName> {
+    match location::parse(issue.get("repository_url")?.as_str()?)?.place {
+        Place::Name(name) => Some(name),
+        Place::Id(_) => None,
     }
 }
 

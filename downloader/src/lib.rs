@@ -24,6 +24,7 @@ use gharvest_service_kit::settings::Settings;
 use gharvest_worker::{Batch, Handler};
 use jiff::Timestamp;
 use metrics::counter;
+use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -110,8 +111,11 @@ pub struct Downloader {
     options: Options,
     /// Repositories whose items the token was seen to see, and when.
     shown: Mutex<HashMap<RepositoryId, Instant>>,
-    /// Repositories that are not mirrored, to which items were transferred, by the names they had then.
-    elsewhere: Mutex<HashMap<RepositoryId, RepositoryName>>,
+    /// Repositories that were asked for because an item seemed to be another's, and were not, and when.
+    identified: Mutex<HashMap<RepositoryId, Instant>>,
+    /// Repositories that are not mirrored, to which items were transferred, by the names they had then; none of those
+    /// that GitHub does not show.
+    elsewhere: Mutex<HashMap<RepositoryId, Option<RepositoryName>>>,
 }
 
 /// Works on the download queue until `shutdown`.
@@ -155,7 +159,17 @@ impl Downloader {
         let fetcher: Arc<dyn Fetcher> =
             if options.graphql { Arc::new(GraphqlFetcher::new(client.clone(), rest)) } else { Arc::new(rest) };
         let images = Images::new(&options.images);
-        Self { archive, client, queue, fetcher, images, options, shown: Mutex::default(), elsewhere: Mutex::default() }
+        Self {
+            archive,
+            client,
+            queue,
+            fetcher,
+            images,
+            options,
+            shown: Mutex::default(),
+            identified: Mutex::default(),
+            elsewhere: Mutex::default(),
+        }
     }
 
     /// The same with another way to fetch threads.
@@ -394,8 +408,35 @@ impl Downloader {
         }
     }
 
-    fn elsewhere(&self) -> MutexGuard<'_, HashMap<RepositoryId, RepositoryName>> {
+    fn elsewhere(&self) -> MutexGuard<'_, HashMap<RepositoryId, Option<RepositoryName>>> {
         self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for the repository anew. What is wrong with it is the error: also that another one has its name.
+    async fn has_new_name(&self, repository: &Repository, purpose: Purpose) -> Result<bool, Failure> {
+        let (fresh, _) = self.refresh(repository, None, purpose).await?;
+        Ok(fresh.full_name != repository.full_name)
+    }
+
+    /// Whether an issue object is of another repository, and this one has a new name. One that is gone is the error. It
+    /// is asked at most every ten minutes.
+    async fn is_misnamed(
+        &self,
+        repository: &Repository,
+        known: Option<&Value>,
+        issue: &Value,
+        purpose: Purpose,
+    ) -> Result<bool, Failure> {
+        let lock = || self.identified.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_fresh = lock().get(&repository.id).is_some_and(|at| at.elapsed() < SHOWN_FOR);
+        if is_fresh || !repository::is_of_another(repository.id, known, issue) {
+            return Ok(false);
+        }
+        if self.has_new_name(repository, purpose).await? {
+            return Ok(true);
+        }
+        lock().insert(repository.id, Instant::now());
+        Ok(false)
     }
 
     /// Whether the token sees items of the repository at all; asked at most every ten minutes.
@@ -403,6 +444,9 @@ impl Downloader {
         let lock = || self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = lock().get(&repository.id).is_some_and(|at| at.elapsed() < SHOWN_FOR);
         if !fresh {
+            if self.has_new_name(repository, purpose).await? {
+                return Err(Failure::Again(format!("{} has a new name", repository.full_name)));
+            }
             if !repository::shows_items(&self.client, &repository.full_name, purpose).await? {
                 return Ok(false);
             }

@@ -75,17 +75,39 @@ pub(crate) async fn refresh(
         }
         Seen::Repository(found) => found,
     };
-    let fresh = from_body(found.body, found.etag, Timestamp::now())
-        .ok_or_else(|| Failure::Again(format!("GitHub's object of {} has no id or no name", known.full_name)))?;
+    let mut fresh = read(*found, known)?;
     if fresh.id != known.id {
-        return Err(Failure::Repository(format!(
-            "the name {} belongs to another repository now (id {} instead of {})",
-            known.full_name, fresh.id, known.id
-        )));
+        tracing::warn!(repo.name = %known.full_name, repo.id = %known.id, other = %fresh.id, "Another repository has the name");
+        fresh = by_id(client, known, purpose).await?;
     }
     let repository = merge(known, fresh);
     shown(archive, queue, known, &repository).await?;
     Ok((repository, true))
+}
+
+fn read(found: Found, known: &Repository) -> Result<Repository, Failure> {
+    from_body(found.body, found.etag, Timestamp::now())
+        .ok_or_else(|| Failure::Again(format!("GitHub's object of {} has no id or no name", known.full_name)))
+}
+
+/// Asks for a repository whose name belongs to another one by now: it has a new name, or it is gone.
+async fn by_id(client: &Client, known: &Repository, purpose: Purpose) -> Result<Repository, Failure> {
+    match client.get(&Resource::RepositoryById(known.id), None, purpose).await? {
+        Answer::Found(found) => match read(found, known)? {
+            fresh if fresh.id == known.id => Ok(fresh),
+            other => Err(Failure::Again(format!("GitHub answers {} where {} was asked for", other.id, known.id))),
+        },
+        other => Err(repository_trouble(&other).unwrap_or_else(|| Failure::Gone(known.full_name.clone()))),
+    }
+}
+
+/// Whether an issue object seems to be of another repository, made anew under the name of this one: an issue's id never
+/// changes, and its node id mostly names its repository. Only a hint: the repository itself tells.
+pub(crate) fn is_of_another(id: RepositoryId, known: Option<&Value>, issue: &Value) -> bool {
+    let number = |issue: &Value| issue.get("id").and_then(Value::as_u64);
+    let is_new = known.and_then(number).zip(number(issue)).is_some_and(|(known, now)| known != now);
+    let told = issue.get("node_id").and_then(Value::as_str).and_then(gharvest_github::repository_in);
+    is_new || told.is_some_and(|told| told != id)
 }
 
 /// Stores a repository that GitHub shows; if it was gone, its items are searchable again.
@@ -219,9 +241,8 @@ pub(crate) async fn note_trouble(archive: &Archive, id: RepositoryId, trouble: O
     Ok(())
 }
 
-/// Whether the token sees the repository and at least one item of it: only then does a 404 say something about an item.
+/// Whether the token sees at least one item of the repository: only then does a 404 say something about an item.
 pub(crate) async fn shows_items(client: &Client, name: &RepositoryName, purpose: Purpose) -> Result<bool, Failure> {
-    ask(client, name, None, purpose).await?;
     let list = Resource::Issues { repository: name.clone(), since: None, sort: Sort::Created };
     match client.get(&list, None, purpose).await? {
         Answer::Found(found) => Ok(found.body.as_array().is_some_and(|items| !items.is_empty())),

@@ -34,7 +34,7 @@ mod events;
 mod probe;
 mod shape;
 
-pub use probe::{Glimpse, ItemCounts, Probe};
+pub use probe::{Glimpse, ItemCounts, PROBED_AT_ONCE, PROBED_BLINDLY, Probe};
 
 /// The budget of GraphQL.
 pub(crate) const GRAPHQL: &str = "graphql";
@@ -43,8 +43,8 @@ pub(crate) const GRAPHQL: &str = "graphql";
 const FIRST_BATCH: usize = 25;
 /// Slow answers alone make no smaller batch.
 const SLOW_BATCH: usize = 10;
-/// More would come near GitHub's ten seconds on any repository. So many pull requests cost two points, one more three.
-const LARGEST_BATCH: usize = 124;
+/// More would come near GitHub's ten seconds on any repository. So many threads cost one point, one more two.
+const LARGEST_BATCH: usize = 149;
 /// So many failures in a row are an outage, not a matter of size.
 const MOST_FAILURES: u32 = 6;
 /// A timeline of more pages goes by REST.
@@ -53,8 +53,8 @@ const MOST_PAGES: usize = 500;
 const PAGE: u64 = 100;
 /// What `nodes(ids:)` takes.
 const MOST_IDS: usize = 100;
-/// So many times that in one request.
-const MOST_LISTS: usize = 5;
+/// So many times that in one request: still a point.
+const MOST_LISTS: usize = 10;
 /// Long timelines of which a page is asked for in one request.
 const MOST_LONG: usize = 10;
 
@@ -377,7 +377,7 @@ struct Raw<'a> {
     count: Option<u64>,
     /// The cursor of the timeline's next page.
     next: Option<String>,
-    /// That page could not be had, or REST's pages are cheaper.
+    /// That page could not be had, entries came or went meanwhile, or REST's pages are cheaper.
     stuck: bool,
 }
 
@@ -553,8 +553,10 @@ impl<'a> Run<'a> {
             Err(error) => return Err(error),
         };
         for thread in threads {
-            let (entries, _, next) = take_entries(&mut repository[format!("i{}", thread.wanted.number)]);
-            if entries.is_empty() || next == thread.next {
+            let node = &mut repository[format!("i{}", thread.wanted.number)];
+            let (entries, count, next) = take_entries(node);
+            let is_as_before = count == thread.count && node["updatedAt"] == thread.node["updatedAt"];
+            if entries.is_empty() || next == thread.next || !is_as_before {
                 thread.stuck = true;
             } else {
                 thread.entries.extend(entries);
@@ -640,14 +642,23 @@ impl Raw<'_> {
     /// Why the timeline goes by REST, if it does.
     fn rest_timeline(&self) -> Option<String> {
         if self.stuck {
-            return Some("a page of its timeline fails, or REST's pages are cheaper".to_owned());
+            return Some("a page of its timeline fails, it changes while it is read, or REST's pages are cheaper".to_owned());
         }
         let knows_comments = self.wanted.review_comments.is_some();
         self.entries.iter().find_map(|entry| needs_rest(entry, knows_comments))
     }
 
+    /// Whether somebody may be asked for a review: no event says so, and then nobody is, or the events are not known.
+    fn may_have_requests(&self) -> bool {
+        let is_request = |entry: &Value| entry["__typename"] == "ReviewRequestedEvent";
+        self.is_pull() && (self.rest_timeline().is_some() || self.entries.iter().any(is_request))
+    }
+
     /// The node ids of which more must be known.
     fn details(&self) -> Vec<String> {
+        if self.by_rest().is_some() {
+            return Vec::new();
+        }
         let entries = if self.rest_timeline().is_some() { &[] } else { self.entries.as_slice() };
         let entries = entries.iter().filter_map(|entry| match entry["__typename"].as_str() {
             Some("PullRequestCommit") => entry["prCommit"]["id"].as_str(),
@@ -655,7 +666,8 @@ impl Raw<'_> {
             _ if has_reactions(&entry["reactionGroups"]) => entry["id"].as_str(),
             _ => None,
         });
-        let own = has_reactions(&self.node["reactionGroups"]).then(|| self.node["id"].as_str()).flatten();
+        let is_needed = has_reactions(&self.node["reactionGroups"]) || self.may_have_requests();
+        let own = is_needed.then(|| self.node["id"].as_str()).flatten();
         entries.chain(own).map(str::to_owned).collect()
     }
 
@@ -665,6 +677,7 @@ impl Raw<'_> {
             let detail = id.as_str().and_then(|id| details.get(id)).map(|detail| detail[key].clone());
             detail.filter(|detail| !detail.is_null()).ok_or_else(|| format!("its {key} cannot be read"))
         };
+        let may_have_requests = self.may_have_requests();
         let entries = if self.rest_timeline().is_some() { &mut [] } else { self.entries.as_mut_slice() };
         for entry in entries {
             if entry["__typename"] == "PullRequestCommit" {
@@ -677,6 +690,9 @@ impl Raw<'_> {
         }
         if has_reactions(&self.node["reactionGroups"]) {
             self.node["reactionGroups"] = detail(&self.node["id"], "reactionGroups")?;
+        }
+        if may_have_requests {
+            self.node["reviewRequests"] = detail(&self.node["id"], "reviewRequests")?;
         }
         Ok(())
     }

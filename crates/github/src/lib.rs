@@ -17,7 +17,7 @@
 
 use std::time::Duration;
 
-use gharvest_model::RepositoryName;
+use gharvest_model::{RepositoryId, RepositoryName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -49,7 +49,10 @@ pub use client::Client;
 pub use clock::Clock;
 pub use config::{Config, PersonalToken, TokenUse};
 pub use error::{Error, ErrorKind, Result};
-pub use graphql::{Glimpse, ItemCounts, Probe, ThreadAnswer, ThreadOutcome, ThreadParts, Wanted, is_told_by_graphql};
+pub use graphql::{
+    Glimpse, ItemCounts, PROBED_AT_ONCE, PROBED_BLINDLY, Probe, ThreadAnswer, ThreadOutcome, ThreadParts, Wanted,
+    is_told_by_graphql,
+};
 pub use node_id::{NodeId, Part as NodeIdPart};
 pub use spending::spent_so_far;
 pub use spent::{Speeds, Spent};
@@ -82,6 +85,8 @@ impl Purpose {
 pub enum Resource {
     /// `GET /repos/{owner}/{repo}`
     Repository(RepositoryName),
+    /// `GET /repositories/{id}`: whatever its name is now.
+    RepositoryById(RepositoryId),
     /// `GET /repos/{owner}/{repo}/issues`, all states.
     Issues {
         /// Which repository.
@@ -244,6 +249,17 @@ pub enum TokenKind {
     FineGrained,
     /// An installation of a GitHub App.
     Installation,
+}
+
+/// The repository that the node id of an issue or a pull request says it belongs to; none where it does not say so.
+///
+/// GitHub calls node ids opaque, so this is a hint: ask for the repository before anything follows from it.
+pub fn repository_in(node_id: &str) -> Option<RepositoryId> {
+    let read = node_id::NodeId::parse(node_id).filter(|read| matches!(read.type_name.as_str(), "I" | "PR"))?;
+    match read.parts[..] {
+        [node_id::Part::Number(repository), node_id::Part::Number(_)] => Some(RepositoryId(repository)),
+        _ => None,
+    }
 }
 
 /// A short wait of the client itself; longer ones are [`ErrorKind::RateLimited`], so that leases are given back.

@@ -14,7 +14,7 @@ impl Resource {
     /// The name in metrics: few and fixed.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Repository(_) => "repository",
+            Self::Repository(_) | Self::RepositoryById(_) => "repository",
             Self::Issues { .. } => "issues",
             Self::NewestIssue(_) => "newest_issue",
             Self::Issue(..) => "issue",
@@ -38,6 +38,7 @@ impl Resource {
     pub(crate) fn address(&self, base: &Base) -> Result<Url> {
         Ok(match self {
             Self::Repository(repository) => under(base, repository, &[], &[]),
+            Self::RepositoryById(id) => base.join(&["repositories", &id.to_string()], &[]),
             Self::Issues { repository, since, sort } => {
                 let since = since.map(seconds);
                 let sort = match sort {

@@ -111,7 +111,8 @@ impl GraphqlFetcher {
         let review_comments = match parts.review_comments {
             Some(known) => known,
             None if is_pull => {
-                self.rest.pages(Resource::ReviewComments(repository.clone(), number), number, purpose).await?
+                let list = Resource::ReviewComments(repository.clone(), number);
+                self.rest.list(list, number, None, purpose).await?.all
             }
             None => Vec::new(),
         };

@@ -17,20 +17,16 @@ mod cost;
 mod deletions;
 mod full;
 mod kill;
+mod ways;
 mod world;
 
 use kill::KillingQueue;
-use world::{OTHER, RENAMED, World, github};
+use world::{OTHER, RENAMED, World, github, nothing};
 
 /// The mirror shows what GitHub shows, but for what GraphQL cannot give.
 async fn nothing_but_lossy(world: &World) {
     let differences = world.differences().await;
     nothing(&differences);
-}
-
-/// None of these, whatever the details.
-fn nothing(differences: &[String]) {
-    assert!(differences.is_empty(), "{} differences: {differences:#.3000?}", differences.len());
 }
 
 #[tokio::test]
@@ -151,6 +147,28 @@ async fn changes_that_nobody_announced_are_found_and_older_texts_are_kept() {
         world.work().await;
     }
     assert_eq!(world.counts(QueueName::Download).await.totals.finished, finished + 2);
+}
+
+#[tokio::test]
+async fn an_entry_that_goes_while_a_long_timeline_is_read_takes_no_other_with_it() {
+    const LONG: u64 = 5;
+    let world = World::new(12).await;
+    let timeline = |world: &World| match world.control.truth(&world.name, LONG) {
+        Some(Truth::Present { timeline, .. }) => timeline,
+        other => panic!("{other:?}"),
+    };
+    let commented = timeline(&world).into_iter().find(|entry| entry["event"] == "commented").unwrap();
+    let what = Change::DeleteComment { number: LONG, comment: commented["id"].as_u64().unwrap() };
+    // It goes between the first page and the second.
+    let change = Fault::Change { repository: world.name.clone(), what };
+    world.control.inject(Rule::once(change).on("/issues/5/timeline").after(1));
+    world.track().await;
+    world.work().await;
+    assert_eq!(world.control.fault_hits(), 1);
+    let record = world.archive.record(ItemId { repository: world.id, number: LONG }).await.unwrap().unwrap();
+    let nodes = |entries: &[serde_json::Value]| entries.iter().map(|entry| entry["id"].clone()).collect::<Vec<_>>();
+    assert!(record.timeline.len() > 100);
+    assert_eq!(nodes(&record.timeline), nodes(&timeline(&world)));
 }
 
 #[tokio::test]

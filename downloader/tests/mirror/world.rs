@@ -33,6 +33,9 @@ pub(crate) const OTHER: &str = "lumen/archive";
 /// The first one's name after it was renamed.
 pub(crate) const RENAMED: &str = "lumen/lantern";
 
+/// Nothing takes so long: a repository of nearly two thousand items, by REST, in a build that is not optimised.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 pub(crate) fn github(items: u64) -> Arc<Simulator> {
     let name = MIRRORED.parse().unwrap();
     let world = Github::generated(1, name, items).and_generated(OTHER.parse().unwrap(), 12);
@@ -46,8 +49,12 @@ impl World {
 
     /// A new mirror of a GitHub that runs already.
     pub(crate) async fn on(simulator: Arc<Simulator>) -> Self {
+        Self::of(simulator, MIRRORED.parse().unwrap()).await
+    }
+
+    /// The same of this repository.
+    pub(crate) async fn of(simulator: Arc<Simulator>, name: RepositoryName) -> Self {
         let control = simulator.control();
-        let name: RepositoryName = MIRRORED.parse().unwrap();
         let id = RepositoryId(control.repository_id(&name).unwrap());
         let folder = TempDir::new().unwrap();
         let url = format!("file:{}", folder.path().display());
@@ -120,7 +127,7 @@ impl World {
             if done(&counts) {
                 break;
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "work does not end: {counts:?}");
+            assert!(begun.elapsed() < PATIENCE, "work does not end: {counts:?}");
             if counts.leased == 0 && counts == before {
                 self.clock.advance(Duration::from_secs(30));
             }
@@ -187,6 +194,11 @@ impl World {
         }
         without
     }
+}
+
+/// None of these, whatever the details.
+pub(crate) fn nothing(differences: &[String]) {
+    assert!(differences.is_empty(), "{} differences: {differences:#.3000?}", differences.len());
 }
 
 /// Where a record and the truth differ, for people who read a failure: the first few paths, volatile ones included.

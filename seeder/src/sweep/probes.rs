@@ -1,9 +1,9 @@
-//! A glimpse of every number once a period: a hundred in one request.
+//! A glimpse of every number once a period: many in one request.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use gharvest_archive::LedgerChange;
-use gharvest_github::{Glimpse, Probe, Purpose, is_told_by_graphql};
+use gharvest_github::{Glimpse, PROBED_AT_ONCE, PROBED_BLINDLY, Probe, Purpose, is_told_by_graphql};
 use gharvest_model::{
     ItemId, Kind, Lane, Record,
     ledger::{Ledger, NumberState},
@@ -15,10 +15,10 @@ use serde_json::Value;
 use super::{Pace, Sweep};
 use crate::{Failure, schedule::earlier};
 
-/// Numbers in one request.
-const BATCH: usize = 100;
-/// A request and its points.
+/// A request and its point.
 const COST: u64 = 2;
+/// The same for numbers of which nobody knows what they would be.
+const COST_BLINDLY: u64 = 3;
 /// The most numbers of one run.
 const MOST: usize = 3_000;
 /// Calls that the verification of one item costs without GraphQL: its issue, its timeline, half a pull request.
@@ -40,7 +40,7 @@ struct Seen {
 type Block = BTreeMap<u64, Seen>;
 
 /// The numbers to look at now: nothing until the oldest is due, then whole batches, the oldest first.
-fn due(ledger: &Ledger, states: &[NumberState], pace: Pace, now: Timestamp) -> Vec<u64> {
+fn due(ledger: &Ledger, states: &[NumberState], batch: usize, pace: Pace, now: Timestamp) -> Vec<u64> {
     let soon = earlier(now, pace.period.mul_f64(0.75));
     let late = earlier(now, pace.period.mul_f64(0.9));
     let mut old: Vec<(Timestamp, u64)> = states
@@ -50,28 +50,28 @@ fn due(ledger: &Ledger, states: &[NumberState], pace: Pace, now: Timestamp) -> V
         .filter(|(at, _)| *at <= soon)
         .collect();
     old.sort_unstable();
-    let whole = if old.first().is_some_and(|(at, _)| *at <= late) { old.len() } else { old.len() / BATCH * BATCH };
+    let whole = if old.first().is_some_and(|(at, _)| *at <= late) { old.len() } else { old.len() / batch * batch };
     old.into_iter().take(whole.min(MOST)).map(|(_, number)| number).collect()
 }
 
 impl Sweep<'_> {
     pub(crate) async fn probes(&mut self) -> Result<u64, Failure> {
         let ledger = self.archive.ledger(self.tracked.id).await?;
-        let present = due(&ledger, &[NumberState::Present], self.pace, self.now);
+        let present = due(&ledger, &[NumberState::Present], PROBED_AT_ONCE, self.pace, self.now);
         let gone = [NumberState::Deleted, NumberState::Hidden, NumberState::Transferred, NumberState::NotAnItem];
-        let gone = due(&ledger, &gone, self.pace, self.now);
+        let gone = due(&ledger, &gone, PROBED_BLINDLY, self.pace, self.now);
         if !self.client.can_graphql() {
             return self.fetch_all(present.into_iter().chain(gone)).await;
         }
         let mut pushed = 0;
-        for numbers in present.chunks(BATCH) {
+        for numbers in present.chunks(PROBED_AT_ONCE) {
             if !self.spend(COST) {
                 return Ok(pushed);
             }
             pushed += self.probe_present(numbers).await?;
         }
-        for numbers in gone.chunks(BATCH) {
-            if !self.spend(COST + 1) {
+        for numbers in gone.chunks(PROBED_BLINDLY) {
+            if !self.spend(COST_BLINDLY) {
                 return Ok(pushed);
             }
             pushed += self.probe_gone(numbers, &ledger).await?;
@@ -202,12 +202,12 @@ mod tests {
         }
         ledger.set(251, NumberState::Deleted, day(0));
         let states = [NumberState::Present];
-        assert_eq!(due(&ledger, &states, pace(), day(22)), Vec::<u64>::new());
-        assert_eq!(due(&ledger, &states, pace(), day(23)).len(), 200, "whole batches first");
+        assert_eq!(due(&ledger, &states, 100, pace(), day(22)), Vec::<u64>::new());
+        assert_eq!(due(&ledger, &states, 100, pace(), day(23)).len(), 200, "whole batches first");
         for number in 1..=200 {
             ledger.set(number, NumberState::Present, day(23));
         }
-        assert_eq!(due(&ledger, &states, pace(), day(26)), Vec::<u64>::new(), "half a batch waits for more");
-        assert_eq!(due(&ledger, &states, pace(), day(27)).len(), 50, "but not longer than the period");
+        assert_eq!(due(&ledger, &states, 100, pace(), day(26)), Vec::<u64>::new(), "half a batch waits for more");
+        assert_eq!(due(&ledger, &states, 100, pace(), day(27)).len(), 50, "but not longer than the period");
     }
 }

@@ -1,11 +1,13 @@
 //! Everything in whole, slowly: what no other detector sees is found at last.
 
+use std::time::Duration;
+
 use gharvest_model::{Lane, ledger::NumberState};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{ROTATIONS, Sweep};
-use crate::Failure;
+use crate::{Failure, schedule::later};
 
 /// The archive's part that holds the place.
 const PART: &str = "sweep-rotation";
@@ -40,7 +42,9 @@ impl Sweep<'_> {
             .filter(|number| ledger.get(*number).state == NumberState::Present)
             .collect();
         self.left -= steps * CALLS_AN_ITEM;
-        place = Place { number: (place.number + steps) % ledger.highest(), at: Some(self.now) };
+        // What these steps stand for: a rest of a step, or what the budget did not allow, comes next time.
+        let taken = Duration::from_secs_f64(whole * steps as f64 / ledger.highest() as f64);
+        place = Place { number: (place.number + steps) % ledger.highest(), at: Some(later(at, taken).min(self.now)) };
         let pushed = self.push(&numbers, "rotation", Lane::Backfill, Vec::new()).await?;
         self.save(PART, &place).await?;
         Ok(pushed)

@@ -106,6 +106,12 @@ pub enum Change {
         number: u64,
         comment: u64,
     },
+    /// No webhook, no later `updated_at`. `review` is the review's id.
+    EditReview {
+        number: u64,
+        review: u64,
+        body: String,
+    },
     Push {
         number: u64,
         message: String,
@@ -120,6 +126,11 @@ pub enum Change {
     /// No webhook, no event, no later `updated_at`.
     React {
         number: u64,
+    },
+    /// The same to a comment.
+    ReactToComment {
+        number: u64,
+        comment: u64,
     },
     /// A mention in another item of the same repository: no later `updated_at`.
     CrossReference {
@@ -181,6 +192,11 @@ pub enum Change {
     },
     CloseMilestone {
         title: String,
+    },
+    /// Shows on every item of it; only a `milestone` webhook tells.
+    RenameMilestone {
+        from: String,
+        to: String,
     },
     /// Shows everywhere; nothing tells.
     RenameUser {
@@ -285,7 +301,9 @@ impl State {
             Change::Push { number, message } => self.push(scene, number, &message),
             Change::Lock { number, reason } => self.lock(scene, number, Some(reason)),
             Change::Unlock { number } => self.lock(scene, number, None),
+            Change::EditReview { number, review, body } => self.edit_review(scene, number, review, &body),
             Change::React { number } => self.react(scene, number),
+            Change::ReactToComment { number, comment } => self.react_to_comment(scene, number, comment),
             Change::CrossReference { number, from } => self.quiet(scene, number, |place, _| {
                 place.cross_reference(Some(scene.who), scene.now, (scene.repository, from))
             }),
@@ -319,6 +337,7 @@ impl State {
             Change::DeleteLabel { label } => self.delete_label(scene, &label),
             Change::CreateMilestone { title } => self.create_milestone(scene, &title),
             Change::CloseMilestone { title } => self.close_milestone(scene, &title),
+            Change::RenameMilestone { from, to } => self.rename_milestone(scene, &from, &to),
             Change::RenameUser { from, to } => {
                 let id = self.people.by_login(&from).ok_or(ChangeError::Refused("no person has this login"))?.id;
                 self.people.rename(id, &to);
@@ -777,6 +796,25 @@ impl State {
         Ok(Vec::new())
     }
 
+    fn react_to_comment(&mut self, scene: Scene, number: u64, id: u64) -> Outcome {
+        self.edit_at(scene, number, None, |thread, _| {
+            let comment = thread.comment_mut(id).ok_or(ChangeError::Missing { number, what: "such comment" })?;
+            count(&mut comment["reactions"], "+1", 1);
+            count(&mut comment["reactions"], "total_count", 1);
+            Ok(())
+        })?;
+        Ok(Vec::new())
+    }
+
+    fn edit_review(&mut self, scene: Scene, number: u64, id: u64, body: &str) -> Outcome {
+        self.edit_at(scene, number, None, |thread, _| {
+            let review = thread.timeline.iter_mut().find(|entry| entry["event"] == "reviewed" && entry["id"] == id);
+            review.ok_or(ChangeError::Missing { number, what: "such review" })?["body"] = json!(body);
+            Ok(())
+        })?;
+        Ok(Vec::new())
+    }
+
     /// An entry that nothing announces and that leaves `updated_at` alone.
     fn quiet(&mut self, scene: Scene, number: u64, make: impl FnOnce(&Place, u64) -> Value) -> Outcome {
         self.edit_at(scene, number, None, |thread, place| {
@@ -972,6 +1010,15 @@ impl State {
         milestone["updated_at"] = json!(time(scene.now));
         let payload = json!({"milestone": milestone.clone()});
         Ok(vec![self.announce(scene, "milestone", Some("closed"), None, payload)])
+    }
+
+    fn rename_milestone(&mut self, scene: Scene, from: &str, to: &str) -> Outcome {
+        let repository = self.repository_mut(scene)?;
+        let found = repository.milestones.values_mut().find(|one| one["title"] == from);
+        let milestone = found.ok_or(ChangeError::Refused("no milestone has this title"))?;
+        milestone["title"] = json!(to);
+        let payload = json!({"milestone": milestone.clone(), "changes": {"title": {"from": from}}});
+        Ok(vec![self.announce(scene, "milestone", Some("edited"), None, payload)])
     }
 
     fn publish_release(&mut self, scene: Scene, tag: &str, body: &str) -> Outcome {

@@ -243,7 +243,7 @@ impl State {
     pub(crate) fn graph_item(&self, repository: &Repository, thread: Thread) -> Value {
         let view = View::default();
         let issue = self.show(thread.issue, view);
-        let mut item = self.graph_core(repository, &issue, thread.pull.is_some());
+        let mut item = self.graph_core(self.graph_repository(repository), &issue, thread.pull.is_some());
         let entries: Vec<Value> = thread
             .timeline
             .into_iter()
@@ -261,7 +261,7 @@ impl State {
     }
 
     /// What issue and pull request share, and references to them show.
-    fn graph_core(&self, repository: &Repository, issue: &Value, pull: bool) -> Value {
+    fn graph_core(&self, home: Value, issue: &Value, pull: bool) -> Value {
         let closed = issue["state"] == "closed";
         let merged = !issue["pull_request"]["merged_at"].is_null();
         let state = if merged {
@@ -295,7 +295,7 @@ impl State {
             "labels": connection(issue["labels"].as_array().into_iter().flatten().map(label).collect()),
             "milestone": milestone(&issue["milestone"]),
             "reactionGroups": reaction_groups(&issue["reactions"], &issue["created_at"]),
-            "repository": self.graph_repository(repository),
+            "repository": home,
         });
         let own = if pull {
             json!({"isDraft": issue["draft"], "merged": merged, "mergedAt": issue["pull_request"]["merged_at"]})
@@ -344,7 +344,7 @@ impl State {
             "commit-commented" => {
                 json!({"__typename": "PullRequestCommitCommentThread", "id": entry["node_id"]})
             }
-            "cross-referenced" => self.cross_reference(entry)?,
+            "cross-referenced" => self.cross_reference(repository, entry),
             _ => {
                 let (typename, _) = event_type(event);
                 if !TIMELINE_TYPES.contains(&typename.as_str()) {
@@ -363,57 +363,49 @@ impl State {
         })
     }
 
-    fn cross_reference(&self, entry: &Value) -> Option<Value> {
+    /// Recorded references do not say whose item it was: then it is taken for one of the same repository.
+    fn cross_reference(&self, repository: &Repository, entry: &Value) -> Value {
         let issue = &entry["source"]["issue"];
-        let found = self.repositories.get(&issue["repository"]["id"].as_u64()?)?;
+        let home = match self.repositories.get(&issue["repository"]["id"].as_u64().unwrap_or(repository.id)) {
+            Some(found) => self.graph_repository(found),
+            None => repository_of(&issue["repository"]),
+        };
         let id = format!("{}{}", entry["created_at"], issue["id"]);
-        Some(json!({
+        let unique = crate::random::mix(id.len() as u64, &[issue["id"].as_u64().unwrap_or(0)]);
+        json!({
             "__typename": "CrossReferencedEvent",
-            "id": node_id::old("CrossReferencedEvent", crate::random::mix(id.len() as u64, &[issue["id"].as_u64()?])),
+            "id": node_id::old("CrossReferencedEvent", unique),
             "createdAt": entry["created_at"],
             "referencedAt": entry["created_at"],
             "actor": actor(&entry["actor"]),
             "isCrossRepository": false,
             "willCloseTarget": false,
-            "source": self.graph_core(found, issue, issue["pull_request"].is_object()),
-        }))
+            "source": self.graph_core(home, issue, issue["pull_request"].is_object()),
+        })
     }
 
+    /// A commit that an event names; none of a name that is null. What only commits of a pull request tell is not here.
+    fn commit_named(&self, repository: &Repository, sha: &Value) -> Value {
+        let Some(sha) = sha.as_str() else { return Value::Null };
+        json!({
+            "__typename": "Commit",
+            "id": node_id::commit(i64::MAX, repository.id, sha),
+            "oid": sha,
+            "url": null,
+            "repository": self.graph_repository(repository),
+        })
+    }
+
+    /// What an event of this name tells beside the common fields.
     fn own_fields(&self, repository: &Repository, event: &str, entry: &Value) -> Value {
-        let reference = || match entry["commit_id"].as_str() {
-            Some(sha) => json!({
-                "__typename": "Commit",
-                "id": node_id::commit(i64::MAX, repository.id, sha),
-                "oid": sha,
-                "url": null,
-                "repository": self.graph_repository(repository),
-            }),
-            None => Value::Null,
-        };
+        let commit = || self.commit_named(repository, &entry["commit_id"]);
         // A commit that no branch has any more: GraphQL has no object for it, REST still its name.
-        let reachable =
-            || if entry["commit_id"].as_str().is_some_and(is_unreachable) { Value::Null } else { reference() };
-        let related = |key: &str| {
-            let issue = &entry[key];
-            json!({
-                "__typename": "Issue",
-                "number": issue["number"],
-                "title": issue["title"],
-                "state": upper(&issue["state"]),
-                "stateReason": upper(&issue["state_reason"]),
-                "repository": repository_of(&issue["repository"]),
-            })
+        let reachable = || {
+            let gone = entry["commit_id"].as_str().is_some_and(is_unreachable);
+            if gone { Value::Null } else { commit() }
         };
         match event {
-            "added_to_project" | "converted_note_to_issue" | "moved_columns_in_project" => {
-                let card = &entry["project_card"];
-                json!({
-                    "projectColumnName": card["column_name"],
-                    "previousProjectColumnName": card["previous_column_name"],
-                    "project": {"__typename": "Project", "databaseId": card["project_id"]},
-                    "projectCard": {"__typename": "ProjectCard", "databaseId": card["id"]},
-                })
-            }
+            "added_to_project" | "converted_note_to_issue" | "moved_columns_in_project" => card(entry),
             "labeled" | "unlabeled" => {
                 let now = repository.labels.values().find(|label| label["name"] == entry["label"]["name"]);
                 json!({"label": label(now.unwrap_or(&entry["label"]))})
@@ -421,10 +413,10 @@ impl State {
             "assigned" | "unassigned" => json!({"assignee": actor(&entry["assignee"])}),
             "milestoned" | "demilestoned" => json!({"milestoneTitle": entry["milestone"]["title"]}),
             "renamed" => json!({"previousTitle": entry["rename"]["from"], "currentTitle": entry["rename"]["to"]}),
-            "closed" => json!({"stateReason": upper(&entry["state_reason"]), "closer": reference()}),
+            "closed" => json!({"stateReason": upper(&entry["state_reason"]), "closer": commit()}),
             "reopened" => json!({"stateReason": upper(&entry["state_reason"])}),
             "locked" => json!({"lockReason": upper(&entry["lock_reason"])}),
-            "merged" => json!({"commit": reference(), "mergeRefName": "main"}),
+            "merged" => json!({"commit": commit(), "mergeRefName": "main"}),
             "referenced" => json!({
                 "commit": reachable(),
                 "commitRepository": self.graph_repository(repository),
@@ -435,19 +427,11 @@ impl State {
                 json!({"afterCommit": reachable(), "beforeCommit": null})
             }
             "review_requested" | "review_request_removed" => json!({"requestedReviewer": reviewer(entry)}),
-            "review_dismissed" => {
-                let dismissed = &entry["dismissed_review"];
-                json!({
-                    "previousReviewState": upper(&dismissed["state"]),
-                    "dismissalMessage": dismissed["dismissal_message"],
-                    "review": {"__typename": "PullRequestReview", "fullDatabaseId": text_id(&dismissed["review_id"])},
-                    "pullRequestCommit": null,
-                })
-            }
-            "sub_issue_added" | "sub_issue_removed" => json!({"subIssue": related("sub_issue")}),
-            "parent_issue_added" | "parent_issue_removed" => json!({"parent": related("parent_issue")}),
-            "blocked_by_added" | "blocked_by_removed" => json!({"blockingIssue": related("blocked_by")}),
-            "blocking_added" | "blocking_removed" => json!({"blockedIssue": related("blocking")}),
+            "review_dismissed" => dismissed(&entry["dismissed_review"]),
+            "sub_issue_added" | "sub_issue_removed" => json!({"subIssue": related(&entry["sub_issue"])}),
+            "parent_issue_added" | "parent_issue_removed" => json!({"parent": related(&entry["parent_issue"])}),
+            "blocked_by_added" | "blocked_by_removed" => json!({"blockingIssue": related(&entry["blocked_by"])}),
+            "blocking_added" | "blocking_removed" => json!({"blockedIssue": related(&entry["blocking"])}),
             "issue_type_removed" => json!({"issueType": issue_type(&entry["prev_issue_type"])}),
             "issue_type_added" | "issue_type_changed" => json!({
                 "issueType": issue_type(&entry["issue_type"]),
@@ -456,6 +440,38 @@ impl State {
             _ => json!({}),
         }
     }
+}
+
+/// A card of a classic project.
+fn card(entry: &Value) -> Value {
+    let card = &entry["project_card"];
+    json!({
+        "projectColumnName": card["column_name"],
+        "previousProjectColumnName": card["previous_column_name"],
+        "project": {"__typename": "Project", "databaseId": card["project_id"]},
+        "projectCard": {"__typename": "ProjectCard", "databaseId": card["id"]},
+    })
+}
+
+/// An item that another one names as its part, its parent, or what it waits for.
+fn related(issue: &Value) -> Value {
+    json!({
+        "__typename": "Issue",
+        "number": issue["number"],
+        "title": issue["title"],
+        "state": upper(&issue["state"]),
+        "stateReason": upper(&issue["state_reason"]),
+        "repository": repository_of(&issue["repository"]),
+    })
+}
+
+fn dismissed(review: &Value) -> Value {
+    json!({
+        "previousReviewState": upper(&review["state"]),
+        "dismissalMessage": review["dismissal_message"],
+        "review": {"__typename": "PullRequestReview", "fullDatabaseId": text_id(&review["review_id"])},
+        "pullRequestCommit": null,
+    })
 }
 
 fn reviewer(entry: &Value) -> Value {

@@ -413,7 +413,7 @@ impl<'a> Run<'a> {
         let object = self.state.graph_item(repository, thread.into_owned());
         let mut ids = self.shared.node_ids.lock();
         let entries = object["timelineItems"][NODES].as_array().into_iter().flatten();
-        for node in std::iter::once(&object).chain(entries.flat_map(|entry| [entry, &entry["commit"]])) {
+        for node in std::iter::once(&object).chain(entries.flat_map(with_commit)) {
             if let Some(id) = node["id"].as_str() {
                 ids.insert(id.to_owned(), (repository.id, number));
             }
@@ -429,7 +429,7 @@ impl<'a> Run<'a> {
             return (*object).clone();
         }
         let entries = object["timelineItems"][NODES].as_array().into_iter().flatten();
-        entries.flat_map(|entry| [entry, &entry["commit"]]).find(|node| node["id"] == id).cloned().unwrap_or_default()
+        entries.flat_map(with_commit).find(|node| node["id"] == id).cloned().unwrap_or_default()
     }
 
     /// Nodes by id: those that an earlier answer showed.
@@ -583,6 +583,12 @@ impl<'a> Run<'a> {
         };
         connection[NODES].as_array().into_iter().flatten().filter(wanted).cloned().collect()
     }
+}
+
+/// An entry, and the commit of which it tells everything; what other events say of a commit is not all of it.
+fn with_commit(entry: &Value) -> impl Iterator<Item = &Value> {
+    let commit = (entry["__typename"] == "PullRequestCommit").then(|| &entry["commit"]);
+    std::iter::once(entry).chain(commit)
 }
 
 fn place_of(cursor: &str) -> Option<usize> {

@@ -1,9 +1,10 @@
 //! Writes the GraphQL documents.
 //!
 //! Prices, by GitHub's formula (a hundredth of the requests that the connections need): a thread whose issue object is
-//! known costs one request, a pull request three; unknown ones count as both kinds. What stands below the entries of a
-//! timeline would cost a hundred requests a thread, so commits' parents and counts of reactions are asked for by id
-//! afterwards, and reactions only where `createdAt` shows that there are some.
+//! known costs one request, also of a pull request whose review comments are known; unknown ones count as both kinds. What
+//! stands below the entries of a timeline would cost a hundred requests a thread, so commits' parents and counts of
+//! reactions are asked for by id afterwards, and only of what has some: reactions show it by their `createdAt`, requests
+//! for reviews by their event.
 
 use std::{collections::BTreeSet, fmt::Write};
 
@@ -94,8 +95,8 @@ pub(crate) fn pages(threads: &[(u64, bool, &str)], schema: &Schema) -> String {
         let cursor = Value::from(*cursor);
         write!(
             operation,
-            " i{number}:{field}(number:{number}){{__typename timelineItems(first:100,after:{cursor})\
-             {{pageInfo{{hasNextPage endCursor}} nodes{{__typename {entries}}}}}}}"
+            " i{number}:{field}(number:{number}){{__typename updatedAt timelineItems(first:100,after:{cursor})\
+             {{totalCount pageInfo{{hasNextPage endCursor}} nodes{{__typename {entries}}}}}}}"
         )
         .expect("a string takes everything");
     }
@@ -103,18 +104,20 @@ pub(crate) fn pages(threads: &[(u64, bool, &str)], schema: &Schema) -> String {
     with_fragments(operation, schema)
 }
 
-/// The document that asks for parents of commits, counts of reactions and comments of old threads, of so many lists
-/// `$l0`, `$l1` … of up to a hundred node ids.
+/// The document that asks for parents of commits, counts of reactions, requests for reviews and comments of old threads,
+/// of so many lists `$l0`, `$l1` … of up to a hundred node ids.
 pub(crate) fn details(lists: usize) -> String {
     let text = |one: &dyn Fn(usize) -> String| (0..lists).map(one).collect::<Vec<_>>().join(" ");
     let variables = text(&|list| format!("$l{list}:[ID!]!"));
     let fields = text(&|list| format!("l{list}:nodes(ids:$l{list}){{__typename id ...Detail}}"));
-    format!(
+    let document = format!(
         "query Details({variables}){{{BUDGET} {fields}}} fragment Detail on Node{{\
          ... on Commit{{parents(first:10){{nodes{{oid}}}}}} \
          ... on Reactable{{reactionGroups{{content reactors{{totalCount}}}}}} \
+         ... on PullRequest{{reviewRequests(first:50){{nodes{{requestedReviewer{{...Rev}}}}}}}} \
          ... on PullRequestReviewThread{{comments(first:100){{nodes{{fullDatabaseId}}}}}}}}"
-    )
+    );
+    with_fragments(document, &Schema::default())
 }
 
 /// The document that asks which numbers are discussions'.
@@ -192,8 +195,7 @@ const CORE: &str = "id fullDatabaseId number title body url locked activeLockRea
 const PULL: &str = "id fullDatabaseId merged mergedAt mergedBy{...U} headRefName headRefOid headRepository{...Repo} \
     headRepositoryOwner{...U} baseRefName baseRefOid mergeCommit{oid} potentialMergeCommit{oid} additions deletions \
     changedFiles maintainerCanModify \
-    autoMergeRequest{mergeMethod commitHeadline commitBody enabledBy{...U}} \
-    reviewRequests(first:50){nodes{requestedReviewer{...Rev}}}";
+    autoMergeRequest{mergeMethod commitHeadline commitBody enabledBy{...U}}";
 
 fn timeline(on: &str, field: &str, entries: &str) -> String {
     format!(

@@ -1,6 +1,6 @@
 //! Cheap looks at many items: has anything changed since the last look?
 //!
-//! A hundred items cost one point when their kinds are known, two when not. Numbers of the timeline are GraphQL's own
+//! [`PROBED_AT_ONCE`] items cost one point when their kinds are known; [`PROBED_BLINDLY`] cost two when not. Numbers of the timeline are GraphQL's own
 //! count: compare them with an earlier probe, not with the length of a timeline that came by REST.
 
 use std::fmt::Write;
@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 use super::{Reached, text};
 use crate::{Client, Error, ErrorKind, Purpose, Result};
 
-/// Items in one request.
-const MOST: usize = 100;
+/// Items of known kinds in one request: a connection each, and a hundredth of them, rounded, is one point.
+pub const PROBED_AT_ONCE: usize = 149;
+/// Items in one request where some kinds are not known: two connections each, and two points.
+pub const PROBED_BLINDLY: usize = 124;
 
 /// How one item looked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,9 +59,11 @@ impl Client {
         items: &[(u64, Option<Kind>)],
         purpose: Purpose,
     ) -> Result<Vec<Probe>> {
-        let discussions = items.iter().any(|(_, kind)| kind.is_none()) && self.schema(purpose).await?.discussions;
+        let blind = items.iter().any(|(_, kind)| kind.is_none());
+        let discussions = blind && self.schema(purpose).await?.discussions;
+        let most = if blind { PROBED_BLINDLY } else { PROBED_AT_ONCE };
         let mut probes = Vec::with_capacity(items.len());
-        let mut waiting: Vec<&[(u64, Option<Kind>)]> = items.chunks(MOST).rev().collect();
+        let mut waiting: Vec<&[(u64, Option<Kind>)]> = items.chunks(most).rev().collect();
         let variables = json!({"owner": repository.owner(), "name": repository.name()});
         while let Some(batch) = waiting.pop() {
             match self.ask_graphql(&document(batch, discussions), &variables, purpose, true, Some(repository)).await? {
@@ -107,7 +111,7 @@ impl Client {
 
 impl Client {
     /// Which of these numbers are discussions: they share the sequence with items, and REST does not tell them from
-    /// what was deleted. None are, on a server that does not know discussions. A hundred numbers cost one point.
+    /// what was deleted. None are, on a server that does not know discussions. [`PROBED_AT_ONCE`] numbers cost one point.
     ///
     /// # Errors
     /// As [`Client::get`].
@@ -122,7 +126,7 @@ impl Client {
             return Ok(found);
         }
         let variables = json!({"owner": repository.owner(), "name": repository.name()});
-        for numbers in numbers.chunks(MOST) {
+        for numbers in numbers.chunks(PROBED_AT_ONCE) {
             let query = super::document::discussions(numbers);
             if let Reached::Data { data, .. } =
                 self.ask_graphql(&query, &variables, purpose, true, Some(repository)).await?

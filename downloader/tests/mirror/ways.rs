@@ -1,0 +1,218 @@
+//! The same repository mirrored by GraphQL and by REST, while both APIs fail: both mirrors are what GitHub shows, and
+//! differ in nothing but what GraphQL cannot give, for all items.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use gharvest_github::is_told_by_graphql;
+use gharvest_github_simulator::{Fault, Options, Rule, Simulator, Truth, World as Github};
+use gharvest_model::{ItemId, Record, RepositoryName, change::same_content, lossy::is_lossy, record::Origin};
+use gharvest_testkit::recorded_data;
+use serde_json::Value;
+
+use crate::world::{World, nothing};
+
+/// Every event that the simulated GitHub knows, told by GraphQL or not; the last are nobody's yet.
+const EVENTS: &[&str] = &[
+    "added_to_merge_queue",
+    "added_to_project",
+    "added_to_project_v2",
+    "assigned",
+    "auto_merge_disabled",
+    "auto_merge_enabled",
+    "automatic_base_change_failed",
+    "automatic_base_change_succeeded",
+    "base_ref_changed",
+    "base_ref_deleted",
+    "base_ref_force_pushed",
+    "blocked_by_added",
+    "blocked_by_removed",
+    "blocking_added",
+    "blocking_removed",
+    "closed",
+    "comment_deleted",
+    "commented",
+    "commit-commented",
+    "committed",
+    "connected",
+    "convert_to_draft",
+    "converted_note_to_issue",
+    "converted_to_discussion",
+    "copilot_work_finished",
+    "copilot_work_started",
+    "cross-referenced",
+    "demilestoned",
+    "deployed",
+    "deployment_environment_changed",
+    "disconnected",
+    "head_ref_deleted",
+    "head_ref_force_pushed",
+    "head_ref_restored",
+    "issue_comment_pinned",
+    "issue_field_added",
+    "issue_type_added",
+    "issue_type_changed",
+    "issue_type_removed",
+    "labeled",
+    "line-commented",
+    "locked",
+    "marked_as_duplicate",
+    "mentioned",
+    "merged",
+    "milestoned",
+    "moved_columns_in_project",
+    "parent_issue_added",
+    "parent_issue_removed",
+    "pinned",
+    "project_v2_item_status_changed",
+    "ready_for_review",
+    "referenced",
+    "removed_from_merge_queue",
+    "removed_from_project",
+    "renamed",
+    "reopened",
+    "review_dismissed",
+    "review_request_removed",
+    "review_requested",
+    "reviewed",
+    "sub_issue_added",
+    "sub_issue_removed",
+    "subscribed",
+    "transferred",
+    "unassigned",
+    "unlabeled",
+    "unlocked",
+    "unmarked_as_duplicate",
+    "unpinned",
+    "unsubscribed",
+    "user_blocked",
+    "summarised_by_oracle",
+    "teleported",
+];
+
+/// GitHub at its worst, on both APIs, now and then.
+fn break_down(simulator: &Simulator) {
+    let control = simulator.control();
+    for (fault, share) in [
+        (Fault::Status { status: 502 }, 0.08),
+        (Fault::HtmlPage { status: 504 }, 0.05),
+        (Fault::ResourceLimit, 0.08),
+        (Fault::Truncate, 0.03),
+    ] {
+        control.inject(Rule::often(fault, share).on("/graphql"));
+    }
+    let waits = Fault::SecondaryLimit { retry_after_s: Some(1), status: 403 };
+    control.inject(Rule::once(waits).on("/graphql").after(3));
+    control.inject(Rule::once(Fault::PrimaryLimit { reset_in_s: 1, status: 403 }).on("/timeline").after(9));
+    for fault in [Fault::Status { status: 502 }, Fault::Reset, Fault::Truncate] {
+        control.inject(Rule::often(fault, 0.01).on("/repos"));
+    }
+}
+
+/// Mirrors by both ways and compares. Says by how many threads' timelines GraphQL was used, and which events there are.
+async fn both_ways(github: Github, name: &str) -> (usize, BTreeSet<String>) {
+    let name: RepositoryName = name.parse().unwrap();
+    let simulator = Arc::new(Simulator::start(github, Options::unlimited()).unwrap());
+    let mut by_graphql = World::of(Arc::clone(&simulator), name.clone()).await;
+    by_graphql.options.graphql = true;
+    by_graphql.options.worker.batch = 400;
+    let by_rest = World::of(Arc::clone(&simulator), name.clone()).await;
+    for world in [&by_graphql, &by_rest] {
+        break_down(&simulator);
+        world.track().await;
+        world.work().await;
+        simulator.control().clear_faults();
+        nothing(&world.differences().await);
+    }
+    assert!(simulator.control().fault_hits() > 10, "both mirrors met faults");
+    assert_eq!(simulator.control().violations(), []);
+    let (mut compared, mut events, mut differences) = (0, BTreeSet::new(), BTreeMap::new());
+    for number in simulator.control().truth_numbers(&name) {
+        let record = async |world: &World| {
+            let item = ItemId { repository: world.id, number };
+            world.archive.record(item).await.unwrap().unwrap()
+        };
+        let (graphql, rest) = (record(&by_graphql).await, record(&by_rest).await);
+        assert_eq!(rest.origin.timeline, Some(Origin::Rest));
+        assert!(same_content(&graphql, &rest), "#{number}");
+        compared += usize::from(graphql.origin.timeline == Some(Origin::Graphql));
+        compare(&graphql, &rest, &mut differences);
+        let Some(Truth::Present { timeline, .. }) = simulator.control().truth(&name, number) else { panic!("{number}") };
+        events.extend(timeline.iter().map(|entry| entry["event"].as_str().unwrap_or_default().to_owned()));
+    }
+    assert!(differences.is_empty(), "{differences:#?}");
+    (compared, events)
+}
+
+/// Collects the places where two records differ and that are not on the list of what GraphQL cannot give, each with an
+/// example. What moves by itself is left to [`same_content`].
+fn compare(graphql: &Record, rest: &Record, found: &mut BTreeMap<String, String>) {
+    if graphql.origin.timeline == Some(Origin::Graphql) {
+        let is_told = |event: &str| is_told_by_graphql(event) && event != "line-commented";
+        let told = |record: &Record| {
+            let entries = record.timeline.iter().filter(|entry| is_told(event_of(entry)));
+            entries.cloned().collect::<Vec<_>>()
+        };
+        let (graphql, rest) = (told(graphql), told(rest));
+        let names = |entries: &[Value]| entries.iter().map(|entry| event_of(entry).to_owned()).collect::<Vec<_>>();
+        assert_eq!(names(&graphql), names(&rest), "nothing is missing and nothing is more");
+        for (graphql, rest) in graphql.iter().zip(&rest) {
+            differ(&mut vec!["timeline".to_owned(), event_of(rest).to_owned()], graphql, rest, found);
+        }
+    }
+    let pull = |record: &Record| record.pull.clone().unwrap_or_default();
+    if graphql.origin.pull == Some(Origin::Graphql) {
+        differ(&mut vec!["pull".to_owned()], &pull(graphql), &pull(rest), found);
+    }
+}
+
+fn event_of(entry: &Value) -> &str {
+    entry["event"].as_str().unwrap_or_default()
+}
+
+fn differ(path: &mut Vec<String>, graphql: &Value, rest: &Value, found: &mut BTreeMap<String, String>) {
+    /// What another visit of the same way would show otherwise as well.
+    const MOVING: &[&str] = &["open_issues", "closed_issues", "repo", "merge_commit_sha", "source", "stargazers_count"];
+    if is_lossy(&path.iter().map(String::as_str).collect::<Vec<_>>()) {
+        return;
+    }
+    match (graphql, rest) {
+        (Value::Object(one), Value::Object(other)) => {
+            for key in one.keys().chain(other.keys()).filter(|key| !MOVING.contains(&key.as_str())) {
+                path.push(key.clone());
+                differ(path, &graphql[key.as_str()], &rest[key.as_str()], found);
+                path.pop();
+            }
+        }
+        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
+            one.iter().zip(other).for_each(|(one, other)| differ(path, one, other, found));
+        }
+        _ if graphql == rest => {}
+        _ => drop(found.insert(path.join("."), format!("{graphql:.100} / {rest:.100}"))),
+    }
+}
+
+#[tokio::test]
+async fn both_ways_agree_on_every_kind_of_event_while_both_fail() {
+    const ITEMS: usize = 240;
+    let name = "lumen/lumen";
+    let github = Github::generated(7, name.parse().unwrap(), ITEMS as u64)
+        .and_generated("lumen/archive".parse().unwrap(), 12);
+    let (compared, events) = both_ways(github, name).await;
+    assert!(compared > ITEMS * 3 / 4, "{compared} timelines of {ITEMS} came by GraphQL");
+    let missing: Vec<_> = EVENTS.iter().filter(|event| !events.contains(**event)).collect();
+    assert!(missing.is_empty(), "never happened: {missing:?} of {events:?}");
+    let unknown: Vec<_> = events.iter().filter(|event| !EVENTS.contains(&event.as_str())).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn both_ways_agree_on_the_recorded_repository_while_both_fail() {
+    let Some(folder) = recorded_data("both_ways_agree_on_the_recorded_repository_while_both_fail") else { return };
+    let name = "recorded/repository";
+    let (compared, events) = both_ways(Github::recorded(&folder, name.parse().unwrap()), name).await;
+    assert!(compared > 1_500, "{compared} timelines came by GraphQL");
+    assert!(events.len() > 20, "{events:?}");
+}

@@ -1,0 +1,391 @@
+//! Silent changes of every kind, made behind the mirror's back: each is found within its time, counted, and healed.
+//!
+//! The table of silent changes in `_docs/completeness.md` says what is found by when: it is read here, so that each of
+//! its rows is tried, and no time is another than the documented one.
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gharvest_archive::LedgerChange;
+use gharvest_github_simulator::{Change, Truth};
+use gharvest_model::{
+    Lane, Subject,
+    drift::Drift,
+    ledger::NumberState,
+    record::RecordState,
+};
+use gharvest_queue::{Filter, QueueAdmin as _};
+use jiff::SignedDuration;
+use serde_json::Value;
+
+mod ends;
+mod world;
+
+use world::{DAY, HOUR, OTHER, PERIOD, Setting, World};
+
+/// The documented table: each kind of change, and the times within which it is found, in seconds.
+fn documented() -> BTreeMap<String, Vec<i64>> {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../_docs/completeness.md")).unwrap();
+    let (_, table) = page.split_once("| silent change | detector | found within |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [change, _, times] = cells[..] else { panic!("{line}") };
+        (change.to_owned(), times.split("; ").map(seconds).collect())
+    };
+    rows.map(row).collect()
+}
+
+fn seconds(time: &str) -> i64 {
+    match time {
+        "the next request" => 0,
+        "a run" => 600,
+        "a day" => DAY + 600,
+        "a day and an hour" => DAY + HOUR,
+        "two days" => 2 * DAY + 600,
+        "the period" => PERIOD,
+        "12 periods" => 12 * PERIOD,
+        other => panic!("a time that this test does not know: {other}"),
+    }
+}
+
+/// The rows of the table that are tried by other tests than the long one.
+const HIDDEN: &str = "an item was hidden";
+const BACK: &str = "an item that was gone is back";
+const STATES: &str = "the repository was renamed, hidden, blocked, came back";
+const REPOSITORY_GONE: &str = "the repository is gone";
+
+/// A silent change, its row of the documented table, the item on which it is looked for, its kind, and the time within
+/// which it is found.
+struct Silent {
+    row: &'static str,
+    change: Change,
+    number: u64,
+    kind: Drift,
+    within: i64,
+}
+
+/// An item, and the login of somebody who commented on it, and neither opened it nor is assigned.
+fn guest(world: &World) -> (u64, String) {
+    let comments_of = |timeline: &[Value]| {
+        let comments = timeline.iter().filter(|entry| entry["event"] == "commented");
+        comments.map(|comment| comment["user"].clone()).collect::<Vec<_>>()
+    };
+    let is_guest = |user: &Value, issue: &Value| {
+        user["type"] == "User" && user["login"] != "ghost" && user["login"] != issue["user"]["login"]
+            && issue["assignees"].as_array().unwrap().iter().all(|one| one["login"] != user["login"])
+    };
+    let of = |number: u64| match world.truth(number) {
+        Truth::Present { issue, timeline, pull: Some(_), .. } => {
+            let users = comments_of(&timeline).into_iter().find(|user| is_guest(user, &issue));
+            users.map(|user| (number, user["login"].as_str().unwrap().to_owned()))
+        }
+        _ => None,
+    };
+    world.numbers(|_, _, _| true).into_iter().rev().find_map(of).unwrap()
+}
+
+/// A pull request, and the id of a review of it that says something.
+fn appraised(world: &World) -> (u64, u64) {
+    let of = |number: u64| match world.truth(number) {
+        Truth::Present { timeline, pull: Some(_), .. } => {
+            let says = |entry: &&Value| entry["event"] == "reviewed" && entry["body"].is_string();
+            timeline.iter().find(says).map(|review| (number, review["id"].as_u64().unwrap()))
+        }
+        _ => None,
+    };
+    world.numbers(|_, _, comments| comments.is_empty()).into_iter().rev().find_map(of).unwrap()
+}
+
+fn changes(world: &World) -> Vec<Silent> {
+    let is_pull = |issue: &Value| issue["pull_request"].is_object();
+    let commented = |timeline: &[Value]| timeline.iter().find(|entry| entry["event"] == "commented").cloned();
+    let mut issues = world
+        .numbers(|issue, timeline, _| !is_pull(issue) && commented(timeline).is_some() && issue["locked"] == false)
+        .into_iter()
+        .filter(|number| *number > 20);
+    let mut pulls = world
+        .numbers(|issue, _, comments| is_pull(issue) && issue["state"] == "open" && comments.len() < 3)
+        .into_iter()
+        .filter(|number| *number > 20);
+    let mut reviewed = world.numbers(|issue, _, comments| is_pull(issue) && comments.len() >= 3).into_iter();
+    let mut open = world
+        .numbers(|issue, timeline, _| !is_pull(issue) && issue["state"] == "open" && commented(timeline).is_none())
+        .into_iter();
+    let silent = |timeline: &[Value]| commented(timeline).is_none();
+    let mut closed = world
+        .numbers(|issue, timeline, _| !is_pull(issue) && issue["state"] == "closed" && silent(timeline))
+        .into_iter();
+    let labelled = world.numbers(|issue, timeline, _| {
+        !is_pull(issue) && silent(timeline) && issue["state"] == "closed" && issue["labels"][0]["name"].is_string()
+    });
+    let labelled: Vec<u64> = labelled.into_iter().rev().collect();
+    let (mut issue, mut pull) = (|| issues.next().unwrap(), || pulls.next().unwrap());
+    let parts = |number| match world.truth(number) {
+        Truth::Present { issue, timeline, review_comments, .. } => (issue, timeline, review_comments),
+        _ => panic!("#{number} is there"),
+    };
+    let comment_of = |number| commented(&parts(number).1).unwrap()["id"].as_u64().unwrap();
+    let label = parts(labelled[0]).0["labels"][0]["name"].as_str().unwrap().to_owned();
+    let planned = *world
+        .numbers(|issue, timeline, _| silent(timeline) && issue["milestone"]["title"].is_string())
+        .iter()
+        .rev()
+        .find(|number| **number != labelled[0])
+        .unwrap();
+    let milestone = parts(planned).0["milestone"]["title"].as_str().unwrap().to_owned();
+    let guest = guest(world);
+    let appraised = appraised(world);
+    let documented = documented();
+    let mut all = Vec::new();
+    // `case` is which of a row's times it is.
+    let mut add = |row: &'static str, case: usize, number, change, kind| {
+        let within = documented.get(row).unwrap_or_else(|| panic!("the table has no row `{row}`"))[case];
+        all.push(Silent { row, change, number, kind, within });
+    };
+    let text = || "Something else".to_owned();
+    let row = "title, text, state, labels, milestone, assignees, lock of an item";
+    let number = issue();
+    add(row, 0, number, Change::EditTitle { number, title: text() }, Drift::Title);
+    let number = issue();
+    add(row, 0, number, Change::EditBody { number, body: text() }, Drift::Body);
+    let number = open.next().unwrap();
+    add(row, 0, number, Change::Close { number, reason: Some("completed".to_owned()) }, Drift::State);
+    let number = closed.next().unwrap();
+    add(row, 0, number, Change::Reopen { number }, Drift::State);
+    let number = issue();
+    add(row, 0, number, Change::Label { number, label: "brand new".to_owned() }, Drift::Labels);
+    let number = issue();
+    add(row, 0, number, Change::Milestone { number, title: "some day".to_owned() }, Drift::Milestone);
+    let number = issue();
+    add(row, 0, number, Change::Assign { number, login: "newcomer".to_owned() }, Drift::Assignees);
+    let number = issue();
+    add(row, 0, number, Change::Lock { number, reason: None }, Drift::Lock);
+    let row = "a label or a milestone has another name";
+    let renamed = Change::RenameLabel { from: label, to: "renamed label".to_owned() };
+    add(row, 0, labelled[0], renamed, Drift::Labels);
+    let renamed = Change::RenameMilestone { from: milestone, to: "renamed milestone".to_owned() };
+    add(row, 0, planned, renamed, Drift::Milestone);
+    let number = issue();
+    add("reactions to an item", 0, number, Change::React { number }, Drift::Reactions);
+    let row = "an account was renamed or deleted: author, assignee";
+    let number = issue();
+    add(row, 0, number, Change::DeleteAuthor { number }, Drift::People);
+    let number = pull();
+    let from = parts(number).0["user"]["login"].as_str().unwrap().to_owned();
+    add(row, 0, number, Change::RenameUser { from, to: "another-name".to_owned() }, Drift::People);
+    let row = "an account was renamed or deleted: in events and comments";
+    let (number, from) = guest;
+    add(row, 0, number, Change::RenameUser { from, to: "another-guest".to_owned() }, Drift::People);
+    let row = "a comment or review comment was added or edited";
+    let number = issue();
+    add(row, 0, number, Change::Comment { number, body: text() }, Drift::CommentAdded);
+    let number = issue();
+    let edited = Change::EditComment { number, comment: comment_of(number), body: text() };
+    add(row, 0, number, edited, Drift::CommentEdited);
+    let number = reviewed.next().unwrap();
+    let comment = parts(number).2[0]["id"].as_u64().unwrap();
+    add(row, 0, number, Change::EditReviewComment { number, comment, body: text() }, Drift::CommentEdited);
+    let number = issue();
+    let deleted = Change::DeleteComment { number, comment: comment_of(number) };
+    add("a comment was deleted", 0, number, deleted, Drift::CommentDeleted);
+    let number = reviewed.next().unwrap();
+    let comment = parts(number).2[0]["id"].as_u64().unwrap();
+    let deleted = Change::DeleteReviewComment { number, comment };
+    add("a review comment was deleted", 0, number, deleted, Drift::CommentDeleted);
+    let number = issue();
+    let reaction = Change::ReactToComment { number, comment: comment_of(number) };
+    add("reactions to a comment", 1, number, reaction, Drift::Reactions);
+    let row = "a review, commits, a pushed branch";
+    let number = pull();
+    add(row, 0, number, Change::Review { number, state: "approved".to_owned(), body: text() }, Drift::Review);
+    let number = pull();
+    add(row, 0, number, Change::Push { number, message: text() }, Drift::Code);
+    let row = "references by items and commits, events without an update";
+    let number = issue();
+    add(row, 0, number, Change::CrossReference { number, from: 1 }, Drift::Reference);
+    let number = issue();
+    add(row, 0, number, Change::ReferenceByCommit { number }, Drift::Reference);
+    let number = issue();
+    add(row, 0, number, Change::Event { number, event: "subscribed".to_owned() }, Drift::Event);
+    let row = "an item was deleted, transferred, made a discussion";
+    let number = issue();
+    add(row, 0, number, Change::DeleteItem { number }, Drift::Gone);
+    let number = issue();
+    add(row, 0, number, Change::TransferItem { number, to: OTHER.parse().unwrap() }, Drift::Gone);
+    let number = issue();
+    add(row, 0, number, Change::ConvertToDiscussion { number }, Drift::Gone);
+    let (number, review) = appraised;
+    add("anything else", 0, number, Change::EditReview { number, review, body: text() }, Drift::CommentEdited);
+    all
+}
+
+#[tokio::test]
+async fn every_kind_of_silent_change_is_found_in_its_time_and_healed() {
+    let mut world = World::mirrored(Setting::default()).await;
+    // The first looks take what there is for known.
+    world.pass(0).await;
+    world.pass(HOUR).await;
+    assert!(world.archive.audit(world.id).await.unwrap().unwrap().drift.is_empty(), "nothing drifted yet");
+    let changes = changes(&world);
+    assert!(changes.len() >= 20);
+    let tried = changes.iter().map(|silent| silent.row).chain([HIDDEN, BACK, STATES, REPOSITORY_GONE]);
+    let documented: BTreeSet<String> = documented().into_keys().collect();
+    assert_eq!(tried.map(str::to_owned).collect::<BTreeSet<_>>(), documented, "every row of the table is tried");
+    world.control.change(&world.name, Change::CreateMilestone { title: "some day".to_owned() }).unwrap();
+    for silent in &changes {
+        world.control.change(&world.name, silent.change.clone()).unwrap();
+    }
+    let mut open: BTreeMap<u64, &Silent> = changes.iter().map(|silent| (silent.number, silent)).collect();
+    assert_eq!(open.len(), changes.len(), "each on an item of its own");
+    let mut passed = 0;
+    while !open.is_empty() {
+        for (number, silent) in &open {
+            assert!(passed < silent.within, "{:?} on #{number} is not found after {passed} s", silent.change);
+        }
+        // The slow ones are waited for in long steps.
+        let step = if passed < PERIOD { 3 * HOUR } else { 12 * HOUR };
+        world.pass(step).await;
+        passed += step;
+        for number in open.keys().copied().collect::<Vec<_>>() {
+            if world.is_healed(number).await {
+                open.remove(&number);
+            }
+        }
+    }
+    let audit = world.archive.audit(world.id).await.unwrap().unwrap();
+    for silent in &changes {
+        assert!(audit.drift.contains_key(&silent.kind), "{:?} is not reported: {:?}", silent.kind, audit.drift);
+    }
+    assert_eq!(world.control.violations(), []);
+}
+
+#[tokio::test]
+async fn an_item_that_was_hidden_is_found_in_two_days_and_one_that_is_back_too() {
+    let mut world = World::mirrored(Setting { items: 30, gaps: true, ..Setting::default() }).await;
+    world.pass(0).await;
+    world.pass(HOUR).await;
+    let table = documented();
+    let number = 4;
+    let hidden = async |world: &World| world.archive.ledger(world.id).await.unwrap().get(number).state;
+    world.control.change(&world.name, Change::HideItem { number }).unwrap();
+    let mut passed = 0;
+    while hidden(&world).await != NumberState::Hidden {
+        assert!(passed < table[HIDDEN][0], "not found after {passed} s");
+        world.pass(3 * HOUR).await;
+        passed += 3 * HOUR;
+        let entry = world.archive.ledger(world.id).await.unwrap().get(number);
+        if entry.state == NumberState::Unknown && passed >= DAY + 3 * HOUR {
+            // Only the seeder's clock is this test's: for the downloader's a day is made to have passed.
+            let verified_at = jiff::Timestamp::now() - SignedDuration::from_hours(25);
+            let change = LedgerChange { number, state: NumberState::Unknown, verified_at };
+            world.archive.update_ledger(world.id, &[change]).await.unwrap();
+        }
+    }
+    assert!(world.is_healed(number).await);
+    world.control.change(&world.name, Change::ShowItem { number }).unwrap();
+    passed = 0;
+    while !(hidden(&world).await == NumberState::Present && world.is_healed(number).await) {
+        assert!(passed < table[BACK][0], "not back after {passed} s");
+        world.pass(3 * HOUR).await;
+        passed += 3 * HOUR;
+    }
+    let drift = world.archive.audit(world.id).await.unwrap().unwrap().drift;
+    assert!(drift.contains_key(&Drift::Returned), "{drift:?}");
+}
+
+#[tokio::test]
+async fn the_next_request_tells_how_the_repository_is() {
+    assert_eq!(documented()[STATES], [0]);
+    assert_eq!(documented()[REPOSITORY_GONE], [DAY + HOUR]);
+    let world = World::mirrored(Setting { items: 12, ..Setting::default() }).await;
+    let ask = async || world.push(Subject::item(world.id, 1), Lane::Webhook).await;
+    let entry = async || world.archive.tracking().await.unwrap().remove(0);
+    for (begin, end) in [
+        (Change::HideRepository, Change::ShowRepository),
+        (Change::BlockRepository { status: 451, reason: "dmca".to_owned() }, Change::ShowRepository),
+        (Change::DisableIssues, Change::EnableIssues),
+    ] {
+        world.control.change(&world.name, begin.clone()).unwrap();
+        ask().await;
+        world.download_until_paused().await;
+        assert!(entry().await.trouble.is_some(), "{begin:?}");
+        world.control.change(&world.name, end).unwrap();
+        world.download().await;
+        assert_eq!(entry().await.trouble, None, "{begin:?}");
+    }
+    let renamed = "lumen/lantern";
+    world.control.change(&world.name, Change::RenameRepository { to: renamed.parse().unwrap() }).unwrap();
+    ask().await;
+    world.download().await;
+    assert_eq!(entry().await.name.to_string(), renamed);
+
+    // Gone for a day, and asked once more: for the downloader's clock a day is made to have passed.
+    world.control.change(&renamed.parse().unwrap(), Change::HideRepository).unwrap();
+    ask().await;
+    world.download_until_paused().await;
+    let since = jiff::Timestamp::now() - SignedDuration::from_hours(24);
+    world.archive.change_tracked(world.id, &|entry| entry.trouble_since = Some(since)).await.unwrap();
+    world.resume().await;
+    world.download_until_paused().await;
+    assert!(world.archive.repository(world.id).await.unwrap().unwrap().gone_at.is_some());
+    let record = world.archive.record(gharvest_model::ItemId { repository: world.id, number: 1 }).await.unwrap();
+    assert_eq!(record.unwrap().state, RecordState::Present, "the archive keeps what it has");
+}
+
+#[tokio::test]
+async fn everything_is_verified_within_the_period_and_within_the_share_of_the_budget() {
+    const RUN: i64 = 600;
+    const PATIENCE: i64 = DAY;
+    const CALLS: u64 = 300;
+    const SHARE: f64 = 0.1;
+    let setting = Setting { items: 170, period: PATIENCE, calls_an_hour: CALLS, share: SHARE, ..Setting::default() };
+    let mut world = World::mirrored(setting).await;
+    let mut spent = Vec::new();
+    let mut passed = 0;
+    while passed < 2 * PATIENCE {
+        let before = world.sweeping.spent().cost();
+        world.look(RUN).await;
+        passed += RUN;
+        // What the sweep has downloaded counts as well: mostly 304, three calls at most.
+        let jobs = world.queue.list(gharvest_model::QueueName::Download, &Filter::default(), None, 1_000).await.unwrap();
+        world.queue.purge(gharvest_model::QueueName::Download, &Filter::default()).await.unwrap();
+        let rotated = jobs.iter().filter(|job| job.lane == Lane::Backfill).count() as u64;
+        spent.push(world.sweeping.spent().cost() - before + 3 * rotated);
+        if passed > PATIENCE {
+            let oldest = world.archive.audit(world.id).await.unwrap().unwrap().oldest_verification.unwrap();
+            let age = world.now().duration_since(oldest).as_secs();
+            assert!(age <= PATIENCE + RUN, "after {passed} s something was verified {age} s ago");
+        }
+    }
+    // The first looks learn how everything is.
+    let an_hour = spent[6..].chunks(6).map(|hour| hour.iter().sum::<u64>()).max().unwrap();
+    let share = (CALLS as f64 * SHARE) as u64;
+    assert!(an_hour <= share, "{an_hour} of {share} calls and points in an hour: {spent:?}");
+    assert!(spent.iter().sum::<u64>() > 0);
+}
+
+#[tokio::test]
+async fn verifying_what_is_unchanged_costs_a_fiftieth_of_a_point_an_item() {
+    const ITEMS: u64 = 300;
+    let mut world = World::mirrored(Setting { items: ITEMS, ..Setting::default() }).await;
+    world.pass(0).await;
+    // The baseline of what came by REST is taken in the first period.
+    let verified = |world: &World| {
+        let (archive, id) = (world.archive.clone(), world.id);
+        async move { archive.audit(id).await.unwrap().unwrap().oldest_verification.unwrap() }
+    };
+    // What is asked for stays on the queue: downloads would verify by the real clock.
+    for _ in 0..20 {
+        world.look(3 * HOUR).await;
+    }
+    let requests = world.control.requests();
+    let (before, began) = (world.sweeping.spent().cost(), verified(&world).await);
+    for _ in 0..16 {
+        world.look(3 * HOUR).await;
+    }
+    assert!(verified(&world).await > began, "everything was verified once more");
+    let cost = (world.sweeping.spent().cost() - before) as f64 / ITEMS as f64;
+    // A call and a point a hundred items, and as much for the few that are gone.
+    assert!(cost <= 0.06, "{cost} {requests:?} {:?}", world.control.requests());
+}
