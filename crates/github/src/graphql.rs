@@ -328,6 +328,9 @@ fn judge(reply: &Reply, sent: &Sent<'_>) -> Verdict<Reached> {
                 Verdict::Failed(ErrorKind::Refused, format!("answered with an error: {message}"))
             }
         }
+        Some(_) if is_empty(&data) && errors.iter().any(is_too_much) => {
+            Verdict::Done(Reached::TooMuch("answered with nothing but limits of resources".to_owned()))
+        }
         _ => Verdict::Done(Reached::Data { data, errors, took: sent.took }),
     }
 }
@@ -345,6 +348,11 @@ fn limit_of(reply: &Reply, errors: &[Value], now: Timestamp) -> Option<Limit> {
     let told = retry_after(&reply.headers, now).map(Limit::Until);
     let used_up = Reading::of(&reply.headers, now).filter(|reading| reading.remaining == 0 && !secondary);
     Some(told.or(used_up.map(Limit::Primary)).unwrap_or(Limit::Secondary))
+}
+
+/// Whether nothing that was asked for is answered.
+fn is_empty(data: &Value) -> bool {
+    data.as_object().is_none_or(|data| data.iter().all(|(field, value)| field == "rateLimit" || value.is_null()))
 }
 
 fn is_too_much(error: &Value) -> bool {
@@ -576,12 +584,18 @@ impl<'a> Run<'a> {
                 lists.iter().enumerate().map(|(place, list)| (format!("l{place}"), json!(list))).collect();
             let query = document::details(lists.len());
             match self.client.ask_graphql(&query, &json!(variables), self.purpose, true, self.label()).await? {
-                Reached::Data { mut data, .. } => {
+                Reached::Data { mut data, errors, .. } => {
                     for (place, list) in lists.iter().enumerate() {
                         let found = data[format!("l{place}")].as_array_mut().map(std::mem::take).unwrap_or_default();
                         // Asked ids and nodes correspond by place: an id may come back in its newer form.
                         let found = list.iter().cloned().zip(found);
                         details.extend(found.filter(|(_, node)| node.is_object()));
+                    }
+                    let asked = ids.len();
+                    ids.retain(|id| !details.contains_key(id));
+                    // What fitted is kept, the rest asked for again while that makes it less.
+                    if errors.iter().any(is_too_much) && (1..asked).contains(&ids.len()) {
+                        waiting.push(ids);
                     }
                 }
                 Reached::TooMuch(_) if ids.len() > 1 => {

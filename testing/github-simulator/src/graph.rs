@@ -385,20 +385,30 @@ impl State {
     }
 
     /// A commit that an event names; none of a name that is null. What only commits of a pull request tell is not here.
-    fn commit_named(&self, repository: &Repository, sha: &Value) -> Value {
-        let Some(sha) = sha.as_str() else { return Value::Null };
+    fn commit_named(&self, repository: &Repository, entry: &Value) -> Value {
+        let Some(sha) = entry["commit_id"].as_str() else { return Value::Null };
         json!({
             "__typename": "Commit",
             "id": node_id::commit(i64::MAX, repository.id, sha),
             "oid": sha,
             "url": null,
-            "repository": self.graph_repository(repository),
+            "repository": self.home_of_commit(repository, entry),
         })
+    }
+
+    /// The repository of the commit that an event names: commits of forks name items as well.
+    fn home_of_commit(&self, repository: &Repository, entry: &Value) -> Value {
+        let path = entry["commit_url"].as_str().and_then(|url| url.split_once("/repos/"));
+        let name = path.and_then(|(_, path)| path.split_once("/commits/")).map(|(name, _)| name);
+        match name {
+            Some(name) if name != repository.full_name() => json!({"__typename": "Repository", "nameWithOwner": name}),
+            _ => self.graph_repository(repository),
+        }
     }
 
     /// What an event of this name tells beside the common fields.
     fn own_fields(&self, repository: &Repository, event: &str, entry: &Value) -> Value {
-        let commit = || self.commit_named(repository, &entry["commit_id"]);
+        let commit = || self.commit_named(repository, entry);
         // A commit that no branch has any more: GraphQL has no object for it, REST still its name.
         let reachable = || {
             let gone = entry["commit_id"].as_str().is_some_and(is_unreachable);
@@ -419,7 +429,7 @@ impl State {
             "merged" => json!({"commit": commit(), "mergeRefName": "main"}),
             "referenced" => json!({
                 "commit": reachable(),
-                "commitRepository": self.graph_repository(repository),
+                "commitRepository": self.home_of_commit(repository, entry),
                 "isDirectReference": true,
                 "isCrossRepository": false,
             }),

@@ -38,6 +38,7 @@ struct Glance {
 #[derive(Debug, Deserialize)]
 struct GlanceItem {
     number: u64,
+    url: Option<String>,
     state: String,
     created_at: String,
     updated_at: String,
@@ -87,15 +88,17 @@ pub(crate) fn load(folder: &Path, name: &RepositoryName, ordinal: u64, seed: u64
     if let Some(real) = real {
         repository.id = real.id;
     }
+    // What it was called when it was recorded: addresses say so.
+    let called = items.iter().find_map(|(_, item)| called(item.url.as_deref()?)).unwrap_or_else(|| name.to_string());
     for (kind, item) in items {
-        take(&mut repository, kind, item);
+        take(&mut repository, &called, kind, item);
     }
     for number in
         (1..repository.highest).filter(|number| !repository.summaries.contains_key(number)).collect::<Vec<_>>()
     {
         repository.gone.insert(number, absent(number));
     }
-    repository.source = Source::Recorded(Recording { folder: folder.to_owned(), full_name: name.to_string() });
+    repository.source = Source::Recorded(Recording { folder: folder.to_owned(), full_name: called });
     Ok(repository)
 }
 
@@ -114,9 +117,14 @@ fn glance(path: &Path) -> io::Result<GlanceItem> {
     Ok(glance.issue)
 }
 
-fn take(repository: &mut Repository, kind: Kind, item: GlanceItem) {
-    let id = repository.id;
-    let names = Names { id, full_name: repository.full_name() };
+/// The name of the repository in an address of the API.
+fn called(address: &str) -> Option<String> {
+    let mut parts = address.strip_prefix("https://api.github.com/repos/")?.split('/');
+    Some(format!("{}/{}", parts.next()?, parts.next()?))
+}
+
+fn take(repository: &mut Repository, called: &str, kind: Kind, item: GlanceItem) {
+    let names = Names { id: repository.id, full_name: called.to_owned() };
     for mut label in item.labels {
         names.rewrite(&mut label);
         if let Some(key) = label["id"].as_u64() {
@@ -222,6 +230,10 @@ fn restore_pull(place: &Place, issue: &mut Value, summary: Summary, recorded: Va
         overlay(&mut pull, &recorded, |_| true);
         let merged = recorded.get("merged_at").is_some_and(|at| !at.is_null());
         pull["merged"] = json!(merged);
+        // It is served under a name of its own, which may have another owner.
+        let branch = pull["base"]["ref"].as_str().unwrap_or_default().to_owned();
+        pull["base"]["label"] = json!(Token::Owner(place.repository, &format!(":{branch}")).text());
+        pull["base"]["user"] = json!(Token::Owner(place.repository, "").text());
     }
     pull
 }

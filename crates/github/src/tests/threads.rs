@@ -138,6 +138,8 @@ async fn many_threads_come_in_few_requests_that_grow() {
 
 #[tokio::test(start_paused = true)]
 async fn batches_halve_until_github_bears_them() {
+    let limits = r#"{"data":{"repository":null},"errors":[{"type":"RESOURCE_LIMITS_EXCEEDED","path":["repository"],
+        "message":"Resource limits for this query exceeded."}]}"#;
     let something = r#"{"data":null,"errors":[{"message":"Something went wrong while executing your query."}]}"#;
     for (status, body) in [
         (502, "<html>Bad Gateway</html>".to_owned()),
@@ -145,6 +147,7 @@ async fn batches_halve_until_github_bears_them() {
         (200, something.to_owned()),
         (502, something.to_owned()),
         (500, String::new()),
+        (200, limits.to_owned()),
     ] {
         let (client, log) = client_of(&config(&["token"]), move |seen| match asked(&query_of(seen)).len() {
             _ if is_introspection(seen) => schema(),
