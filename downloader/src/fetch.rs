@@ -251,13 +251,7 @@ impl RestFetcher {
     /// When an entry goes while pages are read, those behind it move up, and one slips to a page that was read already.
     /// So all pages but the last are asked for once more, for nothing while they are the same; where other entries stand
     /// on one, the list is read anew.
-    async fn long_list(
-        &self,
-        first: Page,
-        next: String,
-        number: u64,
-        purpose: Purpose,
-    ) -> Result<Vec<Value>, Failure> {
+    async fn long_list(&self, first: Page, next: String, number: u64, purpose: Purpose) -> Result<Vec<Value>, Failure> {
         let mut pages = vec![first];
         let mut next = Some(next);
         for _ in 0..MOST_READINGS {
@@ -280,12 +274,7 @@ impl RestFetcher {
         Err(Failure::Again(format!("a list of #{number} changes as often as it is read")))
     }
 
-    async fn page(
-        &self,
-        resource: Resource,
-        number: u64,
-        purpose: Purpose,
-    ) -> Result<(Page, Option<String>), Failure> {
+    async fn page(&self, resource: Resource, number: u64, purpose: Purpose) -> Result<(Page, Option<String>), Failure> {
         match self.client.get(&resource, None, purpose).await? {
             Answer::Found(Found { body: Value::Array(entries), etag, next, .. }) => {
                 Ok((Page { resource, etag, entries }, next))

@@ -3,15 +3,16 @@
 //! | way | calls | points |
 //! | --- | --- | --- |
 //! | REST | a timeline an item, an object a pull request, review comments of about half of these | none |
-//! | GraphQL | a request a batch, one more for details | a hundredth of the connections: one an issue, two a pull request |
+//! | GraphQL | a request a batch, one more a lease for details | a hundredth of the connections: one an item, at least one a request |
 //!
 //! Either way REST's lists give the issue objects and, by GraphQL, all review comments: a call for a hundred.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use gharvest_archive::{Archive, Repository};
-use gharvest_github::{Answer, Budget, Client, ItemCounts, Purpose, Resource, Sort};
-use gharvest_model::{Kind, RepositoryId, RepositoryName};
+use gharvest_github::{Answer, Budget, Client, ItemCounts, Purpose, Resource, Sort, Spent, requests_for, spent_so_far};
+use gharvest_model::{Kind, RepositoryId, RepositoryName, tracking::Tracked};
+use gharvest_state::State;
 use serde::{Deserialize, Serialize};
 
 use crate::{fetch::kind_of, outcome::Failure, track};
@@ -25,8 +26,8 @@ const BYTES_OF_ISSUE: u64 = 26_000;
 const BYTES_OF_PULL: u64 = 83_000;
 /// An index takes about this share of its archive.
 const INDEX_SHARE: f64 = 0.35;
-/// Threads in a GraphQL request, once the batch has grown.
-const THREADS_A_REQUEST: u64 = 60;
+/// Threads that are usually leased together: each such call of the client asks for its details by itself.
+const THREADS_A_LEASE: u64 = 400;
 /// Seconds of a REST request, and of GraphQL's work for one thread, before any was measured.
 const USUAL_REST_SECONDS: f64 = 0.3;
 const USUAL_THREAD_SECONDS: f64 = 0.05;
@@ -123,9 +124,15 @@ fn rest_calls(items: u64, pulls: u64) -> u64 {
     items + pulls + pulls / 2
 }
 
-/// A connection an issue and two a pull request, a hundred of them a point.
+/// A connection an item, and another a pull request whose review comments are not known; a hundred of them a point.
 fn points(items: u64, pulls: u64) -> u64 {
     (items + pulls).div_ceil(100).max(1)
+}
+
+/// Requests of GraphQL: the schema, batches, and for each lease its details and what is left of a batch.
+fn graphql_requests(issues: u64, pulls: u64) -> u64 {
+    let leases = issues.div_ceil(THREADS_A_LEASE) + pulls.div_ceil(THREADS_A_LEASE);
+    1 + requests_for(issues + pulls) + 2 * leases
 }
 
 /// What a first mirror will cost.
@@ -220,6 +227,25 @@ pub async fn kept(archive: &Archive, id: RepositoryId) -> Result<Option<Figures>
     Ok(archive.part(id, PART).await?.and_then(|figures| serde_json::from_value(figures).ok()))
 }
 
+/// What was spent on a repository, by purpose, under all the names that it had: what its plan is compared with.
+///
+/// # Errors
+/// If the archive or the state cannot be read.
+pub async fn spent(
+    archive: &Archive,
+    state: &dyn State,
+    tracked: &Tracked,
+) -> Result<BTreeMap<Purpose, Spent>, Box<dyn std::error::Error + Send + Sync>> {
+    let former = archive.repository(tracked.id).await?.map_or_else(Vec::new, |found| found.former_names);
+    let mut sum: BTreeMap<Purpose, Spent> = BTreeMap::new();
+    for name in former.iter().chain([&tracked.name]) {
+        for (purpose, spent) in spent_so_far(state, name).await? {
+            *sum.entry(purpose).or_default() += spent;
+        }
+    }
+    Ok(sum)
+}
+
 /// How much there is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Size {
@@ -296,10 +322,13 @@ fn cost(size: &Size, way: Way) -> Cost {
     let (calls, graphql, points) = match way {
         Way::Rest => (lists + rest_calls(items, pulls), 0, 0),
         Way::Graphql => {
-            let requests = items.div_ceil(THREADS_A_REQUEST) + items.div_ceil(100);
-            let comments =
-                if lists_review_comments(size.comment_pages, pulls) { size.comment_pages } else { pulls / 2 };
-            (lists + comments + requests, requests, points(items, pulls).max(requests))
+            let requests = graphql_requests(items - pulls.min(items), pulls);
+            let (comments, connections) = if lists_review_comments(size.comment_pages, pulls) {
+                (size.comment_pages, points(items, 0))
+            } else {
+                (pulls / 2, points(items, pulls))
+            };
+            (lists + comments + requests, requests, connections.max(requests))
         }
     };
     let bytes = (items - pulls.min(items)) * BYTES_OF_ISSUE + pulls * BYTES_OF_PULL;
@@ -398,7 +427,9 @@ mod tests {
         assert_eq!((rest.calls, rest.points), (7 + 10 + 1000 + 400 + 200, 0));
         assert_eq!(rest.bytes, ((600 * BYTES_OF_ISSUE + 400 * BYTES_OF_PULL) as f64 * 1.35) as u64);
         let graphql = cost(&size, Way::Graphql);
-        assert_eq!((graphql.calls, graphql.points), (7 + 10 + 20 + 17 + 10, 27));
+        // The schema, batches of 25, 50, 100, and six of up to 149; an issue's and a pull request's leases, two and one.
+        let requests = 1 + 9 + 2 * 3;
+        assert_eq!((graphql.calls, graphql.points), (7 + 10 + 20 + requests, requests));
         assert!((graphql.calls + graphql.points) as f64 <= 0.1 * 1000.0);
     }
 

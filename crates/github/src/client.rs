@@ -466,7 +466,14 @@ impl Inner {
             (Verdict::TokenRefused(_), Source::Installation(installation)) if installation.forget(fingerprint, now) => {
                 Attempt::ChooseAgain
             }
-            (verdict, _) => self.settle(ask, token, verdict, sent_at),
+            (verdict, _) => {
+                let is_refused = matches!(verdict, Verdict::TokenRefused(_));
+                let attempt = self.settle(ask, token, verdict, sent_at);
+                if is_refused {
+                    self.sharing.write_trouble(token, &self.clock).await;
+                }
+                attempt
+            }
         };
         self.sharing.write(token, ask.budget.unwrap_or(CORE), &self.clock, waits).await;
         attempt

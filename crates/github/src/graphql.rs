@@ -54,7 +54,7 @@ const PAGE: u64 = 100;
 /// What `nodes(ids:)` takes.
 const MOST_IDS: usize = 100;
 /// So many times that in one request: still a point.
-const MOST_LISTS: usize = 10;
+const MOST_LISTS: usize = 12;
 /// Long timelines of which a page is asked for in one request.
 const MOST_LONG: usize = 10;
 
@@ -128,7 +128,7 @@ pub struct ThreadParts {
 
 /// Whether GraphQL has a type for this event of REST's timeline. What it has none for is missing without a trace.
 pub fn is_told_by_graphql(event: &str) -> bool {
-    events::EVENT_TYPES.iter().any(|kind| kind.rest == event)
+    gharvest_model::lossy::is_told(event)
 }
 
 /// What a GraphQL reply says.
@@ -210,6 +210,17 @@ impl Size {
     fn halve(&mut self, asked: usize) {
         *self = Self { threads: (self.threads.min(asked) / 2).max(1), careful: true };
     }
+}
+
+/// In how many requests so many threads of one repository come when GitHub bears them all: batches grow from the first.
+pub fn requests_for(threads: u64) -> u64 {
+    let (mut size, mut left, mut requests) = (Size::default(), threads, 0);
+    while left > 0 {
+        left = left.saturating_sub(size.threads as u64);
+        size.grow();
+        requests += 1;
+    }
+    requests
 }
 
 impl Client {
@@ -656,7 +667,9 @@ impl Raw<'_> {
     /// Why the timeline goes by REST, if it does.
     fn rest_timeline(&self) -> Option<String> {
         if self.stuck {
-            return Some("a page of its timeline fails, it changes while it is read, or REST's pages are cheaper".to_owned());
+            return Some(
+                "a page of its timeline fails, it changes while it is read, or REST's pages are cheaper".to_owned(),
+            );
         }
         let knows_comments = self.wanted.review_comments.is_some();
         self.entries.iter().find_map(|entry| needs_rest(entry, knows_comments))

@@ -51,7 +51,7 @@ pub use config::{Config, PersonalToken, TokenUse};
 pub use error::{Error, ErrorKind, Result};
 pub use graphql::{
     Glimpse, ItemCounts, PROBED_AT_ONCE, PROBED_BLINDLY, Probe, ThreadAnswer, ThreadOutcome, ThreadParts, Wanted,
-    is_told_by_graphql,
+    is_told_by_graphql, requests_for,
 };
 pub use node_id::{NodeId, Part as NodeIdPart};
 pub use spending::spent_so_far;

@@ -4,6 +4,9 @@
 //! its hour. Each process reads all of them at most every two seconds and writes a key at most every second, at once
 //! when GitHub told a token to wait. The truth is in every answer's headers: losing this state costs a few requests.
 //!
+//! `trouble/{identity}` says of a token that GitHub does not accept it, until it is tried again: so one process is told,
+//! and not each of them.
+//!
 //! The pace has no header, so it is divided: each process that asks GitHub renews `pace/{process}` every 20 seconds for a
 //! minute, and takes its share by how many such keys there are. An idle process has none.
 
@@ -18,11 +21,13 @@ use tokio::time::Instant;
 
 use crate::{
     clock::Clock,
+    credential::Source,
     gate::Gate,
-    tokens::{Token, Tokens, Window},
+    tokens::{Token, Tokens, Trouble, Window},
 };
 
 const PREFIX: &str = "budget/";
+const TROUBLE: &str = "trouble/";
 const READ_EVERY: Duration = Duration::from_secs(2);
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 const PACE: &str = "pace/";
@@ -72,6 +77,7 @@ impl Sharing {
         if !is_due(&self.read_at, READ_EVERY) {
             return;
         }
+        self.read_trouble(state.as_ref(), tokens, clock).await;
         let entries = match state.list(PREFIX).await {
             Ok(entries) => entries,
             Err(error) => return report(&error),
@@ -84,6 +90,35 @@ impl Sharing {
             // What a newer version may have written is no reason to fail: the next answer tells as well.
             if let Ok(window) = serde_json::from_slice::<Window>(&value) {
                 token.learn(resource, window, clock.now());
+            }
+        }
+    }
+
+    /// Tells other processes that a token is set aside. An installation may get another key at any time: each process
+    /// asks for its tokens by itself.
+    pub(crate) async fn write_trouble(&self, token: &Token, clock: &Clock) {
+        if !matches!(*token.source, Source::Fixed(_)) {
+            return;
+        }
+        let (Some(state), Some(trouble)) = (&self.state, token.trouble(clock.now())) else { return };
+        let left = trouble.until.duration_since(clock.now()).unsigned_abs();
+        let value = serde_json::to_vec(&trouble).expect("a text and a time are plain data");
+        if let Err(error) = state.put(&format!("{TROUBLE}{}", token.identity), &value, None, Some(left)).await {
+            report(&error);
+        }
+    }
+
+    /// Learns which tokens other processes set aside.
+    async fn read_trouble(&self, state: &dyn State, tokens: &Tokens, clock: &Clock) {
+        let entries = match state.list(TROUBLE).await {
+            Ok(entries) => entries,
+            Err(error) => return report(&error),
+        };
+        for (key, value) in entries {
+            let identity = key.strip_prefix(TROUBLE).unwrap_or_default();
+            let token = tokens.all().iter().find(|token| token.identity == identity);
+            if let (Some(token), Ok(trouble)) = (token, serde_json::from_slice::<Trouble>(&value)) {
+                token.learn_trouble(trouble, clock.now());
             }
         }
     }

@@ -41,6 +41,13 @@ pub(crate) struct Window {
     pub(crate) blocked_until: Option<Timestamp>,
 }
 
+/// Why a token is set aside, and until when: what processes share of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Trouble {
+    pub(crate) reason: String,
+    pub(crate) until: Timestamp,
+}
+
 impl Window {
     /// When the budget is full again, by a clock that may be a little ahead of GitHub's.
     fn ends_at(&self) -> Timestamp {
@@ -79,12 +86,6 @@ struct Standing {
     trouble: Option<Trouble>,
     /// As GitHub told them; none for tokens that have none.
     scopes: Option<Vec<String>>,
-}
-
-#[derive(Debug, Clone)]
-struct Trouble {
-    reason: String,
-    until: Timestamp,
 }
 
 /// A token in use by one request in flight.
@@ -321,6 +322,20 @@ impl Token {
     /// GitHub did not accept the token.
     pub(crate) fn set_aside(&self, reason: String, now: Timestamp) {
         self.standing().trouble = Some(Trouble { reason, until: later(now, SET_ASIDE_FOR) });
+    }
+
+    /// Why it is set aside now, if it is.
+    pub(crate) fn trouble(&self, now: Timestamp) -> Option<Trouble> {
+        self.standing().trouble.clone().filter(|trouble| trouble.until > now)
+    }
+
+    /// Another process was told that GitHub does not accept it: it is set aside here as well, for no longer.
+    pub(crate) fn learn_trouble(&self, trouble: Trouble, now: Timestamp) {
+        let until = trouble.until.min(later(now, SET_ASIDE_FOR));
+        let mut standing = self.standing();
+        if until > now && standing.trouble.as_ref().is_none_or(|known| known.until < until) {
+            standing.trouble = Some(Trouble { until, ..trouble });
+        }
     }
 
     /// Whether GitHub told the token to wait.

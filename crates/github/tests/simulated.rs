@@ -124,6 +124,8 @@ const BEYOND_THE_SIMULATOR: &[&str] = &[
     // What it moves between creation and now, and whom it asks for a review.
     "timeline.cross-referenced.updated_at",
     "pull.requested_teams",
+    // Of forks that are gone all were their authors'.
+    "pull.head.label",
     // Timelines with comments of old threads go by REST unless their comments are given.
     "timeline.line-commented",
 ];

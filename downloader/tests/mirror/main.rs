@@ -17,6 +17,7 @@ mod cost;
 mod deletions;
 mod full;
 mod kill;
+mod limits;
 mod ways;
 mod world;
 

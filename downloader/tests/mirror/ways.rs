@@ -147,7 +147,9 @@ async fn both_ways(github: Github, name: &str, more: &[&str]) -> (usize, BTreeSe
         }
         compared += usize::from(graphql.origin.timeline == Some(Origin::Graphql));
         compare(&graphql, &rest, &mut differences);
-        let Some(Truth::Present { timeline, .. }) = simulator.control().truth(&name, number) else { panic!("{number}") };
+        let Some(Truth::Present { timeline, .. }) = simulator.control().truth(&name, number) else {
+            panic!("{number}")
+        };
         events.extend(timeline.iter().map(|entry| entry["event"].as_str().unwrap_or_default().to_owned()));
     }
     assert!(differences.is_empty(), "{differences:#?}");
@@ -202,6 +204,8 @@ fn differ(path: &mut Vec<String>, graphql: &Value, rest: &Value, found: &mut BTr
             one.iter().zip(other).for_each(|(one, other)| differ(path, one, other, found));
         }
         _ if graphql == rest => {}
+        // A text that is null and one that is empty are the same to GraphQL.
+        _ if path.last().is_some_and(|key| key == "body") && graphql == "" && rest.is_null() => {}
         _ => drop(found.insert(path.join("."), format!("{graphql:.100} / {rest:.100}"))),
     }
 }
@@ -210,8 +214,8 @@ fn differ(path: &mut Vec<String>, graphql: &Value, rest: &Value, found: &mut BTr
 async fn both_ways_agree_on_every_kind_of_event_while_both_fail() {
     const ITEMS: usize = 420;
     let name = "lumen/lumen";
-    let github = Github::generated(49, name.parse().unwrap(), ITEMS as u64)
-        .and_generated("lumen/archive".parse().unwrap(), 12);
+    let github =
+        Github::generated(49, name.parse().unwrap(), ITEMS as u64).and_generated("lumen/archive".parse().unwrap(), 12);
     let (compared, events) = both_ways(github, name, &["auto_merge_disabled", "automatic_base_change_failed"]).await;
     assert!(compared > ITEMS / 2, "{compared} timelines of {ITEMS} came by GraphQL");
     let missing: Vec<_> = EVENTS.iter().filter(|event| !events.contains(**event)).collect();

@@ -23,7 +23,7 @@ pub(crate) struct World {
     pub(crate) queue: Arc<MemoryQueue>,
     pub(crate) client: Client,
     pub(crate) options: Options,
-    _simulator: Arc<Simulator>,
+    pub(crate) simulator: Arc<Simulator>,
     _folder: TempDir,
 }
 
@@ -32,6 +32,20 @@ pub(crate) const MIRRORED: &str = "lumen/lumen";
 pub(crate) const OTHER: &str = "lumen/archive";
 /// The first one's name after it was renamed.
 pub(crate) const RENAMED: &str = "lumen/lantern";
+
+/// A client with this token that never waits by itself.
+pub(crate) fn client(simulator: &Simulator, token: &str) -> Client {
+    let config = Config {
+        api_url: simulator.api_url(),
+        tokens: vec![token.into()],
+        points_per_minute: 900_000,
+        backoff: Duration::from_millis(1),
+        // How quick this machine is must not change what is counted.
+        slow_graphql: Duration::from_secs(3600),
+        ..Config::default()
+    };
+    Client::new(config).unwrap()
+}
 
 /// Nothing takes so long: a repository of nearly two thousand items, by REST, in a build that is not optimised.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -61,16 +75,7 @@ impl World {
         let archive = Archive::open(&url, &gharvest_archive::Options::default()).await.unwrap();
         let clock = ManualClock::default();
         let queue = MemoryQueue::new(Policy::default(), clock.clone()).unwrap();
-        let config = Config {
-            api_url: simulator.api_url(),
-            tokens: vec!["simulated-token".into()],
-            points_per_minute: 900_000,
-            backoff: Duration::from_millis(1),
-            // How quick this machine is must not change what is counted.
-            slow_graphql: Duration::from_secs(3600),
-            ..Config::default()
-        };
-        let client = Client::new(config).unwrap();
+        let client = client(&simulator, "simulated-token");
         let options = Options {
             worker: gharvest_worker::Options {
                 queue: QueueName::Download,
@@ -87,7 +92,7 @@ impl World {
             min_free_bytes: 0,
             max_attempts: Policy::default().max_attempts,
         };
-        Self { _simulator: simulator, control, name, id, archive, clock, queue, client, options, _folder: folder }
+        Self { simulator, control, name, id, archive, clock, queue, client, options, _folder: folder }
     }
 
     pub(crate) async fn track(&self) {

@@ -8,8 +8,8 @@ use gharvest_downloader::{
     plan::{self, Figures},
     track,
 };
-use gharvest_github::{Purpose, Spent, spent_so_far};
-use gharvest_model::{Lane, QueueName, tracking::Tracked};
+use gharvest_github::{Purpose, Spent};
+use gharvest_model::{Lane, QueueName};
 use gharvest_queue::{Counts, Filter, JobState, JobView, QueueAdmin};
 use gharvest_service_kit::process::{CommonArgs, Exit};
 use gharvest_state::State;
@@ -96,23 +96,11 @@ async fn repositories(archive: &Archive, state: &dyn State) -> anyhow::Result<Ve
             failed: found.failed,
             oldest_verification: archive.ledger(tracked.id).await?.oldest_verification(),
             plan: plan::kept(archive, tracked.id).await?,
-            spent: spent(archive, state, &tracked).await?,
+            spent: plan::spent(archive, state, &tracked).await.map_err(|error| anyhow::anyhow!(error))?,
             trouble: tracked.trouble,
         });
     }
     Ok(statuses)
-}
-
-/// What was spent under all the names that a repository had.
-async fn spent(archive: &Archive, state: &dyn State, tracked: &Tracked) -> anyhow::Result<BTreeMap<Purpose, Spent>> {
-    let former = archive.repository(tracked.id).await?.map_or_else(Vec::new, |found| found.former_names);
-    let mut sum: BTreeMap<Purpose, Spent> = BTreeMap::new();
-    for name in former.iter().chain([&tracked.name]) {
-        for (purpose, spent) in spent_so_far(state, name).await? {
-            *sum.entry(purpose).or_default() += spent;
-        }
-    }
-    Ok(sum)
 }
 
 async fn queues(queue: &dyn QueueAdmin) -> anyhow::Result<Vec<QueueStatus>> {

@@ -37,8 +37,7 @@ enum Way {
 
 impl World {
     async fn deliver(&self, announcement: &Announcement) {
-        let receiver =
-            Receiver::new(std::sync::Arc::clone(&self.queue) as _, self.archive.clone(), Untracked::Ignore);
+        let receiver = Receiver::new(std::sync::Arc::clone(&self.queue) as _, self.archive.clone(), Untracked::Ignore);
         let body = serde_json::to_vec(&announcement.payload).unwrap();
         let payload = Payload::read("application/json", &body).unwrap();
         let delivery = format!("delivery-{}", fastrand::u64(..));
@@ -87,8 +86,7 @@ impl World {
 async fn a_deleted_item_ends_the_same_by_webhook_by_a_visit_and_by_the_sweep() {
     let mut world = World::mirrored(Setting { items: 30, ..Setting::default() }).await;
     world.pass(0).await;
-    let expected =
-        End { record: RecordState::Deleted, ledger: NumberState::Deleted, is_indexed_anew: true };
+    let expected = End { record: RecordState::Deleted, ledger: NumberState::Deleted, is_indexed_anew: true };
     let numbers = world.issues();
     for (number, way) in numbers.iter().copied().zip([Way::Webhook, Way::Visit, Way::Sweep]) {
         assert_eq!(world.lose(number, way, Change::DeleteItem { number }).await, expected, "{way:?}");
@@ -177,8 +175,7 @@ async fn a_renamed_repository_ends_the_same_however_it_becomes_known() {
         }
         world.download().await;
         former.insert(0, std::mem::replace(&mut name, to));
-        let Repository { full_name, former_names, .. } =
-            world.archive.repository(world.id).await.unwrap().unwrap();
+        let Repository { full_name, former_names, .. } = world.archive.repository(world.id).await.unwrap().unwrap();
         assert_eq!((&full_name, &former_names), (&name, &former), "{way}");
         assert_eq!(world.archive.tracking().await.unwrap()[0].name, name, "{way}");
         for known in former.iter().chain([&name]) {

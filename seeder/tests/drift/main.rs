@@ -8,12 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gharvest_archive::LedgerChange;
 use gharvest_github_simulator::{Change, Truth};
-use gharvest_model::{
-    Lane, Subject,
-    drift::Drift,
-    ledger::NumberState,
-    record::RecordState,
-};
+use gharvest_model::{Lane, Subject, drift::Drift, ledger::NumberState, record::RecordState};
 use gharvest_queue::{Filter, QueueAdmin as _};
 use jiff::SignedDuration;
 use serde_json::Value;
@@ -72,7 +67,9 @@ fn guest(world: &World) -> (u64, String) {
         comments.map(|comment| comment["user"].clone()).collect::<Vec<_>>()
     };
     let is_guest = |user: &Value, issue: &Value| {
-        user["type"] == "User" && user["login"] != "ghost" && user["login"] != issue["user"]["login"]
+        user["type"] == "User"
+            && user["login"] != "ghost"
+            && user["login"] != issue["user"]["login"]
             && issue["assignees"].as_array().unwrap().iter().all(|one| one["login"] != user["login"])
     };
     let of = |number: u64| match world.truth(number) {
@@ -348,7 +345,8 @@ async fn everything_is_verified_within_the_period_and_within_the_share_of_the_bu
         world.look(RUN).await;
         passed += RUN;
         // What the sweep has downloaded counts as well: mostly 304, three calls at most.
-        let jobs = world.queue.list(gharvest_model::QueueName::Download, &Filter::default(), None, 1_000).await.unwrap();
+        let jobs =
+            world.queue.list(gharvest_model::QueueName::Download, &Filter::default(), None, 1_000).await.unwrap();
         world.queue.purge(gharvest_model::QueueName::Download, &Filter::default()).await.unwrap();
         let rotated = jobs.iter().filter(|job| job.lane == Lane::Backfill).count() as u64;
         spent.push(world.sweeping.spent().cost() - before + 3 * rotated);

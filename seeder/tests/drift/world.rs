@@ -16,7 +16,9 @@ use gharvest_model::{
     ItemId, Lane, QueueName, RepositoryId, RepositoryName, Subject, change::same_content, ledger::NumberState,
     record::Origins, tracking::Tracked,
 };
-use gharvest_queue::{Counts, Policy, Queue, QueueAdmin, Scope, Timing, Trigger, clock::ManualClock, model::MemoryQueue};
+use gharvest_queue::{
+    Counts, Policy, Queue, QueueAdmin, Scope, Timing, Trigger, clock::ManualClock, model::MemoryQueue,
+};
 use gharvest_seeder::{Options, Seeder, snapshots::Snapshots};
 use gharvest_service_kit::{cadence::Cadence, settings::DeliveryLog};
 use gharvest_state::SqliteState;

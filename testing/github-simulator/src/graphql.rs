@@ -45,8 +45,8 @@ type Set = SelectionSet<'static, String>;
 type Asked = Field<'static, String>;
 type Fragments<'a> = HashMap<&'a str, &'a FragmentDefinition<'static, String>>;
 
-/// Answers a POST to `/graphql`. The second part names what was wrong with the request.
-pub(crate) fn answer(shared: &Shared, caller: &Caller, body: &[u8]) -> (Reply, Option<String>) {
+/// Answers a POST to `/graphql`; `blind` is a token that sees no cross-references. The second part names what was wrong with the request.
+pub(crate) fn answer(shared: &Shared, caller: &Caller, blind: bool, body: &[u8]) -> (Reply, Option<String>) {
     if *caller == Caller::Anonymous {
         let message = "This endpoint requires you to be authenticated.";
         return (Reply::error(401, message, "/guides/getting-started-with-the-rest-api"), None);
@@ -91,8 +91,13 @@ pub(crate) fn answer(shared: &Shared, caller: &Caller, body: &[u8]) -> (Reply, O
         errors: Vec::new(),
         unknown: None,
         seen: RefCell::default(),
+        blind,
+        work: 0,
     };
     let data = run.root(set);
+    if shared.options.graphql_work.is_some_and(|most| run.work > most) {
+        return (timed_out(), None);
+    }
     run.reply(data)
 }
 
@@ -139,6 +144,13 @@ fn refused(message: &str, kind: Option<&str>) -> (Reply, Option<String>) {
         error["type"] = json!(kind);
     }
     (Reply::ok(json!({"errors": [error]})), Some(message.to_owned()))
+}
+
+/// The answer to a query that took more than ten seconds.
+fn timed_out() -> Reply {
+    let message = "Something went wrong while executing your query. This may be the result of a timeout, or it could \
+        be a GitHub bug. Please include `51A0:2F3C:1E0B` when reporting this issue.";
+    Reply { status: 502, ..Reply::ok(json!({"data": null, "errors": [{"message": message}]})) }
 }
 
 /// The answer to a query that took too much: part of it, and an error.
@@ -250,6 +262,9 @@ struct Run<'a> {
     unknown: Option<String>,
     /// Items of this answer: many nodes asked for by id belong to the same one.
     seen: RefCell<HashMap<(u64, u64), Rc<Value>>>,
+    blind: bool,
+    /// Nodes gathered so far.
+    work: usize,
 }
 
 impl<'a> Run<'a> {
@@ -410,7 +425,12 @@ impl<'a> Run<'a> {
 
     fn build(&self, repository: &Repository, number: u64) -> Value {
         let Some(thread) = repository.thread(&self.state.people, number) else { return Value::Null };
-        let object = self.state.graph_item(repository, thread.into_owned());
+        let mut object = self.state.graph_item(repository, thread.into_owned());
+        if self.blind
+            && let Some(entries) = object["timelineItems"][NODES].as_array_mut()
+        {
+            entries.retain(|entry| entry["__typename"] != "CrossReferencedEvent");
+        }
         let mut ids = self.shared.node_ids.lock();
         let entries = object["timelineItems"][NODES].as_array().into_iter().flatten();
         for node in std::iter::once(&object).chain(entries.flat_map(with_commit)) {
@@ -540,6 +560,7 @@ impl<'a> Run<'a> {
         let (start, end) = self.bounds(field, all.len());
         let cursor = |place: usize| json!(STANDARD.encode(format!("cursor:v2:{place}")));
         let shown = &all[start..end];
+        self.work += shown.len();
         let mut fields = Vec::new();
         self.fields(&field.selection_set, "Connection", &mut fields);
         let mut page = json!({});

@@ -18,7 +18,8 @@ pub struct Token {
 pub struct Options {
     /// Where to listen. Port 0 takes a free one.
     pub address: SocketAddr,
-    /// Tokens besides [`Options::any_token`].
+    /// Tokens besides [`Options::any_token`]. One that begins with `github_pat_` is fine-grained: it sees no
+    /// cross-references.
     pub tokens: Vec<Token>,
     /// Whether any token that begins with `simulated-` is valid, each with a budget of its own. Others answer 401.
     pub any_token: bool,
@@ -34,6 +35,9 @@ pub struct Options {
     pub points_a_minute: Option<u64>,
     /// Requests at a time before the secondary limit answers; `None` for no such limit.
     pub concurrent: Option<usize>,
+    /// Nodes that GitHub gathers for a GraphQL query within its ten seconds: one that needs more ends with 502. `None` for
+    /// any number.
+    pub graphql_work: Option<usize>,
     /// What `Retry-After` of the secondary limit says; `None` leaves the header out, which means a minute.
     pub secondary_retry_after: Option<Duration>,
     /// A call made while told to wait is a violation only this long after the telling, so that requests which were
@@ -61,6 +65,7 @@ impl Default for Options {
             window: Duration::from_secs(3_600),
             points_a_minute: Some(900),
             concurrent: Some(100),
+            graphql_work: Some(10_000),
             secondary_retry_after: Some(Duration::from_secs(2)),
             grace: Duration::from_secs(1),
             latency: Duration::ZERO,
@@ -80,6 +85,7 @@ impl Options {
             anonymous_limit: 100_000_000,
             points_a_minute: None,
             concurrent: None,
+            graphql_work: None,
             ..Self::default()
         }
     }

@@ -184,7 +184,7 @@ fn restore(repository: &Repository, number: u64, summary: Summary, mut file: Fil
             .unwrap_or_else(|| issue_id(repository.ordinal, summary.created, number)),
         seed: repository.seed,
     };
-    file.events.iter_mut().for_each(restore_event);
+    file.events.iter_mut().for_each(|event| restore_event(&place, event));
     let subject = Subject {
         place,
         created: summary.created,
@@ -227,7 +227,7 @@ fn restore_pull(place: &Place, issue: &mut Value, summary: Summary, recorded: Va
     }
     let mut pull = new_pull(place, issue, summary.created, None);
     if let Value::Object(recorded) = recorded {
-        overlay(&mut pull, &recorded, |_| true);
+        overlay(&mut pull, &recorded, |key| key != "_links");
         let merged = recorded.get("merged_at").is_some_and(|at| !at.is_null());
         pull["merged"] = json!(merged);
         // It is served under a name of its own, which may have another owner.
@@ -262,7 +262,7 @@ fn issue_id_inside(events: &[Value]) -> Option<u64> {
 }
 
 /// Takes off the null keys that REST does not send for this event, and puts back what it always sends.
-fn restore_event(event: &mut Value) {
+fn restore_event(place: &Place, event: &mut Value) {
     let name = event["event"].as_str().unwrap_or_default().to_owned();
     let Value::Object(keys) = event else { return };
     let absent: &[&str] = match name.as_str() {
@@ -287,7 +287,16 @@ fn restore_event(event: &mut Value) {
         "line-commented" => {
             keys.entry("comments").or_insert_with(|| json!([]));
         }
-        "committed" | "reviewed" | "cross-referenced" => {}
+        "reviewed" => {
+            let page = keys.get("html_url").cloned().unwrap_or_default();
+            let links = json!({"html": {"href": page}, "pull_request": {"href": place.pull_url("")}});
+            keys.entry("_links").or_insert(links);
+            // In timelines GitHub spells states in small letters.
+            if let Some(Value::String(state)) = keys.get_mut("state") {
+                state.make_ascii_lowercase();
+            }
+        }
+        "committed" | "cross-referenced" => {}
         "closed" => {
             keys.entry("state_reason").or_insert(Value::Null);
             keys.entry("performed_via_github_app").or_insert(Value::Null);

@@ -41,6 +41,8 @@ pub(crate) struct Call<'a> {
     /// The path behind the repository, for `Link`.
     pub(crate) rest: &'a str,
     pub(crate) caller: &'a Caller,
+    /// Whether the token sees no cross-references.
+    pub(crate) blind: bool,
 }
 
 /// An answer whose body still has placeholders.
@@ -399,6 +401,7 @@ fn timeline(call: &Call<'_>) -> Reply {
             let excluded: Vec<&str> = call.parameter("exclude").map_or(Vec::new(), |list| list.split(',').collect());
             let mut entries = call.thread(number).timeline;
             entries.retain(|entry| entry["event"].as_str().is_none_or(|event| !excluded.contains(&event)));
+            entries.retain(|entry| !(call.blind && entry["event"] == "cross-referenced"));
             call.paged(entries)
         }
         Err(reply) => reply,

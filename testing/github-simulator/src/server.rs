@@ -94,6 +94,11 @@ struct Asked {
 }
 
 impl Asked {
+    /// Fine-grained tokens see no cross-references.
+    fn is_blind(&self) -> bool {
+        self.token.as_deref().is_some_and(|token| token.starts_with("github_pat_"))
+    }
+
     fn header(&self, name: header::HeaderName) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
@@ -236,7 +241,7 @@ impl Shared {
     /// Finds the route and lets it answer.
     async fn answer(&self, asked: &Asked, caller: &Caller) -> Reply {
         if asked.path == "/graphql" && asked.method == "POST" {
-            let (reply, problem) = crate::graphql::answer(self, caller, &asked.body);
+            let (reply, problem) = crate::graphql::answer(self, caller, asked.is_blind(), &asked.body);
             if let Some(problem) = problem {
                 self.violate(asked, problem);
             }
@@ -274,7 +279,8 @@ impl Shared {
         }
         *self.requests.lock().entry(format!("{} {}", route.method, route.template)).or_default() += 1;
         let captured = if repository.is_some() { captured[2..].to_vec() } else { captured };
-        let call = Call { shared: self, state: &state, repository, captured, query: &asked.query, rest, caller };
+        let (query, blind) = (asked.query.as_slice(), asked.is_blind());
+        let call = Call { shared: self, state: &state, repository, captured, query, rest, caller, blind };
         (route.answer)(&call)
     }
 

@@ -12,7 +12,7 @@ use crate::{
     error::ApiResult,
     requests::{
         jobs::{self, FeedHealth, JobAnswer, JobFilter, JobPath, ManyParams},
-        status::{self, FeedAnswer, IndexAnswer, QueueStatus, ScheduleAnswer, StatusAnswer},
+        status::{self, CostAnswer, FeedAnswer, IndexAnswer, QueueStatus, ScheduleAnswer, StatusAnswer},
     },
     state::WebState,
 };
@@ -44,6 +44,7 @@ fn body(status: &StatusAnswer, may_operate: bool) -> Markup {
         (feeds(&status.feeds, status.at))
         (schedules(&status.schedules, status.at))
         (budgets(status))
+        (costs(&status.costs))
         (index(status.index.as_ref()))
     }
 }
@@ -198,6 +199,35 @@ fn budgets(status: &StatusAnswer) -> Markup {
                             meter min="0" max=(budget.limit) value=(budget.remaining) aria-label=(format_args!("{} left", budget.token)) {}
                             " " (count(budget.remaining)) " of " (count(budget.limit)) " left, full again " (moment(budget.reset_at, status.at))
                             @if let Some(trouble) = &budget.trouble { " " span class="bad" { (trouble) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What each first mirror was said to cost, beside what was spent.
+fn costs(costs: &[CostAnswer]) -> Markup {
+    let row = |what: Markup, rest: u64, graphql: u64, points: u64| {
+        html! { tr { (what) td class="number" { (count(rest)) } td class="number" { (count(graphql)) } td class="number" { (count(points)) } } }
+    };
+    html! {
+        @if !costs.is_empty() {
+            section {
+                h2 { "Planned and spent" }
+                div class="scroll" tabindex="0" role="region" aria-label="Planned and spent" {
+                    table class="wide" {
+                        thead { tr { th scope="col" { "Repository" } th scope="col" { "For" } th scope="col" class="number" { "Calls by REST" } th scope="col" class="number" { "Calls by GraphQL" } th scope="col" class="number" { "Points" } } }
+                        tbody {
+                            @for cost in costs {
+                                @if let Some(plan) = &cost.planned {
+                                    (row(html! { th scope="row" { (cost.repository) } td { "planned: the first mirror" } }, plan.rest, plan.graphql, plan.points))
+                                }
+                                @for (purpose, spent) in &cost.spent {
+                                    (row(html! { th scope="row" { (cost.repository) } td { "spent: " (purpose) } }, spent.rest, spent.graphql, spent.points))
+                                }
+                            }
                         }
                     }
                 }

@@ -1,5 +1,9 @@
 //! How the whole system is.
 
+use std::collections::BTreeMap;
+
+use gharvest_downloader::plan;
+use gharvest_github::Spent;
 use gharvest_model::{Lane, QueueName, RepositoryId, job::part};
 use gharvest_queue::JobState;
 use gharvest_state::Published;
@@ -42,6 +46,8 @@ pub struct StatusAnswer {
     pub durability: String,
     /// Budgets of tokens; empty where this process does not know them.
     pub budgets: Vec<Budget>,
+    /// What each first mirror was said to cost, and what was spent; for those who may operate.
+    pub costs: Vec<CostAnswer>,
     /// The search engine; none if it does not answer.
     pub index: Option<IndexAnswer>,
     /// Free bytes where the archive is, where known.
@@ -57,6 +63,45 @@ pub struct StatusAnswer {
     /// When something that the caller may see last became searchable.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_change_at: Option<Timestamp>,
+}
+
+/// What a repository costs GitHub: the plan of its first mirror beside what was spent since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CostAnswer {
+    /// `owner/name`.
+    pub repository: String,
+    /// What the first mirror was said to cost; none if it was tracked without a plan.
+    pub planned: Option<PlanAnswer>,
+    /// What was spent in the last 90 days, by purpose: `live`, `scheduled`, `backfill`.
+    pub spent: BTreeMap<String, SpentAnswer>,
+}
+
+/// What a first mirror was said to cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlanAnswer {
+    /// Items, at most.
+    pub items: u64,
+    /// Calls by REST.
+    pub rest: u64,
+    /// Calls by GraphQL.
+    pub graphql: u64,
+    /// Points of GraphQL.
+    pub points: u64,
+    /// Seconds that it takes.
+    pub seconds: u64,
+}
+
+/// What was spent for one purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SpentAnswer {
+    /// Calls by REST.
+    pub rest: u64,
+    /// Calls by GraphQL.
+    pub graphql: u64,
+    /// Points of GraphQL.
+    pub points: u64,
+    /// Requests answered as unchanged, which cost nothing.
+    pub unchanged: u64,
 }
 
 /// A queue.
@@ -163,6 +208,7 @@ pub async fn status(state: &WebState, caller: &Caller) -> ApiResult<StatusAnswer
         queues,
         durability: queue.durability().await?,
         budgets: if caller.is(Role::Operate) { state.backends.operations.budgets().await } else { Vec::new() },
+        costs: if caller.is(Role::Operate) { costs(state).await? } else { Vec::new() },
         index: index(state, caller).await,
         free_bytes: state.backends.archive.space().await?.free,
         feeds: feeds(state, &repositories, &heard).await?,
@@ -171,6 +217,41 @@ pub async fn status(state: &WebState, caller: &Caller) -> ApiResult<StatusAnswer
         failures,
         last_change_at: heard.iter().map(|published| published.event.at).max(),
     })
+}
+
+/// Plan and spending of every repository that is tracked.
+async fn costs(state: &WebState) -> ApiResult<Vec<CostAnswer>> {
+    let archive = &state.backends.archive;
+    let mut costs = Vec::new();
+    for tracked in archive.tracking().await? {
+        let planned = plan::kept(archive, tracked.id).await?.map(|figures| PlanAnswer {
+            items: figures.items,
+            rest: figures.calls.saturating_sub(figures.graphql),
+            graphql: figures.graphql,
+            points: figures.points,
+            seconds: figures.seconds,
+        });
+        // A state that is away must not hide the rest.
+        let spent = match plan::spent(archive, state.backends.state.as_ref(), &tracked).await {
+            Ok(spent) => spent,
+            Err(error) => {
+                tracing::warn!(%error, "what was spent is not known now");
+                BTreeMap::new()
+            }
+        };
+        let answer = |spent: Spent| SpentAnswer {
+            rest: spent.calls.saturating_sub(spent.graphql),
+            graphql: spent.graphql,
+            points: spent.points,
+            unchanged: spent.unchanged,
+        };
+        costs.push(CostAnswer {
+            repository: tracked.name.to_string(),
+            planned,
+            spent: spent.into_iter().map(|(purpose, spent)| (purpose.name().to_owned(), answer(spent))).collect(),
+        });
+    }
+    Ok(costs)
 }
 
 async fn feeds(state: &WebState, repositories: &[RepositoryAnswer], heard: &[Published]) -> ApiResult<Vec<FeedAnswer>> {

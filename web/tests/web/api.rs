@@ -279,6 +279,28 @@ fn value<T: serde::Serialize>(answer: gharvest_web::ApiResult<T>) -> Value {
 }
 
 #[tokio::test]
+async fn the_status_shows_what_was_planned_beside_what_was_spent() {
+    let mirror = Mirror::new().await;
+    let planned = json!({"way": "graphql", "items": 1825, "calls": 171, "graphql": 61, "points": 62, "seconds": 90});
+    mirror.archive.put_part(gharvest_model::RepositoryId(1), "plan", &planned).await.unwrap();
+    for (process, calls) in [("one", 1_000), ("two", 234)] {
+        let spent = json!({"backfill": {"calls": calls, "graphql": 100, "unchanged": 7, "points": 40}});
+        let key = format!("spent/octo/box/{process}");
+        mirror.live.put(&key, spent.to_string().as_bytes(), None, None).await.unwrap();
+    }
+    let cost = mirror.get("/api/v1/status").await.json()["costs"][0].clone();
+    let expected = json!({
+        "repository": "octo/box",
+        "planned": {"items": 1825, "rest": 110, "graphql": 61, "points": 62, "seconds": 90},
+        "spent": {"backfill": {"rest": 1034, "graphql": 200, "points": 80, "unchanged": 14}},
+    });
+    assert_eq!(cost, expected);
+    let page = mirror.get("/status").await;
+    page.shows("planned: the first mirror");
+    page.shows("1,034");
+}
+
+#[tokio::test]
 async fn jobs_are_added_retried_paused_and_removed() {
     let mirror = Mirror::new().await;
     let added =

@@ -175,5 +175,7 @@ mod tests {
             assert_eq!(EventType::of(event.graphql).map(|found| found.graphql), Some(event.graphql));
         }
         assert_eq!(EVENT_TYPES.len(), 78, "GitHub's 78 members of PullRequestTimelineItems");
+        let told: std::collections::BTreeSet<&str> = EVENT_TYPES.iter().map(|kind| kind.rest).collect();
+        assert!(told.into_iter().filter(|name| !name.is_empty()).eq(gharvest_model::lossy::TOLD.iter().copied()));
     }
 }

@@ -299,6 +299,29 @@ async fn processes_that_share_state_share_budgets_and_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_one_process_was_refused_is_not_tried_by_another() {
+    let state: Arc<dyn State> = Arc::new(MemoryState::default());
+    let clock = Clock::following_tokio(start());
+    let answer = |seen: &Seen| match seen.token() {
+        "bad" => reply(401, &[], r#"{"message":"Bad credentials"}"#),
+        _ => budget(200, "5000", "4000", 3000),
+    };
+    let sharing = || client_sharing(&config(&["bad", "good"]), Some(Arc::clone(&state)), clock.clone(), answer);
+    let ((first, _), (second, log)) = (sharing(), sharing());
+    first.get(&issue(7), None, Purpose::Live).await.unwrap();
+    second.get(&issue(7), None, Purpose::Live).await.unwrap();
+    assert!(log.all().iter().all(|seen| seen.token() == "good"), "the first told that the other is refused");
+    let report = second.tokens().into_iter().find(|report| report.trouble.is_some()).unwrap();
+    assert!(report.trouble.unwrap().contains("Bad credentials"));
+    let shared = state.list("trouble/").await.unwrap();
+    assert!(shared.len() == 1 && !shared[0].0.contains("bad"), "no token is told");
+    // Both try it again after the same time.
+    tokio::time::advance(Duration::from_secs(15 * 60)).await;
+    second.get(&issue(7), None, Purpose::Live).await.unwrap();
+    assert!(log.all().iter().any(|seen| seen.token() == "bad"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn lost_state_costs_nothing_but_the_sharing() {
     let state: Arc<dyn State> = Arc::new(MemoryState { lost: true, ..MemoryState::default() });
     let (client, _) =

@@ -1,0 +1,82 @@
+//! What GitHub allows: work for a query, requests at once, and what a token sees.
+
+use std::{sync::Arc, time::Duration};
+
+use gharvest_github::TokenKind;
+use gharvest_github_simulator::{Options, Simulator, Token, Truth, World as Github};
+use gharvest_model::{ItemId, Lane, Subject};
+use serde_json::Value;
+
+use crate::world::{MIRRORED, OTHER, World, client, nothing};
+
+async fn world(items: u64, options: Options) -> World {
+    let github = Github::generated(1, MIRRORED.parse().unwrap(), items).and_generated(OTHER.parse().unwrap(), 12);
+    World::on(Arc::new(Simulator::start(github, options).unwrap())).await
+}
+
+#[tokio::test]
+async fn batches_fit_into_the_work_that_github_does_for_a_query() {
+    const ITEMS: u64 = 120;
+    let mut world = world(ITEMS, Options { graphql_work: Some(500), ..Options::unlimited() }).await;
+    world.options.graphql = true;
+    world.options.worker.batch = 400;
+    world.track().await;
+    world.work().await;
+    nothing(&world.differences().await);
+    let size = world.client.batch_size(&world.name);
+    assert!((5..60).contains(&size), "batches of {size} are what GitHub bears");
+    let requests = world.control.requests();
+    let timelines = requests.get("GET /repos/{owner}/{repo}/issues/{issue_number}/timeline").copied().unwrap_or(0);
+    assert!(timelines < ITEMS / 4, "{timelines} went by REST: {requests:?}");
+    assert_eq!(world.control.violations(), []);
+}
+
+#[tokio::test]
+async fn github_is_never_asked_more_at_once_than_is_set() {
+    let most = gharvest_github::Config::default().concurrency;
+    // One too many, and it would be an hour.
+    let options = Options {
+        concurrent: Some(most),
+        latency: Duration::from_millis(5),
+        secondary_retry_after: Some(Duration::from_secs(3600)),
+        ..Options::unlimited()
+    };
+    let mut world = world(24, options).await;
+    world.options.worker.workers = 3 * most;
+    world.options.worker.batch = 1;
+    world.track().await;
+    world.work().await;
+    nothing(&world.differences().await);
+    assert_eq!(world.control.violations(), []);
+}
+
+#[tokio::test]
+async fn what_a_fine_grained_token_cannot_see_is_said_and_comes_with_another_token() {
+    let fine = "github_pat_of_somebody";
+    let token = Token { value: fine.into(), login: "somebody".into(), limit: 100_000 };
+    let mut world = world(60, Options { tokens: vec![token], ..Options::unlimited() }).await;
+    let referenced = |number: &u64| match world.control.truth(&world.name, *number) {
+        Some(Truth::Present { timeline, .. }) => timeline.iter().any(is_reference),
+        _ => false,
+    };
+    let number = world.control.truth_numbers(&world.name).into_iter().find(referenced).unwrap();
+    let seeing = std::mem::replace(&mut world.client, client(&world.simulator, fine));
+    world.options.graphql = true;
+    world.options.worker.batch = 400;
+    world.track().await;
+    world.work().await;
+    let report = world.client.tokens().remove(0);
+    assert_eq!(report.kind, TokenKind::FineGrained);
+    assert!(report.blindness().contains("cross-references"), "{}", report.blindness());
+    let record =
+        async |world: &World| world.archive.record(ItemId { repository: world.id, number }).await.unwrap().unwrap();
+    assert!(!record(&world).await.timeline.iter().any(is_reference), "nothing shows what it does not see");
+    world.client = seeing;
+    world.push(Subject::item(world.id, number), Lane::Manual).await;
+    world.work().await;
+    assert!(record(&world).await.timeline.iter().any(is_reference));
+}
+
+fn is_reference(entry: &Value) -> bool {
+    entry["event"] == "cross-referenced"
+}
