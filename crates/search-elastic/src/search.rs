@@ -152,7 +152,7 @@ impl ElasticIndex {
             }
         }
         for hit in hits.iter_mut().filter(|hit| parts.title && hit.snippet.is_none()) {
-            hit.snippet = marks::cut(&hit.item.title, &marked).map(|pieces| snippet("title", None, pieces));
+            hit.snippet = marks::cut_plain(&hit.item.title, &marked).map(|pieces| snippet("title", None, pieces));
         }
         Ok(())
     }

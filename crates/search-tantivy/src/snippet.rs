@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use gharvest_search::{
     Hit, Piece, Result, Snippet,
     document::CommentDocument,
-    marks::{Marks, asked_parts, cut},
+    marks::{Marks, asked_parts, cut, cut_plain},
     query::tree::Node,
 };
 use tantivy::{
@@ -47,7 +47,7 @@ pub(crate) fn add(searcher: &Searcher, fields: &Fields, node: &Node, hits: &mut 
         }
     }
     for hit in hits.iter_mut().filter(|hit| parts.title && hit.snippet.is_none()) {
-        hit.snippet = cut(&hit.item.title, &wanted).map(|pieces| snippet("title", None, pieces));
+        hit.snippet = cut_plain(&hit.item.title, &wanted).map(|pieces| snippet("title", None, pieces));
     }
     Ok(())
 }

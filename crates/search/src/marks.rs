@@ -1,9 +1,12 @@
 //! What a query marks in texts: snippets, the same in every engine.
 //!
 //! A snippet is the window of a text with the most different hits near each other. What is marked is decided by the
-//! tokens of [`crate::tokens`], not by the engine.
+//! tokens of [`crate::tokens`], not by the engine. Markdown is shown as it reads: a link by its text, code without its
+//! fences, no tags; only a hit in what that leaves out, as in a link's address, shows the text as it was written.
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet, sync::LazyLock};
+
+use regex::{Captures, Regex};
 
 use crate::{
     Piece,
@@ -58,8 +61,37 @@ impl Marks {
     }
 }
 
-/// The window of a text with the most different hits near each other, in pieces; none without a hit.
-pub fn cut(text: &str, wanted: &Marks) -> Option<Vec<Piece>> {
+/// The window of a Markdown text with the most different hits near each other, in pieces; none without a hit.
+pub fn cut(markdown: &str, wanted: &Marks) -> Option<Vec<Piece>> {
+    let markdown = &markdown[..floor(markdown, LOOKED_AT)];
+    let read = as_read(markdown);
+    cut_plain(&read, wanted).or_else(|| if read == markdown { None } else { cut_plain(markdown, wanted) })
+}
+
+/// Marks of Markdown and HTML that a reader does not see. Only known tags: `Vec<String>` is code.
+static UNSEEN: LazyLock<Regex> = LazyLock::new(|| {
+    let link = r#"!?\[(?<text>[^\[\]]*)\]\((?:[^()\s]|\([^()\s]*\))*(?:\s+"[^"\n]*")?\)"#;
+    let tag = r#"(?i:</?(?:a|b|br|code|dd|del|details|div|dl|dt|em|h[1-6]|hr|i|img|ins|kbd|li|ol|p|picture|pre|q|s|samp|source|span|strong|sub|summary|sup|table|tbody|td|tfoot|th|thead|tr|ul|video)(?:\s+[\w:-]+(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'<>]+))?)*\s*/?>)"#;
+    let fence = r"(?m:^[ \t>]*(?:```+|~~~+)[^`\n]*$)";
+    let rule = r"(?m:^[ \t>]*\|?(?:[ \t]*:?-{3,}:?[ \t]*\|?)+[ \t]*$)";
+    let start = r"(?m:^[ \t]*(?:>[ \t]?)+|^[ \t]*#{1,6}[ \t]+|^[ \t]*[-*+][ \t]+\[[ xX]\][ \t]+)";
+    let strong = r"\*\*(?<strong>[^*\n]+)\*\*";
+    Regex::new(&format!("{link}|{tag}|{fence}|{rule}|{start}|{strong}|`+")).expect("a constant")
+});
+
+/// A Markdown text without what its readers do not see.
+fn as_read(markdown: &str) -> Cow<'_, str> {
+    let kept = |found: &Captures<'_>| {
+        let kept = found.name("text").or_else(|| found.name("strong"));
+        kept.map_or("", |kept| kept.as_str()).to_owned()
+    };
+    let once = UNSEEN.replace_all(markdown, kept);
+    // A picture inside a link was the inner one.
+    if once.contains("](") { UNSEEN.replace_all(&once, kept).into_owned().into() } else { once }
+}
+
+/// The same window of a text that is no Markdown.
+pub fn cut_plain(text: &str, wanted: &Marks) -> Option<Vec<Piece>> {
     let text = &text[..floor(text, LOOKED_AT)];
     let hits = wanted.hits(text);
     let count = |first: usize| {
@@ -160,5 +192,46 @@ pub fn wanted_texts(node: &Node) -> Vec<&Text> {
         Node::Text(text) => vec![text],
         Node::And(members) | Node::Or(members) => members.iter().flat_map(wanted_texts).collect(),
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markdown_is_shown_as_it_reads() {
+        for (written, read) in [
+            ("see [the docs](https://example.com/a_(b) \"title\") for more", "see the docs for more"),
+            ("[![build](https://img.test/x.svg)](https://ci.test/) passes", "build passes"),
+            ("![a screenshot](https://img.test/x.png)", "a screenshot"),
+            ("## Steps\n> quoted `code` and **strong** words", "Steps\nquoted code and strong words"),
+            ("```rust\nlet x: Vec<String> = f();\n```\nend", "\nlet x: Vec<String> = f();\n\nend"),
+            ("- [x] done\n- [ ] not\n- item", "done\nnot\n- item"),
+            ("| a | b |\n| --- | ---: |\n| 1 | 2 |", "| a | b |\n\n| 1 | 2 |"),
+            ("<details>\n<summary>More</summary>\nif a <b && c> d", "\nMore\nif a <b && c> d"),
+            ("one<br/>two <img width=\"3\" src=\"x\"> a[0](1) #12 x**y snake__case", "onetwo  a0 #12 x**y snake__case"),
+            ("nothing to leave out", "nothing to leave out"),
+        ] {
+            assert_eq!(as_read(written), read, "{written}");
+        }
+    }
+
+    #[test]
+    fn a_hit_in_an_address_shows_the_text_as_it_was_written() {
+        let wanted = |text: &str| Marks { words: HashSet::from([text.to_owned()]), identifiers: HashSet::new() };
+        let text = "see [docs](https://zebra.test/)";
+        let shown = |text: &str, word: &str| {
+            let pieces = cut(text, &wanted(word))?;
+            Some(
+                pieces
+                    .iter()
+                    .map(|piece| if piece.hit { format!("<{}>", piece.text) } else { piece.text.clone() })
+                    .collect::<String>(),
+            )
+        };
+        assert_eq!(shown(text, "doc").as_deref(), Some("see <docs>"));
+        assert_eq!(shown(text, "zebra").as_deref(), Some("see [docs](https://<zebra>.test/)"));
+        assert_eq!(shown(text, "lion"), None);
     }
 }

@@ -377,7 +377,11 @@ fn table(random: &mut Rng) -> String {
 }
 
 fn tasks(random: &mut Rng) -> String {
-    let lines: String =
-        (0..3).map(|_| format!("- [{}] {}\n", if random.bool() { "x" } else { " " }, pick(random, WISHES))).collect();
+    let lines: String = (0..3)
+        .map(|_| {
+            let mark = if random.bool() { "x" } else { " " };
+            format!("- [{mark}] {} the {}\n", pick(random, WISHES), pick(random, COMPONENTS))
+        })
+        .collect();
     format!("\n\n{lines}")
 }

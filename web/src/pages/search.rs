@@ -149,7 +149,7 @@ pub(crate) fn hit(item: &SearchItem, now: Timestamp, names_repository: bool) -> 
             (icons::state(is_pull, &item.state, item.state_reason.as_deref(), item.draft))
             div class="what" {
                 p class="title" {
-                    a href=(item.url) data-open { bdi { (ticked(title(&item.title))) } }
+                    a href=(item.url) data-open { bdi { (marked_title(item)) } }
                     @for label in &item.labels { " " (labels::label(&label.name, &label.color, Some(&links::search(&edit::with("", "label", &label.name))))) }
                 }
                 p class="meta" {
@@ -169,6 +169,21 @@ pub(crate) fn hit(item: &SearchItem, now: Timestamp, names_repository: bool) -> 
             }
         }
     }
+}
+
+/// The title, with its hits marked where the snippet is the whole of it.
+fn marked_title(item: &SearchItem) -> Markup {
+    let found = item.snippet.as_ref().filter(|found| found.part == "title" && !item.title.contains('`'));
+    let whole =
+        |found: &&ItemSnippet| found.pieces.iter().map(|piece| piece.text.as_str()).collect::<String>() == item.title;
+    match found.filter(whole) {
+        Some(found) => pieces(found),
+        None => ticked(title(&item.title)),
+    }
+}
+
+fn pieces(found: &ItemSnippet) -> Markup {
+    html! { @for piece in &found.pieces { @if piece.hit { mark { (piece.text) } } @else { (piece.text) } } }
 }
 
 fn title(title: &str) -> &str {
@@ -195,7 +210,7 @@ fn snippet(item: &SearchItem, found: &ItemSnippet) -> Markup {
                     None => { span class="part" { (place) } " " },
                 }
             }
-            bdi { @for piece in &found.pieces { @if piece.hit { mark { (piece.text) } } @else { (piece.text) } } }
+            bdi { (pieces(found)) }
         }
     }
 }

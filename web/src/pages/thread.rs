@@ -211,7 +211,7 @@ impl View<'_> {
                         (icons::state(self.thread.is_pull(), &facts.state, facts.reason.as_deref(), facts.draft)) (word)
                         @if facts.state == "closed" && matches!(facts.reason.as_deref(), Some("not_planned" | "duplicate")) { " as " (facts.reason.as_deref().unwrap_or("").replace('_', " ")) }
                     }
-                    " "
+                    " · "
                     @match self.thread.author() { Some(login) => (person(login)), None => "somebody" }
                     @if let Some(created) = crate::thread::time(core, "/created_at") { " opened this " (moment(created, self.context.now)) }
                     " · " (super::counted(self.thread.comment_count() as u64, "comment"))
@@ -532,7 +532,7 @@ fn commit_list(commits: &[&Value]) -> Markup {
     let line = |commit: &Value| {
         let sha = text(commit, "/sha").unwrap_or("").to_owned();
         let message = text(commit, "/message").unwrap_or("").lines().next().unwrap_or("").to_owned();
-        html! { li { a href=(links::search(&sha)) { code { (sha.get(..10).unwrap_or(&sha)) } } " " bdi { (message) } " " span class="quiet" { bdi { (text(commit, "/author/name").unwrap_or("")) } } } }
+        html! { li { a href=(links::search(&sha)) { code { (sha.get(..10).unwrap_or(&sha)) } } " " bdi { (super::ticked(&message)) } " " span class="quiet" { bdi { (text(commit, "/author/name").unwrap_or("")) } } } }
     };
     let (shown, more) = commits.split_at(commits.len().min(12));
     html! {

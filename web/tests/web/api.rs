@@ -15,7 +15,7 @@ use gharvest_web::{
 };
 use serde_json::{Value, json};
 
-use crate::mirror::{Mirror, NOW, record};
+use crate::mirror::{Mirror, NOW, PANICS, record};
 
 #[tokio::test]
 async fn a_search_answers_as_the_design_says() {
@@ -341,6 +341,15 @@ async fn repositories_are_tracked_and_untracked() {
     mirror.get("/api/v1/repositories").await.hides("octo/box");
     let asked = mirror.post("/api/v1/items/octo/box/7", &json!({})).await;
     assert_eq!(asked.json(), json!({"subject": "1#7"}));
+}
+
+#[tokio::test]
+async fn a_panic_is_one_answer_of_500_and_the_next_request_is_answered() {
+    let mirror = Mirror::new().await;
+    let failed = mirror.post(&format!("/api/v1/items/octo/box/{PANICS}"), &json!({})).await;
+    assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
+    failed.hides("as if something were wrong");
+    assert_eq!(mirror.post("/api/v1/items/octo/box/7", &json!({})).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -39,6 +39,9 @@ pub(crate) fn now() -> Timestamp {
     NOW.parse().unwrap()
 }
 
+/// To download this number panics.
+pub(crate) const PANICS: u64 = 500;
+
 /// Does what an operation would, without GitHub: it knows `octo/new` and nothing else.
 #[derive(Debug)]
 struct FakeOperations(Archive);
@@ -60,6 +63,7 @@ impl Operations for FakeOperations {
     }
 
     async fn download(&self, item: &ItemRef) -> Result<ItemId, OperationError> {
+        assert_ne!(item.number, PANICS, "as if something were wrong with this item");
         Ok(ItemId { repository: RepositoryId(1), number: item.number })
     }
 

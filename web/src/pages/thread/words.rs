@@ -6,7 +6,7 @@ use gharvest_model::labels::LabelRenames;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::super::person;
+use super::super::{person, ticked};
 use crate::{
     labels, links,
     thread::{actor, event_name, happened_at, text},
@@ -157,7 +157,7 @@ pub(super) fn source(event: &Value) -> Markup {
         .unwrap_or("");
     let kind =
         if issue["pull_request"].is_object() { gharvest_model::Kind::PullRequest } else { gharvest_model::Kind::Issue };
-    html! { a href=(links::item(repository, kind, number)) { (repository) "#" (number) } " " bdi class="name" { (text(issue, "/title").unwrap_or("")) } }
+    html! { a href=(links::item(repository, kind, number)) { (repository) "#" (number) } " " bdi class="name" { (ticked(text(issue, "/title").unwrap_or(""))) } }
 }
 
 fn referenced(group: &[&Value]) -> Markup {
