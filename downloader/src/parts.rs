@@ -64,10 +64,13 @@ impl Downloader {
             Err(answer) => return Err(self.not_a_list(repository, &answer, purpose).await),
         };
         let all = Value::Array(all);
-        if part == part::LABELS && self.archive.learn_label_renames(repository.id, &all, Timestamp::now()).await? {
+        if part == part::LABELS
+            && let Some(renames) = self.archive.learn_label_renames(repository.id, &all, Timestamp::now()).await?
+        {
             tracing::info!(repo.name = %repository.full_name, "Labels renamed");
             // Any thread may have had the old name. The list is stored last: a crash before finds the renames again.
             repository::index_everything(&self.archive, self.queue.as_ref(), repository.id).await?;
+            self.archive.settle_label_renames(repository.id, &renames).await?;
         }
         self.archive.put_part(repository.id, part, &all).await?;
         // Only releases have documents. The index is told each time: it is one cheap job, and an earlier one may have

@@ -1,6 +1,8 @@
 //! What follows from a delivery: a pure function from event and payload.
 
-use gharvest_model::{ItemId, Lane, QueueName, RepositoryId, Subject, job::part, ledger::Ledger, record::Fact};
+use gharvest_model::{
+    ItemId, Lane, QueueName, RepositoryId, Subject, job::part, labels::LabelRename, ledger::Ledger, record::Fact,
+};
 use gharvest_queue::{Timing, Trigger};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -16,6 +18,8 @@ pub struct Classified {
     pub triggers: Vec<Trigger>,
     /// What GitHub will never say again, and about which item.
     pub facts: Option<(ItemId, Fact)>,
+    /// What a label of the repository was called until now: in between two lists of labels nobody else says it.
+    pub label_rename: Option<LabelRename>,
     /// What happens to tracking.
     pub tracking: Vec<TrackingChange>,
     /// What the access log and the answer call it: `item`, `repository`, `ping`, `nothing`.
@@ -66,14 +70,21 @@ pub fn classify(headers: Headers<'_>, payload: &Payload, received_at: Timestamp)
             repository: Some(repository.id),
             facts: facts(headers, payload, received_at).map(|facts| (items[0], facts)),
             triggers: items.into_iter().map(|item| trigger(Subject::Item(item), headers.event)).collect(),
-            tracking: Vec::new(),
             meaning: "item",
+            ..Classified::default()
         };
     }
     let parts = parts(headers.event, payload, repository);
     let meaning = if parts.is_empty() { "nothing" } else { "repository" };
     let triggers = parts.iter().map(|part| trigger(Subject::part(repository.id, part), headers.event)).collect();
-    Classified { repository: Some(repository.id), triggers, meaning, ..Classified::default() }
+    let label_rename = label_rename(headers, payload, received_at);
+    Classified { repository: Some(repository.id), triggers, label_rename, meaning, ..Classified::default() }
+}
+
+fn label_rename(headers: Headers<'_>, payload: &Payload, at: Timestamp) -> Option<LabelRename> {
+    let label = payload.label.as_ref().filter(|_| headers.event == "label")?;
+    let from = payload.changes.as_ref()?.pointer("/name/from")?.as_str()?;
+    Some(LabelRename { label: label.id, from: from.to_owned(), to: label.name.clone(), at, pending: true })
 }
 
 fn trigger(subject: Subject, event: &str) -> Trigger {

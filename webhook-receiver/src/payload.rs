@@ -53,6 +53,8 @@ pub struct Payload {
     pub(crate) review: Option<Box<RawValue>>,
     #[serde(default)]
     pub(crate) thread: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(crate) label: Option<Label>,
     #[serde(default, rename = "ref", deserialize_with = "lenient")]
     pub(crate) git_ref: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
@@ -103,6 +105,13 @@ pub(crate) struct Account {
 pub(crate) struct Installation {
     #[serde(default)]
     pub(crate) account: Option<Account>,
+}
+
+/// A label of a repository.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Label {
+    pub(crate) id: u64,
+    pub(crate) name: String,
 }
 
 /// Anything with a number.

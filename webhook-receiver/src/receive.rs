@@ -193,7 +193,9 @@ impl Receiver {
         let about_tracked =
             |(item, _): &(ItemId, Fact)| tracked.iter().any(|trigger| trigger.subject == Subject::Item(*item));
         let facts = classified.facts.filter(about_tracked);
-        self.make_durable(headers, Classified { facts, triggers: tracked, ..Classified::default() }, now).await
+        let Classified { repository, label_rename, .. } = classified;
+        let classified = Classified { repository, facts, triggers: tracked, label_rename, ..Classified::default() };
+        self.make_durable(headers, classified, now).await
     }
 
     /// Notes that the hook works. It may be lost, so nobody waits for it.
@@ -225,6 +227,10 @@ impl Receiver {
         if let Some((item, fact)) = classified.facts {
             let entry = InboxEntry { item: Some(item), fact, triggers: Value::Null };
             self.archive.put_inbox(&entry).await.map_err(|error| NotDurable::inbox(&error))?;
+        }
+        if let (Some(repository), Some(rename)) = (classified.repository, &classified.label_rename) {
+            let heard = self.archive.hear_label_rename(repository, rename).await;
+            heard.map_err(|error| NotDurable::inbox(&error))?;
         }
         fail_point!("receiver-kept");
         let outcome = self.push_or_spool(headers, &classified.triggers, now).await;

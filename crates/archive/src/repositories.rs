@@ -1,6 +1,10 @@
 //! Repositories: their file, their named parts, and the links of their names.
 
-use gharvest_model::{RepositoryId, RepositoryName, job::part, labels::LabelRenames};
+use gharvest_model::{
+    RepositoryId, RepositoryName,
+    job::part,
+    labels::{LabelRename, LabelRenames},
+};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -71,21 +75,49 @@ impl Archive {
     }
 
     /// Keeps what a list of labels tells of renames beside the stored one, which stays: it is to be stored
-    /// ([`Archive::put_part`]) once everything is done that follows from renames. Says whether the two tell of any.
-    pub async fn learn_label_renames(&self, id: RepositoryId, labels: &Value, at: Timestamp) -> Result<bool> {
-        let Some(before) = self.part(id, part::LABELS).await? else { return Ok(false) };
-        if !LabelRenames::default().learn(&before, labels, at) {
-            return Ok(false);
-        }
+    /// ([`Archive::put_part`]) once everything is done that follows from renames. Returns all renames if there is any
+    /// with which no documents have been made: by the lists, or told by a webhook.
+    pub async fn learn_label_renames(
+        &self,
+        id: RepositoryId,
+        labels: &Value,
+        at: Timestamp,
+    ) -> Result<Option<LabelRenames>> {
+        let Some(before) = self.part(id, part::LABELS).await? else { return Ok(None) };
+        let lists_differ = LabelRenames::default().learn(&before, labels, at);
+        let is_new = self.change_label_renames(id, &|renames| renames.learn(&before, labels, at)).await?;
+        let renames = self.repository(id).await?.map(|repository| repository.label_renames);
+        Ok(renames.filter(|renames| lists_differ || is_new || renames.is_pending()))
+    }
+
+    /// Keeps a rename that a webhook told of, durably; no list ever says what a label was called in between. Says whether
+    /// it was new to a repository that is there.
+    pub async fn hear_label_rename(&self, id: RepositoryId, rename: &LabelRename) -> Result<bool> {
+        self.change_label_renames(id, &|renames| renames.hear(rename.clone())).await
+    }
+
+    /// Notes with which renames all documents of a repository were, or certainly will be, made.
+    pub async fn settle_label_renames(&self, id: RepositoryId, made_with: &LabelRenames) -> Result<()> {
+        let settle = |renames: &mut LabelRenames| {
+            let was_pending = renames.is_pending();
+            renames.settle(made_with);
+            was_pending
+        };
+        self.change_label_renames(id, &settle).await.map(|_| ())
+    }
+
+    async fn change_label_renames(
+        &self,
+        id: RepositoryId,
+        change: &(dyn Fn(&mut LabelRenames) -> bool + Sync),
+    ) -> Result<bool> {
         let key = repository_key(id);
         let change = |stored: Option<bytes::Bytes>| {
             let Some(stored) = stored else { return Ok(None) };
             let mut repository = from_bytes::<Repository>(&key, &stored)?;
-            let is_new = repository.label_renames.learn(&before, labels, at);
-            if is_new { to_bytes(&key, &repository).map(Some) } else { Ok(None) }
+            if change(&mut repository.label_renames) { to_bytes(&key, &repository).map(Some) } else { Ok(None) }
         };
-        self.swap(&key, &change).await?;
-        Ok(true)
+        self.swap(&key, &change).await
     }
 
     /// A named list of a repository (`labels`, `milestones`, `releases`), as GitHub gave it.

@@ -22,6 +22,38 @@ async fn an_event_is_accepted_once_and_on_both_paths() {
     assert_eq!((scene.jobs().await, scene.triggers().await), (vec!["9#4".to_owned()], 2));
 }
 
+/// No list of labels ever says what one was called between two of its renames.
+#[tokio::test]
+async fn a_renamed_label_is_remembered_by_the_name_it_had() {
+    let scene = Scene::new().await;
+    let id = RepositoryId(TRACKED);
+    let repository =
+        json!({"id": TRACKED, "full_name": "octo/box", "repository": {}, "fetched_at": "2026-01-01T00:00:00Z"});
+    scene.archive.put_repository(&serde_json::from_value(repository).unwrap()).await.unwrap();
+    let renamed = |from: &str, to: &str| {
+        json!({"action": "edited", "repository": {"id": TRACKED, "full_name": "octo/box"}, "label": {"id": 5, "name": to},
+            "changes": {"name": {"from": from}}})
+    };
+    for (delivery, payload) in [
+        ("d-1", renamed("bug", "defect")),
+        ("d-2", renamed("defect", "kind: bug")),
+        ("d-2", renamed("defect", "kind: bug")),
+    ] {
+        assert_eq!(scene.deliver("label", delivery, &payload).await.said().0, 202);
+    }
+    assert_eq!(scene.jobs().await, ["9/labels", "9/updates"]);
+    let renames = scene.archive.repository(id).await.unwrap().unwrap().label_renames;
+    let then = "2026-01-01T00:00:00Z".parse().unwrap();
+    assert_eq!((renames.name_now("bug", then), renames.name_now("defect", then)), ("kind: bug", "kind: bug"));
+
+    // The job of the labels finds them, though the lists are the same before and after.
+    let labels = json!([{"id": 5, "name": "kind: bug"}]);
+    scene.archive.put_part(id, "labels", &labels).await.unwrap();
+    let found = scene.archive.learn_label_renames(id, &labels, then).await.unwrap().unwrap();
+    scene.archive.settle_label_renames(id, &found).await.unwrap();
+    assert_eq!(scene.archive.learn_label_renames(id, &labels, then).await.unwrap(), None);
+}
+
 #[tokio::test]
 async fn without_the_queue_a_delivery_waits_in_the_inbox() {
     let scene = Scene::new().await;
