@@ -10,11 +10,15 @@
 //! each stage. On a small machine the stages share the cores, so nothing can be quicker than the processor time of all
 //! of them (the simulated GitHub's included, which runs beside as a process of its own) spread over all cores. The goal
 //! is judged against the lower of the two limits, which is the one that holds on this machine.
+//!
+//! Where a recorded repository is found, it is mirrored as well: its figures are those of real threads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use gharvest_model::ledger::NumberState;
 use gharvest_service_kit::Settings;
+use gharvest_testkit::recorded_data;
 
 use crate::{
     measure::{Scale, rate},
@@ -48,6 +52,31 @@ pub async fn measure(scale: &Scale) -> Result<Vec<Row>> {
     for (what, folder) in [("archive", "archive"), ("index", "index")] {
         let bytes = memory::size_of(&together.path().join(folder))?;
         rows.push(Row::new(format!("{what} on disk, an item"), bytes as f64 / items as f64 / 1024.0, "KiB"));
+    }
+    if !scale.quick
+        && let Some(recording) = recorded_data("the pipeline of a recorded repository")
+    {
+        rows.extend(recorded(recording).await?);
+    }
+    Ok(rows)
+}
+
+async fn recorded(recording: PathBuf) -> Result<Vec<Row>> {
+    let github = Github::start(&Shown { recording: Some(recording), ..Shown::default() })?;
+    let folder = tempfile::tempdir()?;
+    let system = System::open(settings(folder.path(), &github.url)?).await?;
+    let id = system.track().await?;
+    let whole = system.run(&github, id, Stages { download: true, index: true }).await?;
+    system.check(id).await?;
+    let items = system.archive.ledger(id).await?.numbers(NumberState::Present).count() as u64;
+    drop(system);
+    let row = |what: &str, measured, unit: &str| Row::new(format!("recorded, {items} items: {what}"), measured, unit);
+    let mut rows = vec![
+        row("whole pipeline", rate(items, whole.time), "items/s"),
+        row("peak memory", memory::mebibytes(whole.peak), "MiB"),
+    ];
+    for what in ["archive", "index"] {
+        rows.push(row(what, memory::mebibytes(memory::size_of(&folder.path().join(what))?), "MiB"));
     }
     Ok(rows)
 }
