@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use gharvest_downloader::{plan, track};
 use gharvest_model::{QueueName, RepositoryId, RepositoryName};
+use gharvest_queue::{Filter, JobState};
 use gharvest_service_kit::{
     changes::Changes,
     process::{self, CommonArgs, Exit},
@@ -35,6 +36,8 @@ pub(crate) struct MirrorArgs {
     web: WebArgs,
 }
 
+/// Failed jobs that are tried again in one step of the queue.
+const REVIVED_AT_ONCE: usize = 10_000;
 /// How often progress is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -49,7 +52,9 @@ pub(crate) async fn run(common: &CommonArgs, args: MirrorArgs) -> anyhow::Result
     for name in &args.repositories {
         let plan = announce(&system, name).await?;
         let tracked = track::track(&system.archive, &system.github, system.queue.as_ref(), name).await;
-        ids.push(tracked.with_context(|| format!("{name} cannot be tracked"))?.id);
+        let id = tracked.with_context(|| format!("{name} cannot be tracked"))?.id;
+        revive(&system, id).await?;
+        ids.push(id);
         plan::keep(&system.archive, &plan).await.with_context(|| format!("the plan of {name} cannot be kept"))?;
     }
     let running = Running::start(&system, listener, &shutdown).await?;
@@ -67,6 +72,25 @@ pub(crate) async fn run(common: &CommonArgs, args: MirrorArgs) -> anyhow::Result
     ended?;
     let exit = exit?;
     if args.once { finish_once(&system, &ids).await } else { Ok(exit) }
+}
+
+/// A person who mirrors again wants what failed to be tried again.
+async fn revive(system: &System, id: RepositoryId) -> anyhow::Result<()> {
+    let buried = Filter { repository: Some(id), state: Some(JobState::Buried), ..Filter::default() };
+    let mut revived = 0;
+    for queue in QueueName::ALL {
+        loop {
+            let count = system.queue.revive(queue, &buried, REVIVED_AT_ONCE).await?;
+            revived += count;
+            if count < REVIVED_AT_ONCE as u64 {
+                break;
+            }
+        }
+    }
+    if revived > 0 {
+        say(format_args!("jobs that failed before and are tried again: {}", grouped(revived)));
+    }
+    Ok(())
 }
 
 /// The plan: what it will cost before it begins.

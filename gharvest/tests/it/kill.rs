@@ -7,7 +7,7 @@ use std::{
     process::{ExitStatus, Stdio},
 };
 
-use gharvest_github_simulator::Webhook;
+use gharvest_github_simulator::{Fault, Rule, Webhook};
 use tokio::process::Command;
 
 use crate::{
@@ -51,11 +51,8 @@ async fn a_mirror_killed_at_every_step_of_the_work_ends_equal_to_github() {
         let mut command = mirror(&scene);
         let status = end(command.env("KILL_AT", format!("{step}:{times}"))).await;
         assert_eq!(status.signal(), Some(SIGKILL), "{step} was not reached {times} times: {status}");
-        let left = outstanding(&scene.json(&["status", "--json"]).await);
-        println!("killed at {step}: {left} jobs outstanding");
-        hits += usize::from(left > 0);
+        hits += usize::from(hit_work(&scene, step).await);
     }
-    println!("{hits} of {} kills hit work", MIRRORING.len());
     ends_equal(&scene).await;
 
     for ((step, times), first_round) in RECEIVING.into_iter().zip([0, 100]) {
@@ -69,23 +66,25 @@ async fn a_mirror_killed_at_every_step_of_the_work_ends_equal_to_github() {
         let status = tokio::time::timeout(DEADLINE, serving.child.wait()).await.expect("it is not killed").unwrap();
         assert_eq!(status.signal(), Some(SIGKILL), "{step}");
         scene.control.webhooks_settled().await;
-        println!("killed at {step}");
+        hits += usize::from(hit_work(&scene, step).await);
     }
+    println!("{hits} of {} kills hit work", MIRRORING.len() + RECEIVING.len());
     scene.control.set_webhook(None);
     ends_equal(&scene).await;
 }
 
+/// The first mirror of a GitHub at its worst, and then changes that webhooks announce: some lost, doubled, reordered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mirror_killed_at_twenty_random_moments_ends_equal_to_github() {
     let scene = Scene::new(ITEMS);
-    let mut random = fastrand::Rng::with_seed(11);
-    let mut hits = killed_at_random(&scene, &mut random, 12).await;
-    ends_equal(&scene).await;
-    for round in 0..CHANGES {
-        scene.control.change(&name(MIRRORED), nth_change(&scene, round)).unwrap();
+    for (fault, share) in [(Fault::Status { status: 502 }, 0.05), (Fault::Reset, 0.02), (Fault::Truncate, 0.02)] {
+        scene.control.inject(Rule::often(fault, share));
     }
-    hits += killed_at_random(&scene, &mut random, 8).await;
-    println!("{hits} of 20 kills hit work");
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut hits = killed_while_mirroring(&scene, &mut random, 12).await;
+    ends_equal(&scene).await;
+    hits += killed_while_following(&scene, &mut random, 8).await;
+    println!("{hits} of 20 kills hit work, {} faults", scene.control.fault_hits());
     assert!(hits >= 10, "{hits} kills hit work");
     ends_equal(&scene).await;
 }
@@ -114,30 +113,53 @@ fn every_named_step_of_the_sources_is_tested() {
     assert_eq!(found, listed.map(str::to_owned).collect());
 }
 
-/// Kills the mirror that many times, each time somewhat further in its work. Answers how many kills left work behind.
-async fn killed_at_random(scene: &Scene, random: &mut fastrand::Rng, kills: usize) -> usize {
+/// Kills the first mirror that many times, each time somewhat further in its work. Answers how many kills left work
+/// behind. By REST, which takes enough requests for all of them.
+async fn killed_while_mirroring(scene: &Scene, random: &mut fastrand::Rng, kills: usize) -> usize {
     let mut hits = 0;
     for round in 0..kills {
         let wanted = scene.requests() + random.u64(3..30);
-        let mut child = mirror(scene).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let mut ended = None;
-        until("it works or ends", async || {
-            ended = child.try_wait().unwrap();
-            ended.is_some() || scene.requests() >= wanted
+        let mut command = mirror(scene);
+        command.env("GHARVEST_DOWNLOADER__GRAPHQL", "false").stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        until("it works", async || {
+            assert_eq!(child.try_wait().unwrap(), None, "round {round}: it ended before it could be killed");
+            scene.requests() >= wanted
         })
         .await;
-        if let Some(status) = ended {
-            assert_eq!(status.code(), Some(0), "round {round}");
-            println!("round {round}: it was done before it could be killed");
-            break;
-        }
         child.kill().await.unwrap();
-        let status = scene.json(&["status", "--json"]).await;
-        let (in_work, left) = (count(&status, "leased"), outstanding(&status));
-        println!("round {round}: killed with {in_work} jobs in work, {left} outstanding");
-        hits += usize::from(left > 0);
+        hits += usize::from(hit_work(scene, &format!("round {round} of the first mirror")).await);
     }
     hits
+}
+
+/// Kills what follows changes that many times, while webhooks announce some.
+async fn killed_while_following(scene: &Scene, random: &mut fastrand::Rng, kills: u64) -> usize {
+    let mut hits = 0;
+    for round in 0..kills {
+        let mut serving = Serving::start(quick_leases(scene.command(&["up", "--listen", "127.0.0.1:0"]))).await;
+        let way = Webhook::new(format!("{}/webhooks/github", serving.url), SECRET);
+        scene.control.set_webhook(Some(Webhook { lost: 0.2, doubled: 0.2, delayed: 0.2, ..way }));
+        let wanted = scene.requests() + random.u64(3..20);
+        for change in 0..CHANGES / kills {
+            let nth = nth_change(scene, round * (CHANGES / kills) + change);
+            scene.control.change(&name(MIRRORED), nth).unwrap();
+        }
+        until("it works on what was announced", async || scene.requests() >= wanted).await;
+        serving.child.kill().await.unwrap();
+        scene.control.webhooks_settled().await;
+        hits += usize::from(hit_work(scene, &format!("round {round} of changes")).await);
+    }
+    scene.control.set_webhook(None);
+    hits
+}
+
+/// Whether a kill left work behind; printed, so that a run says what it was worth.
+async fn hit_work(scene: &Scene, killed: &str) -> bool {
+    let status = scene.json(&["status", "--json"]).await;
+    let (in_work, left) = (count(&status, "leased"), outstanding(&status));
+    println!("killed at {killed}: {in_work} jobs in work, {left} outstanding");
+    left > 0
 }
 
 /// Lets the mirror finish; then GitHub, archive, ledger, queues and index agree.
@@ -162,9 +184,12 @@ async fn end(command: &mut Command) -> ExitStatus {
     tokio::time::timeout(DEADLINE, child.wait()).await.expect("it does not end").unwrap()
 }
 
-/// Leases are as short as they may be, and small: jobs of a killed process are not waited for long.
 fn mirror(scene: &Scene) -> Command {
-    let mut command = scene.command(&["mirror", MIRRORED, "--once", "--no-web"]);
+    quick_leases(scene.command(&["mirror", MIRRORED, "--once", "--no-web"]))
+}
+
+/// Leases are as short as they may be, and small: jobs of a killed process are not waited for long.
+fn quick_leases(mut command: Command) -> Command {
     command
         // More kills in a row than a real machine sees: none of these jobs is to blame.
         .env("GHARVEST_QUEUE__MAX_LOST", "100")

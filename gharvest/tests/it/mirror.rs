@@ -136,6 +136,40 @@ async fn is_complete(scene: &Scene, present: u64) {
     assert_eq!((count(&status, "buried"), outstanding(&status)), (0, 0), "{status}");
 }
 
+/// What could not be had is said, and costs the exit code that scripts ask for; run again, it is tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_lacks_something_ends_with_1_and_is_completed_by_the_next() {
+    let scene = Scene::new(20);
+    scene.control.inject(Rule::often(Fault::Status { status: 502 }, 1.0).on("/issues/5/timeline"));
+    let mut command = scene.command(&["mirror", MIRRORED, "--once", "--no-web"]);
+    command.env("GHARVEST_DOWNLOADER__GRAPHQL", "false").env("GHARVEST_QUEUE__MAX_ATTEMPTS", "1");
+    let failed = finish(command).await;
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    assert!(failed.stderr.contains("19 present") && failed.stderr.contains(&format!("not complete: {MIRRORED}")));
+    let status = scene.json(&["status", "--json"]).await;
+    assert_eq!((&status["repositories"][0]["complete"], count(&status, "buried")), (&false.into(), 1), "{status}");
+
+    scene.control.clear_faults();
+    let again = scene.done(&["mirror", MIRRORED, "--once", "--no-web"]).await;
+    assert!(again.stderr.contains("tried again: 1\n"), "{again:?}");
+    assert_eq!(scene.differences(MIRRORED).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_asks_github_as_well_where_it_is_wanted() {
+    let scene = Scene::new(30);
+    scene.done(&["mirror", MIRRORED, "--once", "--no-web"]).await;
+    let verify = ["verify", "--against-github", "--sample", "100"];
+    let same = scene.run(&verify).await;
+    assert_eq!((same.code, same.stdout.as_str()), (Some(0), ""), "{same:?}");
+    let number = scene.control.truth_numbers(&name(MIRRORED))[7];
+    scene.control.change(&name(MIRRORED), Change::EditTitle { number, title: "Nobody announced this".into() }).unwrap();
+    let differs = scene.run(&verify).await;
+    assert_eq!(differs.code, Some(3), "{differs:?}");
+    assert!(differs.stdout.starts_with(&format!("{MIRRORED}#{number}: differs in title")), "{differs:?}");
+    assert_eq!(differs.stdout.lines().count(), 1, "{differs:?}");
+}
+
 /// The lists of labels tell of a rename by the label's id; timelines go on naming it as it was called.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_renamed_label_is_found_by_both_its_names() {
