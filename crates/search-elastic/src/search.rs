@@ -93,8 +93,9 @@ impl ElasticIndex {
         if request.timeout.is_zero() {
             return Err(timed_out());
         }
-        let window = Window::of(request)?;
-        let mut answer = self.ask_items(&body(request, &window), request.timeout).await?;
+        let mut window = Window::of(request)?;
+        self.find_place(request, &mut window).await?;
+        let mut answer = self.ask_items_as(request, &body(request, &window)).await?;
         let total = answer.pointer("/hits/total/value").and_then(Value::as_u64).unwrap_or_default();
         let facets = request.facets.iter().map(|facet| counts(*facet, &answer)).collect();
         let by_relevance = request.query.sort().key == SortKey::Relevance;
@@ -115,13 +116,39 @@ impl ElasticIndex {
         Ok(SearchReply { total, hits, facets, next: next.map(Cursor::print) })
     }
 
-    /// Searches what readers see of items.
-    pub(crate) async fn ask_items(&self, body: &Value, timeout: Duration) -> Result<Value> {
-        self.ask_sort(Sort::Items, body, timeout).await
+    /// Scores move as documents come and go, all of them together: a cursor by relevance goes on behind the score that
+    /// its hit has now. If the hit is gone, behind the one that it had.
+    async fn find_place(&self, request: &SearchRequest, window: &mut Window) -> Result<()> {
+        let Some(cursor) = window.after.as_mut().filter(|_| request.query.sort().key == SortKey::Relevance) else {
+            return Ok(());
+        };
+        let mut query = lower::search(request.query.node(), &request.access);
+        let hit = [json!({"term": {"repository_id": cursor.repository}}), json!({"term": {"number": cursor.number}})];
+        if let Some(filter) = query.pointer_mut("/bool/filter").and_then(Value::as_array_mut) {
+            filter.extend(hit);
+        }
+        let body = json!({"query": ranked(query, request, cursor.day), "size": 1, "_source": false});
+        let found = hits(self.ask_items_as(request, &body).await?);
+        if let Some(score) = found.first().and_then(|hit| hit.get("_score")).and_then(Value::as_f64) {
+            cursor.value = score;
+        }
+        Ok(())
     }
 
-    async fn ask_sort(&self, sort: Sort, body: &Value, timeout: Duration) -> Result<Value> {
-        let path = format!("/{}/_search", self.generations.names.visible(sort));
+    /// The same query is answered by the same copy of a shard: copies score differently.
+    async fn ask_items_as(&self, request: &SearchRequest, body: &Value) -> Result<Value> {
+        let node = lower::search(request.query.node(), &request.access).to_string();
+        let copy = node.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
+        self.ask_sort(Sort::Items, &format!("?preference={copy:x}"), body, request.timeout).await
+    }
+
+    /// Searches what readers see of items.
+    pub(crate) async fn ask_items(&self, body: &Value, timeout: Duration) -> Result<Value> {
+        self.ask_sort(Sort::Items, "", body, timeout).await
+    }
+
+    async fn ask_sort(&self, sort: Sort, parameters: &str, body: &Value, timeout: Duration) -> Result<Value> {
+        let path = format!("/{}/_search{parameters}", self.generations.names.visible(sort));
         let mut body = body.clone();
         body["timeout"] = format!("{}ms", timeout.as_millis().max(1)).into();
         let client = &self.generations.client;
@@ -175,7 +202,7 @@ impl ElasticIndex {
             "collapse": {"field": "item"},
             "size": items.len(),
         });
-        let found = self::hits(self.ask_sort(Sort::Comments, &body, timeout).await?);
+        let found = self::hits(self.ask_sort(Sort::Comments, "", &body, timeout).await?);
         let comments = found.iter().map(document::<CommentDocument>).collect::<Result<Vec<_>>>()?;
         Ok(comments.into_iter().map(|comment| (comment.item.clone(), comment)).collect())
     }

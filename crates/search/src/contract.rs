@@ -332,6 +332,35 @@ contract! { $
         assert_eq!(second.next, None);
     }
 
+    /// The same by relevance, whose scores depend on everything that is stored: what was there all the time is shown once.
+    async fn a_cursor_by_relevance_holds_while_items_come_and_go(index: &dyn SearchIndex) {
+        ensured(index).await;
+        let with_body = |number: u64, body: String| {
+            thread(ItemDocument { body, ..titled(number, "a title") }, Vec::new(), Vec::new(), 1)
+        };
+        let longer = |number: u64| with_body(number, format!("same {}", "other ".repeat(10 * number as usize)));
+        store(index, (1..=20).map(longer).collect()).await;
+        let (mut shown, mut round) = (Vec::new(), 0);
+        let mut start = Start::Page(1);
+        loop {
+            let asked = SearchRequest { start, per_page: 5, ..request("same sort:relevance") };
+            let reply = index.search(&asked).await.expect("an answer");
+            shown.extend(numbers(&reply.hits).into_iter().filter(|number| *number <= 20));
+            let Some(next) = reply.next else { break };
+            start = Start::Cursor(next);
+            // The word becomes more frequent and texts shorter on average, so that every score is another one.
+            store(index, (1..=15).map(|nth| with_body(100 + 20 * round + nth, "same same".to_owned())).collect()).await;
+            if round == 0 {
+                // It was shown.
+                let gone = ItemDocument { deleted: true, ..titled(shown[0], "a title") };
+                store(index, vec![thread(gone, Vec::new(), Vec::new(), 2)]).await;
+            }
+            round += 1;
+        }
+        shown.sort_unstable();
+        assert_eq!(shown, (1..=20).collect::<Vec<_>>());
+    }
+
     /// A page beyond the hits is empty, and the total stays.
     async fn a_page_beyond_the_hits_is_empty(index: &dyn SearchIndex) {
         ensured(index).await;
