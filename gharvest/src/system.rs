@@ -56,8 +56,14 @@ impl System {
             }
             system.index.ensure(system.archive.id()).await.context("making the index")?;
         }
-        if change.is_in("queue") || change.is_in("github") {
+        let of_github: Vec<&String> = change.names.iter().filter(|name| name.starts_with("[github]")).collect();
+        let is_secret =
+            |name: &&String| ["[github] tokens", "[github] app"].iter().any(|secret| name.starts_with(secret));
+        if change.is_in("queue") || !of_github.iter().all(is_secret) {
             system.github = gharvest_backends::github(&system.settings, Some(Arc::clone(&system.state)))?;
+        } else if !of_github.is_empty() {
+            // Who still has work in hand goes on with the new ones as well, and what is known of budgets stays.
+            gharvest_backends::set_tokens(&system.github, &system.settings)?;
         }
         Ok(system)
     }
