@@ -77,13 +77,15 @@ impl Downloader {
     ) -> Result<(Prepared, Wanted), Failure> {
         let item = ItemId { repository: repository.id, number };
         let existing = self.archive.record(item).await?;
+        let known = existing.clone().filter(|record| !record.state.is_tombstone());
+        let known = known.map(|known| self.options.twins.without_what_hides_a_link(repository, known));
         let inbox = self.archive.inbox(item).await?;
         let hint = self.archive.hint(item).await?;
         let hint = hint.filter(|hint| {
             let newer_than_stored = existing.as_ref().is_none_or(|record| hint.seen_at > record.fetched_at);
             newer_than_stored && (job.lane >= Lane::Reconcile || job.last_at.is_some_and(|last| hint.seen_at > last))
         });
-        let wanted = Wanted { number, hint, known: existing.clone().filter(|record| !record.state.is_tombstone()) };
+        let wanted = Wanted { number, hint, known };
         Ok((Prepared { item, existing, inbox }, wanted))
     }
 
@@ -103,7 +105,8 @@ impl Downloader {
                 if self.is_misnamed(repository, known, &thread.issue, purpose).await? {
                     return Ok(Round::Again);
                 }
-                let record = self.record_of(repository, prepared, *thread);
+                let mut record = self.record_of(repository, prepared, *thread);
+                self.take_twin(repository, prepared.existing.as_ref(), &mut record, purpose).await?;
                 if let Some(images) = &self.images {
                     images.keep(&self.archive, &record).await?;
                 }
@@ -119,7 +122,6 @@ impl Downloader {
         let now = Timestamp::now();
         let name = RecordRepository { id: repository.id, full_name: repository.full_name.clone() };
         let mut record = Record::new(name, prepared.item.number, thread.kind(), now);
-        record.visibility = visibility(repository);
         record.origin = thread.origin;
         record.etags = thread.etags;
         record.issue = Some(thread.issue);
@@ -176,7 +178,7 @@ impl Downloader {
             }
         };
         record.state = state;
-        record.visibility = visibility(repository);
+        record.visibility = record.visibility_in(visibility(repository));
         record.fetched_at = Timestamp::now();
         history::merge_facts(&mut record, prepared.facts());
         self.store(job, prepared, record, number_state).await
@@ -389,7 +391,7 @@ fn transfer_target(facts: &Value) -> Option<String> {
     Some(format!("{name}#{number}"))
 }
 
-fn visibility(repository: &Repository) -> Visibility {
+pub(crate) fn visibility(repository: &Repository) -> Visibility {
     if repository::is_private(repository) { Visibility::Private } else { Visibility::Public }
 }
 

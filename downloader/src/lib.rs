@@ -6,7 +6,7 @@
 //! and the queue pauses with the reason, so that a limit, a full disk or a lost token never buries a job.
 //!
 //! Metrics: `gharvest_downloads_total` (`kind`: item or part; `result`), `gharvest_reconcile_found_total`,
-//! `gharvest_drift_total` (`kind`),
+//! `gharvest_drift_total` (`kind`), `gharvest_twins_total` (`result`: taken, kept, missing),
 //! `gharvest_download_pauses_total` (`scope`).
 
 use std::{
@@ -39,10 +39,12 @@ mod parts;
 pub mod plan;
 mod repository;
 pub mod track;
+mod twin;
 pub mod walk;
 
 pub use images::ImageOptions;
 pub use item::{CONFIRM_AFTER, SWEEP};
+pub use twin::TwinOptions;
 
 use fetch::{Fetcher, GraphqlFetcher, RestFetcher};
 use images::Images;
@@ -69,6 +71,8 @@ pub struct Options {
     pub max_history: usize,
     /// Images that are kept.
     pub images: ImageOptions,
+    /// Which items are placeholders, and for what.
+    pub twins: TwinOptions,
     /// How far a reconcile looks back behind its cursor.
     pub overlap: Duration,
     /// Free space below which the queue is paused, bytes.
@@ -93,6 +97,7 @@ impl Options {
             max_timeline_pages: set.max_timeline_pages,
             max_history: set.max_history,
             images: ImageOptions { hosts: set.image_hosts.clone(), max_bytes: set.max_image_bytes },
+            twins: TwinOptions { twins: set.twins.clone(), titles: set.twin_titles.clone() },
             overlap: settings.seeder.overlap,
             min_free_bytes: settings.archive.min_free_bytes,
             max_attempts: settings.queue.max_attempts,

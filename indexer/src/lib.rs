@@ -20,7 +20,10 @@ use async_trait::async_trait;
 use fail::fail_point;
 use gharvest_archive::Archive;
 use gharvest_model::{
-    ItemId, Lane, QueueName, Record, RepositoryId, Revision, Subject, job::part, live::LiveEvent, record::RecordState,
+    ItemId, Lane, QueueName, Record, RepositoryId, Revision, Subject,
+    job::part,
+    live::LiveEvent,
+    record::{RecordState, Visibility},
 };
 use gharvest_queue::{Job, Outcome, Queue, Scope, Settlement, Timing, Trigger};
 use gharvest_search::{
@@ -338,7 +341,7 @@ fn live_event(record: &Record, thread: &ThreadDocuments) -> LiveEvent {
         title: thread.item.title.clone(),
         state: state.to_owned(),
         revision: record.revision,
-        visibility: record.visibility,
+        visibility: if thread.item.private { Visibility::Private } else { Visibility::Public },
         at: Timestamp::now(),
     }
 }

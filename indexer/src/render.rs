@@ -30,6 +30,7 @@ pub(crate) fn thread(record: &Record, repository: Option<&Repository>, now: Time
         context.archived = flag(repository, "archived");
         context.label_renames = repository.label_renames.clone();
         let visibility = if is_private(repository) { Visibility::Private } else { Visibility::Public };
+        let visibility = record.visibility_in(visibility);
         if record.visibility != visibility && !repository.repository.is_null() {
             record.to_mut().visibility = visibility;
         }

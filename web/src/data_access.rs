@@ -1,20 +1,21 @@
 //! Who may read the raw archive: asked by nginx for each file below `/data/`, which serves the files itself.
 //!
-//! nginx passes the address asked for as `X-Original-URI`. Files of a repository are for who may see the repository;
-//! snapshots hold everything, so they are for who may see everything. Private threads of a public repository stand
-//! among its files: a repository that has any is private here.
+//! nginx passes the address asked for as `X-Original-URI`. Files of a repository are for who may see the repository, and
+//! those of a thread for who may see the thread: a public repository may have private ones. Snapshots hold everything,
+//! so they are for who may see everything.
 
 use axum::{
     Extension,
     extract::State,
     http::{HeaderMap, StatusCode},
 };
-use gharvest_model::RepositoryName;
+use gharvest_model::{ItemId, RepositoryName, record::Visibility};
 use percent_encoding::percent_decode_str;
 
 use crate::{
     access::{Caller, Role},
     error::{ApiError, ApiResult},
+    requests::items,
     state::WebState,
 };
 
@@ -23,8 +24,10 @@ use crate::{
 enum Asked {
     /// A list of names that tells nothing private: the root, owners.
     Names,
-    /// Something of a repository.
+    /// Something of a repository that is about no thread.
     Repository(RepositoryName),
+    /// The record of a thread, or an image of it.
+    Thread(RepositoryName, u64),
     /// A snapshot, or the list of them.
     Snapshots,
 }
@@ -43,6 +46,10 @@ pub(crate) async fn check(
         Some(Asked::Names) => caller.sees_everything() || !any_private(&state).await?,
         Some(Asked::Snapshots) => caller.sees_everything(),
         Some(Asked::Repository(name)) => caller.sees_private(&name) || !is_private(&state, &name).await?,
+        Some(Asked::Thread(name, number)) => {
+            caller.sees_private(&name)
+                || !is_private(&state, &name).await? && !is_private_thread(&state, &name, number).await?
+        }
     };
     if allowed { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::forbidden("this is not shown to you")) }
 }
@@ -53,7 +60,14 @@ fn asked(uri: &str) -> Option<Asked> {
     let mut parts = path.strip_prefix("/data/")?.split('/').filter(|part| !part.is_empty());
     match (parts.next(), parts.next(), parts.next()) {
         (None, ..) | (Some("current"), _, None) => Some(Asked::Names),
-        (Some("current"), Some(owner), Some(name)) => RepositoryName::new(owner, name).ok().map(Asked::Repository),
+        (Some("current"), Some(owner), Some(name)) => {
+            let name = RepositoryName::new(owner, name).ok()?;
+            match (parts.next(), parts.next()) {
+                (Some("items"), Some(file)) => Some(Asked::Thread(name, file.split('.').next()?.parse().ok()?)),
+                (Some("attachments"), Some(number)) => Some(Asked::Thread(name, number.parse().ok()?)),
+                _ => Some(Asked::Repository(name)),
+            }
+        }
         (Some("snapshots"), ..) => Some(Asked::Snapshots),
         _ => None,
     }
@@ -71,6 +85,12 @@ async fn is_private(state: &WebState, name: &RepositoryName) -> ApiResult<bool> 
     Ok(tracked.is_none_or(|tracked| tracked.private))
 }
 
+async fn is_private_thread(state: &WebState, name: &RepositoryName, number: u64) -> ApiResult<bool> {
+    let Some(repository) = state.backends.archive.resolve(name).await? else { return Ok(true) };
+    let Some(bytes) = state.backends.archive.record_bytes(ItemId { repository, number }).await? else { return Ok(false) };
+    Ok(items::visibility(&bytes).is_none_or(|visibility| visibility == Visibility::Private))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,11 +98,17 @@ mod tests {
     #[test]
     fn addresses_are_read_strictly() {
         let repository = |text: &str| Some(Asked::Repository(text.parse().unwrap()));
+        let thread = |text: &str, number| Some(Asked::Thread(text.parse().unwrap(), number));
         for (uri, expected) in [
             ("/data/", Some(Asked::Names)),
             ("/data/current/", Some(Asked::Names)),
             ("/data/current/octo/", Some(Asked::Names)),
-            ("/data/current/octo/things/items/1.json?x", repository("octo/things")),
+            ("/data/current/octo/things/items/1.json?x", thread("octo/things", 1)),
+            ("/data/current/octo/things//items/%31.json.zst", thread("octo/things", 1)),
+            ("/data/current/octo/things/items/1.json/", thread("octo/things", 1)),
+            ("/data/current/octo/things/attachments/7/a.png", thread("octo/things", 7)),
+            ("/data/current/octo/things/items/", repository("octo/things")),
+            ("/data/current/octo/things/items/x.json", None),
             ("/data/current/octo/.github/repository.json", repository("octo/.github")),
             ("/data/snapshots/latest", Some(Asked::Snapshots)),
             ("/data/staging/x", None),

@@ -4,6 +4,8 @@
 //! mirror knows about them (revision, times, origin), and what GitHub will never say again (`kept`, `history`).
 //! Readers ignore fields that they do not know: they are kept in [`Record::unknown`] and written back.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -87,7 +89,8 @@ pub struct Record {
     /// Older titles, bodies and comments that were seen, oldest first; bounded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<OlderText>,
-    /// The content of the linked private item, where a private twin is configured.
+    /// Where the item is a placeholder, what stands behind it in a private repository: `repository` (`owner/name`),
+    /// `number`, and `issue`, GitHub's object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub twin: Option<Value>,
     /// Fields of a newer version of this program, written back as they were.
@@ -134,6 +137,22 @@ impl Record {
     /// The object that carries title, body, state and people: `issue`, or `pull` where an import had only that.
     pub fn core(&self) -> Option<&Value> {
         self.issue.as_ref().or(self.pull.as_ref())
+    }
+
+    /// The record as it is read by who may see it: with the title and body of its private twin, if it has one.
+    pub fn shown(&self) -> Cow<'_, Self> {
+        let Some(twin) = self.twin.as_ref().and_then(|twin| twin.get("issue")) else { return Cow::Borrowed(self) };
+        let mut shown = self.clone();
+        if let Some(Value::Object(core)) = shown.issue.as_mut().or(shown.pull.as_mut()) {
+            let texts = ["title", "body"].into_iter().filter_map(|name| Some((name, twin.get(name)?)));
+            core.extend(texts.map(|(name, text)| (name.to_owned(), text.clone())));
+        }
+        Cow::Owned(shown)
+    }
+
+    /// Who may see it while its repository is this visible: what a private twin says is private everywhere.
+    pub fn visibility_in(&self, repository: Visibility) -> Visibility {
+        if self.twin.is_some() { Visibility::Private } else { repository }
     }
 }
 
@@ -243,7 +262,23 @@ pub struct OlderText {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_private_twin_stands_in_for_the_placeholder_and_is_private_everywhere() {
+        let repository = RecordRepository { id: RepositoryId(7), full_name: "a/b".parse().unwrap() };
+        let mut record = Record::new(repository, 3, Kind::Issue, Timestamp::UNIX_EPOCH);
+        record.issue = Some(json!({"title": "Wait.", "body": null, "state": "open"}));
+        assert_eq!(*record.shown(), record);
+        assert_eq!(record.visibility_in(Visibility::Public), Visibility::Public);
+        let issue = json!({"title": "What is so", "body": "All of it", "state": "closed"});
+        record.twin = Some(json!({"repository": "a/c", "number": 9, "issue": issue}));
+        let shown = json!({"title": "What is so", "body": "All of it", "state": "open"});
+        assert_eq!(record.shown().issue, Some(shown));
+        assert_eq!(record.visibility_in(Visibility::Public), Visibility::Private);
+    }
 
     #[test]
     fn a_record_keeps_the_fields_it_does_not_know() {

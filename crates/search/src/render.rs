@@ -44,6 +44,7 @@ pub struct RenderContext {
 /// The documents of a thread.
 pub fn thread(record: &Record, context: &RenderContext) -> ThreadDocuments {
     let nothing = Value::Null;
+    let record = &*record.shown();
     let thread = Thread::read(record, context, record.core().unwrap_or(&nothing));
     let comments = thread.comments();
     let events = thread.events();

@@ -382,6 +382,18 @@ mod tests {
     }
 
     #[test]
+    fn twins_are_two_repositories_and_their_placeholders_have_titles() {
+        let titles = "twin_titles = [\"Wait, please.\"]";
+        let twins = load(&format!("[downloader]\n{titles}\ntwins = [\"a/b=a/c\"]"), &[]).unwrap().settings.downloader.twins;
+        assert_eq!((twins[0].public.key(), twins[0].private.key()), ("a/b".to_owned(), "a/c".to_owned()));
+        assert!(problem("[downloader]\ntwins = [\"a/b=a/c\"]", &[]).contains("twin_titles"));
+        for wrong in ["a/b", "a/b=", "a/b=c", "a/b=A/B"] {
+            let said = problem(&format!("[downloader]\n{titles}"), &[("GHARVEST_DOWNLOADER__TWINS", wrong)]);
+            assert!(said.contains("[downloader] twins"), "{wrong}: {said}");
+        }
+    }
+
+    #[test]
     fn settings_that_contradict_each_other_are_refused() {
         let text = problem("[queue]\ninactivity_delay = \"5m\"\nmax_delay = \"1m\"", &[]);
         assert!(text.contains("max_delay"), "{text}");

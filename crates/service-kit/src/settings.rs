@@ -4,6 +4,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use gharvest_model::RepositoryName;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -199,6 +200,31 @@ pub struct DownloaderSettings {
     pub image_hosts: Vec<String>,
     /// The largest image that is kept, bytes.
     pub max_image_bytes: usize,
+    /// `owner/name=owner/private`: a repository of placeholders, and where what stands behind them is.
+    pub twins: Vec<Twins>,
+    /// Titles of placeholders.
+    pub twin_titles: Vec<String>,
+}
+
+/// A repository whose items are placeholders until somebody has looked at them, and the private one with their content.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Twins {
+    /// What everybody sees.
+    pub public: RepositoryName,
+    /// What stands behind it.
+    pub private: RepositoryName,
+}
+
+impl TryFrom<String> for Twins {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = || format!("[downloader] twins: expected OWNER/NAME=OWNER/PRIVATE, found `{text}`");
+        let (public, private) = text.split_once('=').ok_or_else(wrong)?;
+        let name = |text: &str| text.trim().parse().map_err(|_| wrong());
+        Ok(Self { public: name(public)?, private: name(private)? })
+    }
 }
 
 /// `[indexer]`
@@ -508,6 +534,14 @@ impl DownloaderSettings {
     fn check(&self, problems: &mut Problems) {
         problems.unless(self.workers >= 1 && self.batch >= 1, "[downloader] workers and batch must be at least 1");
         problems.unless(self.lease.as_secs() >= 10, "[downloader] lease must be at least 10s");
+        problems.unless(
+            self.twins.is_empty() || !self.twin_titles.is_empty(),
+            "[downloader] twin_titles must say what placeholders are called, because there are twins",
+        );
+        problems.unless(
+            self.twins.iter().all(|twins| twins.public.key() != twins.private.key()),
+            "[downloader] twins: a repository cannot be its own twin",
+        );
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) async fn run(common: &CommonArgs, args: ShowArgs) -> anyhow::Result<E
     let Some(record) = archive.record(id).await? else {
         bail!("{} is not in the archive: `gharvest track {}` mirrors its repository", args.item, args.item.repository)
     };
-    print(&record);
+    print(&record.shown());
     Ok(Exit::Done)
 }
 

@@ -132,10 +132,12 @@ pub enum Change {
         number: u64,
         comment: u64,
     },
-    /// A mention in another item of the same repository: no later `updated_at`.
+    /// A mention in another item, of the same repository unless `of` names another: no later `updated_at`.
     CrossReference {
         number: u64,
         from: u64,
+        #[serde(default)]
+        of: Option<RepositoryName>,
     },
     /// A commit that names the item: no later `updated_at`.
     ReferenceByCommit {
@@ -169,6 +171,8 @@ pub enum Change {
     RenameRepository {
         to: RepositoryName,
     },
+    /// Seen by tokens that may see it, which all are: its objects say that it is private.
+    MakePrivate,
     /// Private or deleted: 404 either way.
     HideRepository,
     /// `status` is 451 or 403; `reason` `dmca`, `tos`, `unavailable`.
@@ -304,9 +308,12 @@ impl State {
             Change::EditReview { number, review, body } => self.edit_review(scene, number, review, &body),
             Change::React { number } => self.react(scene, number),
             Change::ReactToComment { number, comment } => self.react_to_comment(scene, number, comment),
-            Change::CrossReference { number, from } => self.quiet(scene, number, |place, _| {
-                place.cross_reference(Some(scene.who), scene.now, (scene.repository, from))
-            }),
+            Change::CrossReference { number, from, of } => {
+                let of = of.map(|of| self.by_name(&of).ok_or(ChangeError::NoRepository(of))).transpose()?;
+                self.quiet(scene, number, |place, _| {
+                    place.cross_reference(Some(scene.who), scene.now, (of.unwrap_or(scene.repository), from))
+                })
+            }
             Change::ReferenceByCommit { number } => self.quiet(scene, number, |place, index| {
                 let sha = place.sha(index + 50_000);
                 let mut event = place.event("referenced", index, Some(scene.who), scene.now);
@@ -328,6 +335,10 @@ impl State {
             Change::TransferItem { number, to } => self.transfer(scene, number, &to),
             Change::ConvertToDiscussion { number } => self.convert(scene, number),
             Change::RenameRepository { to } => self.rename_repository(scene, &to),
+            Change::MakePrivate => {
+                self.repository_mut(scene)?.private = true;
+                Ok(Vec::new())
+            }
             Change::HideRepository => self.stand(scene, Standing::Unseen),
             Change::BlockRepository { status, reason } => self.stand(scene, Standing::Blocked { status, reason }),
             Change::ShowRepository => self.stand(scene, Standing::Public),

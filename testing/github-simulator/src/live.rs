@@ -68,7 +68,7 @@ fn next(control: &Control, name: &RepositoryName, random: &mut fastrand::Rng) ->
         (12 | 13, Kind::PullRequest) => Change::ReviewComment { number, body },
         (14, _) => Change::EditBody { number, body: text::issue_body(random, number) },
         (15, _) => Change::React { number },
-        (16, _) => Change::CrossReference { number, from: recent[0].0 },
+        (16, _) => Change::CrossReference { number, from: recent[0].0, of: None },
         _ => Change::Comment { number, body },
     };
     (by, change)

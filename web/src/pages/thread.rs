@@ -85,6 +85,7 @@ async fn page(
             "this record is damaged: `gharvest verify` says more",
         )
     })?;
+    let record = record.shown().into_owned();
     let asked_name = path.repository().full_name()?;
     if record.kind != asked || asked_name.key() != stored.repository.key() {
         let path = links::item(&stored.repository.to_string(), record.kind, record.number);
@@ -165,6 +166,12 @@ impl View<'_> {
         html! {
             (self.head())
             @if let Some(words) = thread.tombstone() { p class="banner gone" role="note" { (words) " This is the last that was seen of it." } }
+            @if let Some(twin) = &thread.record.twin {
+                p class="banner" role="note" {
+                    "Private: on GitHub everybody sees a placeholder. Title and text are those of "
+                    (text(twin, "/repository").unwrap_or("a private repository")) "#" (twin["number"]) "."
+                }
+            }
             @if let Some(day) = thread.at {
                 p class="banner as-of" role="note" {
                     @if thread.existed { "As of the end of " (day.to_string()) " (UTC): " (thread.later) " later events are left out. " }

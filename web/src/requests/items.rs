@@ -56,6 +56,11 @@ struct Head {
     changed_at: Timestamp,
 }
 
+/// Who may see a stored record; none if it cannot be read.
+pub(crate) fn visibility(bytes: &[u8]) -> Option<Visibility> {
+    serde_json::from_slice(bytes).ok().map(|head: Head| head.visibility)
+}
+
 /// The record of an item.
 pub async fn record(state: &WebState, caller: &Caller, path: &ItemPath) -> ApiResult<StoredRecord> {
     let name = path.repository().full_name()?;
