@@ -38,7 +38,8 @@ impl TwinOptions {
     /// The private twin of a repository, by a name that this has or had.
     fn of(&self, repository: &Repository) -> Option<&RepositoryName> {
         let is_name = |name: &RepositoryName| {
-            name.key() == repository.full_name.key() || repository.former_names.iter().any(|old| old.key() == name.key())
+            name.key() == repository.full_name.key()
+                || repository.former_names.iter().any(|old| old.key() == name.key())
         };
         Some(&self.twins.iter().find(|twins| is_name(&twins.public))?.private)
     }
@@ -147,9 +148,9 @@ fn named_in(text: &str, name: &RepositoryName) -> Option<u64> {
 
 /// Whether a timeline event embeds an item of a private repository.
 fn shows_private_item(event: &Value) -> bool {
-    ["/source/issue", "/sub_issue", "/parent_issue", "/blocked_by", "/blocking"]
-        .iter()
-        .any(|item| event.pointer(item).and_then(|item| item.pointer("/repository/private")) == Some(&Value::Bool(true)))
+    ["/source/issue", "/sub_issue", "/parent_issue", "/blocked_by", "/blocking"].iter().any(|item| {
+        event.pointer(item).and_then(|item| item.pointer("/repository/private")) == Some(&Value::Bool(true))
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use axum::Router;
 use gharvest_archive::Archive;
 use gharvest_github::Client;
@@ -35,7 +34,7 @@ impl System {
         let queue = gharvest_backends::queue(&settings).await?;
         let state = gharvest_backends::state(&settings).await?;
         let index = gharvest_backends::index(&settings).await?;
-        index.ensure(archive.id()).await.context("making the index")?;
+        gharvest_backends::ensure_index(index.as_ref(), archive.id()).await?;
         let github = gharvest_backends::github(&settings, Some(Arc::clone(&state)))?;
         Ok(Self { settings: Arc::new(settings), queue, state, archive, index, github })
     }

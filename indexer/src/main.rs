@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Parser;
 use gharvest_service_kit::{
     process::{CommonArgs, run},
@@ -28,7 +27,7 @@ async fn work(service: Service) -> anyhow::Result<()> {
     let state = gharvest_backends::state(&settings).await?;
     let archive = gharvest_backends::archive(&settings).await?;
     let index = gharvest_backends::index(&settings).await?;
-    index.ensure(archive.id()).await.context("making the index")?;
+    gharvest_backends::ensure_index(index.as_ref(), archive.id()).await?;
     let options = gharvest_indexer::Options::new(&settings);
     readiness.set(true);
     gharvest_indexer::run(queue, archive, state, index, options, shutdown).await;

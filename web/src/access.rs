@@ -228,12 +228,16 @@ async fn identify(
 
 /// Where somebody asks from: the peer, or whom a trusted proxy names last.
 fn address(settings: &WebSettings, headers: &HeaderMap, peer: Option<IpAddr>) -> String {
-    let Some(peer) = peer.map(|peer| peer.to_canonical().to_string()) else { return String::new() };
-    if settings.trusted_proxies.contains(&peer) {
-        let named = header_text(headers, "x-forwarded-for").and_then(|chain| chain.rsplit(',').next());
-        return named.map_or(peer, |named| named.trim().to_owned());
+    let Some(peer) = peer else { return String::new() };
+    let named = header_text(headers, "x-forwarded-for").and_then(|chain| chain.rsplit(',').next());
+    match named.filter(|_| is_trusted(settings, peer)) {
+        Some(named) => named.trim().to_owned(),
+        None => peer.to_canonical().to_string(),
     }
-    peer
+}
+
+fn is_trusted(settings: &WebSettings, peer: IpAddr) -> bool {
+    settings.trusted_proxies.iter().any(|network| network.contains(peer))
 }
 
 fn anonymous(settings: &WebSettings) -> Caller {
@@ -325,11 +329,6 @@ fn proxy_user<'a>(settings: &WebSettings, headers: &'a HeaderMap, peer: Option<I
     if settings.user_header.is_empty() {
         return None;
     }
-    let peer = peer?.to_canonical().to_string();
-    settings
-        .trusted_proxies
-        .contains(&peer)
-        .then(|| header_text(headers, &settings.user_header))
-        .flatten()
-        .filter(|user| !user.is_empty())
+    let peer = peer?;
+    header_text(headers, &settings.user_header).filter(|user| is_trusted(settings, peer) && !user.is_empty())
 }

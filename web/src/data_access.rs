@@ -87,7 +87,9 @@ async fn is_private(state: &WebState, name: &RepositoryName) -> ApiResult<bool> 
 
 async fn is_private_thread(state: &WebState, name: &RepositoryName, number: u64) -> ApiResult<bool> {
     let Some(repository) = state.backends.archive.resolve(name).await? else { return Ok(true) };
-    let Some(bytes) = state.backends.archive.record_bytes(ItemId { repository, number }).await? else { return Ok(false) };
+    let Some(bytes) = state.backends.archive.record_bytes(ItemId { repository, number }).await? else {
+        return Ok(false);
+    };
     Ok(items::visibility(&bytes).is_none_or(|visibility| visibility == Visibility::Private))
 }
 

@@ -13,12 +13,13 @@ use gharvest_model::{
     tracking::Tracked,
 };
 use gharvest_queue::{Pushed, Queue, Timing, Trigger};
-use gharvest_service_kit::settings::Untracked;
+use gharvest_service_kit::{settings::Untracked, trace};
 use gharvest_state::State;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::{sync::RwLock, time::Instant};
+use tracing::Span;
 
 use crate::{
     classify::{Classified, Headers, TrackingChange, classify},
@@ -94,6 +95,16 @@ const MOST_TRIGGERS: usize = 2_500;
 
 /// A repository's latest delivery is noted this often.
 const NOTED_EVERY: Duration = Duration::from_secs(30);
+
+/// The same triggers, and where this delivery is traced each once more for that reason: so the job keeps both.
+fn with_trace(mut triggers: Vec<Trigger>) -> Vec<Trigger> {
+    if let Some(parent) = trace::parent_of_next(&Span::current()) {
+        let traced = triggers.iter().map(|trigger| Trigger { reason: parent.clone(), ..trigger.clone() });
+        let traced: Vec<_> = traced.take(MOST_TRIGGERS - triggers.len().min(MOST_TRIGGERS)).collect();
+        triggers.extend(traced);
+    }
+    triggers
+}
 
 /// Takes deliveries of one deployment.
 #[derive(Debug)]
@@ -233,7 +244,7 @@ impl Receiver {
             heard.map_err(|error| NotDurable::inbox(&error))?;
         }
         fail_point!("receiver-kept");
-        let outcome = self.push_or_spool(headers, &classified.triggers, now).await;
+        let outcome = self.push_or_spool(headers, &with_trace(classified.triggers), now).await;
         fail_point!("receiver-pushed");
         if let (Ok(Outcome::Duplicate), Some(item)) = (&outcome, about) {
             self.forget_if_merged(item, headers.delivery).await;

@@ -14,10 +14,11 @@ use axum::{
     routing::post,
 };
 use bytes::{Bytes, BytesMut};
-use gharvest_service_kit::settings::WebhookSettings;
+use gharvest_service_kit::{settings::WebhookSettings, trace};
 use http_body_util::BodyExt;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::{Instrument as _, Span};
 
 use crate::{
     classify::Headers,
@@ -75,7 +76,11 @@ async fn deliver(State(context): State<Arc<Context>>, headers: HeaderMap, body: 
     let begun = Instant::now();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (event, delivery) = (text("x-github-event"), text("x-github-delivery"));
-    let accepted = accept(&context, &headers, Headers { event, delivery }, body);
+    let span = match trace::is_on() {
+        true => tracing::info_span!(parent: None, "webhook", event = printable(event), delivery = printable(delivery)),
+        false => Span::none(),
+    };
+    let accepted = accept(&context, &headers, Headers { event, delivery }, body).instrument(span);
     let result = match tokio::time::timeout(DEADLINE, accepted).await {
         Ok(result) => result,
         Err(_) => Err(Refusal::NotDurable("neither queue nor inbox answers in time".to_owned())),

@@ -25,7 +25,7 @@ mod search;
 #[cfg(feature = "github")]
 pub use github::{examine_tokens, github, set_tokens};
 #[cfg(feature = "search")]
-pub use search::{index, index_read_only};
+pub use search::{ensure_index, index, index_read_only};
 
 /// The delays and limits of the queue as set.
 pub fn policy(settings: &Settings) -> Policy {

@@ -18,6 +18,19 @@ pub async fn index(settings: &Settings) -> anyhow::Result<Arc<dyn SearchIndex>> 
     elastic(settings, &url).await
 }
 
+/// Makes the index if there is none, and says so if an earlier version of the program made it.
+pub async fn ensure_index(index: &dyn SearchIndex, archive: &str) -> anyhow::Result<()> {
+    index.ensure(archive).await.context("making the index")?;
+    let status = index.status().await.context("looking at the index")?;
+    if status.outdated {
+        tracing::warn!(
+            mapping = status.mapping,
+            "An earlier version of the program made this index: `gharvest rebuild` makes it anew from the archive"
+        );
+    }
+    Ok(())
+}
+
 /// Opens the index for reading: works beside the process that writes it.
 pub async fn index_read_only(settings: &Settings) -> anyhow::Result<Arc<dyn SearchIndex>> {
     let url = settings.search_url();

@@ -51,13 +51,14 @@ pub struct Trigger {
     pub lane: Lane,
     /// When it may start.
     pub timing: Timing,
-    /// Why, in one word (`issue_comment`, `reconcile`, `cli`): at most [`Trigger::LONGEST_REASON`] bytes.
+    /// Why, in one word (`issue_comment`, `reconcile`, `cli`, or the `traceparent` of what asked for it): at most
+    /// [`Trigger::LONGEST_REASON`] bytes.
     pub reason: String,
 }
 
 impl Trigger {
-    /// The longest reason, in bytes.
-    pub const LONGEST_REASON: usize = 32;
+    /// The longest reason, in bytes: a `traceparent` has 55.
+    pub const LONGEST_REASON: usize = 64;
 }
 
 /// What became of a trigger.

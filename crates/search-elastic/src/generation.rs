@@ -32,7 +32,10 @@ impl Generations {
     pub(crate) async fn ensure(&self, archive: &str) -> Result<()> {
         for sort in Sort::ALL {
             match self.made(sort).await? {
-                Some(made) => check(&made, archive)?,
+                Some(made) => {
+                    check(&made, archive)?;
+                    self.show_in_public(sort).await?;
+                }
                 None => {
                     self.create(
                         sort,
@@ -40,6 +43,7 @@ impl Generations {
                         0,
                         json!({
                             self.names.visible(sort): {"filter": schema::visible_filter()},
+                            self.names.public(sort): {"filter": schema::public_filter()},
                             self.names.all(sort): {},
                         }),
                     )
@@ -48,6 +52,18 @@ impl Generations {
             }
         }
         Ok(())
+    }
+
+    /// An index of an earlier version has no alias for everybody yet.
+    async fn show_in_public(&self, sort: Sort) -> Result<()> {
+        let alias = self.names.public(sort);
+        if !self.indices(&alias).await?.is_empty() {
+            return Ok(());
+        }
+        let add = |index: &String| json!({"add": {"index": index, "alias": alias, "filter": schema::public_filter()}});
+        let indices = self.indices(&self.names.all(sort)).await?;
+        let actions = json!({"actions": indices.iter().map(add).collect::<Vec<_>>()});
+        self.client.json("ensure", Method::Post, "/_aliases", Some(&actions)).await.map(drop)
     }
 
     /// Makes an index; one that exists was made by another process at this moment.
@@ -119,6 +135,8 @@ impl Generations {
             actions.push(json!({"add": {"index": next, "alias": self.names.all(sort)}}));
             let filter = schema::visible_filter();
             actions.push(json!({"add": {"index": next, "alias": self.names.visible(sort), "filter": filter}}));
+            let filter = schema::public_filter();
+            actions.push(json!({"add": {"index": next, "alias": self.names.public(sort), "filter": filter}}));
         }
         self.refresh(true).await?;
         self.client.json("rebuild", Method::Post, "/_aliases", Some(&json!({"actions": actions}))).await?;
@@ -158,6 +176,7 @@ impl Generations {
         let path = format!("/{}-*/_stats/store?filter_path=_all.total.store.size_in_bytes", self.names.prefix);
         let bytes = self.client.find("status", Method::Get, &path, None).await?;
         Ok(IndexStatus {
+            outdated: made.mapping < MAPPING && !made.archive.is_empty(),
             engine: engine.to_string(),
             archive: made.archive,
             mapping: u32::try_from(made.mapping).unwrap_or(u32::MAX),

@@ -1,7 +1,7 @@
 //! Indices: names, settings and strict mappings.
 //!
-//! Each sort of document has three aliases: `{prefix}-items` for readers and Kibana, without tombstones;
-//! `{prefix}-items-all` with them, which is written and read back; and `{prefix}-items-next` while an index is being
+//! Each sort of document has four aliases: `{prefix}-items` for readers and Kibana, without tombstones;
+//! `{prefix}-public-items` for everybody, without what is private; `{prefix}-items-all` with them, which is written and read back; and `{prefix}-items-next` while an index is being
 //! built. Concrete indices are named `{prefix}-items-v{mapping}-{second}`, and carry in `_meta` the archive they are made
 //! of.
 //!
@@ -71,6 +71,11 @@ impl Names {
         format!("{}-{}", self.prefix, sort.name())
     }
 
+    /// For readers who may see what is public only: whoever may read these names and no index gets nothing else.
+    pub(crate) fn public(&self, sort: Sort) -> String {
+        format!("{}-public-{}", self.prefix, sort.name())
+    }
+
     /// For writing and reading back.
     pub(crate) fn all(&self, sort: Sort) -> String {
         format!("{}-{}-all", self.prefix, sort.name())
@@ -89,6 +94,13 @@ impl Names {
 /// What the aliases for readers leave out.
 pub(crate) fn visible_filter() -> Value {
     json!({"bool": {"must_not": [{"term": {"deleted": true}}, {"term": {"q.gone": true}}]}})
+}
+
+/// And what those for everybody leave out.
+pub(crate) fn public_filter() -> Value {
+    let mut filter = visible_filter();
+    filter["bool"]["filter"] = json!([{"term": {"private": false}}]);
+    filter
 }
 
 /// The body that makes an index.

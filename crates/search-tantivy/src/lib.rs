@@ -271,6 +271,7 @@ impl Inner {
         let Some(generation) = state.current.clone() else {
             let description = state.outdated.clone().unwrap_or(Description { mapping: 0, ..Description::of("") });
             return Ok(IndexStatus {
+                outdated: state.outdated.is_some(),
                 engine: description.engine,
                 archive: description.archive,
                 // An engine that reads its files differently asks for a rebuild as well.
@@ -282,6 +283,7 @@ impl Inner {
         };
         drop(state);
         Ok(IndexStatus {
+            outdated: false,
             engine: ENGINE.to_owned(),
             archive: generation.description.archive.clone(),
             mapping: generation.description.mapping,

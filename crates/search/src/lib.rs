@@ -232,6 +232,8 @@ pub struct IndexStatus {
     pub archive: String,
     /// The version of our mapping that it was made with.
     pub mapping: u32,
+    /// Whether an earlier version of this program made it, so that it wants a rebuild.
+    pub outdated: bool,
     /// Documents by alias, tombstones left out.
     pub documents: Vec<(String, u64)>,
     /// Bytes on disk, where known.

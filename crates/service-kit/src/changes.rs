@@ -76,8 +76,13 @@ impl Changes {
             return None;
         }
         tracing::info!(settings = names.join(", "), "settings have changed");
-        if names.iter().any(|name| name.ends_with("] listen") || name.starts_with("[log]")) {
-            tracing::warn!("an address to listen on, and how logs are written, change when the process starts again");
+        if names
+            .iter()
+            .any(|name| name.ends_with("] listen") || name.starts_with("[log]") || name.starts_with("[trace]"))
+        {
+            tracing::warn!(
+                "an address to listen on, how logs are written and where traces go change when the process starts again"
+            );
         }
         self.seen = loaded.merged().clone();
         Some(Change { settings: Arc::new(loaded.settings), names })

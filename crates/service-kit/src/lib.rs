@@ -10,5 +10,6 @@ pub mod serve;
 pub mod service;
 pub mod settings;
 pub mod telemetry;
+pub mod trace;
 
 pub use settings::Settings;

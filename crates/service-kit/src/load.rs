@@ -382,9 +382,33 @@ mod tests {
     }
 
     #[test]
+    fn trusted_proxies_are_addresses_and_networks() {
+        let trusted = |text: &str| load("", &[("GHARVEST_WEB__TRUSTED_PROXIES", text)]);
+        let settings = trusted("172.16.0.0/12, 203.0.113.7, fd00::/8, 0.0.0.0/0").unwrap().settings.web.trusted_proxies;
+        for (at, address, is_in) in [
+            (0, "172.16.0.1", true),
+            (0, "172.31.255.255", true),
+            (0, "::ffff:172.20.0.1", true),
+            (0, "172.32.0.1", false),
+            (0, "fd00::1", false),
+            (1, "203.0.113.7", true),
+            (1, "203.0.113.8", false),
+            (2, "fdff::1", true),
+            (2, "fe00::1", false),
+            (3, "198.51.100.1", true),
+        ] {
+            assert_eq!(settings[at].contains(address.parse().unwrap()), is_in, "{at} {address}");
+        }
+        for wrong in ["nginx", "10.0.0.0/33", "10.0.0.0/x", "::/129", "/8"] {
+            assert!(trusted(wrong).unwrap_err().to_string().contains("[web] trusted_proxies"), "{wrong}");
+        }
+    }
+
+    #[test]
     fn twins_are_two_repositories_and_their_placeholders_have_titles() {
         let titles = "twin_titles = [\"Wait, please.\"]";
-        let twins = load(&format!("[downloader]\n{titles}\ntwins = [\"a/b=a/c\"]"), &[]).unwrap().settings.downloader.twins;
+        let twins =
+            load(&format!("[downloader]\n{titles}\ntwins = [\"a/b=a/c\"]"), &[]).unwrap().settings.downloader.twins;
         assert_eq!((twins[0].public.key(), twins[0].private.key()), ("a/b".to_owned(), "a/c".to_owned()));
         assert!(problem("[downloader]\ntwins = [\"a/b=a/c\"]", &[]).contains("twin_titles"));
         for wrong in ["a/b", "a/b=", "a/b=c", "a/b=A/B"] {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     load::{Loaded, Sources},
     settings::LogFormat,
-    telemetry,
+    telemetry, trace,
 };
 
 /// Arguments that every binary takes.
@@ -56,7 +56,8 @@ impl CommonArgs {
     fn start_with(&self, adjust: impl FnOnce(&mut Loaded)) -> anyhow::Result<Loaded> {
         let mut loaded = self.load()?;
         adjust(&mut loaded);
-        telemetry::init_logs(loaded.settings.log.format, &loaded.settings.log.level)?;
+        let settings = &loaded.settings;
+        telemetry::init_logs(settings.log.format, &settings.log.level, Some(&settings.trace))?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -90,7 +91,11 @@ where
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
     };
-    let result = runtime.block_on(command());
+    let result = runtime.block_on(async {
+        let result = command().await;
+        trace::flush().await;
+        result
+    });
     // Blocking tasks that hang (a dead file system) must not keep a finished process alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     match result {

@@ -2,7 +2,7 @@
 //!
 //! `default.toml` is the reference of all fields, their units and their defaults; this module is its shape.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use gharvest_model::RepositoryName;
 use secrecy::{ExposeSecret, SecretString};
@@ -39,6 +39,8 @@ pub struct Settings {
     pub notify: NotifySettings,
     /// `[log]`
     pub log: LogSettings,
+    /// `[trace]`
+    pub trace: TraceSettings,
     /// The data folder; from `--data-dir`, not from the file.
     #[serde(skip)]
     pub data_dir: PathBuf,
@@ -309,7 +311,7 @@ pub struct WebSettings {
     /// What is shown without a key.
     pub anonymous: Anonymous,
     /// Peers whose forwarding headers count.
-    pub trusted_proxies: Vec<String>,
+    pub trusted_proxies: Vec<Network>,
     /// Header in which the proxy names the user; empty for none.
     pub user_header: String,
     /// Websites that may read the API.
@@ -322,6 +324,43 @@ pub struct WebSettings {
     pub live_readers: usize,
     /// Of these, one client's: a key, a user, or an address.
     pub live_readers_per_client: usize,
+}
+
+/// An address, or a network of them as in `172.16.0.0/12`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Network {
+    address: IpAddr,
+    /// How many of its leading bits count.
+    bits: u32,
+}
+
+impl Network {
+    /// Whether an address is in it; IPv4 written as IPv6 is IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address.to_canonical(), address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                (network.to_bits() ^ address.to_bits()).checked_shr(32 - self.bits).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                (network.to_bits() ^ address.to_bits()).checked_shr(128 - self.bits).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = || format!("[web] trusted_proxies: `{text}` is no address and no network such as 172.16.0.0/12");
+        let (address, bits) = text.split_once('/').map_or((&*text, None), |(address, bits)| (address, Some(bits)));
+        let address: IpAddr = address.trim().parse().map_err(|_| wrong())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(most), |bits| bits.trim().parse().map_err(|_| wrong()))?;
+        if bits <= most { Ok(Self { address, bits }) } else { Err(wrong()) }
+    }
 }
 
 /// What is shown without a key.
@@ -361,6 +400,16 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// A filter as in `RUST_LOG`.
     pub level: String,
+}
+
+/// `[trace]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceSettings {
+    /// Base of a collector that takes OTLP over HTTP; empty: nothing is traced.
+    pub url: String,
+    /// The part of all traces that is kept, 0 to 1.
+    pub share: f64,
 }
 
 /// How logs are written.
@@ -433,6 +482,11 @@ impl Settings {
             self.seeder.snapshot_every.is_none() || self.snapshot_folder().is_some(),
             "[seeder] snapshot_folder must say where snapshots go, because the archive is no folder",
         );
+        problems.unless(
+            begins_with(&self.trace.url, &["http://", "https://"]),
+            "[trace] url must begin with http:// or https://",
+        );
+        problems.unless((0.0..=1.0).contains(&self.trace.share), "[trace] share must be 0 to 1");
         problems.unless((1..=100).contains(&self.web.page_size), "[web] page_size must be 1 to 100");
         self.check_addresses(&mut problems);
         problems.0

@@ -4,23 +4,29 @@ use std::io::IsTerminal;
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::settings::LogFormat;
+use crate::{
+    settings::{LogFormat, TraceSettings},
+    trace,
+};
 
-/// Sends logs to stderr: words for people or one JSON object a line. `RUST_LOG` wins over the level given.
-pub fn init_logs(format: LogFormat, level: &str) -> anyhow::Result<()> {
+/// Sends logs to stderr: words for people or one JSON object a line. `RUST_LOG` wins over the level given. Traces go
+/// where the settings say.
+pub fn init_logs(format: LogFormat, level: &str, traces: Option<&TraceSettings>) -> anyhow::Result<()> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(filter) if !filter.is_empty() => filter,
         _ => level.to_owned(),
     };
     let filter = EnvFilter::try_new(&filter).with_context(|| format!("[log] level `{filter}` is not a log filter"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let result = match format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed(),
     };
-    result.map_err(|error| anyhow::anyhow!("logs cannot be set up: {error}"))
+    let spans = traces.map(trace::layer).transpose()?.flatten();
+    let all = tracing_subscriber::registry().with(spans).with(lines.with_filter(filter));
+    all.try_init().map_err(|error| anyhow::anyhow!("logs cannot be set up: {error}"))
 }
 
 /// Installs the process's metrics recorder; the handle renders `/metrics`.

@@ -1,13 +1,15 @@
 //! The jobs of one lease, and which of them are still to be answered.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use gharvest_model::{QueueName, Subject};
-use gharvest_queue::{Job, Lease, Outcome, Queue, Settled, Settlement, Token};
+use gharvest_model::{Lane, QueueName, Subject};
+use gharvest_queue::{Job, Lease, Outcome, Queue, Settled, Settlement, Timing, Token};
+use gharvest_service_kit::trace;
 use metrics::counter;
+use tracing::Span;
 
 use crate::{Backoff, report};
 
@@ -20,12 +22,22 @@ pub struct Batch {
     jobs: Vec<Job>,
     /// Shared with the parts of this batch: an answer counts once.
     unsettled: Arc<Mutex<BTreeSet<Subject>>>,
+    /// Of jobs that are traced each by itself; a span ends with its job's answer.
+    spans: Arc<Mutex<BTreeMap<Subject, Span>>>,
 }
 
 impl Batch {
     pub(crate) fn new(queue: Arc<dyn Queue>, name: QueueName, lease: Lease) -> Self {
         let unsettled = lease.jobs.iter().map(|job| job.subject.clone()).collect();
-        Self { queue, name, token: lease.token, jobs: lease.jobs, unsettled: Arc::new(Mutex::new(unsettled)) }
+        let spans = if trace::is_on() { spans(name, &lease.jobs) } else { BTreeMap::new() };
+        Self {
+            queue,
+            name,
+            token: lease.token,
+            jobs: lease.jobs,
+            unsettled: Arc::new(Mutex::new(unsettled)),
+            spans: Arc::new(Mutex::new(spans)),
+        }
     }
 
     /// The same lease with one of its jobs only.
@@ -36,6 +48,7 @@ impl Batch {
             token: self.token,
             jobs: vec![job.clone()],
             unsettled: Arc::clone(&self.unsettled),
+            spans: Arc::clone(&self.spans),
         }
     }
 
@@ -73,10 +86,11 @@ impl Batch {
 
     /// Settles jobs now, in one step. Repeats itself until the queue answers: the heartbeat ends that when the lease
     /// is over. Returns what became of each.
-    pub async fn settle(&self, settlements: Vec<Settlement>) -> Vec<Settled> {
+    pub async fn settle(&self, mut settlements: Vec<Settlement>) -> Vec<Settled> {
         if settlements.is_empty() {
             return Vec::new();
         }
+        settlements.iter_mut().for_each(|settlement| self.hand_on_trace(settlement));
         let mut backoff = Backoff::default();
         let settled = loop {
             match self.queue.settle(self.name, self.token, &settlements).await {
@@ -86,12 +100,40 @@ impl Batch {
             tokio::time::sleep(backoff.next_pause()).await;
         };
         let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
         for (settlement, settled) in settlements.iter().zip(&settled) {
             unsettled.remove(&settlement.subject);
+            spans.remove(&settlement.subject);
             log(self.name, settlement, *settled);
         }
         settled
     }
+
+    /// What follows a traced job belongs to its trace.
+    fn hand_on_trace(&self, settlement: &mut Settlement) {
+        let spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
+        let parent = spans.get(&settlement.subject).and_then(trace::parent_of_next);
+        if let (Some(parent), Some(next)) = (parent, &mut settlement.follow_up) {
+            next.reason = parent;
+            // Nothing is kept of the reasons of jobs that are done when there is time.
+            next.timing = Timing::Now;
+        }
+    }
+}
+
+/// A span for each job that somebody waits for, or whose trace began before. Jobs of backfills share that of their batch.
+fn spans(queue: QueueName, jobs: &[Job]) -> BTreeMap<Subject, Span> {
+    let span = |job: &Job| {
+        if job.lane > Lane::Manual && !job.reasons.iter().any(|reason| trace::is_parent(reason)) {
+            return None;
+        }
+        let (name, lane) = (queue.as_str(), job.lane.as_str());
+        let span =
+            tracing::info_span!(parent: None, "job", otel.name = name, job = %job.subject, lane, attempt = job.attempt);
+        trace::follow(&span, job.reasons.iter().map(String::as_str));
+        Some((job.subject.clone(), span))
+    };
+    jobs.iter().filter_map(span).collect()
 }
 
 fn log(queue: QueueName, settlement: &Settlement, settled: Settled) {

@@ -58,7 +58,7 @@ const TOKEN: &str = "simulated-demo";
 
 pub(crate) async fn run(common: &CommonArgs, args: DemoArgs) -> anyhow::Result<Exit> {
     let format = common.log.unwrap_or(LogFormat::Text);
-    telemetry::init_logs(format, "warn")?;
+    telemetry::init_logs(format, "warn", None)?;
     let shutdown = process::shutdown_on_signals()?;
     let temporary = tempfile::tempdir().context("no temporary folder")?;
     let folder = args.keep.clone().unwrap_or_else(|| temporary.path().to_owned());

@@ -1,10 +1,10 @@
 //! `gharvest doctor`: what is wrong with this set-up, and what to do.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use clap::Args;
 use gharvest_archive::Archive;
-use gharvest_github::{Client, TokenKind, TokenReport};
+use gharvest_github::{Answer, Client, Purpose, Resource, TokenKind, TokenReport};
 use gharvest_model::QueueName;
 use gharvest_queue::QueueAdmin;
 use gharvest_search::SearchIndex;
@@ -12,6 +12,9 @@ use gharvest_service_kit::{
     Settings,
     process::{CommonArgs, Exit},
 };
+use gharvest_webhook_receiver::heard_key;
+use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 use crate::output::{DIM, GREEN, RED, bytes, json, line};
@@ -58,11 +61,16 @@ pub(crate) async fn run(common: &CommonArgs, args: DoctorArgs) -> anyhow::Result
     }
     findings.well("settings", format!("read; data folder {}", settings.data_dir.display()));
     check_webhook(&settings, &mut findings);
+    check_notify(&settings, &mut findings);
     let archive = check_archive(&settings, &mut findings).await;
     check_queue(&settings, &mut findings).await;
+    if let Some(archive) = &archive {
+        check_deliveries(&settings, archive, &mut findings).await;
+    }
     check_index(&settings, archive.as_ref(), &mut findings).await;
     if !args.offline {
-        check_github(&settings, &mut findings).await;
+        check_github(&settings, archive.as_ref(), &mut findings).await;
+        check_clock(&settings, &mut findings).await;
     }
     let healthy = findings.0.iter().all(|finding| finding.remedy.is_none());
     if args.json {
@@ -89,6 +97,47 @@ fn check_webhook(settings: &Settings, findings: &mut Findings) {
     }
 }
 
+fn check_notify(settings: &Settings, findings: &mut Findings) {
+    let is_set = |url: &SecretString| !url.expose_secret().is_empty();
+    match (is_set(&settings.notify.url), is_set(&settings.notify.ping_url)) {
+        (true, true) => findings.well("notify", "somebody is told of alarms, and of a seeder that stops"),
+        (true, false) => {
+            findings.well("notify", "somebody is told of alarms; [notify] ping_url would tell of a seeder that stops")
+        }
+        (false, _) => findings.wrong(
+            "notify",
+            "nobody is told when something needs a person",
+            "set [notify] url to an address that takes JSON with a `text`, as most chat services have",
+        ),
+    }
+}
+
+/// A hook is heard of within a week, or somebody should look at it on GitHub.
+async fn check_deliveries(settings: &Settings, archive: &Archive, findings: &mut Findings) {
+    const QUIET: SignedDuration = SignedDuration::from_hours(7 * 24);
+    let (Ok(state), Ok(tracking)) = (gharvest_backends::state(settings).await, archive.tracking().await) else {
+        return;
+    };
+    if settings.webhook.secrets.is_empty() && settings.webhook.secrets_of.is_empty() {
+        return;
+    }
+    let now = Timestamp::now();
+    for tracked in tracking {
+        let heard = state.get(&heard_key(tracked.id)).await.ok().flatten();
+        let heard = heard.and_then(|heard| serde_json::from_slice::<serde_json::Value>(&heard.value).ok());
+        let at = heard.and_then(|heard| heard["at"].as_str()?.parse::<Timestamp>().ok());
+        let remedy = "see under Webhooks in its settings on GitHub whether the hook is there and what it was answered; \
+                      changes are found by asking meanwhile";
+        match at {
+            Some(at) if now.duration_since(at) <= QUIET => {
+                findings.well("webhook", format!("{} was last heard at {at}", tracked.name));
+            }
+            Some(at) => findings.wrong("webhook", format!("{} was last heard at {at}", tracked.name), remedy),
+            None => findings.wrong("webhook", format!("{} was never heard of", tracked.name), remedy),
+        }
+    }
+}
+
 async fn check_archive(settings: &Settings, findings: &mut Findings) -> Option<Archive> {
     let archive = match gharvest_backends::archive(settings).await {
         Ok(archive) => archive,
@@ -101,6 +150,11 @@ async fn check_archive(settings: &Settings, findings: &mut Findings) -> Option<A
             return None;
         }
     };
+    // What cannot be written is found by writing: permissions are more than bits.
+    match archive.set_cursor("doctor", serde_json::json!({ "at": Timestamp::now() })).await {
+        Ok(()) => findings.well("archive", "can be read and written"),
+        Err(error) => findings.wrong("archive", error, "it must belong to the user whom the components run as"),
+    }
     match archive.space().await {
         Ok(space) => match space.free {
             Some(free) if free < settings.archive.min_free_bytes => {
@@ -145,8 +199,15 @@ async fn check_queue(settings: &Settings, findings: &mut Findings) {
         }
     };
     match queue.durability().await {
-        Ok(durability) => findings.well("queue", durability),
+        Ok(durability) => match durability.strip_prefix("WARNING: ").and_then(|text| text.rsplit_once(": ")) {
+            Some((found, remedy)) => findings.wrong("queue", found, format!("{remedy} in Redis' settings")),
+            None => findings.well("queue", durability),
+        },
         Err(error) => findings.wrong("queue", error, "check that the server runs"),
+    }
+    match queue.now().await {
+        Ok(now) => judge_clock("the queue's server", now, findings),
+        Err(error) => findings.wrong("clock", error, "check that the queue's server runs"),
     }
     for name in QueueName::ALL {
         match queue.counts(name).await {
@@ -195,6 +256,12 @@ async fn check_index(settings: &Settings, archive: Option<&Archive>, findings: &
                     "point [search] url elsewhere, or make it anew: gharvest rebuild",
                 );
             }
+            if status.outdated {
+                findings.wrong("index", "an earlier version of the program made it", "make it anew: gharvest rebuild");
+            }
+            if status.rebuilding {
+                findings.well("index", "a rebuild is under way, or was left: `gharvest rebuild` begins it again");
+            }
             let count: u64 = status.documents.iter().map(|(_, count)| count).sum();
             findings.well("index", format!("{}, {count} documents, mapping {}", status.engine, status.mapping));
         }
@@ -204,7 +271,35 @@ async fn check_index(settings: &Settings, archive: Option<&Archive>, findings: &
     }
 }
 
-async fn check_github(settings: &Settings, findings: &mut Findings) {
+/// Clocks that differ by so much are wrong: times of records, leases and tokens depend on them.
+const SKEW: SignedDuration = SignedDuration::from_secs(30);
+
+fn judge_clock(whose: &str, theirs: Timestamp, findings: &mut Findings) {
+    let apart = Timestamp::now().duration_since(theirs);
+    let seconds = apart.as_secs();
+    if apart.abs() > SKEW {
+        let found = format!("this machine's clock is {seconds} s ahead of that of {whose}");
+        findings.wrong("clock", found, "set the clock, by NTP: `timedatectl set-ntp true`");
+    } else {
+        findings.well("clock", format!("agrees with that of {whose}"));
+    }
+}
+
+/// By the `Date` of an answer, whatever the answer is.
+async fn check_clock(settings: &Settings, findings: &mut Findings) {
+    let asked = async {
+        let client =
+            reqwest::Client::builder().timeout(settings.github.request_timeout).user_agent(&settings.github.user_agent);
+        let answer = client.build().ok()?.head(&settings.github.api_url).send().await.ok()?;
+        let date = answer.headers().get("date")?.to_str().ok()?;
+        jiff::fmt::rfc2822::parse(date).ok().map(|date| date.timestamp())
+    };
+    if let Some(date) = asked.await {
+        judge_clock("GitHub", date, findings);
+    }
+}
+
+async fn check_github(settings: &Settings, archive: Option<&Archive>, findings: &mut Findings) {
     let client: Client = match gharvest_backends::github(settings, None) {
         Ok(client) => client,
         Err(error) => return findings.wrong("GitHub", format!("{error:#}"), "check [github]"),
@@ -215,11 +310,36 @@ async fn check_github(settings: &Settings, findings: &mut Findings) {
     for token in client.tokens() {
         check_token(&token, findings);
     }
+    check_private(&client, settings, archive, findings).await;
     for budget in client.budgets().into_iter().filter(|budget| budget.trouble.is_none()) {
         findings.well(
             "GitHub",
             format!("{} {}: {} of {} calls left", budget.token, budget.resource, budget.remaining, budget.limit),
         );
+    }
+}
+
+/// Private repositories, tracked or behind placeholders, need a token that may see them.
+async fn check_private(client: &Client, settings: &Settings, archive: Option<&Archive>, findings: &mut Findings) {
+    let Some(tracking) = (match archive {
+        Some(archive) => archive.tracking().await.ok(),
+        None => None,
+    }) else {
+        return;
+    };
+    let private = tracking.into_iter().filter(|tracked| tracked.private).map(|tracked| tracked.name);
+    let private: BTreeSet<_> =
+        private.chain(settings.downloader.twins.iter().map(|twins| twins.private.clone())).collect();
+    for name in private {
+        match client.get(&Resource::Repository(name.clone()), None, Purpose::Live).await {
+            Ok(Answer::Found(_)) => findings.well("GitHub", format!("a token sees the private {name}")),
+            Ok(_) => findings.wrong(
+                "GitHub",
+                format!("no token sees the private {name}"),
+                "give a classic token the scope `repo` of a user who may see it, or install the App on it",
+            ),
+            Err(error) => findings.wrong("GitHub", error, "check the network and the tokens"),
+        }
     }
 }
 

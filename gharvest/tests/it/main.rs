@@ -15,4 +15,5 @@ mod processes;
 mod recorded;
 mod scene;
 mod stack;
+mod traces;
 mod up;

@@ -87,6 +87,44 @@ async fn private_threads_are_seen_by_those_who_may_and_by_nobody_else() {
     mirror.get_with("/api/v1/recent", "some").await.shows("Event of 1");
 }
 
+/// A public repository may hold private threads: placeholders with their private twins.
+#[tokio::test]
+async fn a_private_thread_of_a_public_repository_is_seen_by_those_who_may_see_what_is_private() {
+    let mirror = Mirror::with_settings(&[PUBLIC, ("GHARVEST_WEB__ANONYMOUS", "public")]).await;
+    mirror.key("some", "read", &["octo/box"]).await;
+    let mut placeholder = record(1, 9, Kind::Issue, "Wait, please.", "Somebody will look at it.");
+    placeholder.visibility = Visibility::Private;
+    let issue = json!({"title": "Kingfishers", "body": "Nothing but kingfishers."});
+    placeholder.twin = Some(json!({"repository": "octo/vault", "number": 4, "issue": issue}));
+    mirror.put(placeholder).await;
+    mirror.index.commit().await.unwrap();
+    for path in
+        ["/octo/box/issues/9", "/api/v1/items/octo/box/9", "/?q=kingfishers", "/api/v1/suggest?q=kingf", "/octo/box"]
+    {
+        mirror.get(path).await.hides("ingfishers");
+    }
+    let raw = async |path: &str, key: Option<&str>| {
+        let mut request =
+            Request::get("/-/data-access").header("x-original-uri", format!("/data/current/octo/box/{path}"));
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        mirror.send(request.body(Body::empty()).unwrap()).await.status
+    };
+    for path in ["items/9.json", "items/9.json.zst", "attachments/9/a.png"] {
+        assert_eq!(raw(path, None).await, StatusCode::FORBIDDEN, "{path}");
+        assert_eq!(raw(path, Some("some")).await, StatusCode::NO_CONTENT, "{path}");
+    }
+    for path in ["items/1.json", "items/", "repository.json"] {
+        assert_eq!(raw(path, None).await, StatusCode::NO_CONTENT, "{path}");
+    }
+    let page = mirror.get_with("/octo/box/issues/9", "some").await;
+    page.shows("Nothing but kingfishers.");
+    page.shows("octo/vault#4");
+    page.hides("Somebody will look at it.");
+    assert_eq!(mirror.get_with("/api/v1/search?q=kingfishers", "some").await.json()["total"], 1);
+}
+
 /// Everything private says this word; queries have its beginning only, because answers repeat them.
 const CANARY: &str = "canary7f3";
 
