@@ -71,6 +71,86 @@ pub struct Split {
     pub size: u32,
 }
 
+/// Two parts: documents that have a field, and those that lack it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// The field.
+    pub field: &'static str,
+    /// What those that have it are called.
+    pub having: &'static str,
+    /// What the others are called.
+    pub lacking: &'static str,
+}
+
+impl Parts {
+    /// What each part is called, and the query that both products ask for it.
+    pub fn queries(&self) -> [(&'static str, String); 2] {
+        [(self.having, format!("{}: *", self.field)), (self.lacking, format!("not {}: *", self.field))]
+    }
+}
+
+/// A list of documents that people begin with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Search {
+    /// Stable.
+    pub id: &'static str,
+    /// Its title.
+    pub title: &'static str,
+    /// The question that it answers.
+    pub description: &'static str,
+    /// Which documents.
+    pub index: Index,
+    /// The query, in KQL.
+    pub query: &'static str,
+    /// What is shown of each.
+    pub columns: &'static [&'static str],
+    /// By which date, latest first.
+    pub sort: &'static str,
+}
+
+/// All saved searches.
+pub fn searches() -> Vec<Search> {
+    const ITEM: &[&str] = &["repository", "number", "title", "labels", "author"];
+    vec![
+        Search {
+            id: "gharvest-open-items",
+            title: "gharvest: Open items",
+            description: "What is open, what moved last first.",
+            index: Index::Items,
+            query: "state: \"open\"",
+            columns: ITEM,
+            sort: "updated_at",
+        },
+        Search {
+            id: "gharvest-unanswered",
+            title: "gharvest: Nobody has answered",
+            description: "Open, and nobody but its author has said anything.",
+            index: Index::Items,
+            query: "state: \"open\" and not h_first_response: *",
+            columns: ITEM,
+            sort: "created_at",
+        },
+        Search {
+            id: "gharvest-labels-then",
+            title: "gharvest: Labels, from when to when",
+            description: "Which items carried a label on a day: add value: \"LABEL\" and from <= \"DAY\" and (not to: * or to > \"DAY\").",
+            index: Index::Intervals,
+            query: "dimension: \"label\"",
+            columns: &["repository", "number", "value", "from", "to", "hours", "by"],
+            sort: "from",
+        },
+        Search {
+            id: "gharvest-latest-comments",
+            title: "gharvest: What was said last",
+            description: "Comments and reviews by people, the latest first.",
+            index: Index::Comments,
+            query: "author_is_bot: false",
+            columns: &["repository", "number", "title", "author", "body"],
+            sort: "created_at",
+        },
+    ]
+}
+
 /// How figures are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
@@ -106,6 +186,8 @@ pub struct Panel {
     pub figures: Vec<Figure>,
     /// By what it is split.
     pub split: Option<Split>,
+    /// Or into which two parts.
+    pub parts: Option<Parts>,
     /// x, y, width, height on a grid of 48 columns.
     pub place: [u32; 4],
 }
@@ -133,7 +215,7 @@ pub fn dashboards() -> Vec<Dashboard> {
 }
 
 fn panel(id: &'static str, title: &'static str, index: Index, shape: Shape, place: [u32; 4]) -> Panel {
-    Panel { id, title, index, filter: Vec::new(), shape, figures: vec![Figure::Count], split: None, place }
+    Panel { id, title, index, filter: Vec::new(), shape, figures: vec![Figure::Count], split: None, parts: None, place }
 }
 
 impl Panel {
@@ -144,6 +226,11 @@ impl Panel {
 
     fn showing(mut self, figures: &[Figure]) -> Self {
         self.figures = figures.to_vec();
+        self
+    }
+
+    fn in_parts(mut self, field: &'static str, having: &'static str, lacking: &'static str) -> Self {
+        self.parts = Some(Parts { field, having, lacking });
         self
     }
 
@@ -170,7 +257,10 @@ fn overview() -> Dashboard {
             panel("flow", "Opened and closed a month", Index::Daily, MONTHLY_DAY, [0, 20, 24, 12])
                 .only("dimension", "all")
                 .showing(&[Figure::Sum("opened"), Figure::Sum("closed")]),
-            panel("repositories", "By repository", Index::Items, Shape::Table, [24, 20, 24, 12]).by("repository", 20),
+            panel("age", "Open now, by month opened", Index::Items, CREATED_MONTHLY, [24, 20, 24, 12])
+                .only("state", "open")
+                .by("kind", 2),
+            panel("repositories", "By repository", Index::Items, Shape::Table, [0, 32, 48, 10]).by("repository", 20),
         ],
     }
 }
@@ -209,6 +299,25 @@ fn responsiveness() -> Dashboard {
             panel("waiting", "Open, by who has to act", Index::Items, Shape::Donut, [24, 12, 24, 12])
                 .only("state", "open")
                 .by("waiting_on", 2),
+            panel("unanswered", "Open: answered, or still waiting", Index::Items, Shape::Donut, [0, 24, 24, 12])
+                .only("state", "open")
+                .in_parts("h_first_response", "answered", "still waiting"),
+            panel(
+                "still-waiting",
+                "Answered or still waiting, by month opened",
+                Index::Items,
+                CREATED_MONTHLY,
+                [24, 24, 24, 12],
+            )
+            .in_parts("h_first_response", "answered", "still waiting"),
+            panel(
+                "still-open",
+                "Closed or still open, by month opened",
+                Index::Items,
+                CREATED_MONTHLY,
+                [0, 36, 48, 12],
+            )
+            .in_parts("h_to_close", "closed once", "still open"),
         ],
     }
 }
@@ -233,6 +342,20 @@ fn labels() -> Dashboard {
             .only("dimension", "label")
             .by("value", 10),
             panel("now", "Labels now", Index::Items, Shape::Table, [24, 14, 24, 12]).by("labels", 30),
+            panel(
+                "dwell",
+                "Hours that labels stay (p50, p90), of those taken off",
+                Index::Intervals,
+                Shape::Table,
+                [0, 26, 24, 14],
+            )
+            .only("dimension", "label")
+            .showing(&[Figure::Count, Figure::Median("hours"), Figure::Percentile("hours", 90)])
+            .by("value", 30),
+            panel("carried", "Items with a label, summed over days", Index::Daily, Shape::Table, [24, 26, 24, 14])
+                .only("dimension", "label")
+                .showing(&[Figure::Sum("open")])
+                .by("value", 30),
         ],
     }
 }

@@ -5,12 +5,12 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::description::{Dashboard, Figure, Index, Panel, Shape, dashboards};
+use crate::description::{Dashboard, Figure, Index, Panel, Search, Shape, dashboards, searches};
 
-/// All objects: data views, a saved search, dashboards.
+/// All objects: data views, saved searches, dashboards.
 pub fn kibana() -> Vec<Value> {
     let mut objects: Vec<_> = Index::ALL.into_iter().map(data_view).collect();
-    objects.push(open_items());
+    objects.extend(searches().iter().map(search));
     objects.extend(dashboards().iter().map(dashboard));
     objects
 }
@@ -30,17 +30,9 @@ fn data_view(index: Index) -> Value {
     object("index-pattern", index.alias(), "7.11.0", &attributes, &[])
 }
 
-fn open_items() -> Value {
-    let source = json!({
-        "query": { "query": "state: \"open\"", "language": "kuery" }, "filter": [],
-        "indexRefName": "kibanaSavedObjectMeta.searchSourceJSON.index",
-    });
-    let attributes = json!({
-        "title": "gharvest: Open items", "description": "", "columns": ["repository", "number", "title", "labels", "author"],
-        "sort": [["updated_at", "desc"]], "kibanaSavedObjectMeta": { "searchSourceJSON": source.to_string() },
-    });
-    let reference = reference("kibanaSavedObjectMeta.searchSourceJSON.index", Index::Items);
-    object("search", "gharvest-open-items", "7.9.3", &attributes, &[reference])
+fn search(search: &Search) -> Value {
+    let (attributes, reference) = crate::search_attributes(search);
+    object("search", search.id, "7.9.3", &attributes, &[reference])
 }
 
 fn reference(name: &str, index: Index) -> Value {
@@ -133,6 +125,17 @@ impl Columns {
                 json!({
                     "label": split.field, "dataType": "string", "operationType": "terms", "isBucketed": true,
                     "scale": "ordinal", "sourceField": split.field, "params": parameters,
+                }),
+            ));
+        }
+        if let Some(parts) = &panel.parts {
+            let filter = |(label, query)| json!({ "label": label, "input": { "query": query, "language": "kuery" } });
+            let filters: Vec<_> = parts.queries().into_iter().map(filter).collect();
+            columns.split = Some(columns.add(
+                "split",
+                json!({
+                    "label": format!("{} or {}", parts.having, parts.lacking), "dataType": "string", "operationType": "filters",
+                    "isBucketed": true, "scale": "ordinal", "params": { "filters": filters },
                 }),
             ));
         }

@@ -8,11 +8,23 @@ mod description;
 mod kibana;
 mod opensearch;
 
-pub use description::{Dashboard, Figure, Index, Panel, Shape, Split, dashboards};
+pub use description::{Dashboard, Figure, Index, Panel, Parts, Search, Shape, Split, dashboards, searches};
 pub use kibana::kibana;
 pub use opensearch::opensearch_dashboards;
 
 use serde_json::{Value, json};
+
+/// A saved search's attributes, alike in both products, and what they refer to.
+fn search_attributes(search: &Search) -> (Value, Value) {
+    const INDEX: &str = "kibanaSavedObjectMeta.searchSourceJSON.index";
+    let source =
+        json!({ "query": { "query": search.query, "language": "kuery" }, "filter": [], "indexRefName": INDEX });
+    let attributes = json!({
+        "title": search.title, "description": search.description, "columns": search.columns, "sort": [[search.sort, "desc"]],
+        "kibanaSavedObjectMeta": { "searchSourceJSON": source.to_string() },
+    });
+    (attributes, json!({ "type": "index-pattern", "id": search.index.alias(), "name": INDEX }))
+}
 
 /// A file of saved objects: one JSON object a line, in a stable order.
 pub fn ndjson(objects: &[Value]) -> String {
@@ -30,7 +42,17 @@ impl Panel {
         }
         let mut inner = json!({ "aggs": metrics });
         if let Some(split) = &self.split {
-            inner = json!({ "aggs": { "split": { "terms": { "field": split.field, "size": split.size }, "aggs": inner["aggs"] } } });
+            let mut terms = json!({ "field": split.field, "size": split.size });
+            if let Figure::Sum(_) | Figure::Distinct(_) = self.figures[0] {
+                terms["order"] = json!({ "figure0": "desc" });
+            }
+            inner = json!({ "aggs": { "split": { "terms": terms, "aggs": inner["aggs"] } } });
+        }
+        if let Some(parts) = &self.parts {
+            let exists = json!({ "exists": { "field": parts.field } });
+            let lacks = json!({ "bool": { "must_not": [exists] } });
+            let filters = json!({ "filters": { parts.having: exists, parts.lacking: lacks } });
+            inner = json!({ "aggs": { "parts": { "filters": filters, "aggs": inner["aggs"] } } });
         }
         if let Shape::Over { field, interval } = self.shape {
             let histogram = json!({ "field": field, "calendar_interval": interval, "min_doc_count": 1 });
@@ -48,6 +70,7 @@ impl Panel {
         };
         let figures = self.figures.iter().filter_map(|figure| figure.field());
         let filter = self.filter.iter().map(|(field, _)| *field);
+        let filter = filter.chain(self.parts.map(|parts| parts.field));
         self.split.iter().map(|split| split.field).chain(over).chain(figures).chain(filter).collect()
     }
 }

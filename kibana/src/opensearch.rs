@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::description::{Dashboard, Figure, Index, Panel, Shape, dashboards};
+use crate::description::{Dashboard, Figure, Index, Panel, Search, Shape, dashboards, searches};
 
 const INDEX_REFERENCE: &str = "kibanaSavedObjectMeta.searchSourceJSON.index";
 
-/// All objects: index patterns, visualizations, dashboards.
+/// All objects: index patterns, saved searches, visualizations, dashboards.
 pub fn opensearch_dashboards() -> Vec<Value> {
     let mut objects: Vec<_> = Index::ALL.into_iter().map(index_pattern).collect();
+    objects.extend(searches().iter().map(search));
     for dashboard in dashboards() {
         objects.extend(dashboard.panels.iter().map(|panel| visualization(&dashboard, panel)));
         objects.push(board(&dashboard));
@@ -19,6 +20,15 @@ pub fn opensearch_dashboards() -> Vec<Value> {
 fn index_pattern(index: Index) -> Value {
     let attributes = json!({ "title": index.alias(), "timeFieldName": index.time_field() });
     json!({ "type": "index-pattern", "id": index.alias(), "attributes": attributes, "references": [] })
+}
+
+fn search(search: &Search) -> Value {
+    let (mut attributes, reference) = crate::search_attributes(search);
+    attributes["version"] = json!(1);
+    json!({
+        "type": "search", "id": search.id, "attributes": attributes, "references": [reference],
+        "migrationVersion": { "search": "7.9.3" },
+    })
 }
 
 fn visualization_id(dashboard: &Dashboard, panel: &Panel) -> String {
@@ -85,12 +95,19 @@ fn aggregations(panel: &Panel) -> Vec<Value> {
             "params": { "field": field, "interval": interval, "min_doc_count": 1 },
         }));
     }
+    let schema = match panel.shape {
+        Shape::Over { .. } => "group",
+        Shape::Table => "bucket",
+        Shape::Number | Shape::Donut => "segment",
+    };
+    if let Some(parts) = &panel.parts {
+        let filter = |(label, query)| json!({ "label": label, "input": { "query": query, "language": "kuery" } });
+        let filters: Vec<_> = parts.queries().into_iter().map(filter).collect();
+        aggregations.push(json!({
+            "id": "split", "enabled": true, "type": "filters", "schema": schema, "params": { "filters": filters },
+        }));
+    }
     if let Some(split) = &panel.split {
-        let schema = match panel.shape {
-            Shape::Over { .. } => "group",
-            Shape::Table => "bucket",
-            Shape::Number | Shape::Donut => "segment",
-        };
         aggregations.push(json!({
             "id": "split", "enabled": true, "type": "terms", "schema": schema,
             "params": { "field": split.field, "size": split.size, "order": "desc", "orderBy": "1" },

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gharvest_kibana::{dashboards, kibana, ndjson, opensearch_dashboards};
+use gharvest_kibana::{dashboards, kibana, ndjson, opensearch_dashboards, searches};
 use serde_json::Value;
 
 #[test]
@@ -59,6 +59,34 @@ fn every_panel_stands_on_the_page_of_dashboards() {
             for field in panel.fields() {
                 assert!(row.contains(&format!("`{field}`")), "{row} does not name {field}");
             }
+        }
+    }
+}
+
+/// Everything of a query that stands before a colon or a comparison.
+fn fields_of(query: &str) -> Vec<&str> {
+    let words: Vec<_> = query.split([' ', '(', ')']).filter(|word| !word.is_empty()).collect();
+    words.iter().filter_map(|word| word.strip_suffix(':')).collect()
+}
+
+#[test]
+fn every_saved_search_stands_on_the_page_and_shows_fields_of_its_index() {
+    let page = include_str!("../../_docs/dashboards.md");
+    let mut ids = BTreeSet::new();
+    for search in searches() {
+        assert!(ids.insert(search.id));
+        let row = page
+            .lines()
+            .find(|line| line.starts_with(&format!("| {} | ", search.title.trim_start_matches("gharvest: "))));
+        let row = row.unwrap_or_else(|| panic!("{} is missing", search.title));
+        assert!(row.contains(&format!("`{}`", search.query)) && row.contains(search.index.alias()), "{row}");
+        assert!(!fields_of(search.query).is_empty(), "{}", search.query);
+        for objects in [kibana(), opensearch_dashboards()] {
+            assert!(
+                objects.iter().any(|object| object["type"] == "search" && object["id"] == search.id),
+                "{}",
+                search.id
+            );
         }
     }
 }

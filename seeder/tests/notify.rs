@@ -22,7 +22,10 @@ use gharvest_queue::{
     Filter, LeaseRequest, Outcome, Policy, Queue, QueueAdmin, Settlement, Timing, Trigger, clock::ManualClock,
     model::MemoryQueue,
 };
-use gharvest_seeder::notify::{Options, Watch, alarms::Limits};
+use gharvest_seeder::notify::{
+    Options, Watch,
+    alarms::{Limits, alarms},
+};
 use gharvest_state::{SqliteState, State};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -173,4 +176,27 @@ async fn what_nobody_took_is_told_again_and_a_restart_repeats_nothing() {
     gharvest_seeder::notify::run(watch, shutdown).await;
     world.watch().look(at(22)).await;
     assert_eq!(world.told(), []);
+}
+
+#[tokio::test]
+async fn a_token_that_ends_within_two_weeks_is_told_by_name() {
+    let world = World::new().await;
+    let github = gharvest_github_simulator::World::generated(1, "lumen/lumen".parse().unwrap(), 1);
+    let simulator =
+        gharvest_github_simulator::Simulator::start(github, gharvest_github_simulator::Options::unlimited());
+    let simulator = simulator.unwrap();
+    simulator.control().allow_token("simulated-ending", "ann", 5000);
+    simulator.control().end_tokens_of("ann", "2027-02-01 06:00:00 +0100");
+    let tokens = vec!["simulated-ending".into()];
+    let client = Client::new(Config { api_url: simulator.api_url(), tokens, ..Config::default() }).unwrap();
+    client.refresh_budgets().await.unwrap();
+    let told = async |now: &str| {
+        let limits = &world.options.limits;
+        let alarms = alarms(world.queue.as_ref(), &world.archive, &client, limits, now.parse().unwrap()).await;
+        alarms.unwrap().into_iter().map(|alarm| (alarm.about, alarm.text)).collect::<Vec<_>>()
+    };
+    assert_eq!(told("2027-01-18T04:59:59Z").await, []);
+    let [(about, text)] = &told("2027-01-18T05:00:00Z").await[..] else { panic!("one alarm") };
+    assert_eq!(about, "token-ends/token 1");
+    assert!(text.contains("2027-02-01") && !text.contains("simulated-ending"), "{text}");
 }

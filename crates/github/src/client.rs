@@ -27,7 +27,7 @@ use crate::{
     credential::{ANONYMOUS, Credential, Source},
     gate::Gate,
     graphql::{GRAPHQL, Memory},
-    limits::{Reading, later, reset_time, scopes, until},
+    limits::{Reading, ends_at, later, reset_time, scopes, until},
     resource::CORE,
     sharing::Sharing,
     spending::Spending,
@@ -575,6 +575,7 @@ impl Inner {
         if let Some(scopes) = scopes(&reply.headers) {
             token.has_scopes(scopes);
         }
+        token.ends(ends_at(&reply.headers));
         let mut readings: Vec<Reading> = Reading::of(&reply.headers, now).into_iter().collect();
         if ask.name == Resource::RateLimit.name() && reply.status == StatusCode::OK {
             readings.extend(readings_of_body(&reply.body, now));

@@ -217,6 +217,8 @@ pub struct TokenReport {
     pub used_for: TokenUse,
     /// The scopes that GitHub says it has; none before it was used, and for what has no scopes.
     pub scopes: Option<Vec<String>>,
+    /// When it ends, as GitHub said at its last answer; none for tokens without an end, and for installations'.
+    pub ends_at: Option<Timestamp>,
     /// Why it is set aside, if it is.
     pub trouble: Option<String>,
 }

@@ -44,6 +44,12 @@ pub(crate) fn scopes(headers: &HeaderMap) -> Option<Vec<String>> {
     Some(scopes.map(str::to_owned).collect())
 }
 
+/// `GitHub-Authentication-Token-Expiration`: when the token ends, as in `2026-12-24 18:00:00 UTC` or with an offset.
+pub(crate) fn ends_at(headers: &HeaderMap) -> Option<Timestamp> {
+    let value = text(headers, "github-authentication-token-expiration")?.replace("UTC", "+0000");
+    jiff::fmt::strtime::parse("%Y-%m-%d %H:%M:%S %z", value).ok()?.to_timestamp().ok()
+}
+
 /// `Retry-After`: seconds, or a date.
 pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
     let value = text(headers, "retry-after")?;

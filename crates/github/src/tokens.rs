@@ -86,6 +86,8 @@ struct Standing {
     trouble: Option<Trouble>,
     /// As GitHub told them; none for tokens that have none.
     scopes: Option<Vec<String>>,
+    /// When the token ends, for those that do.
+    ends_at: Option<Timestamp>,
 }
 
 /// A token in use by one request in flight.
@@ -230,6 +232,7 @@ impl Token {
             kind,
             used_for: self.used_for,
             scopes: standing.scopes.clone(),
+            ends_at: standing.ends_at,
             trouble: standing.trouble(now).map(str::to_owned),
         }
     }
@@ -237,6 +240,14 @@ impl Token {
     /// Takes in which scopes GitHub says that it has.
     pub(crate) fn has_scopes(&self, scopes: Vec<String>) {
         self.standing().scopes = Some(scopes);
+    }
+
+    /// Takes in when GitHub says that it ends.
+    pub(crate) fn ends(&self, at: Option<Timestamp>) {
+        // An installation's token ends every hour, and is renewed.
+        if at.is_some() && !matches!(*self.source, Source::Installation(_)) {
+            self.standing().ends_at = at;
+        }
     }
 
     /// How many more requests this budget bears above `floor`.

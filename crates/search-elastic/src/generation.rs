@@ -34,6 +34,9 @@ impl Generations {
             match self.made(sort).await? {
                 Some(made) => {
                     check(&made, archive)?;
+                    if made.mapping < MAPPING {
+                        self.add_fields(sort).await?;
+                    }
                     self.show_in_public(sort).await?;
                 }
                 None => {
@@ -52,6 +55,13 @@ impl Generations {
             }
         }
         Ok(())
+    }
+
+    /// An index of an earlier version takes documents of this one; those it has want a rebuild to be like them.
+    async fn add_fields(&self, sort: Sort) -> Result<()> {
+        let fields = json!({"properties": sort.properties()});
+        let path = format!("/{}/_mapping", self.names.all(sort));
+        self.client.json("ensure", Method::Put, &path, Some(&fields)).await.map(drop)
     }
 
     /// An index of an earlier version has no alias for everybody yet.

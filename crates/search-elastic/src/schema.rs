@@ -14,7 +14,7 @@ use gharvest_search::query::tree::{Flag, Keyword, Number, Time};
 use serde_json::{Map, Value, json};
 
 /// The version of the mappings; an index of an older one is rebuilt.
-pub(crate) const MAPPING: u64 = 1;
+pub(crate) const MAPPING: u64 = 2;
 
 /// The sorts of documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,7 +46,7 @@ impl Sort {
         }
     }
 
-    fn properties(self) -> Value {
+    pub(crate) fn properties(self) -> Value {
         match self {
             Self::Items => items(),
             Self::Comments => merged(&[child(), comments()]),
@@ -275,7 +275,7 @@ fn intervals() -> Value {
     merged(&[
         fields(&["dimension", "value", "value_now", "by"], &keyword()),
         fields(&["from", "to"], &of("date")),
-        json!({"inferred": of("boolean")}),
+        json!({"inferred": of("boolean"), "hours": of("float")}),
     ])
 }
 

@@ -291,6 +291,7 @@ mod tests {
             value_now: None,
             from: at(from),
             to: to.map(at),
+            hours: to.map(|to| (to - from) as f32),
             by: None,
             inferred: false,
             revision: gharvest_model::Revision(1),

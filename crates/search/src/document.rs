@@ -337,6 +337,8 @@ pub struct IntervalDocument {
     pub from: Timestamp,
     /// Until when, exclusive; open spans have none.
     pub to: Option<Timestamp>,
+    /// How long it lasted, hours; none while it lasts.
+    pub hours: Option<f32>,
     /// Who began it.
     pub by: Option<String>,
     /// An end of it was concluded, not told by an event.

@@ -82,6 +82,6 @@ fn is_maintainer(comment: &CommentDocument) -> bool {
 }
 
 /// Hours between two times, never negative: an item that moved here can be younger than what was said on it.
-fn hours(from: Timestamp, to: Timestamp) -> f32 {
+pub(crate) fn hours(from: Timestamp, to: Timestamp) -> f32 {
     (to.duration_since(from).as_secs_f32() / 3600.0).max(0.0)
 }

@@ -21,7 +21,7 @@ use crate::{
         ThreadDocuments, Version, thread_digest,
     },
     intervals::{self, Now},
-    metrics::Facts,
+    metrics::{Facts, hours},
 };
 use extract::{References, Unique, closed_items};
 use json::{LONGEST_NAME, Person, bounded};
@@ -241,6 +241,7 @@ impl<'a> Thread<'a> {
             value_now: span.value_now.clone(),
             from: span.from,
             to: span.to,
+            hours: span.to.map(|to| hours(span.from, to)),
             by: span.by.clone(),
             inferred: span.inferred,
             revision: self.record.revision,

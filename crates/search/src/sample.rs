@@ -151,6 +151,7 @@ pub fn interval(item: &ItemDocument, ordinal: usize, dimension: &str, value: &st
         value_now: None,
         from: item.created_at,
         to: None,
+        hours: None,
         by: None,
         inferred: false,
         revision: item.revision,

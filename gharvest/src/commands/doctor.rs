@@ -319,6 +319,9 @@ async fn check_github(settings: &Settings, archive: Option<&Archive>, findings: 
     }
 }
 
+/// A token that ends within two weeks wants to be replaced.
+const ENDING: SignedDuration = SignedDuration::from_hours(14 * 24);
+
 /// Private repositories, tracked or behind placeholders, need a token that may see them.
 async fn check_private(client: &Client, settings: &Settings, archive: Option<&Archive>, findings: &mut Findings) {
     let Some(tracking) = (match archive {
@@ -347,6 +350,13 @@ fn check_token(token: &TokenReport, findings: &mut Findings) {
     let mut found = format!("{}: {}", token.token, token.blindness());
     if let Some(scopes) = &token.scopes {
         found += &format!("; scopes: {}", if scopes.is_empty() { "none".to_owned() } else { scopes.join(", ") });
+    }
+    if let Some(at) = token.ends_at {
+        found += &format!("; ends at {at}");
+        if at.duration_since(Timestamp::now()) <= ENDING {
+            let found = format!("{} ends at {at}", token.token);
+            findings.wrong("GitHub", found, "make another token, and put it in its place before");
+        }
     }
     match (&token.trouble, token.kind) {
         (Some(trouble), _) => findings.wrong("GitHub", format!("{}: {trouble}", token.token), "replace the token"),

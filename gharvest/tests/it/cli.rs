@@ -136,6 +136,34 @@ async fn the_doctor_says_what_to_do_and_asks_nothing_of_github_offline() {
     let tracking = findings.as_array().unwrap().iter().find(|finding| finding["about"] == "tracking").unwrap();
     assert_eq!(tracking["remedy"], "gharvest track OWNER/NAME");
     assert_eq!(scene.requests(), 0);
+    let of = |about: &str| {
+        findings.as_array().unwrap().iter().filter(|finding| finding["about"] == about).collect::<Vec<_>>()
+    };
+    assert!(of("notify")[0]["remedy"].as_str().unwrap().contains("[notify] url"), "{findings}");
+    assert!(of("archive").iter().any(|finding| finding["found"] == "can be read and written"), "{findings}");
+    assert!(of("clock").iter().all(|finding| finding["remedy"].is_null()) && of("clock").len() == 1, "{findings}");
+}
+
+/// What a set-up needs that mirrors a private repository and hears of it by webhook.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_looks_at_hooks_and_at_what_only_some_tokens_see() {
+    let scene = Scene::new(4);
+    let other: gharvest_model::RepositoryName = crate::scene::OTHER.parse().unwrap();
+    scene.done(&["mirror", MIRRORED, "--once", "--no-web"]).await;
+    let examine = async || {
+        let mut command = scene.command(&["doctor", "--json"]);
+        command.env("GHARVEST_DOWNLOADER__TWINS", format!("{MIRRORED}={other}"));
+        command.env("GHARVEST_DOWNLOADER__TWIN_TITLES", "Wait.").env("GHARVEST_NOTIFY__URL", "http://127.0.0.1:9");
+        finish(command).await.stdout
+    };
+    let well = examine().await;
+    assert!(well.contains(&format!("a token sees the private {other}")), "{well}");
+    assert!(well.contains(&format!("{MIRRORED} was never heard of")), "{well}");
+    assert!(well.contains("somebody is told of alarms"), "{well}");
+    assert_eq!(well.matches("\"clock\"").count(), 2, "the queue's and GitHub's: {well}");
+    scene.control.change(&other, gharvest_github_simulator::Change::HideRepository).unwrap();
+    let hidden = examine().await;
+    assert!(hidden.contains(&format!("no token sees the private {other}")), "{hidden}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,6 +176,7 @@ async fn a_revoked_token_is_named_and_work_goes_on_with_the_others() {
         command.env("GITHUB_TOKEN", tokens);
         command
     };
+    scene.control.end_tokens_of("mei", "2026-01-02 03:04:05 UTC");
     let tokens = "simulated-revoked,live=simulated-live,scheduled=github_pat_fine";
     let examined = finish(with_tokens(&["doctor", "--json"], tokens)).await;
     assert_eq!(examined.code, Some(3), "{examined:?}");
@@ -159,7 +188,8 @@ async fn a_revoked_token_is_named_and_work_goes_on_with_the_others() {
     assert!(found("token 1")["found"].as_str().unwrap().contains("Bad credentials"), "{findings}");
     assert_eq!(found("token 1")["remedy"], "replace the token");
     assert_eq!(found("token 2")["remedy"], serde_json::Value::Null);
-    assert!(found("token 3")["found"].as_str().unwrap().contains("cross-references"), "{findings}");
+    let told = findings.to_string();
+    assert!(told.contains("cross-references") && told.contains("token 3 ends at 2026-01-02T03:04:05Z"), "{findings}");
     assert!(!format!("{examined:?}").contains("simulated-revoked"), "{examined:?}");
 
     let tokens = "simulated-revoked,simulated-good";

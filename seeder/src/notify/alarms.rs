@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use gharvest_archive::Archive;
-use gharvest_github::Client;
+use gharvest_github::{Client, TokenReport};
 use gharvest_model::{QueueName, ledger::NumberState};
 use gharvest_queue::{QueueAdmin, Scope};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{Failure, schedule::later};
 
@@ -40,6 +40,7 @@ pub async fn alarms(
     alarms.extend(of_disk(archive, limits).await?);
     alarms.extend(of_repositories(archive).await?);
     alarms.extend(of_tokens(client));
+    alarms.extend(of_ends(client, now));
     Ok(alarms)
 }
 
@@ -124,4 +125,18 @@ fn of_tokens(client: &Client) -> Vec<Alarm> {
         .collect();
     alarms.dedup();
     alarms
+}
+
+/// A token that ends within so long wants to be replaced.
+const ENDING: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// Tokens that will end, as GitHub says with each answer.
+fn of_ends(client: &Client, now: Timestamp) -> Vec<Alarm> {
+    let ending = |token: TokenReport| {
+        let at = token.ends_at.filter(|at| at.duration_since(now) <= ENDING)?;
+        let day = at.strftime("%Y-%m-%d");
+        let text = format!("GitHub ends {} on {day}: make another one, and put it in [github] tokens.", token.token);
+        Some(alarm(format!("token-ends/{}", token.token), text))
+    };
+    client.tokens().into_iter().filter_map(ending).collect()
 }

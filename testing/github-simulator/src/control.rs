@@ -183,6 +183,11 @@ impl Control {
         self.shared.limits.lock().allow(token, login, limit);
     }
 
+    /// Answers to tokens of this login say from now on when they end, as in `2026-12-24 18:00:00 UTC`.
+    pub fn end_tokens_of(&self, login: &str, at: &str) {
+        self.shared.limits.lock().end(login, at);
+    }
+
     /// From now on the token answers 401.
     pub fn revoke_token(&self, token: &str) {
         self.shared.limits.lock().revoke(token);

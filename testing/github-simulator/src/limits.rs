@@ -56,6 +56,8 @@ pub(crate) struct Limits {
     /// Who was told to wait, for a resource or, by the secondary limit, for all of them.
     told: HashMap<(Caller, &'static str), Told>,
     tokens: HashMap<String, Option<(String, u64)>>,
+    /// When tokens of a login end, as the header says it.
+    ends: HashMap<String, String>,
     shift_ms: u64,
 }
 
@@ -80,6 +82,17 @@ impl Limits {
 
     pub(crate) fn allow(&mut self, token: &str, login: &str, limit: u64) {
         self.tokens.insert(token.to_owned(), Some((login.to_owned(), limit)));
+    }
+
+    pub(crate) fn end(&mut self, login: &str, at: &str) {
+        self.ends.insert(login.to_owned(), at.to_owned());
+    }
+
+    pub(crate) fn ends_at(&self, caller: &Caller) -> Option<String> {
+        match caller {
+            Caller::User(login) => self.ends.get(login).cloned(),
+            _ => None,
+        }
     }
 
     /// Whose token it is. `None` when nobody's.

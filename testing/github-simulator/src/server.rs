@@ -420,6 +420,9 @@ impl Shared {
             insert(headers, name, &value.to_string());
         }
         insert(headers, "x-ratelimit-resource", resource);
+        if let Some(at) = self.limits.lock().ends_at(caller) {
+            insert(headers, "github-authentication-token-expiration", &at);
+        }
         insert(headers, "x-github-media-type", "github.v3; format=json");
         insert(headers, "x-github-request-id", &format!("51A0:{:X}", self.tick.load(Ordering::SeqCst)));
         insert(headers, "cache-control", "private, max-age=60, s-maxage=60");

@@ -23,10 +23,11 @@ fn printed(command: &mut Command) -> String {
 }
 
 /// The compose files that an operator may put together.
-const FILES: [&[&str]; 3] = [
+const FILES: [&[&str]; 4] = [
     &["docker-compose.yml"],
     &["docker-compose.yml", "docker-compose.opensearch.yml"],
     &["docker-compose.yml", "docker-compose.engine.yml"],
+    &["docker-compose.yml", "docker-compose.anonymous.yml"],
 ];
 
 /// Which networks a service is in. Only `github` and `published` lead outside.
@@ -200,6 +201,64 @@ fn the_engines_own_port_is_published_only_by_opt_in_and_on_loopback() {
     assert!(mounts.contains(&Some("reader-secrets")) && !mounts.contains(&Some("writer-secrets")), "{mounts:?}");
 }
 
+/// What Kibana's container runs, with the image's own program replaced by one that shows what it is given.
+#[test]
+fn kibana_is_told_its_secrets_and_whom_to_let_in_without_a_name() {
+    let test = "kibana_is_told_its_secrets_and_whom_to_let_in_without_a_name";
+    for (files, is_open) in [(FILES[0], false), (FILES[3], true)] {
+        let Some(config) = composed(test, files) else { return };
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().display().to_string();
+        for (name, secret) in
+            [("kibana.token", "a-token"), ("encryption.key", "a-key"), ("anonymous.password", "guest")]
+        {
+            fs::write(folder.path().join(name), format!("{secret}\n")).unwrap();
+        }
+        let program = folder.path().join("program");
+        fs::write(&program, "#!/bin/sh\necho \"$@\"; env\n").unwrap();
+        fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let script = config["services"]["kibana"]["command"][2].as_str().unwrap().replace("$$", "$");
+        let script = script.replace("/usr/local/bin/kibana-docker", &program.display().to_string());
+        let script = script.replace("/secrets/", &format!("{here}/")).replace("/tmp/", &format!("{here}/"));
+        let said = printed(Command::new("bash").args(["-c", &script]));
+        assert!(said.contains("ELASTICSEARCH_SERVICEACCOUNTTOKEN=a-token\n"), "{said}");
+        assert!(said.contains("XPACK_ENCRYPTEDSAVEDOBJECTS_ENCRYPTIONKEY=a-key\n"), "{said}");
+        assert_eq!(said.contains(&format!("--config {here}/anonymous.yml\n")), is_open, "{said}");
+        let Ok(written) = fs::read_to_string(folder.path().join("anonymous.yml")) else {
+            assert!(!is_open);
+            continue;
+        };
+        let expected = "xpack.security.authc.providers:\n  basic.basic: { order: 0 }\n  anonymous.anonymous:\n    \
+                        order: 1\n    credentials: { username: gharvest-anonymous, password: \"guest\" }\n";
+        assert_eq!(written, expected);
+    }
+}
+
+#[test]
+fn zizmor_finds_nothing_in_the_workflow() {
+    let Some(zizmor) = python_tool("zizmor_finds_nothing_in_the_workflow", "zizmor", "1.32.0", "zizmor") else {
+        return;
+    };
+    printed(Command::new(zizmor).args(["--offline", ".github"]).current_dir(checkout()));
+}
+
+#[test]
+fn promtool_takes_the_rules_and_each_alert_comes_when_it_should_and_not_before() {
+    let test = "promtool_takes_the_rules_and_each_alert_comes_when_it_should_and_not_before";
+    if Command::new("promtool").arg("--version").output().is_err() {
+        return skip(test, "no promtool: install Debian's package prometheus");
+    }
+    let rules = checkout().join("scripts/prometheus/gharvest.rules.yml");
+    let tests = checkout().join("testing/testkit/tests/alerts.yml");
+    printed(Command::new("promtool").args(["check", "rules"]).arg(&rules));
+    printed(Command::new("promtool").args(["test", "rules"]).arg(&tests));
+    let (rules, tests) = (fs::read_to_string(rules).unwrap(), fs::read_to_string(tests).unwrap());
+    for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(tests.contains(&format!("        alertname: {alert}\n")), "no test has {alert} come");
+        assert!(tests.contains(&format!("alertname: {alert}, exp_alerts: []")), "no test has {alert} wait");
+    }
+}
+
 #[test]
 fn hadolint_finds_nothing_in_the_dockerfile() {
     let test = "hadolint_finds_nothing_in_the_dockerfile";
@@ -345,6 +404,20 @@ fn every_page_is_linked_from_the_readme() {
     }
 }
 
+#[test]
+fn every_field_of_a_record_stands_on_the_page_of_available_data() {
+    let source = fs::read_to_string(checkout().join("crates/model/src/record.rs")).unwrap();
+    let record = source.split("pub struct Record {").nth(1).unwrap().split("\n}\n").next().unwrap();
+    let fields =
+        record.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':')).map(|(name, _)| name);
+    let fields: Vec<_> = fields.filter(|name| *name != "unknown").collect();
+    assert!(fields.len() >= 18, "{fields:?}");
+    let page = fs::read_to_string(checkout().join("_docs/available-data.md")).unwrap();
+    let records = page.split("## Records").nth(1).unwrap().split("\n## ").next().unwrap();
+    let missing: Vec<_> = fields.iter().filter(|name| !records.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "_docs/available-data.md does not name {missing:?}");
+}
+
 /// Expressions of Prometheus in the rules and in the dashboard of Grafana.
 fn expressions() -> Vec<String> {
     let rules = fs::read_to_string(checkout().join("scripts/prometheus/gharvest.rules.yml")).unwrap();
@@ -434,10 +507,13 @@ fn every_alert_is_explained() {
 struct Kept {
     objects: BTreeMap<String, Value>,
     imports: usize,
+    /// Roles and spaces by their addresses.
+    things: BTreeMap<String, Value>,
 }
 
 /// A stand-in that imports as both do: what exists is left alone and reported, unless asked to overwrite.
 async fn saved_objects(kept: Arc<Mutex<Kept>>) -> String {
+    let things = Arc::clone(&kept);
     let import = move |request: axum::extract::Request| async move {
         let (parts, body) = request.into_parts();
         let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
@@ -463,7 +539,28 @@ async fn saved_objects(kept: Arc<Mutex<Kept>>) -> String {
         let answer = json!({"success": errors.is_empty(), "successCount": new, "errors": errors});
         (axum::http::StatusCode::OK, answer.to_string())
     };
-    serve(axum::Router::new().route("/kibana/api/saved_objects/_import", axum::routing::post(import))).await
+    let router = axum::Router::new()
+        .route("/kibana/api/saved_objects/_import", axum::routing::post(import.clone()))
+        .route("/kibana/s/public/api/saved_objects/_import", axum::routing::post(import))
+        .fallback(
+            move |method: axum::http::Method, uri: axum::http::Uri, headers: axum::http::HeaderMap, body: String| {
+                let things = Arc::clone(&things);
+                async move {
+                    let mut kept = things.lock().unwrap();
+                    let path = uri.path().trim_start_matches("/kibana").to_owned();
+                    if method == "GET" {
+                        let known = kept.things.contains_key(&path);
+                        return if known { axum::http::StatusCode::OK } else { axum::http::StatusCode::NOT_FOUND };
+                    }
+                    assert!(headers.contains_key("authorization") && headers.contains_key("kbn-xsrf"), "{headers:?}");
+                    let body: Value = serde_json::from_str(&body).unwrap();
+                    let path = body["id"].as_str().map_or(path.clone(), |id| format!("{path}/{id}"));
+                    assert!(kept.things.insert(path, body).is_none(), "what is there is not overwritten");
+                    axum::http::StatusCode::OK
+                }
+            },
+        );
+    serve(router).await
 }
 
 /// Serves on loopback; the address.
@@ -545,6 +642,53 @@ async fn a_backup_takes_what_people_made_along_or_is_not_made() {
     assert!(!failed.status.success() && failed.stdout.is_empty(), "{failed:?}");
 }
 
+/// Opt-in: what is public has a space of its own, with data views of the aliases that hold nothing else.
+#[tokio::test]
+async fn everybody_gets_a_space_of_what_is_public_and_people_a_role_to_look() {
+    let secrets = tempfile::tempdir().unwrap();
+    fs::create_dir(secrets.path().join("engine")).unwrap();
+    fs::write(secrets.path().join("engine/elastic.password"), "a-password\n").unwrap();
+    let kept = Arc::new(Mutex::new(Kept::default()));
+    let url = format!("{}/kibana", saved_objects(Arc::clone(&kept)).await);
+    let dashboards = checkout().join("kibana/kibana.ndjson").display().to_string();
+    let secrets = secrets.path().display().to_string();
+    let settings =
+        [("KIBANA_URL", url.as_str()), ("DASHBOARDS", &dashboards), ("SECRETS", &secrets), ("ANONYMOUS", "on")];
+    for _ in 0..2 {
+        let done = set_up("setup-dashboards", &settings).await;
+        assert!(done.status.success(), "{done:?}");
+    }
+    let kept = kept.lock().unwrap();
+    let names: Vec<_> = kept.things.keys().map(String::as_str).collect();
+    let role = |name: &str| &kept.things[&format!("/api/security/role/{name}")];
+    assert_eq!(names.len(), 3, "{names:?}");
+    for (name, indices, space) in
+        [("gharvest-reader", "gharvest-*", "default"), ("gharvest-public", "gharvest-public-*", "public")]
+    {
+        let expected = json!({
+            "elasticsearch": {"cluster": [], "indices": [{"names": [indices], "privileges": ["read", "view_index_metadata"]}], "run_as": []},
+            "kibana": [{"base": ["read"], "feature": {}, "spaces": [space]}],
+        });
+        assert_eq!(*role(name), expected);
+    }
+    assert!(kept.things.contains_key("/api/spaces/space/public"));
+    let views: BTreeSet<_> = kept
+        .objects
+        .values()
+        .filter(|object| object["type"] == "index-pattern")
+        .collect::<Vec<_>>()
+        .iter()
+        .map(|view| view["attributes"]["title"].as_str().unwrap().to_owned())
+        .collect();
+    for view in views.iter().filter(|view| !view.starts_with("gharvest-public-")) {
+        assert!(views.contains(&view.replace("gharvest-", "gharvest-public-")), "{views:?}");
+    }
+    let public = kept.objects.iter().filter(|(name, _)| name.contains("gharvest-public-"));
+    let told: String = public.clone().map(|(_, object)| object.to_string()).collect();
+    assert_eq!(public.count() * 2, kept.objects.len());
+    assert!(!told.replace("gharvest-public-", "").contains("gharvest-"), "what is public refers to nothing else");
+}
+
 #[tokio::test]
 async fn dashboards_that_are_not_taken_are_an_error() {
     let refuse = |body: &'static str, status: u16| {
@@ -599,15 +743,16 @@ async fn the_set_up_of_the_engine_asks_once_for_what_each_service_may_do() {
         assert!(output.status.success(), "{output:?}");
     }
     let asked = asked.lock().unwrap();
-    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert_eq!(asked.len(), 4, "{asked:?}");
     let privileges = |name: &str| {
         let asked = asked.iter().find(|(_, body)| body["name"] == name).unwrap();
         let indices = &asked.1["role_descriptors"][name]["indices"][0];
-        assert_eq!(indices["names"], json!(["gharvest-*"]));
-        indices["privileges"].clone()
+        (indices["names"][0].as_str().unwrap().to_owned(), indices["privileges"].clone())
     };
-    assert_eq!(privileges("gharvest-writer"), json!(["all"]));
-    assert_eq!(privileges("gharvest-reader"), json!(["read", "view_index_metadata"]));
+    let reading = json!(["read", "view_index_metadata"]);
+    assert_eq!(privileges("gharvest-writer"), ("gharvest-*".to_owned(), json!(["all"])));
+    assert_eq!(privileges("gharvest-reader"), ("gharvest-*".to_owned(), reading.clone()));
+    assert_eq!(privileges("gharvest-public"), ("gharvest-public-*".to_owned(), reading));
     for (file, value) in
         [("writer/api.key", "aWQ6a2V5"), ("reader/api.key", "aWQ6a2V5"), ("kibana/kibana.token", "AAEAAWVsYXN0aWM")]
     {

@@ -1,0 +1,120 @@
+//! The set-up of a real engine with security: who gets which key, and what each may do, also through nginx' port 8081.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{fs, path::Path, process::Command, sync::Arc};
+
+use gharvest_search::{SearchIndex, sample};
+use gharvest_search_elastic::{ElasticIndex, Options};
+use gharvest_testkit::{
+    SearchServer, checkout,
+    nginx::{Nginx, nginx_program},
+    search::{PASSWORD, USER},
+};
+use serde_json::{Value, json};
+
+fn script(name: &str, folder: &Path, url: &str) {
+    let mut command = Command::new("bash");
+    command.arg(checkout().join("scripts").join(name)).arg(folder);
+    command.env("SECRETS", folder).env("ENGINE_URL", url).env("ENGINE_USER", USER).env("ANONYMOUS", "on");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{name}: {output:?}");
+}
+
+fn secret(folder: &Path, name: &str) -> String {
+    fs::read_to_string(folder.join(name)).unwrap().trim().to_owned()
+}
+
+/// A public thread and a private one, written with the writer's key.
+async fn fill(url: &str, key: &str) {
+    let options = Options {
+        urls: url.to_owned(),
+        username: String::new(),
+        password: String::new().into(),
+        api_key: key.to_owned().into(),
+        ca: None,
+        prefix: "gharvest".to_owned(),
+    };
+    let index: Arc<dyn SearchIndex> = ElasticIndex::open(&options).await.unwrap();
+    index.ensure("archive").await.unwrap();
+    // Again: as a later version finds it.
+    index.ensure("archive").await.unwrap();
+    let mut private = sample::item(2);
+    (private.private, private.title) = (true, "Nobody may know".to_owned());
+    let threads = [sample::item(1), private].map(|item| sample::thread(item, Vec::new(), Vec::new(), 1));
+    index.apply(threads.into()).await.unwrap();
+    index.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn each_key_of_the_set_up_does_what_it_is_for_and_nothing_else() {
+    let test = "each_key_of_the_set_up_does_what_it_is_for_and_nothing_else";
+    let (Some(program), Some(server)) = (nginx_program(test), SearchServer::start_secure(test)) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let secrets = folder.path().join("secrets");
+    script("setup-secrets", &secrets, server.url());
+    fs::write(secrets.join("engine/elastic.password"), format!("{PASSWORD}\n")).unwrap();
+    script("setup-engine", &secrets, server.url());
+    let made = ["writer/api.key", "reader/api.key", "reader/public.key", "kibana/kibana.token"];
+    let keys = made.map(|name| secret(&secrets, name));
+    script("setup-engine", &secrets, server.url());
+    assert_eq!(made.map(|name| secret(&secrets, name)), keys, "what is there stays");
+    let [writer, reader, public, token] = &keys;
+    fill(server.url(), writer).await;
+
+    let nginx_folder = folder.path().join("nginx");
+    fs::create_dir_all(&nginx_folder).unwrap();
+    let names = [
+        ("https://elasticsearch:9200", server.url().to_owned()),
+        ("/secrets/ca.crt", secrets.join("reader/ca.crt").display().to_string()),
+        ("/data/archive", nginx_folder.display().to_string()),
+        ("http://web:8080", server.url().to_owned()),
+        ("http://webhook-receiver:8081", server.url().to_owned()),
+        ("http://kibana:5601", server.url().to_owned()),
+    ];
+    let names: Vec<_> = names.map(|(name, here)| (name.to_owned(), here)).into();
+    let nginx = Nginx::start(&program, &nginx_folder, &names);
+    let client = reqwest::Client::new();
+    let ask = async |key: &str, method: &str, path: &str| {
+        let request = client.request(method.parse().unwrap(), format!("{}{path}", nginx.engine_url()));
+        let request =
+            request.header("authorization", format!("ApiKey {key}")).json(&json!({"query": {"match_all": {}}}));
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let found: Value = answer.json().await.unwrap_or_default();
+        (status, found["hits"]["total"]["value"].as_u64())
+    };
+    assert_eq!(ask(reader, "POST", "/gharvest-items/_search").await, (200, Some(2)));
+    assert_eq!(ask(reader, "GET", "/gharvest-items/_mapping").await.0, 200);
+    assert_eq!(ask(public, "POST", "/gharvest-public-items/_search").await, (200, Some(1)));
+    assert_eq!(ask(public, "GET", "/gharvest-public-items/_mapping").await.0, 200);
+    for path in ["/gharvest-items/_search", "/gharvest-items-all/_search", "/gharvest-items-v2-0/_search"] {
+        assert_eq!(ask(public, "POST", path).await.0, 403, "{path}");
+    }
+    // Whatever it may see is public, asked for by whatever pattern.
+    assert_eq!(ask(public, "POST", "/*/_search").await.1.unwrap_or_default(), 1);
+    assert_eq!(ask("d3Jvbmc6a2V5", "POST", "/gharvest-public-items/_search").await.0, 401);
+    assert_eq!(ask(writer, "PUT", "/gharvest-items/_doc/x").await.0, 403, "nginx lets nobody write");
+
+    // Without nginx before it.
+    let direct = async |request: reqwest::RequestBuilder| request.send().await.unwrap().status().as_u16();
+    let write = |key: &str| {
+        let url = format!("{}/gharvest-items-all/_doc/x", server.url());
+        client.put(url).header("authorization", format!("ApiKey {key}")).json(&json!({}))
+    };
+    assert_eq!(direct(write(reader)).await, 403);
+    assert_eq!(direct(write(public)).await, 403);
+    let who = client.get(format!("{}/_security/_authenticate", server.url()));
+    assert_eq!(direct(who.try_clone().unwrap().bearer_auth(token)).await, 200);
+
+    // The anonymous user, once Kibana has the role.
+    let role = json!({"indices": [{"names": ["gharvest-public-*"], "privileges": ["read", "view_index_metadata"]}]});
+    let role = client.put(format!("{}/_security/role/gharvest-public", server.url())).json(&role);
+    assert_eq!(direct(role.basic_auth(USER, Some(PASSWORD))).await, 200);
+    let password = secret(&secrets, "kibana/anonymous.password");
+    let guest = async |path: &str| {
+        let request = client.post(format!("{}{path}", server.url()));
+        direct(request.basic_auth("gharvest-anonymous", Some(&password)).json(&json!({}))).await
+    };
+    assert_eq!(guest("/gharvest-public-items/_search").await, 200);
+    assert_eq!(guest("/gharvest-items/_search").await, 403);
+}
