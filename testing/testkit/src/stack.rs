@@ -102,6 +102,15 @@ impl Stack {
         command
     }
 
+    /// What each of our own services has logged so far.
+    pub fn logs(&self) -> Vec<(String, String)> {
+        let log = |service: &String| {
+            let text = fs::read_to_string(self.folder.path().join(format!("{service}.log"))).unwrap_or_default();
+            (service.clone(), text)
+        };
+        self.processes.iter().map(|(service, _)| service).map(log).collect()
+    }
+
     /// Names of our own services that run.
     pub fn running(&self) -> Vec<&str> {
         self.processes.iter().map(|(service, _)| service.as_str()).collect()

@@ -219,7 +219,9 @@ fn kibana_is_told_its_secrets_and_whom_to_let_in_without_a_name() {
         fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let script = config["services"]["kibana"]["command"][2].as_str().unwrap().replace("$$", "$");
         let script = script.replace("/usr/local/bin/kibana-docker", &program.display().to_string());
-        let script = script.replace("/secrets/", &format!("{here}/")).replace("/tmp/", &format!("{here}/"));
+        let script = script
+            .replace("/secrets/", &format!("{here}/"))
+            .replace("/tmp/anonymous.yml", &format!("{here}/anonymous.yml"));
         let said = printed(Command::new("bash").args(["-c", &script]));
         assert!(said.contains("ELASTICSEARCH_SERVICEACCOUNTTOKEN=a-token\n"), "{said}");
         assert!(said.contains("XPACK_ENCRYPTEDSAVEDOBJECTS_ENCRYPTIONKEY=a-key\n"), "{said}");

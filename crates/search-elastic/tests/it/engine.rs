@@ -1,7 +1,9 @@
 //! What only a real engine shows: its analyzers, its limits, its refusals.
 
+use std::sync::Arc;
+
 use gharvest_search::{
-    Applied, ErrorKind,
+    Applied, ErrorKind, SearchIndex,
     document::{ItemDocument, ThreadDocuments},
     judged, sample, tokens,
 };
@@ -260,4 +262,55 @@ async fn what_people_look_for_comes_first_and_duplicates_see_their_originals() {
     eprintln!("{} of {} duplicates see their originals", duplicates.len() - unseen.len(), duplicates.len());
     assert!(rankings.len() - unmet.len() >= 40, "{} of {}:\n{}", unmet.len(), rankings.len(), unmet.join("\n"));
     assert!(unseen.len() * 10 <= duplicates.len() * 4, "{} of {}: {unseen:?}", unseen.len(), duplicates.len());
+}
+
+#[tokio::test]
+async fn an_index_of_an_earlier_mapping_is_said_and_takes_new_documents_until_it_is_rebuilt() {
+    let name = "an_index_of_an_earlier_mapping_is_said_and_takes_new_documents_until_it_is_rebuilt";
+    let Some(url) = search_server(name) else { return };
+    let options = options(&url);
+    let index: Arc<dyn SearchIndex> = ElasticIndex::open(&options).await.unwrap();
+    index.ensure("archive").await.unwrap();
+    assert!(!index.status().await.unwrap().outdated);
+    // As version 1 made it: without `hours`, and without names of what is public.
+    let client = reqwest::Client::new();
+    let old = format!("{url}/{}-intervals-v1-0", options.prefix);
+    let (all, visible) = (format!("{}-intervals-all", options.prefix), format!("{}-intervals", options.prefix));
+    let made: Value = client.get(format!("{url}/{all}/_mapping")).send().await.unwrap().json().await.unwrap();
+    let (made, mut mapping) =
+        made.as_object().unwrap().iter().next().map(|(name, it)| (name.clone(), it["mappings"].clone())).unwrap();
+    mapping["properties"].as_object_mut().unwrap().shift_remove("hours").unwrap();
+    mapping["_meta"]["gharvest"]["mapping"] = json!(1);
+    let settings: Value = client.get(format!("{url}/{made}/_settings")).send().await.unwrap().json().await.unwrap();
+    let analysis = settings[&made]["settings"]["index"]["analysis"].clone();
+    client.delete(format!("{url}/{made}")).send().await.unwrap().error_for_status().unwrap();
+    let body =
+        json!({"settings": {"index": {"analysis": analysis}}, "mappings": mapping, "aliases": {all: {}, visible: {}}});
+    client.put(&old).json(&body).send().await.unwrap().error_for_status().unwrap();
+    let items = format!("{url}/{}-items-all/_mapping", options.prefix);
+    let meta = json!({"_meta": {"gharvest": {"archive": "archive", "mapping": 1}}});
+    client.put(items).json(&meta).send().await.unwrap().error_for_status().unwrap();
+
+    let index: Arc<dyn SearchIndex> = ElasticIndex::open(&options).await.unwrap();
+    index.ensure("archive").await.unwrap();
+    assert!(index.status().await.unwrap().outdated);
+    let mut item = sample::item(1);
+    item.interval_documents = 1;
+    let mut interval = sample::interval(&item, 0, "label", "bug");
+    interval.hours = Some(2.5);
+    let thread = |version| sample::thread(item.clone(), Vec::new(), vec![interval.clone()], version);
+    assert_eq!(index.apply(vec![thread(1)]).await.unwrap(), [Applied::Written]);
+    index.begin_rebuild("archive").await.unwrap();
+    assert_eq!(index.apply(vec![thread(2)]).await.unwrap(), [Applied::Written]);
+    index.finish_rebuild().await.unwrap();
+    assert!(!index.status().await.unwrap().outdated);
+    let public: Value = client
+        .get(format!("{url}/{}-public-intervals/_count", options.prefix))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(public["count"], 1, "{public}");
 }
