@@ -101,7 +101,9 @@ async fn a_private_thread_of_a_public_repository_is_seen_by_those_who_may_see_wh
     for path in
         ["/octo/box/issues/9", "/api/v1/items/octo/box/9", "/?q=kingfishers", "/api/v1/suggest?q=kingf", "/octo/box"]
     {
-        mirror.get(path).await.hides("ingfishers");
+        let answer = mirror.get(path).await;
+        answer.hides("Kingfishers");
+        answer.hides("Nothing but");
     }
     let raw = async |path: &str, key: Option<&str>| {
         let mut request =
