@@ -53,7 +53,7 @@ impl System {
             if change.is_in("search") {
                 system.index = gharvest_backends::index(&system.settings).await?;
             }
-            system.index.ensure(system.archive.id()).await.context("making the index")?;
+            gharvest_backends::ensure_index(system.index.as_ref(), system.archive.id()).await?;
         }
         let of_github: Vec<&String> = change.names.iter().filter(|name| name.starts_with("[github]")).collect();
         let is_secret =

@@ -11,7 +11,6 @@ mod drill;
 mod kill;
 mod mirror;
 mod offline;
-mod pages;
 mod processes;
 mod recorded;
 mod scene;

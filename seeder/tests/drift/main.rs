@@ -200,7 +200,7 @@ fn changes(world: &World) -> Vec<Silent> {
     add(row, 0, number, Change::Push { number, message: text() }, Drift::Code);
     let row = "references by items and commits, events without an update";
     let number = issue();
-    add(row, 0, number, Change::CrossReference { number, from: 1 }, Drift::Reference);
+    add(row, 0, number, Change::CrossReference { number, from: 1, of: None }, Drift::Reference);
     let number = issue();
     add(row, 0, number, Change::ReferenceByCommit { number }, Drift::Reference);
     let number = issue();

@@ -161,6 +161,7 @@ impl World {
             max_timeline_pages: 100,
             max_history: 20,
             images: Default::default(),
+            twins: Default::default(),
             overlap: Duration::from_secs(120),
             min_free_bytes: 0,
             max_attempts: 8,
