@@ -234,6 +234,7 @@ fn restore_pull(place: &Place, issue: &mut Value, summary: Summary, recorded: Va
         let branch = pull["base"]["ref"].as_str().unwrap_or_default().to_owned();
         pull["base"]["label"] = json!(Token::Owner(place.repository, &format!(":{branch}")).text());
         pull["base"]["user"] = json!(Token::Owner(place.repository, "").text());
+        pull["_links"]["statuses"]["href"] = pull["statuses_url"].clone();
     }
     pull
 }
