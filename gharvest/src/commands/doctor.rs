@@ -104,10 +104,10 @@ fn check_notify(settings: &Settings, findings: &mut Findings) {
         (true, false) => {
             findings.well("notify", "somebody is told of alarms; [notify] ping_url would tell of a seeder that stops")
         }
-        (false, _) => findings.wrong(
+        (false, _) => findings.well(
             "notify",
-            "nobody is told when something needs a person",
-            "set [notify] url to an address that takes JSON with a `text`, as most chat services have",
+            "nobody is told when something needs a person; [notify] url would: an address that takes JSON with a \
+             `text`, as most chat services have",
         ),
     }
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use gharvest_github_simulator::{Fault, Rule, Webhook};
+use serde_json::Value;
 use tokio::process::Command;
 
 use crate::{
@@ -173,7 +174,9 @@ async fn ends_equal(scene: &Scene) {
     let verified = scene.run(&["verify"]).await;
     println!("{}", verified.stderr.trim());
     assert_eq!(verified.code, Some(0), "{verified:?}");
-    let doctor = scene.json(&["doctor", "--offline", "--json"]).await;
+    // What else it finds in this set-up, as a hook that was never heard of, is not what is tried here.
+    let doctor = scene.run(&["doctor", "--offline", "--json"]).await;
+    let doctor: Value = serde_json::from_str(&doctor.stdout).unwrap();
     let counters = doctor.as_array().unwrap().iter().find(|finding| finding["found"] == "counters agree with the jobs");
     assert!(counters.is_some(), "{doctor}");
     assert_eq!(scene.control.violations(), []);

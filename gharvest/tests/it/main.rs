@@ -11,6 +11,7 @@ mod drill;
 mod kill;
 mod mirror;
 mod offline;
+mod pages;
 mod processes;
 mod recorded;
 mod scene;

@@ -87,17 +87,17 @@ async fn is_complete(scene: &Scene, called: &str, files: u64) {
 /// Everything that an imported record says, the mirrored one says as well.
 async fn agree(mirrored: &Scene, imported: &Scene) {
     let (ours, theirs) = (archive(mirrored).await, archive(imported).await);
-    let mut compared = 0;
+    let (mut compared, mut differ) = (0, Vec::new());
     for number in 1..=mirrored.control.highest_number(&imported.called()) {
         let imported = theirs.record(ItemId { repository: imported.id, number }).await.unwrap();
         let Some(imported) = imported else { continue };
         let mirrored = ours.record(ItemId { repository: mirrored.id, number }).await.unwrap();
         let mirrored = mirrored.unwrap_or_else(|| panic!("#{number} was not mirrored"));
-        let contradictions = contradictions(&imported, &mirrored);
-        assert!(contradictions.is_empty(), "#{number}: {contradictions:#?}");
+        differ.extend(contradictions(&imported, &mirrored).iter().map(|what| format!("#{number} {what}")));
         compared += 1;
     }
     println!("{compared} records compared");
+    assert!(differ.is_empty(), "{} differences: {:#?}", differ.len(), &differ[..differ.len().min(20)]);
     assert!(compared > 0);
 }
 
@@ -120,7 +120,13 @@ fn contradiction(place: &str, said: &Value, served: &Value, found: &mut Vec<Stri
         (Value::Object(said), Value::Object(served)) => {
             // A milestone inside is a copy of it as it was at that visit.
             let is_copy = place.ends_with("milestone");
-            let moves = |key: &str| VOLATILE.contains(&key) || (is_copy && !matches!(key, "number" | "title"));
+            // The simulator serves the recording under another owner's name.
+            let has_owner = place == "pull.base";
+            let moves = |key: &str| {
+                VOLATILE.contains(&key)
+                    || (is_copy && !matches!(key, "number" | "title"))
+                    || (has_owner && matches!(key, "label" | "user"))
+            };
             for (key, value) in said.iter().filter(|(key, _)| !moves(key)) {
                 let other = served.get(key).unwrap_or(&Value::Null);
                 contradiction(&format!("{place}.{key}"), value, other, found);
@@ -132,6 +138,9 @@ fn contradiction(place: &str, said: &Value, served: &Value, found: &mut Vec<Stri
             }
         }
         (Value::String(said), Value::String(_)) if is_address(said) => {}
+        // Old recordings have the states of reviews in capitals, as the list of reviews has them to this day.
+        (Value::String(said), Value::String(served))
+            if place.ends_with("].state") && said.to_lowercase() == *served => {}
         _ if said == served => {}
         _ => found.push(format!("{place}: {said:.80} is served as {served:.80}")),
     }

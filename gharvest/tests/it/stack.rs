@@ -72,6 +72,8 @@ async fn a_webhook_through_nginx_is_searchable_through_nginx() {
     snapshots_are_for_whom_a_key_lets_in(&stack).await;
     every_command_of_the_deployment_page_works(&stack).await;
 
+    logs_are_for_a_person_only_where_one_is_needed_and_say_no_secret(&stack);
+
     let processes = stack.processes();
     assert_eq!(processes.len(), SERVICES.len() + 1);
     for (service, code) in stack.stop() {
@@ -105,6 +107,20 @@ async fn strangers_read_what_is_public_and_change_nothing(url: &str) {
     let forged = client.post(format!("{url}/webhooks/github")).header("x-github-event", "issues");
     let forged = forged.header("x-github-delivery", "00000000-0000-0000-0000-000000000000").body("{}");
     assert_eq!(forged.send().await.unwrap().status(), 401);
+}
+
+/// The canaries are the secrets that were really used.
+fn logs_are_for_a_person_only_where_one_is_needed_and_say_no_secret(stack: &Stack) {
+    for (service, log) in stack.logs() {
+        assert!(log.lines().count() > 0, "{service} logs nothing");
+        for line in log.lines() {
+            let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{service}: {line} is not JSON"));
+            assert!(line["level"] == "INFO" || line["level"] == "DEBUG", "{service} wants a person: {line}");
+        }
+        for secret in [SECRET, crate::scene::TOKEN] {
+            assert!(!log.contains(secret), "{service} logs a secret: {log}");
+        }
+    }
 }
 
 /// By nginx, whose workers may run as another user than the components.
