@@ -208,7 +208,7 @@ pub async fn status(state: &WebState, caller: &Caller) -> ApiResult<StatusAnswer
         queues,
         durability: queue.durability().await?,
         budgets: if caller.is(Role::Operate) { state.backends.operations.budgets().await } else { Vec::new() },
-        costs: if caller.is(Role::Operate) { costs(state).await? } else { Vec::new() },
+        costs: if caller.is(Role::Operate) { costs(state, &repositories).await? } else { Vec::new() },
         index: index(state, caller).await,
         free_bytes: state.backends.archive.space().await?.free,
         feeds: feeds(state, &repositories, &heard).await?,
@@ -219,11 +219,12 @@ pub async fn status(state: &WebState, caller: &Caller) -> ApiResult<StatusAnswer
     })
 }
 
-/// Plan and spending of every repository that is tracked.
-async fn costs(state: &WebState) -> ApiResult<Vec<CostAnswer>> {
+/// Plan and spending of every tracked repository among those that the caller sees.
+async fn costs(state: &WebState, seen: &[RepositoryAnswer]) -> ApiResult<Vec<CostAnswer>> {
     let archive = &state.backends.archive;
     let mut costs = Vec::new();
-    for tracked in archive.tracking().await? {
+    let tracking = archive.tracking().await?;
+    for tracked in tracking.into_iter().filter(|tracked| seen.iter().any(|seen| seen.id == tracked.id.0)) {
         let planned = plan::kept(archive, tracked.id).await?.map(|figures| PlanAnswer {
             items: figures.items,
             rest: figures.calls.saturating_sub(figures.graphql),
