@@ -16,7 +16,7 @@ use crate::{
     up::nth_change,
 };
 
-const ITEMS: u64 = 400;
+const ITEMS: u64 = 1_000;
 /// Changes behind the mirror's back, after it was complete.
 const CHANGES: u64 = 200;
 const SIGKILL: i32 = 9;
@@ -119,7 +119,7 @@ fn every_named_step_of_the_sources_is_tested() {
 async fn killed_while_mirroring(scene: &Scene, random: &mut fastrand::Rng, kills: usize) -> usize {
     let mut hits = 0;
     for round in 0..kills {
-        let wanted = scene.requests() + random.u64(3..30);
+        let wanted = scene.requests() + random.u64(3..70);
         let mut command = mirror(scene);
         command.env("GHARVEST_DOWNLOADER__GRAPHQL", "false").stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
