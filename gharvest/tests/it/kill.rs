@@ -12,7 +12,9 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::{
-    scene::{DEADLINE, MIRRORED, SECRET, Scene, Serving, count, name, outstanding, until},
+    scene::{
+        DEADLINE, MIRRORED, MIRRORED_WITHIN, SECRET, Scene, Serving, count, finish_within, name, outstanding, until,
+    },
     up::nth_change,
 };
 
@@ -165,7 +167,7 @@ async fn hit_work(scene: &Scene, killed: &str) -> bool {
 
 /// Lets the mirror finish; then GitHub, archive, ledger, queues and index agree.
 async fn ends_equal(scene: &Scene) {
-    let finished = crate::scene::finish(mirror(scene)).await;
+    let finished = finish_within(MIRRORED_WITHIN, mirror(scene)).await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert_eq!(scene.differences(MIRRORED).await, Vec::<String>::new());
     let status = scene.json(&["status", "--json"]).await;

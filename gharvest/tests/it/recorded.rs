@@ -1,6 +1,6 @@
 //! Recorded data by both ways, mirrored and imported: both end complete, and they agree.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 use gharvest_archive::Archive;
 use gharvest_github_simulator::World;
@@ -10,12 +10,10 @@ use serde_json::Value;
 
 use crate::{
     offline::write_backup,
-    scene::{MIRRORED, Scene, count, finish_within, name, outstanding},
+    scene::{MIRRORED, MIRRORED_WITHIN, Scene, count, finish_within, name, outstanding},
 };
 
 const ITEMS: u64 = 150;
-/// A whole repository takes longer than a single command.
-const MIRRORED_WITHIN: Duration = Duration::from_secs(600);
 /// What moves with other items, and so differs between any two visits: see `gharvest_model::change`.
 const VOLATILE: [&str; 7] =
     ["open_issues", "closed_issues", "repo", "mergeable", "mergeable_state", "rebaseable", "merge_commit_sha"];

@@ -28,6 +28,8 @@ pub(crate) const TOKEN: &str = "simulated-token-of-tests";
 
 /// Nothing that a test waits for takes this long, in a debug build on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+/// A whole repository takes longer than a single command.
+pub(crate) const MIRRORED_WITHIN: Duration = Duration::from_secs(600);
 /// How often a condition in another process is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
