@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 
+use gharvest_testkit::component;
+
 use crate::scene::{MIRRORED, SECRET, Scene, TOKEN, finish};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,6 +35,21 @@ async fn a_busy_port_is_said_with_a_free_one() {
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.stderr.contains(&format!("{address} is in use")), "{refused:?}");
     assert!(refused.stderr.contains("is free"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_others_reach_is_not_served_without_keys() {
+    let scene = Scene::new(1);
+    let everywhere = "0.0.0.0:0";
+    let mut web = scene.program(component("web"), &[]);
+    web.env("GHARVEST_WEB__LISTEN", everywhere);
+    for command in [web, scene.command(&["up", "--listen", everywhere])] {
+        let refused = finish(command).await;
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        for word in ["can be reached by others", "gharvest keys add", "[web] anonymous", "127.0.0.1"] {
+            assert!(refused.stderr.contains(word), "{word}: {refused:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
