@@ -1,15 +1,30 @@
 //! `gharvest mirror --once` of a GitHub at its worst.
 
+use std::collections::BTreeSet;
+
 use gharvest_github_simulator::{Change, Fault, Rule, Truth};
+use serde_json::Value;
 
 use crate::scene::{MIRRORED, OTHER, RENAMED, Scene, count, finish, name, outstanding};
 
-/// Issues of the generated world behind the first dozen, which other assertions use.
+/// Issues of the generated world behind the first dozen, which other assertions use, that no other thread refers to: what
+/// becomes of them changes no other thread, which might have been read before.
 fn some_issues(scene: &Scene) -> Vec<u64> {
-    let is_issue = |number: &u64| {
-        *number > 20 && matches!(scene.control.truth(&name(MIRRORED), *number), Some(Truth::Present { pull: None, .. }))
+    let truth = |number: &u64| scene.control.truth(&name(MIRRORED), *number);
+    let numbers = scene.control.truth_numbers(&name(MIRRORED));
+    let referred: BTreeSet<u64> = numbers.iter().filter_map(truth).flat_map(|truth| references(&truth)).collect();
+    let is_issue = |number: &u64| matches!(truth(number), Some(Truth::Present { pull: None, .. }));
+    numbers.into_iter().filter(|number| *number > 20 && is_issue(number) && !referred.contains(number)).collect()
+}
+
+/// The items that a thread's timeline shows copies of.
+fn references(truth: &Truth) -> Vec<u64> {
+    let Truth::Present { timeline, .. } = truth else { return Vec::new() };
+    let shown = |entry: &Value| {
+        let others = ["sub_issue", "parent_issue", "blocked_by", "blocking"].map(|key| entry[key]["number"].as_u64());
+        others.into_iter().chain([entry["source"]["issue"]["number"].as_u64()]).flatten().collect::<Vec<_>>()
     };
-    scene.control.truth_numbers(&name(MIRRORED)).into_iter().filter(is_issue).collect()
+    timeline.iter().flat_map(shown).collect()
 }
 
 fn change(what: Change) -> Rule {

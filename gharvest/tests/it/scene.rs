@@ -9,7 +9,10 @@ use std::{
 use gharvest_archive::Archive;
 use gharvest_github_simulator::{Control, Options, Simulator, Truth, World};
 use gharvest_model::{
-    ItemId, Record, RepositoryId, RepositoryName, change::same_content, ledger::NumberState, record::RecordState,
+    ItemId, Record, RepositoryId, RepositoryName,
+    change::same_content,
+    ledger::NumberState,
+    record::{Origin, RecordState},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -191,8 +194,10 @@ fn difference(truth: &Truth, record: Option<&Record>, ledger: NumberState) -> Op
         Truth::Present { .. } => match record {
             None => Some("no record".to_owned()),
             Some(record) if record.state != RecordState::Present => Some(format!("{:?}", record.state)),
-            Some(record) if !is_as_told(record, truth) => Some("its content differs".to_owned()),
-            Some(_) => wrong_unless(ledger == NumberState::Present),
+            Some(record) => {
+                let parts = differing_parts(record, truth);
+                if parts.is_empty() { wrong_unless(ledger == NumberState::Present) } else { Some(parts.join("; ")) }
+            }
         },
         Truth::Deleted => wrong_unless(ledger == NumberState::Deleted),
         Truth::Hidden | Truth::NotAnItem => {
@@ -203,22 +208,33 @@ fn difference(truth: &Truth, record: Option<&Record>, ledger: NumberState) -> Op
     }
 }
 
-/// Whether a record is what GitHub shows. Addresses carry the repository's name, and a new name is no change of every
+/// What of a record is not what GitHub shows. Addresses carry the repository's name, and a new name is no change of every
 /// thread: it is taken for the old one.
-fn is_as_told(record: &Record, truth: &Truth) -> bool {
+fn differing_parts(record: &Record, truth: &Truth) -> Vec<String> {
     let old_name = |text: String| text.replace(RENAMED, MIRRORED);
     let stored: Record = serde_json::from_str(&old_name(serde_json::to_string(record).unwrap())).unwrap();
     let truth: Truth = serde_json::from_str(&old_name(serde_json::to_string(truth).unwrap())).unwrap();
-    let mut told = stored.clone();
-    if let Truth::Present { issue, timeline, pull, review_comments } = truth {
-        told.issue = Some(issue);
-        told.timeline = timeline;
-        told.pull = pull;
-        told.review_comments = review_comments;
-        // The truth is REST's: what came by GraphQL lacks what `gharvest_model::lossy` lists.
-        told.origin = gharvest_model::record::Origins::default();
+    let Truth::Present { issue, timeline, pull, review_comments } = truth else { return Vec::new() };
+    // The truth is REST's: what came by GraphQL lacks what `gharvest_model::lossy` lists, which the origin tells.
+    let mut parts = Vec::new();
+    let mut take = |part: String, take: &dyn Fn(&mut Record)| {
+        let mut told = stored.clone();
+        take(&mut told);
+        if !same_content(&stored, &told) {
+            parts.push(part);
+        }
+    };
+    take("its issue".into(), &|told| (told.issue, told.origin.issue) = (Some(issue.clone()), None));
+    take("its pull request".into(), &|told| (told.pull, told.origin.pull) = (pull.clone(), None));
+    take("its review comments".into(), &|told| told.review_comments = review_comments.clone());
+    take("its timeline".into(), &|told| (told.timeline, told.origin.timeline) = (timeline.clone(), None));
+    if stored.origin.timeline.is_none_or(|origin| origin == Origin::Rest) && stored.timeline.len() == timeline.len() {
+        for (index, entry) in timeline.iter().enumerate() {
+            let part = format!("entry {index} of its timeline: {}, and not {entry}", stored.timeline[index]);
+            take(part, &|told| told.timeline[index] = entry.clone());
+        }
     }
-    same_content(&stored, &told)
+    parts
 }
 
 pub(crate) fn name(text: &str) -> RepositoryName {
