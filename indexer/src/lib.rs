@@ -52,7 +52,7 @@ use outcome::{Failure, Verdict, verdict};
 const WAITING_BATCHES: usize = 32;
 /// Bytes of documents rendered before they are handed to the engine: bounds memory, whatever the threads are like. The
 /// engine's client has them a second time as text, and the record of one thread stands beside them.
-const BYTES_AT_ONCE: usize = 2 << 20;
+pub(crate) const BYTES_AT_ONCE: usize = 2 << 20;
 
 /// What the indexer is set to.
 #[derive(Debug, Clone, PartialEq, Eq)]

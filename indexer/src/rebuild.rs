@@ -10,7 +10,7 @@ use gharvest_model::{ItemId, RepositoryId};
 use gharvest_search::{Applied, SearchIndex, document::ThreadDocuments};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{apply_daily, apply_releases, apply_repository, outcome::Failure, render};
+use crate::{BYTES_AT_ONCE, apply_daily, apply_releases, apply_repository, outcome::Failure, render};
 
 /// How far a rebuild is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,8 +25,7 @@ pub struct Progress {
     pub refused: Vec<(String, String)>,
 }
 
-/// Documents handed to the engine at once, and items between two commits: bounds memory.
-const BYTES_AT_ONCE: usize = 10_000;
+/// Items between two commits: bounds memory.
 const ITEMS_PER_COMMIT: u64 = 20_000;
 /// Clocks of downloaders and of this process may differ by this much.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
