@@ -126,11 +126,6 @@ pub struct ThreadParts {
     pub entries: Option<u64>,
 }
 
-/// Whether GraphQL has a type for this event of REST's timeline. What it has none for is missing without a trace.
-pub fn is_told_by_graphql(event: &str) -> bool {
-    gharvest_model::lossy::is_told(event)
-}
-
 /// What a GraphQL reply says.
 #[derive(Debug)]
 enum Reached {

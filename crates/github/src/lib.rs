@@ -18,7 +18,7 @@
 use std::time::Duration;
 
 use gharvest_model::{RepositoryId, RepositoryName};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -51,7 +51,7 @@ pub use config::{Config, PersonalToken, TokenUse};
 pub use error::{Error, ErrorKind, Result};
 pub use graphql::{
     Glimpse, ItemCounts, PROBED_AT_ONCE, PROBED_BLINDLY, Probe, ThreadAnswer, ThreadOutcome, ThreadParts, Wanted,
-    is_told_by_graphql, requests_for,
+    requests_for,
 };
 pub use node_id::{NodeId, Part as NodeIdPart};
 pub use spending::spent_so_far;
@@ -223,7 +223,15 @@ pub struct TokenReport {
     pub trouble: Option<String>,
 }
 
+/// A token that ends within so long wants to be replaced.
+const ENDING: SignedDuration = SignedDuration::from_hours(14 * 24);
+
 impl TokenReport {
+    /// When it ends, if that is within two weeks or was already: time to put another one in its place.
+    pub fn ends_soon(&self, now: Timestamp) -> Option<Timestamp> {
+        self.ends_at.filter(|at| at.duration_since(now) <= ENDING)
+    }
+
     /// What it cannot see, for people.
     pub fn blindness(&self) -> &'static str {
         let sees_private = |scopes: &Vec<String>| scopes.iter().any(|scope| scope == "repo");

@@ -7,11 +7,11 @@ use std::{
     process::Command,
 };
 
-use gharvest_github::{Answer, Client, Config, Purpose, Resource, Sort, ThreadOutcome, Wanted, is_told_by_graphql};
+use gharvest_github::{Answer, Client, Config, Purpose, Resource, Sort, ThreadOutcome, Wanted};
 use gharvest_github_simulator::{Options, Simulator, World};
 use gharvest_model::{
     Kind, RepositoryName,
-    lossy::{LOSSY, Lossy},
+    lossy::{LOSSY, Lossy, is_told},
 };
 use gharvest_testkit::npm_package;
 use serde_json::Value;
@@ -99,7 +99,7 @@ fn listed(timeline: Value, found: &mut BTreeMap<String, String>) -> Vec<Value> {
     let Value::Array(entries) = timeline else { panic!("a timeline is a list") };
     let never = |entry: &Value| match entry["event"].as_str().unwrap_or_default() {
         "line-commented" => Some("timeline.line-commented"),
-        event if !is_told_by_graphql(event) => Some("timeline.(rest only)"),
+        event if !is_told(event) => Some("timeline.(rest only)"),
         _ => None,
     };
     found.extend(entries.iter().filter_map(never).map(|path| (path.to_owned(), String::new())));

@@ -115,15 +115,23 @@ fn check_notify(settings: &Settings, findings: &mut Findings) {
 /// A hook is heard of within a week, or somebody should look at it on GitHub.
 async fn check_deliveries(settings: &Settings, archive: &Archive, findings: &mut Findings) {
     const QUIET: SignedDuration = SignedDuration::from_hours(7 * 24);
-    let (Ok(state), Ok(tracking)) = (gharvest_backends::state(settings).await, archive.tracking().await) else {
-        return;
-    };
     if settings.webhook.secrets.is_empty() && settings.webhook.secrets_of.is_empty() {
         return;
     }
+    // What is wrong with the list of what is tracked was said already.
+    let Ok(tracking) = archive.tracking().await else { return };
+    let state = match gharvest_backends::state(settings).await {
+        Ok(state) => state,
+        Err(error) => {
+            return findings.wrong("webhook", format!("{error:#}"), "check [queue] url, which has the state as well");
+        }
+    };
     let now = Timestamp::now();
     for tracked in tracking {
-        let heard = state.get(&heard_key(tracked.id)).await.ok().flatten();
+        let heard = match state.get(&heard_key(tracked.id)).await {
+            Ok(heard) => heard,
+            Err(error) => return findings.wrong("webhook", error, "check [queue] url, which has the state as well"),
+        };
         let heard = heard.and_then(|heard| serde_json::from_slice::<serde_json::Value>(&heard.value).ok());
         let at = heard.and_then(|heard| heard["at"].as_str()?.parse::<Timestamp>().ok());
         let remedy = "see under Webhooks in its settings on GitHub whether the hook is there and what it was answered; \
@@ -199,8 +207,11 @@ async fn check_queue(settings: &Settings, findings: &mut Findings) {
         }
     };
     match queue.durability().await {
-        Ok(durability) => match durability.strip_prefix("WARNING: ").and_then(|text| text.rsplit_once(": ")) {
-            Some((found, remedy)) => findings.wrong("queue", found, format!("{remedy} in Redis' settings")),
+        Ok(durability) => match durability.strip_prefix("WARNING: ") {
+            Some(warning) => {
+                let (found, remedy) = warning.rsplit_once(": ").unwrap_or((warning, "see to what a crash may cost"));
+                findings.wrong("queue", found, format!("{remedy} in Redis' settings"));
+            }
             None => findings.well("queue", durability),
         },
         Err(error) => findings.wrong("queue", error, "check that the server runs"),
@@ -319,9 +330,6 @@ async fn check_github(settings: &Settings, archive: Option<&Archive>, findings: 
     }
 }
 
-/// A token that ends within two weeks wants to be replaced.
-const ENDING: SignedDuration = SignedDuration::from_hours(14 * 24);
-
 /// Private repositories, tracked or behind placeholders, need a token that may see them.
 async fn check_private(client: &Client, settings: &Settings, archive: Option<&Archive>, findings: &mut Findings) {
     let Some(tracking) = (match archive {
@@ -353,10 +361,10 @@ fn check_token(token: &TokenReport, findings: &mut Findings) {
     }
     if let Some(at) = token.ends_at {
         found += &format!("; ends at {at}");
-        if at.duration_since(Timestamp::now()) <= ENDING {
-            let found = format!("{} ends at {at}", token.token);
-            findings.wrong("GitHub", found, "make another token, and put it in its place before");
-        }
+    }
+    if let Some(at) = token.ends_soon(Timestamp::now()) {
+        let found = format!("{} ends at {at}", token.token);
+        findings.wrong("GitHub", found, "make another token, and put it in its place before");
     }
     match (&token.trouble, token.kind) {
         (Some(trouble), _) => findings.wrong("GitHub", format!("{}: {trouble}", token.token), "replace the token"),

@@ -6,7 +6,7 @@ use gharvest_archive::Archive;
 use gharvest_github::{Client, TokenReport};
 use gharvest_model::{QueueName, ledger::NumberState};
 use gharvest_queue::{QueueAdmin, Scope};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::{Failure, schedule::later};
 
@@ -127,14 +127,10 @@ fn of_tokens(client: &Client) -> Vec<Alarm> {
     alarms
 }
 
-/// A token that ends within so long wants to be replaced.
-const ENDING: SignedDuration = SignedDuration::from_hours(14 * 24);
-
 /// Tokens that will end, as GitHub says with each answer.
 fn of_ends(client: &Client, now: Timestamp) -> Vec<Alarm> {
     let ending = |token: TokenReport| {
-        let at = token.ends_at.filter(|at| at.duration_since(now) <= ENDING)?;
-        let day = at.strftime("%Y-%m-%d");
+        let day = token.ends_soon(now)?.strftime("%Y-%m-%d");
         let text = format!("GitHub ends {} on {day}: make another one, and put it in [github] tokens.", token.token);
         Some(alarm(format!("token-ends/{}", token.token), text))
     };

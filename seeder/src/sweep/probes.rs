@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use gharvest_archive::LedgerChange;
-use gharvest_github::{Glimpse, PROBED_AT_ONCE, PROBED_BLINDLY, Probe, Purpose, is_told_by_graphql};
+use gharvest_github::{Glimpse, PROBED_AT_ONCE, PROBED_BLINDLY, Probe, Purpose};
 use gharvest_model::{
     ItemId, Kind, Lane, Record,
     ledger::{Ledger, NumberState},
+    lossy::is_told,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -171,7 +172,7 @@ fn is_same(record: &Record, before: Option<&Seen>, now: Seen, updated_at: Timest
     if let Some(entries) = record.etags.get(ENTRIES).and_then(Value::as_u64) {
         return entries == now.entries;
     }
-    let told = |entry: &&Value| entry["event"].as_str().is_some_and(is_told_by_graphql);
+    let told = |entry: &&Value| entry["event"].as_str().is_some_and(is_told);
     let told = record.timeline.iter().filter(told).count() as u64;
     let threads = record.review_comments.iter().filter(|comment| comment["in_reply_to_id"].is_null()).count() as u64;
     (told..=told + threads + 1).contains(&now.entries)

@@ -1,7 +1,8 @@
 //! Cheap looks at many items: has anything changed since the last look?
 //!
-//! [`PROBED_AT_ONCE`] items cost one point when their kinds are known; [`PROBED_BLINDLY`] cost two when not. Numbers of the timeline are GraphQL's own
-//! count: compare them with an earlier probe, not with the length of a timeline that came by REST.
+//! [`PROBED_AT_ONCE`] items cost one point when their kinds are known; [`PROBED_BLINDLY`] cost two when not. Numbers of
+//! the timeline are GraphQL's own count: compare them with an earlier probe, not with the length of a timeline that came
+//! by REST.
 
 use std::fmt::Write;
 
