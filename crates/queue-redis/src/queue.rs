@@ -79,25 +79,13 @@ impl RedisQueue {
     /// Runs a script that changes something. Our own waiters look again at once; other processes hear of it by `wake`.
     async fn run<T: FromRedisValue + Send>(
         &self,
+        caller: &Caller,
         operation: &'static str,
         script: &Script,
         queue: QueueName,
         arguments: &[String],
     ) -> Result<T> {
-        let reply = self.caller.run(operation, script, queue, arguments).await;
-        self.signal(queue).notify_waiters();
-        reply
-    }
-
-    /// The same for a step of many.
-    async fn run_in_bulk<T: FromRedisValue + Send>(
-        &self,
-        operation: &'static str,
-        script: &Script,
-        queue: QueueName,
-        arguments: &[String],
-    ) -> Result<T> {
-        let reply = self.bulk.run(operation, script, queue, arguments).await;
+        let reply = caller.run(operation, script, queue, arguments).await;
         self.signal(queue).notify_waiters();
         reply
     }
@@ -219,7 +207,7 @@ impl RedisQueue {
         for chunk in jobs.chunks(MEMBER_CHUNK) {
             let keys: Result<Vec<Key>> = chunk.iter().map(|job| Key::new(operation, &job.subject)).collect();
             let members: Vec<String> = keys?.iter().map(member).collect();
-            changed += self.run_in_bulk::<u64>(operation, script, queue, &members).await?;
+            changed += self.run::<u64>(&self.bulk, operation, script, queue, &members).await?;
         }
         Ok(changed)
     }
@@ -310,7 +298,7 @@ impl Queue for RedisQueue {
             let to = last.min(from + RANGE_CHUNK - 1);
             let arguments = [padded(repository.0), from.to_string(), to.to_string(), lane.index().to_string()];
             let (new, merged): (u64, u64) =
-                self.run_in_bulk("push_range", &self.scripts.push_range, queue, &arguments).await?;
+                self.run(&self.bulk, "push_range", &self.scripts.push_range, queue, &arguments).await?;
             sum.new += new;
             sum.merged += merged;
             from = to + 1;
@@ -322,7 +310,8 @@ impl Queue for RedisQueue {
         let max = check::lease(request)?;
         let repository = request.repository.map(|repository| padded(repository.0)).unwrap_or_default();
         let arguments = [max.to_string(), milliseconds(request.hold).to_string(), repository, request.request.clone()];
-        let reply: Vec<String> = self.run("lease", &self.scripts.lease, request.queue, &arguments).await?;
+        let reply: Vec<String> =
+            self.run(&self.caller, "lease", &self.scripts.lease, request.queue, &arguments).await?;
         let [next_at, held @ ..] = reply.as_slice() else { return Err(unexpected("lease", "nothing")) };
         let next_at = next_at.parse().ok().map(timestamp);
         let [token, expires_at, jobs @ ..] = held else { return Ok(LeaseReply { lease: None, next_at }) };
@@ -342,7 +331,7 @@ impl Queue for RedisQueue {
 
     async fn extend(&self, queue: QueueName, token: Token, hold: Duration) -> Result<Extended> {
         let arguments = [format!("{:016}", token.0), milliseconds(hold).to_string()];
-        let reply: String = self.run("extend", &self.scripts.extend, queue, &arguments).await?;
+        let reply: String = self.run(&self.caller, "extend", &self.scripts.extend, queue, &arguments).await?;
         Ok(reply.parse().map_or(Extended::Lost, |until| Extended::Until(timestamp(until))))
     }
 
@@ -357,7 +346,7 @@ impl Queue for RedisQueue {
         }
         let token = std::iter::once(format!("{:016}", token.0));
         let arguments: Vec<String> = token.chain(kinds.into_arguments()).chain(said).collect();
-        let replies: String = self.run("settle", &self.scripts.settle, queue, &arguments).await?;
+        let replies: String = self.run(&self.caller, "settle", &self.scripts.settle, queue, &arguments).await?;
         self.signals.index.notify_waiters();
         replies.bytes().map(settled).collect()
     }
@@ -367,14 +356,14 @@ impl Queue for RedisQueue {
         let (queue, repository) = split(scope);
         let reason = check::cut(reason, check::LONGEST_FAILURE).to_owned();
         let arguments = [repository, until.as_millisecond().max(1).to_string(), reason];
-        self.run::<String>("pause", &self.scripts.pause, queue, &arguments).await.map(drop)
+        self.run::<String>(&self.caller, "pause", &self.scripts.pause, queue, &arguments).await.map(drop)
     }
 
     async fn resume(&self, scope: &Scope) -> Result<()> {
         check::scope("resume", scope)?;
         let (queue, repository) = split(scope);
         let arguments = [repository, String::new(), String::new()];
-        self.run::<String>("resume", &self.scripts.pause, queue, &arguments).await.map(drop)
+        self.run::<String>(&self.caller, "resume", &self.scripts.pause, queue, &arguments).await.map(drop)
     }
 
     async fn wait(&self, queue: QueueName, until: Option<Timestamp>) -> Result<()> {
@@ -461,7 +450,7 @@ impl QueueAdmin for RedisQueue {
 
     async fn remove(&self, queue: QueueName, subject: &Subject) -> Result<bool> {
         let key = Key::new("remove", subject)?;
-        Ok(self.run::<u64>("remove", &self.scripts.remove, queue, &[member(&key)]).await? > 0)
+        Ok(self.run::<u64>(&self.caller, "remove", &self.scripts.remove, queue, &[member(&key)]).await? > 0)
     }
 
     async fn revive(&self, queue: QueueName, filter: &Filter, limit: usize) -> Result<u64> {
