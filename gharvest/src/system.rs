@@ -55,16 +55,17 @@ impl System {
             }
             gharvest_backends::ensure_index(system.index.as_ref(), system.archive.id()).await?;
         }
-        let of_github: Vec<&String> = change.names.iter().filter(|name| name.starts_with("[github]")).collect();
-        let is_secret =
-            |name: &&String| ["[github] tokens", "[github] app"].iter().any(|secret| name.starts_with(secret));
-        if change.is_in("queue") || !of_github.iter().all(is_secret) {
+        if change.is_in("queue") || (change.is_in("github") && !changes_only_tokens(change)) {
             system.github = gharvest_backends::github(&system.settings, Some(Arc::clone(&system.state)))?;
-        } else if !of_github.is_empty() {
-            // Who still has work in hand goes on with the new ones as well, and what is known of budgets stays.
-            gharvest_backends::set_tokens(&system.github, &system.settings)?;
         }
         Ok(system)
+    }
+
+    /// Has a client that stays use the tokens of changed settings, the last step that may refuse them: who still has work
+    /// in hand goes on with the new ones as well, and what is known of budgets stays.
+    pub(crate) fn take_tokens(&self, change: &Change) -> anyhow::Result<()> {
+        let is_same_client = change.is_in("github") && !change.is_in("queue") && changes_only_tokens(change);
+        if is_same_client { gharvest_backends::set_tokens(&self.github, &self.settings) } else { Ok(()) }
     }
 
     /// Starts downloader, indexer and seeder. They end after `shutdown`, each when its work in hand is done.
@@ -140,4 +141,10 @@ impl System {
         });
         Ok(gharvest_web::router(state).merge(gharvest_webhook_receiver::router(receiver, &self.settings.webhook)))
     }
+}
+
+/// Whether of `[github]` nothing but tokens and the App is different.
+fn changes_only_tokens(change: &Change) -> bool {
+    let is_token = |name: &str| ["[github] tokens", "[github] app"].iter().any(|token| name.starts_with(token));
+    change.names.iter().filter(|name| name.starts_with("[github]")).all(|name| is_token(name))
 }

@@ -160,6 +160,7 @@ impl Running {
             Some(web) => Some(system.routes(web.metrics.clone(), &stop).await?),
             None => None,
         };
+        system.take_tokens(&change)?;
         let workers = system.start_workers(&stop)?;
         refused.disarm();
         if let (Some(web), Some(routes)) = (&self.web, routes) {
