@@ -5,8 +5,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
     sync::Arc,
 };
 
@@ -19,7 +17,7 @@ use gharvest_search::{
     sample,
 };
 use gharvest_search_elastic::{ElasticIndex, Options};
-use gharvest_testkit::search_server;
+use gharvest_testkit::{recorded_data, recorded_records, search_server};
 use serde_json::Value;
 
 /// Buckets by time and by value; the empty text where a panel does not part by it.
@@ -27,15 +25,7 @@ type Bucket = (String, String);
 
 async fn opened(url: &str) -> (Arc<dyn SearchIndex>, String) {
     let prefix = format!("boards-{:016x}", fastrand::u64(..));
-    let options = Options {
-        urls: url.to_owned(),
-        username: String::new(),
-        password: String::new().into(),
-        api_key: String::new().into(),
-        ca: None,
-        prefix: prefix.clone(),
-    };
-    let index = ElasticIndex::open(&options).await.unwrap();
+    let index = ElasticIndex::open(&Options::without_credentials(url, &prefix)).await.unwrap();
     index.ensure("archive").await.unwrap();
     (index, prefix)
 }
@@ -127,7 +117,7 @@ async fn every_panel_shows_the_figures_counted_by_hand() {
 #[tokio::test]
 async fn every_panel_shows_the_figures_of_a_recorded_repository() {
     let test = "every_panel_shows_the_figures_of_a_recorded_repository";
-    let (Some(folder), Some(url)) = (gharvest_testkit::recorded_data(test), search_server(test)) else { return };
+    let (Some(folder), Some(url)) = (recorded_data(test), search_server(test)) else { return };
     let (index, prefix) = opened(&url).await;
     let context = RenderContext {
         repository: "recorded/repository".to_owned(),
@@ -135,8 +125,13 @@ async fn every_panel_shows_the_figures_of_a_recorded_repository() {
         label_renames: Default::default(),
         rendered_at: sample::at("2026-01-01T00:00:00Z"),
     };
+    let name = RecordRepository { id: RepositoryId(1), full_name: "recorded/repository".parse().unwrap() };
+    let empty = |kind| Record {
+        revision: Revision(1),
+        ..Record::new(name.clone(), 0, kind, sample::at("2026-01-01T00:00:00Z"))
+    };
     // A quarter of it shows everything that there is, in a quarter of the time.
-    let records = recorded(&folder).into_iter().filter(|record| record.number.is_multiple_of(4));
+    let records = recorded_records(&folder, empty).into_iter().filter(|record| record.number.is_multiple_of(4));
     let threads: Vec<_> = records.map(|record| render::thread(&record, &context)).collect();
     let mut builder = daily::Builder::new();
     threads.iter().flat_map(|thread| &thread.intervals).for_each(|interval| builder.add(interval.clone()));
@@ -156,25 +151,6 @@ async fn every_panel_shows_the_figures_of_a_recorded_repository() {
     }
     index.commit().await.unwrap();
     compare_all(&url, &prefix, &threads, &daily).await;
-}
-
-fn recorded(folder: &Path) -> Vec<Record> {
-    let repository = RecordRepository { id: RepositoryId(1), full_name: "recorded/repository".parse().unwrap() };
-    let mut records = Vec::new();
-    for (sub, kind) in [("issues", Kind::Issue), ("pulls", Kind::PullRequest)] {
-        for entry in fs::read_dir(folder.join(sub)).unwrap() {
-            let mut value: Value = serde_json::from_slice(&fs::read(entry.unwrap().path()).unwrap()).unwrap();
-            let mut record = Record::new(repository.clone(), 0, kind, sample::at("2026-01-01T00:00:00Z"));
-            record.revision = Revision(1);
-            record.issue = Some(value["issue"].take()).filter(Value::is_object);
-            record.pull = Some(value["pull"].take()).filter(Value::is_object);
-            record.timeline = value["events"].as_array().cloned().unwrap_or_default();
-            record.review_comments = value["comments"].as_array().cloned().unwrap_or_default();
-            record.number = record.core().unwrap()["number"].as_u64().unwrap();
-            records.push(record);
-        }
-    }
-    records
 }
 
 /// Asks each panel's question and compares what it shows with what is counted here.

@@ -339,14 +339,7 @@ mod tests {
 
     /// Writes to these addresses, with hardly a pause before it tries again.
     fn bulk(urls: String) -> Bulk {
-        let options = Options {
-            urls,
-            username: String::new(),
-            password: String::new().into(),
-            api_key: String::new().into(),
-            ca: None,
-            prefix: "x".into(),
-        };
+        let options = Options::without_credentials(&urls, "x");
         Bulk { first_delay: Duration::from_micros(100), ..Bulk::new(Client::new(&options).unwrap()) }
     }
 

@@ -46,6 +46,20 @@ pub struct Options {
     pub prefix: String,
 }
 
+impl Options {
+    /// An engine that asks nobody who they are.
+    pub fn without_credentials(urls: &str, prefix: &str) -> Self {
+        Self {
+            urls: urls.to_owned(),
+            username: String::new(),
+            password: String::new().into(),
+            api_key: String::new().into(),
+            ca: None,
+            prefix: prefix.to_owned(),
+        }
+    }
+}
+
 /// How long a request that is no search may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 

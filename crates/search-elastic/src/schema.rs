@@ -1,9 +1,9 @@
 //! Indices: names, settings and strict mappings.
 //!
 //! Each sort of document has four aliases: `{prefix}-items` for readers and Kibana, without tombstones;
-//! `{prefix}-public-items` for everybody, without what is private; `{prefix}-items-all` with them, which is written and read back; and `{prefix}-items-next` while an index is being
-//! built. Concrete indices are named `{prefix}-items-v{mapping}-{second}`, and carry in `_meta` the archive they are made
-//! of.
+//! `{prefix}-public-items` for everybody, without what is private either; `{prefix}-items-all` with all, which is written
+//! and read back; and `{prefix}-items-next` while an index is being built. Concrete indices are named
+//! `{prefix}-items-v{mapping}-{second}`, and carry in `_meta` the archive they are made of.
 //!
 //! A document is what `gharvest_search::document` says, and beside it `q`: what queries ask, prepared (values in lower
 //! case, times in microseconds, numbers), so that every engine answers alike; `said`: the texts of an item's comments;

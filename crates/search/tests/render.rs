@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::{fs, path::Path, time::Instant};
+use std::time::Instant;
 
 use gharvest_model::{
     Kind, Record, RepositoryId, RepositoryName, Revision,
@@ -15,6 +15,7 @@ use gharvest_search::{
     query::{ParseContext, Query, evaluate::matches},
     render::{self, RenderContext},
 };
+use gharvest_testkit::{recorded_data, recorded_records};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -374,8 +375,8 @@ proptest! {
 #[test]
 fn a_recorded_repository_renders_and_its_daily_counts_agree_with_a_replay() {
     let name = "a_recorded_repository_renders_and_its_daily_counts_agree_with_a_replay";
-    let Some(folder) = gharvest_testkit::recorded_data(name) else { return };
-    let records = recorded(&folder);
+    let Some(folder) = recorded_data(name) else { return };
+    let records = recorded_records(&folder, record);
     let begin = Instant::now();
     let threads: Vec<ThreadDocuments> = records.iter().map(|record| render::thread(record, &context())).collect();
     let taken = begin.elapsed();
@@ -408,22 +409,4 @@ fn a_recorded_repository_renders_and_its_daily_counts_agree_with_a_replay() {
         assert_eq!(opened as usize, threads.iter().filter(|thread| thread.item.kind == kind).count());
     }
     assert!(threads.iter().all(|thread| !thread.item.title.is_empty()));
-}
-
-fn recorded(folder: &Path) -> Vec<Record> {
-    let mut records = Vec::new();
-    for (sub, kind) in [("issues", Kind::Issue), ("pulls", Kind::PullRequest)] {
-        for entry in fs::read_dir(folder.join(sub)).unwrap() {
-            let mut value: Value = serde_json::from_slice(&fs::read(entry.unwrap().path()).unwrap()).unwrap();
-            let mut record = record(kind);
-            record.issue = Some(value["issue"].take()).filter(Value::is_object);
-            record.pull = Some(value["pull"].take()).filter(Value::is_object);
-            record.timeline = value["events"].as_array().cloned().unwrap_or_default();
-            record.review_comments = value["comments"].as_array().cloned().unwrap_or_default();
-            record.number = record.core().unwrap()["number"].as_u64().unwrap();
-            records.push(record);
-        }
-    }
-    records.sort_by_key(|record| record.number);
-    records
 }

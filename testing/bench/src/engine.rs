@@ -35,7 +35,7 @@ pub async fn measure(scale: &Scale) -> Result<Vec<Row>> {
     let mut round = 0;
     let ours = async || {
         round += 1;
-        let index = ElasticIndex::open(&options(server.url(), &format!("ours-{round}"))).await?;
+        let index = ElasticIndex::open(&Options::without_credentials(server.url(), &format!("ours-{round}"))).await?;
         index.ensure("bench").await?;
         let mut worked = Duration::ZERO;
         for batch in threads.chunks(BATCH) {
@@ -50,7 +50,7 @@ pub async fn measure(scale: &Scale) -> Result<Vec<Row>> {
     let bare = async || {
         bare_round += 1;
         let prefix = format!("bare-{bare_round}");
-        ElasticIndex::open(&options(server.url(), &prefix)).await?.ensure("bench").await?;
+        ElasticIndex::open(&Options::without_credentials(server.url(), &prefix)).await?.ensure("bench").await?;
         let bodies = bulk_bodies(&prefix, &threads);
         Ok(timed(send(server.url(), &prefix, bodies)).await?.1)
     };
@@ -64,17 +64,6 @@ pub async fn measure(scale: &Scale) -> Result<Vec<Row>> {
         .over("bulk requests ready made", rate(documents, bare))
         .at_least(GOAL),
     ])
-}
-
-pub(crate) fn options(url: &str, prefix: &str) -> Options {
-    Options {
-        urls: url.to_owned(),
-        username: String::new(),
-        password: String::new().into(),
-        api_key: String::new().into(),
-        ca: None,
-        prefix: prefix.to_owned(),
-    }
 }
 
 async fn send(url: &str, prefix: &str, bodies: Vec<bytes::Bytes>) -> Result<()> {

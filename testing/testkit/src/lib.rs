@@ -20,7 +20,7 @@ pub use compose::{checkout, composed};
 pub use npm::npm_package;
 pub use page::{behaviour_table, page_section};
 pub use python::python_tool;
-pub use recorded::recorded_data;
+pub use recorded::{recorded_data, recorded_records};
 pub use s3::{S3Server, s3_server};
 pub use search::{SearchServer, search_server, search_server_of};
 pub use skip::skip;

@@ -5,6 +5,9 @@ use std::{
     process::Command,
 };
 
+use gharvest_model::{Kind, Record};
+use serde_json::Value;
+
 /// The folder of a recorded repository in github-metadata-backup's layout (`issues/N.json`, `pulls/N.json`).
 ///
 /// Looked for in what `GHARVEST_TEST_DATA` names, then in `shared/data` beside the checkout: the folder itself, a folder
@@ -21,6 +24,29 @@ pub fn recorded_data(test: &str) -> Option<PathBuf> {
         eprintln!("skipped: {test}: no recorded data, set GHARVEST_TEST_DATA to a folder with issues/ and pulls/");
     }
     found
+}
+
+/// The records of recorded data, by number: what `empty` gives of a kind, with what the files say.
+///
+/// # Panics
+/// If a file cannot be read, or is none of the recording's.
+pub fn recorded_records(folder: &Path, empty: impl Fn(Kind) -> Record) -> Vec<Record> {
+    let mut records = Vec::new();
+    for (sub, kind) in [("issues", Kind::Issue), ("pulls", Kind::PullRequest)] {
+        for entry in std::fs::read_dir(folder.join(sub)).expect("the recording has this folder") {
+            let bytes = std::fs::read(entry.expect("it can be listed").path()).expect("it can be read");
+            let mut value: Value = serde_json::from_slice(&bytes).expect("it is JSON");
+            let mut record = empty(kind);
+            record.issue = Some(value["issue"].take()).filter(Value::is_object);
+            record.pull = Some(value["pull"].take()).filter(Value::is_object);
+            record.timeline = value["events"].as_array().cloned().unwrap_or_default();
+            record.review_comments = value["comments"].as_array().cloned().unwrap_or_default();
+            record.number = record.core().expect("it is an item")["number"].as_u64().expect("it has a number");
+            records.push(record);
+        }
+    }
+    records.sort_by_key(|record| record.number);
+    records
 }
 
 fn in_folder(folder: &Path, unpacked: &Path) -> Option<PathBuf> {

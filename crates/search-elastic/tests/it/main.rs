@@ -15,14 +15,7 @@ use gharvest_search_elastic::{ElasticIndex, Options};
 
 /// Without credentials, under names of its own.
 fn options(url: &str) -> Options {
-    Options {
-        urls: url.to_owned(),
-        username: String::new(),
-        password: String::new().into(),
-        api_key: String::new().into(),
-        ca: None,
-        prefix: format!("test-{:016x}", fastrand::u64(..)),
-    }
+    Options::without_credentials(url, &format!("test-{:016x}", fastrand::u64(..)))
 }
 
 async fn ensured(options: &Options) -> Arc<dyn SearchIndex> {
