@@ -41,7 +41,8 @@ pub(crate) async fn check(
     caller.require(Role::Read)?;
     let uri = headers.get("x-original-uri").and_then(|uri| uri.to_str().ok()).unwrap_or_default();
     let allowed = match asked(uri) {
-        None => return Err(ApiError::not_found(uri)),
+        // nginx passes on a refusal, and makes a fault of its own of everything else.
+        None => return Err(ApiError::forbidden("this is not served")),
         // Names of owners and of repositories are shown to who may see them all: a list cannot leave some out.
         Some(Asked::Names) => caller.sees_everything() || !any_private(&state).await?,
         Some(Asked::Snapshots) => caller.sees_everything(),
@@ -57,6 +58,10 @@ pub(crate) async fn check(
 fn asked(uri: &str) -> Option<Asked> {
     let path = uri.split(['?', '#']).next().unwrap_or_default();
     let path = percent_decode_str(path).decode_utf8().ok()?;
+    // nginx serves what such a path leads to, which is not what it names.
+    if path.split('/').any(|part| part == "." || part == "..") {
+        return None;
+    }
     let mut parts = path.strip_prefix("/data/")?.split('/').filter(|part| !part.is_empty());
     match (parts.next(), parts.next(), parts.next()) {
         (None, ..) | (Some("current"), _, None) => Some(Asked::Names),
@@ -117,6 +122,11 @@ mod tests {
             ("/data/inbox/x", None),
             ("/data/keys.json", None),
             ("/data/current/octo/%2e%2e/x", None),
+            ("/data/current/octo/things/../secret/items/1.json", None),
+            ("/data/current/octo/things/%2E%2e%2Fsecret/repository.json", None),
+            ("/data/current/octo/things/items/1.json/../2.json", None),
+            ("/data/snapshots/../current/octo/secret/", None),
+            ("/data/current/octo/things/./repository.json", None),
             ("/data/current/../keys.json", None),
             ("/elsewhere", None),
         ] {
