@@ -20,6 +20,8 @@ RUN groupadd --gid 10001 gharvest \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin gharvest \
     && install -d -o gharvest -g gharvest /data
 COPY --from=build /out/ /usr/local/bin/
+# GitHub is asked by https, and the slim image knows no authority.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 USER 10001:10001
 ENV GHARVEST_DATA_DIR=/data
 VOLUME /data

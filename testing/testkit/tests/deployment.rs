@@ -268,6 +268,24 @@ fn hadolint_finds_nothing_in_the_dockerfile() {
     printed(Command::new(hadolint).arg("Dockerfile").current_dir(checkout()));
 }
 
+/// The client of GitHub trusts the system's authorities, and refuses to begin where there are none.
+#[test]
+fn the_image_brings_what_the_binaries_look_for() {
+    let dockerfile = fs::read_to_string(checkout().join("Dockerfile")).unwrap();
+    let image = dockerfile.rsplit("\nFROM ").next().unwrap();
+    let authorities = "/etc/ssl/certs/ca-certificates.crt";
+    assert!(image.contains(&format!("COPY --from=build {authorities} {authorities}\n")), "{image}");
+    let left_out = fs::read_to_string(checkout().join(".dockerignore")).unwrap();
+    assert!(left_out.lines().any(|line| line == ".env"), "secrets stay out of the build");
+    let config = composed("the_image_brings_what_the_binaries_look_for", FILES[0]);
+    for (name, service) in config.iter().flat_map(services) {
+        if !service["build"].is_null() {
+            let program = service["entrypoint"][0].as_str().unwrap();
+            assert!(dockerfile.contains(&format!("target/release/{program}")), "{name} starts {program}");
+        }
+    }
+}
+
 #[test]
 fn shellcheck_finds_nothing_in_the_scripts() {
     let test = "shellcheck_finds_nothing_in_the_scripts";
