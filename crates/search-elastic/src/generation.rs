@@ -4,7 +4,7 @@
 //! rebuild is under way, and whoever writes writes there as well.
 
 use elasticsearch::http::Method;
-use gharvest_search::{Error, ErrorKind, IndexStatus, Result};
+use gharvest_search::{Error, ErrorKind, IndexStatus, Result, Trouble};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -176,10 +176,13 @@ impl Generations {
     pub(crate) async fn status(&self, engine: &Engine) -> Result<IndexStatus> {
         let made = self.made(Sort::Items).await?;
         let made = made.unwrap_or(Made { archive: String::new(), mapping: 0 });
+        let trouble = self.trouble().await?;
         let mut documents = Vec::new();
         for sort in Sort::ALL {
             let path = format!("/{}/_count", self.names.visible(sort));
-            let count = self.client.find("status", Method::Get, &path, None).await?;
+            let count = self.client.find("status", Method::Get, &path, None).await;
+            // What is missing cannot be counted, which the trouble says better than this error.
+            let count = if trouble.is_some() { count.unwrap_or_default() } else { count? };
             let count = count.and_then(|count| count.get("count").and_then(Value::as_u64)).unwrap_or_default();
             documents.push((format!("gharvest-{}", sort.name()), count));
         }
@@ -193,13 +196,45 @@ impl Generations {
             documents,
             bytes: bytes.and_then(|stats| stats.pointer("/_all/total/store/size_in_bytes").and_then(Value::as_u64)),
             rebuilding: self.is_rebuilding().await?,
+            trouble,
         })
     }
+
+    /// Missing shards, and indices that the engine has closed for writing because its disk is nearly full. A lack of
+    /// replicas is none: one node has no place for them.
+    async fn trouble(&self) -> Result<Option<Trouble>> {
+        let prefix = &self.names.prefix;
+        let health = self.client.json("status", Method::Get, &format!("/_cluster/health/{prefix}-*"), None).await?;
+        if health.get("status").and_then(Value::as_str) == Some("red") {
+            return Ok(Some(Trouble {
+                found: "some of the engine's shards are missing".to_owned(),
+                remedy:
+                    "ask it why: GET /_cluster/allocation/explain; what cannot come back is made anew: gharvest rebuild"
+                        .to_owned(),
+            }));
+        }
+        let path = format!("/{prefix}-*/_settings/index.blocks.*?flat_settings=true");
+        let blocks = self.client.json("status", Method::Get, &path, None).await?;
+        let closed: Vec<_> = blocks.as_object().into_iter().flatten().filter(|(_, index)| is_closed(index)).collect();
+        Ok(closed.first().map(|(index, _)| Trouble {
+            found: format!("{} of the engine's indices take no writes, as {index}", closed.len()),
+            remedy: "make room on its disk: it closes indices when that is nearly full, and opens them by itself"
+                .to_owned(),
+        }))
+    }
+}
+
+/// Whether an index has a block against writing, as its flat settings say.
+fn is_closed(index: &Value) -> bool {
+    let blocks = index.get("settings").and_then(Value::as_object).into_iter().flatten();
+    let writing = ["index.blocks.read_only_allow_delete", "index.blocks.read_only", "index.blocks.write"];
+    blocks.into_iter().any(|(name, value)| writing.contains(&name.as_str()) && value == "true")
 }
 
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
-fn check(made: &Made, archive: &str) -> Result<()> {
+/// Refuses another archive's index, and one of a newer mapping.
+pub(crate) fn check(made: &Made, archive: &str) -> Result<()> {
     let refused = |message: String| Err(Error::new(ErrorKind::Refused, "ensure", message));
     if made.archive != archive {
         return refused(format!(

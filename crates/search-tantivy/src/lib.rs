@@ -279,6 +279,7 @@ impl Inner {
                 documents: Vec::new(),
                 bytes: None,
                 rebuilding,
+                trouble: None,
             });
         };
         drop(state);
@@ -290,6 +291,7 @@ impl Inner {
             documents: read::counts(&generation.searcher(), &self.fields)?,
             bytes: generation.bytes(),
             rebuilding,
+            trouble: None,
         })
     }
 }

@@ -240,6 +240,18 @@ pub struct IndexStatus {
     pub bytes: Option<u64>,
     /// Whether a rebuild is under way.
     pub rebuilding: bool,
+    /// What is wrong with the engine that a person has to mend; none if nothing.
+    #[serde(default)]
+    pub trouble: Option<Trouble>,
+}
+
+/// What a person has to mend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// What is wrong.
+    pub found: String,
+    /// What to do.
+    pub remedy: String,
 }
 
 /// The documents of one thread as an index holds them, for `verify`.

@@ -270,6 +270,9 @@ async fn check_index(settings: &Settings, archive: Option<&Archive>, findings: &
             if status.outdated {
                 findings.wrong("index", "an earlier version of the program made it", "make it anew: gharvest rebuild");
             }
+            if let Some(trouble) = status.trouble {
+                findings.wrong("index", trouble.found, trouble.remedy);
+            }
             if status.rebuilding {
                 findings.well("index", "a rebuild is under way, or was left: `gharvest rebuild` begins it again");
             }

@@ -151,6 +151,44 @@ async fn a_batch_that_is_too_large_is_sent_in_halves_and_one_document_alone_is_r
 }
 
 #[tokio::test]
+async fn an_engine_without_room_or_without_shards_says_so_in_its_status() {
+    let name = "an_engine_without_room_or_without_shards_says_so_in_its_status";
+    let Some(url) = search_server(name) else { return };
+    tell_of_trouble(&url).await;
+}
+
+#[tokio::test]
+async fn an_elasticsearch_without_room_or_without_shards_says_so_in_its_status() {
+    let name = "an_elasticsearch_without_room_or_without_shards_says_so_in_its_status";
+    let Some(url) = search_server_of(name, Make::Elasticsearch8) else { return };
+    tell_of_trouble(&url).await;
+}
+
+async fn tell_of_trouble(url: &str) {
+    let options = options(url);
+    let index = ensured(&options).await;
+    assert_eq!(index.status().await.unwrap().trouble, None);
+    let client = reqwest::Client::new();
+    let put = async |path: &str, body: Value| {
+        let path = format!("{url}/{}-{path}", options.prefix);
+        client.put(path).json(&body).send().await.unwrap().error_for_status().unwrap();
+    };
+    // What an engine does by itself when its disk is nearly full.
+    put("items-all/_settings", json!({"index.blocks.read_only_allow_delete": true})).await;
+    let trouble = index.status().await.unwrap().trouble.unwrap();
+    assert!(trouble.found.contains("1 of the engine's indices") && trouble.found.contains("-items-v"), "{trouble:?}");
+    put("items-all/_settings", json!({"index.blocks.read_only_allow_delete": null})).await;
+    assert_eq!(index.status().await.unwrap().trouble, None);
+    // A shard that no node may hold.
+    client.delete(format!("{url}/{}-items-v2-0", options.prefix)).send().await.unwrap().error_for_status().unwrap();
+    let nowhere = json!({"index.routing.allocation.require._name": "nobody"});
+    let aliases = json!({format!("{}-items", options.prefix): {}});
+    put("lost?wait_for_active_shards=0", json!({"settings": nowhere, "aliases": aliases})).await;
+    let trouble = index.status().await.unwrap().trouble.unwrap();
+    assert!(trouble.found.contains("shards are missing"), "{trouble:?}");
+}
+
+#[tokio::test]
 async fn two_processes_may_make_the_same_index_at_once() {
     let Some(url) = search_server("two_processes_may_make_the_same_index_at_once") else { return };
     let options = options(&url);
