@@ -636,14 +636,22 @@ async fn dashboards_are_brought_once_and_what_people_made_or_changed_stays() {
 /// The program that the script calls is a stand-in that shows what it is given; the drill uses the real one.
 #[tokio::test]
 async fn a_backup_takes_what_people_made_along_or_is_not_made() {
-    let export = |headers: axum::http::HeaderMap, body: String| async move {
-        let wanted: Value = serde_json::from_str(&body).unwrap();
-        let types = wanted["type"].as_array().unwrap();
-        assert!(types.contains(&json!("dashboard")) && wanted["includeReferencesDeep"] == true, "{wanted}");
-        assert!(headers.contains_key("kbn-xsrf") && headers.contains_key("osd-xsrf"));
-        "{\"type\":\"dashboard\",\"id\":\"ours\"}\n"
+    let export = |knows_all: bool| {
+        axum::routing::post(move |headers: axum::http::HeaderMap, body: String| async move {
+            let wanted: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(wanted["includeReferencesDeep"], true);
+            assert!(headers.contains_key("kbn-xsrf") && headers.contains_key("osd-xsrf"));
+            let is_known = match wanted["type"].as_array() {
+                None => knows_all && wanted["type"] == "*",
+                Some(types) => types.contains(&json!("dashboard")) && types.contains(&json!("query")),
+            };
+            let status = if is_known { axum::http::StatusCode::OK } else { axum::http::StatusCode::BAD_REQUEST };
+            (status, "{\"type\":\"dashboard\",\"id\":\"ours\"}\n")
+        })
     };
-    let url = serve(axum::Router::new().route("/api/saved_objects/_export", axum::routing::post(export))).await;
+    // As Kibana answers, and as OpenSearch Dashboards does.
+    let router = axum::Router::new().route("/kibana/api/saved_objects/_export", export(true));
+    let url = serve(router.route("/other/api/saved_objects/_export", export(false))).await;
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("program");
     fs::write(&program, "#!/bin/sh\necho \"$@\"; cat \"$6\"\n").unwrap();
@@ -654,10 +662,12 @@ async fn a_backup_takes_what_people_made_along_or_is_not_made() {
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     };
     fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let done = backup(url.clone()).await;
-    let said = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert!(done.status.success(), "{done:?}");
-    assert!(said.starts_with("snapshot backup --to PLACE --with ") && said.contains("\"ours\""), "{said}");
+    for product in ["kibana", "other"] {
+        let done = backup(format!("{url}/{product}")).await;
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success(), "{done:?}");
+        assert!(said.starts_with("snapshot backup --to PLACE --with ") && said.contains("\"ours\""), "{said}");
+    }
     let failed = backup(format!("{url}/not-there")).await;
     assert!(!failed.status.success() && failed.stdout.is_empty(), "{failed:?}");
 }
