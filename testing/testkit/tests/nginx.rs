@@ -236,6 +236,10 @@ async fn the_example_of_an_outer_server_ends_tls_before_the_front() {
         assert_eq!(answer.version(), reqwest::Version::HTTP_2, "{}", program.display());
         assert!(answer.headers()["strict-transport-security"].to_str().unwrap().starts_with("max-age="));
         assert_eq!(answer.text().await.unwrap(), "web GET /octo/box 0 127.0.0.1");
+        let client = reqwest::Client::builder().danger_accept_invalid_certs(true).http1_only().build().unwrap();
+        let socket = client.get(format!("https://127.0.0.1:{secure}/events")).header("upgrade", "websocket");
+        let answer = socket.header("connection", "Upgrade").send().await.unwrap();
+        assert_eq!(answer.text().await.unwrap(), "websocket for 127.0.0.1");
     }
 }
 
