@@ -6,7 +6,7 @@
 //! | Queue, State | `redis://…`, `rediss://…` | one Redis for both |
 //! | Archive | `file:FOLDER`, `s3://BUCKET/PREFIX` | a folder, or object storage |
 //! | SearchIndex | `tantivy:FOLDER` | embedded |
-//! | SearchIndex | `http://…`, `https://…` | Elasticsearch or OpenSearch |
+//! | SearchIndex, OperationsLog | `http://…`, `https://…` | Elasticsearch or OpenSearch |
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -17,11 +17,15 @@ use gharvest_queue_sqlite::SqliteQueue;
 use gharvest_service_kit::Settings;
 use gharvest_state::{SqliteState, State};
 
+#[cfg(feature = "operations")]
+mod elastic;
 #[cfg(feature = "github")]
 mod github;
 #[cfg(feature = "search")]
 mod search;
 
+#[cfg(feature = "operations")]
+pub use elastic::operations_log;
 #[cfg(feature = "github")]
 pub use github::{examine_tokens, github, set_tokens};
 #[cfg(feature = "search")]

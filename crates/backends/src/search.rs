@@ -41,18 +41,6 @@ pub async fn index_read_only(settings: &Settings) -> anyhow::Result<Arc<dyn Sear
 }
 
 async fn elastic(settings: &Settings, url: &str) -> anyhow::Result<Arc<dyn SearchIndex>> {
-    let search = &settings.search;
-    let ca = match search.ca_file.as_str() {
-        "" => None,
-        path => Some(tokio::fs::read(path).await.with_context(|| format!("[search] ca_file `{path}` cannot be read"))?),
-    };
-    let options = gharvest_search_elastic::Options {
-        urls: url.to_owned(),
-        username: search.username.clone(),
-        password: search.password.clone(),
-        api_key: search.api_key.clone(),
-        ca,
-        prefix: search.index_prefix.clone(),
-    };
+    let options = crate::elastic::options(settings, url).await?;
     gharvest_search_elastic::ElasticIndex::open(&options).await.with_context(|| opening("index", url))
 }

@@ -22,9 +22,22 @@ pub(crate) struct Generations {
 
 /// Which archive an index is made of, and with which mapping.
 #[derive(Debug, PartialEq, Eq)]
-struct Made {
+pub(crate) struct Made {
     archive: String,
     mapping: u64,
+}
+
+impl Made {
+    /// As an answer to `_mapping` says it.
+    pub(crate) fn read(answer: &Value) -> Self {
+        let first = answer.as_object().and_then(|indices| indices.values().next());
+        let meta = first.and_then(|index| index.pointer("/mappings/_meta/gharvest"));
+        let text = |name: &str| meta.and_then(|meta| meta.get(name));
+        Self {
+            archive: text("archive").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            mapping: text("mapping").and_then(Value::as_u64).unwrap_or_default(),
+        }
+    }
 }
 
 impl Generations {
@@ -92,14 +105,8 @@ impl Generations {
     /// What the serving index of a sort says of itself.
     async fn made(&self, sort: Sort) -> Result<Option<Made>> {
         let path = format!("/{}/_mapping", self.names.all(sort));
-        let Some(answer) = self.client.find("ensure", Method::Get, &path, None).await? else { return Ok(None) };
-        let first = answer.as_object().and_then(|indices| indices.values().next());
-        let meta = first.and_then(|index| index.pointer("/mappings/_meta/gharvest"));
-        let text = |name: &str| meta.and_then(|meta| meta.get(name));
-        Ok(Some(Made {
-            archive: text("archive").and_then(Value::as_str).unwrap_or_default().to_owned(),
-            mapping: text("mapping").and_then(Value::as_u64).unwrap_or_default(),
-        }))
+        let answer = self.client.find("ensure", Method::Get, &path, None).await?;
+        Ok(answer.as_ref().map(Made::read))
     }
 
     /// The indices that have an alias.

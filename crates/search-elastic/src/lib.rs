@@ -4,7 +4,7 @@
 //! Documents are written by bulk `index` with external versions alone, so that a late write never wins; what is gone
 //! becomes a tombstone that the readers' aliases leave out, because engines forget the versions of deleted documents.
 //! The modules hold the rest: `schema` the indices, `write` how a thread is replaced, `generation` how an index is built
-//! anew, `lower` what a query becomes.
+//! anew, `lower` what a query becomes, `operations` where observations of the system are kept.
 
 mod body;
 mod bulk;
@@ -12,6 +12,7 @@ mod client;
 mod engine;
 mod generation;
 mod lower;
+mod operations;
 mod read;
 mod schema;
 mod search;
@@ -30,6 +31,8 @@ use gharvest_search::{
     document::{DailyDocument, IntervalDocument, ReleaseDocument, RepositoryDocument, ThreadDocuments, Version},
     query::suggest::SuggestRequest,
 };
+
+pub use operations::ElasticOperations;
 
 use bulk::Bulk;
 use client::Client;

@@ -138,7 +138,7 @@ fn analysis() -> Value {
     })
 }
 
-fn keyword() -> Value {
+pub(crate) fn keyword() -> Value {
     json!({"type": "keyword", "ignore_above": 1024})
 }
 
@@ -148,7 +148,7 @@ fn text() -> Value {
     }})
 }
 
-fn of(kind: &str) -> Value {
+pub(crate) fn of(kind: &str) -> Value {
     json!({"type": kind})
 }
 
@@ -157,12 +157,12 @@ fn stored() -> Value {
     json!({"type": "object", "enabled": false})
 }
 
-fn merged(parts: &[Value]) -> Value {
+pub(crate) fn merged(parts: &[Value]) -> Value {
     let fields = parts.iter().filter_map(Value::as_object).flatten();
     Value::Object(fields.map(|(name, field)| (name.clone(), field.clone())).collect())
 }
 
-fn fields(names: &[&str], field: &Value) -> Value {
+pub(crate) fn fields(names: &[&str], field: &Value) -> Value {
     Value::Object(names.iter().map(|name| ((*name).to_owned(), field.clone())).collect())
 }
 

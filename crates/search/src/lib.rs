@@ -19,6 +19,7 @@ mod intervals;
 pub mod judged;
 pub mod marks;
 mod metrics;
+pub mod operations;
 pub mod query;
 pub mod render;
 pub mod sample;

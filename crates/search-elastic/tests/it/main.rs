@@ -7,6 +7,7 @@ mod access;
 mod contract;
 mod engine;
 mod newer;
+mod operations;
 
 use std::sync::Arc;
 
