@@ -6,8 +6,11 @@ use axum::Router;
 use gharvest_archive::Archive;
 use gharvest_github::Client;
 use gharvest_queue::{Queue, QueueAdmin};
-use gharvest_search::SearchIndex;
-use gharvest_seeder::notify::{self, Watch};
+use gharvest_search::{SearchIndex, operations::OperationsLog};
+use gharvest_seeder::{
+    notify::{self, Watch},
+    operations::{self, Observer},
+};
 use gharvest_service_kit::{Settings, changes::Change, process::Usage};
 use gharvest_state::State;
 use gharvest_web::{Backends, WebState, operations::GithubOperations};
@@ -24,6 +27,8 @@ pub(crate) struct System {
     pub(crate) state: Arc<dyn State>,
     pub(crate) archive: Archive,
     pub(crate) index: Arc<dyn SearchIndex>,
+    /// None where the index is embedded.
+    pub(crate) operations: Option<Arc<dyn OperationsLog>>,
     pub(crate) github: Client,
 }
 
@@ -35,8 +40,9 @@ impl System {
         let state = gharvest_backends::state(&settings).await?;
         let index = gharvest_backends::index(&settings).await?;
         gharvest_backends::ensure_index(index.as_ref(), archive.id()).await?;
+        let operations = gharvest_backends::operations_log(&settings, archive.id()).await?;
         let github = gharvest_backends::github(&settings, Some(Arc::clone(&state)))?;
-        Ok(Self { settings: Arc::new(settings), queue, state, archive, index, github })
+        Ok(Self { settings: Arc::new(settings), queue, state, archive, index, operations, github })
     }
 
     /// The same system with other settings. What they do not concern stays open: the embedded index has one owner.
@@ -54,6 +60,7 @@ impl System {
                 system.index = gharvest_backends::index(&system.settings).await?;
             }
             gharvest_backends::ensure_index(system.index.as_ref(), system.archive.id()).await?;
+            system.operations = gharvest_backends::operations_log(&system.settings, system.archive.id()).await?;
         }
         if change.is_in("queue") || (change.is_in("github") && !changes_only_tokens(change)) {
             system.github = gharvest_backends::github(&system.settings, Some(Arc::clone(&system.state)))?;
@@ -104,6 +111,15 @@ impl System {
             shutdown.clone(),
         ));
         workers.spawn(notify::run(watch, shutdown.clone()));
+        let observer = Observer::new(
+            Arc::clone(&self.queue),
+            self.archive.clone(),
+            Arc::clone(&self.state),
+            self.github.clone(),
+            self.operations.clone(),
+            operations::Options::new(&self.settings),
+        );
+        workers.spawn(operations::run(observer, shutdown.clone()));
         Ok(workers)
     }
 

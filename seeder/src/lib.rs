@@ -14,7 +14,8 @@
 //! Any number of seeders may run: the state grants one the lead. When the lead changes during a long run two may push
 //! the same; pushes coalesce, so that costs nothing. When a task last ran, is due, and how it ended stand in the state
 //! under `schedule/{task}`; if the state is lost, each runs once. [`run_now`] has any of them run at once.
-//! An interval may be cron times instead, see [`Cadence`].
+//! An interval may be cron times instead, see [`Cadence`]. Beside these, each with a lead of its own, [`notify`] tells a
+//! person of what needs one, and [`operations`] notes for dashboards how the system is doing.
 //!
 //! Metrics: `gharvest_seeder_leads`, `gharvest_seeder_runs_total` (`task`, `result`),
 //! `gharvest_seeder_pushed_total` (`task`), `gharvest_snapshot_timestamp_seconds`, `gharvest_completeness` (`repository`):
@@ -42,6 +43,7 @@ pub mod deliveries;
 pub mod gaps;
 pub mod inbox;
 pub mod notify;
+pub mod operations;
 pub mod schedule;
 pub mod snapshots;
 pub mod sweep;
@@ -69,6 +71,9 @@ pub enum Failure {
     /// A recovered delivery could be kept nowhere.
     #[error(transparent)]
     NotDurable(#[from] gharvest_webhook_receiver::NotDurable),
+    /// The search engine.
+    #[error(transparent)]
+    Search(#[from] gharvest_search::Error),
     /// Snapshots are wanted of an archive that is no folder, and nobody said where they go.
     #[error("the archive is no folder: set [seeder] snapshot_folder to where snapshots go")]
     NoSnapshotFolder,

@@ -3,7 +3,10 @@
 use std::{process::ExitCode, sync::Arc};
 
 use clap::Parser;
-use gharvest_seeder::notify::{self, Watch};
+use gharvest_seeder::{
+    notify::{self, Watch},
+    operations::{self, Observer},
+};
 use gharvest_service_kit::{
     process::{CommonArgs, run},
     service::{self, Service},
@@ -36,8 +39,18 @@ async fn work(service: Service) -> anyhow::Result<()> {
         client.clone(),
         notify::Options::new(&settings),
     )?;
+    let log = gharvest_backends::operations_log(&settings, archive.id()).await?;
+    let observer = Observer::new(
+        Arc::clone(&queue),
+        archive.clone(),
+        Arc::clone(&state),
+        client.clone(),
+        log,
+        operations::Options::new(&settings),
+    );
     readiness.set(true);
     tokio::join!(
+        operations::run(observer, shutdown.clone()),
         notify::run(watch, shutdown.clone()),
         gharvest_seeder::run(queue, archive, state, client, options, shutdown),
     );

@@ -284,6 +284,12 @@ pub struct SeederSettings {
     pub snapshot_keep: Duration,
     /// Where snapshots lie; empty for `snapshots` in the archive's folder.
     pub snapshot_folder: String,
+    /// How often it is noted for dashboards how the system is doing; none for never.
+    #[serde(deserialize_with = "cadence::optional")]
+    pub operations_every: Option<Cadence>,
+    /// Whole months of that are forgotten which ended so long ago.
+    #[serde(with = "duration")]
+    pub operations_keep: Duration,
     /// Health and metrics, as a process of its own.
     pub listen: String,
 }
@@ -474,10 +480,12 @@ impl Settings {
                 .all(|url| begins_with(url.expose_secret(), &["http://", "https://"])),
             "[notify] url and ping_url must begin with http:// or https://",
         );
-        problems.unless(
-            !matches!(&self.seeder.snapshot_every, Some(Cadence::Every(every)) if every.as_secs() < 60),
-            "[seeder] snapshot_every must be at least 1m",
-        );
+        for (key, cadence) in
+            [("snapshot_every", &self.seeder.snapshot_every), ("operations_every", &self.seeder.operations_every)]
+        {
+            let is_possible = !matches!(cadence, Some(Cadence::Every(every)) if every.as_secs() < 60);
+            problems.unless(is_possible, &format!("[seeder] {key} must be at least 1m"));
+        }
         problems.unless(
             self.seeder.snapshot_every.is_none() || self.snapshot_folder().is_some(),
             "[seeder] snapshot_folder must say where snapshots go, because the archive is no folder",
