@@ -33,7 +33,7 @@ pub struct Stack {
     nginx: Option<Nginx>,
     processes: Vec<(String, Child)>,
     redis: Option<RedisServer>,
-    _engine: SearchServer,
+    engine: SearchServer,
     services: Value,
     addresses: BTreeMap<String, String>,
     overrides: Vec<(String, String)>,
@@ -57,7 +57,7 @@ impl Stack {
             processes: Vec::new(),
             redis: None,
             addresses: addresses(&services, engine.url()),
-            _engine: engine,
+            engine,
             services,
             overrides,
             folder,
@@ -74,6 +74,11 @@ impl Stack {
     /// If it has been stopped.
     pub fn url(&self) -> String {
         self.nginx.as_ref().expect("the proxy runs").url()
+    }
+
+    /// Where the engine is, which needs no key here.
+    pub fn engine_url(&self) -> &str {
+        self.engine.url()
     }
 
     /// Where a service of ours listens by itself: `http://127.0.0.1:PORT`. None if it does not.
@@ -193,7 +198,7 @@ impl Stack {
 
     /// The engine here gives no keys and asks for none; the settings that name their files stay in force.
     fn stand_in_for_keys(&self) {
-        for kind in ["writer", "reader"] {
+        for kind in ["writer", "reader", "seeder"] {
             let file = self.folder.path().join("secrets").join(kind).join("api.key");
             fs::write(file, "c3RhbmQ6aW4=\n").expect("the set-up made the folder");
         }

@@ -38,10 +38,10 @@ fn networks_of(name: &str) -> &'static [&'static str] {
         "setup-dashboards" => &["front"],
         "kibana" => &["front", "search"],
         "webhook-receiver" => &["front", "queue"],
-        "seeder" | "downloader" => &["github", "queue"],
+        "downloader" => &["github", "queue"],
         "indexer" => &["queue", "search"],
         "web" => &["front", "github", "queue", "search"],
-        "queue-cli" | "gharvest" => &["github", "queue", "search"],
+        "seeder" | "queue-cli" | "gharvest" => &["github", "queue", "search"],
         "reverse-proxy" => &["front", "published"],
         _ => &[],
     }
@@ -50,12 +50,15 @@ fn networks_of(name: &str) -> &'static [&'static str] {
 /// Volumes with secrets that a service sees.
 fn secrets_of(name: &str) -> &'static [&'static str] {
     match name {
-        "setup" => &["engine-secrets", "kibana-secrets", "reader-secrets", "secrets", "writer-secrets"],
-        "setup-engine" => &["engine-secrets", "kibana-secrets", "reader-secrets", "writer-secrets"],
+        "setup" => {
+            &["engine-secrets", "kibana-secrets", "reader-secrets", "secrets", "seeder-secrets", "writer-secrets"]
+        }
+        "setup-engine" => &["engine-secrets", "kibana-secrets", "reader-secrets", "seeder-secrets", "writer-secrets"],
         "elasticsearch" | "setup-dashboards" => &["engine-secrets"],
         "kibana" => &["kibana-secrets"],
         "indexer" | "web" | "gharvest" => &["writer-secrets"],
         "queue-cli" => &["reader-secrets"],
+        "seeder" => &["seeder-secrets"],
         _ => &[],
     }
 }
@@ -113,7 +116,7 @@ fn a_service_starts_with_exactly_what_it_needs() {
     let engine = ["elasticsearch", "setup", "setup-engine"];
     for (service, needed) in [
         ("redis", vec![]),
-        ("seeder", vec!["redis"]),
+        ("seeder", [&engine[..], &["redis"]].concat()),
         ("downloader", vec!["redis"]),
         ("webhook-receiver", vec!["redis"]),
         ("elasticsearch", vec!["setup"]),
@@ -348,9 +351,9 @@ fn the_set_up_of_secrets_can_run_again_and_hides_what_must_be_hidden() {
     for (path, content) in &first {
         let name = path.file_name().unwrap().to_str().unwrap();
         let mode = fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode == 0o600, ["elastic.password", "ca.key"].contains(&name), "{name} {mode:o}");
+        assert_eq!(mode == 0o600, ["elastic.password", "reader.password", "ca.key"].contains(&name), "{name} {mode:o}");
         // Kibana refuses keys below 32 characters.
-        if ["elastic.password", "encryption.key"].contains(&name) {
+        if ["elastic.password", "reader.password", "encryption.key"].contains(&name) {
             assert_eq!(content.trim_ascii_end().len(), 40, "{name}");
         }
     }
@@ -710,13 +713,20 @@ async fn everybody_gets_a_space_of_what_is_public_and_people_a_role_to_look() {
         .iter()
         .map(|view| view["attributes"]["title"].as_str().unwrap().to_owned())
         .collect();
-    for view in views.iter().filter(|view| !view.starts_with("gharvest-public-")) {
+    let of_everybody = |name: &str| !name.contains("gharvest-public-") && !name.contains("gharvest-operations");
+    for view in views.iter().filter(|view| of_everybody(view)) {
         assert!(views.contains(&view.replace("gharvest-", "gharvest-public-")), "{views:?}");
     }
     let public = kept.objects.iter().filter(|(name, _)| name.contains("gharvest-public-"));
     let told: String = public.clone().map(|(_, object)| object.to_string()).collect();
-    assert_eq!(public.count() * 2, kept.objects.len());
+    let own = kept.objects.iter().filter(|(_, object)| of_everybody(&object.to_string()));
+    assert_eq!(public.count(), own.count());
     assert!(!told.replace("gharvest-public-", "").contains("gharvest-"), "what is public refers to nothing else");
+    assert!(!told.contains("operations"), "how the system is doing is nobody else's business");
+    for reference in kept.objects.values().flat_map(|object| object["references"].as_array().unwrap()) {
+        let name = format!("{} {}", reference["type"].as_str().unwrap(), reference["id"].as_str().unwrap());
+        assert!(kept.objects.contains_key(&name), "{name} is left out, and referred to");
+    }
 }
 
 #[tokio::test]
@@ -743,12 +753,18 @@ async fn the_set_up_of_the_engine_asks_once_for_what_each_service_may_do() {
     let asked = Arc::new(Mutex::new(Vec::<(String, Value)>::new()));
     let seen = Arc::clone(&asked);
     let router = axum::Router::new().fallback(
-        move |uri: axum::http::Uri, headers: axum::http::HeaderMap, body: String| async move {
+        move |method: axum::http::Method, uri: axum::http::Uri, headers: axum::http::HeaderMap, body: String| async move {
             // elastic:a-password
             if headers.get("authorization").is_none_or(|value| value != "Basic ZWxhc3RpYzphLXBhc3N3b3Jk") {
                 return (axum::http::StatusCode::UNAUTHORIZED, "{}".to_owned());
             }
-            seen.lock().unwrap().push((uri.path().to_owned(), serde_json::from_str(&body).unwrap_or_default()));
+            let mut seen = seen.lock().unwrap();
+            if method == "GET" {
+                let is_there = seen.iter().any(|(path, _)| path == uri.path());
+                let status = if is_there { axum::http::StatusCode::OK } else { axum::http::StatusCode::NOT_FOUND };
+                return (status, "{}".to_owned());
+            }
+            seen.push((uri.path().to_owned(), serde_json::from_str(&body).unwrap_or_default()));
             let answer = if uri.path() == "/_security/api_key" {
                 json!({"id": "id", "name": "n", "api_key": "key", "encoded": "aWQ6a2V5"})
             } else {
@@ -773,7 +789,7 @@ async fn the_set_up_of_the_engine_asks_once_for_what_each_service_may_do() {
         assert!(output.status.success(), "{output:?}");
     }
     let asked = asked.lock().unwrap();
-    assert_eq!(asked.len(), 4, "{asked:?}");
+    assert_eq!(asked.len(), 6, "{asked:?}");
     let privileges = |name: &str| {
         let asked = asked.iter().find(|(_, body)| body["name"] == name).unwrap();
         let indices = &asked.1["role_descriptors"][name]["indices"][0];
@@ -783,6 +799,10 @@ async fn the_set_up_of_the_engine_asks_once_for_what_each_service_may_do() {
     assert_eq!(privileges("gharvest-writer"), ("gharvest-*".to_owned(), json!(["all"])));
     assert_eq!(privileges("gharvest-reader"), ("gharvest-*".to_owned(), reading.clone()));
     assert_eq!(privileges("gharvest-public"), ("gharvest-public-*".to_owned(), reading));
+    assert_eq!(privileges("gharvest-operations"), ("gharvest-operations*".to_owned(), json!(["all"])));
+    let (_, person) = asked.iter().find(|(path, _)| path == "/_security/user/reader").unwrap();
+    let password = fs::read_to_string(folder.path().join("engine/reader.password")).unwrap();
+    assert_eq!(*person, json!({"password": password.trim(), "roles": ["gharvest-reader"]}));
     for (file, value) in
         [("writer/api.key", "aWQ6a2V5"), ("reader/api.key", "aWQ6a2V5"), ("kibana/kibana.token", "AAEAAWVsYXN0aWM")]
     {

@@ -3,8 +3,13 @@
 
 use std::{fs, path::Path, process::Command, sync::Arc};
 
-use gharvest_search::{SearchIndex, sample};
-use gharvest_search_elastic::{ElasticIndex, Options};
+use gharvest_model::{Lane, QueueName};
+use gharvest_search::{
+    SearchIndex,
+    operations::{Observation, Seen},
+    sample,
+};
+use gharvest_search_elastic::{ElasticIndex, ElasticOperations, Options};
 use gharvest_testkit::{
     SearchServer, checkout,
     nginx::{Nginx, nginx_program},
@@ -24,16 +29,21 @@ fn secret(folder: &Path, name: &str) -> String {
     fs::read_to_string(folder.join(name)).unwrap().trim().to_owned()
 }
 
+fn with_key(url: &str, key: &str) -> Options {
+    Options { api_key: key.to_owned().into(), ..Options::without_credentials(url, "gharvest") }
+}
+
+/// How the system is doing, noted with this key.
+async fn note(url: &str, key: &str) -> Result<(), gharvest_search::Error> {
+    let seen = Seen::Lane { queue: QueueName::Download, lane: Lane::Webhook, ready: 1, lag_seconds: 2 };
+    let log = ElasticOperations::open(&with_key(url, key), "archive")?;
+    log.keep(&[Observation { at: sample::at("2026-11-01T00:00:00Z"), seen }]).await?;
+    log.forget(sample::at("2026-11-02T00:00:00Z")).await.map(drop)
+}
+
 /// A public thread and a private one, written with the writer's key.
 async fn fill(url: &str, key: &str) {
-    let options = Options {
-        urls: url.to_owned(),
-        username: String::new(),
-        password: String::new().into(),
-        api_key: key.to_owned().into(),
-        ca: None,
-        prefix: "gharvest".to_owned(),
-    };
+    let options = with_key(url, key);
     let index: Arc<dyn SearchIndex> = ElasticIndex::open(&options).await.unwrap();
     index.ensure("archive").await.unwrap();
     // Again: as a later version finds it.
@@ -54,12 +64,14 @@ async fn each_key_of_the_set_up_does_what_it_is_for_and_nothing_else() {
     script("setup-secrets", &secrets, server.url());
     fs::write(secrets.join("engine/elastic.password"), format!("{PASSWORD}\n")).unwrap();
     script("setup-engine", &secrets, server.url());
-    let made = ["writer/api.key", "reader/api.key", "reader/public.key", "kibana/kibana.token"];
+    let made = ["writer/api.key", "reader/api.key", "reader/public.key", "seeder/api.key", "kibana/kibana.token"];
     let keys = made.map(|name| secret(&secrets, name));
     script("setup-engine", &secrets, server.url());
     assert_eq!(made.map(|name| secret(&secrets, name)), keys, "what is there stays");
-    let [writer, reader, public, token] = &keys;
+    let [writer, reader, public, seeder, token] = &keys;
     fill(server.url(), writer).await;
+    note(server.url(), seeder).await.unwrap();
+    assert!(note(server.url(), reader).await.is_err() && note(server.url(), public).await.is_err());
 
     let nginx_folder = folder.path().join("nginx");
     fs::create_dir_all(&nginx_folder).unwrap();
@@ -89,7 +101,11 @@ async fn each_key_of_the_set_up_does_what_it_is_for_and_nothing_else() {
     assert_eq!(ask(public, "GET", "/gharvest-public-items/_mapping").await.0, 200);
     for path in ["/gharvest-items/_search", "/gharvest-items-all/_search", "/gharvest-items-v2-0/_search"] {
         assert_eq!(ask(public, "POST", path).await.0, 403, "{path}");
+        assert_eq!(ask(seeder, "POST", path).await.0, 403, "{path}");
     }
+    let operations = "/gharvest-operations/_search";
+    assert_eq!(ask(reader, "POST", operations).await.0, 200);
+    assert_eq!(ask(public, "POST", operations).await.0, 403);
     // Whatever it may see is public, asked for by whatever pattern.
     assert_eq!(ask(public, "POST", "/*/_search").await.1.unwrap_or_default(), 1);
     assert_eq!(ask("d3Jvbmc6a2V5", "POST", "/gharvest-public-items/_search").await.0, 401);
@@ -105,16 +121,51 @@ async fn each_key_of_the_set_up_does_what_it_is_for_and_nothing_else() {
     assert_eq!(direct(write(public)).await, 403);
     let who = client.get(format!("{}/_security/_authenticate", server.url()));
     assert_eq!(direct(who.try_clone().unwrap().bearer_auth(token)).await, 200);
+}
 
-    // The anonymous user, once Kibana has the role.
-    let role = json!({"indices": [{"names": ["gharvest-public-*"], "privileges": ["read", "view_index_metadata"]}]});
-    let role = client.put(format!("{}/_security/role/gharvest-public", server.url())).json(&role);
-    assert_eq!(direct(role.basic_auth(USER, Some(PASSWORD))).await, 200);
-    let password = secret(&secrets, "kibana/anonymous.password");
-    let guest = async |path: &str| {
-        let request = client.post(format!("{}{path}", server.url()));
-        direct(request.basic_auth("gharvest-anonymous", Some(&password)).json(&json!({}))).await
+/// What Kibana makes of the roles that `setup-dashboards` brings.
+async fn make_role(url: &str, name: &str, indices: &str) {
+    let role = json!({"indices": [{"names": [indices], "privileges": ["read", "view_index_metadata"]}]});
+    let role = reqwest::Client::new().put(format!("{url}/_security/role/{name}")).json(&role);
+    role.basic_auth(USER, Some(PASSWORD)).send().await.unwrap().error_for_status().unwrap();
+}
+
+#[tokio::test]
+async fn people_and_guests_look_at_what_their_role_says_and_keep_their_own_passwords() {
+    let test = "people_and_guests_look_at_what_their_role_says_and_keep_their_own_passwords";
+    let Some(server) = SearchServer::start_secure(test) else { return };
+    let (url, folder) = (server.url(), tempfile::tempdir().unwrap());
+    let secrets = folder.path();
+    script("setup-secrets", secrets, url);
+    fs::write(secrets.join("engine/elastic.password"), format!("{PASSWORD}\n")).unwrap();
+    script("setup-engine", secrets, url);
+    fill(url, &secret(secrets, "writer/api.key")).await;
+    note(url, &secret(secrets, "seeder/api.key")).await.unwrap();
+    make_role(url, "gharvest-reader", "gharvest-*").await;
+    make_role(url, "gharvest-public", "gharvest-public-*").await;
+    let client = reqwest::Client::new();
+    let ask = async |name: &str, password: &str, method: &str, path: &str| {
+        let request = client.request(method.parse().unwrap(), format!("{url}{path}"));
+        let request = request.basic_auth(name, Some(password)).json(&json!({}));
+        request.send().await.unwrap().status().as_u16()
     };
-    assert_eq!(guest("/gharvest-public-items/_search").await, 200);
-    assert_eq!(guest("/gharvest-items/_search").await, 403);
+    let guest = secret(secrets, "kibana/anonymous.password");
+    let person = secret(secrets, "engine/reader.password");
+    for (path, of_guests) in [
+        ("/gharvest-public-items/_search", 200),
+        ("/gharvest-items/_search", 403),
+        ("/gharvest-operations/_search", 403),
+    ] {
+        assert_eq!(ask("gharvest-anonymous", &guest, "POST", path).await, of_guests, "{path}");
+        assert_eq!(ask("reader", &person, "POST", path).await, 200, "{path}");
+    }
+    assert_eq!(ask("reader", &person, "PUT", "/gharvest-items-all/_doc/x").await, 403);
+    assert_eq!(ask("reader", &person, "PUT", "/_security/role/more").await, 403);
+
+    let changed = client.put(format!("{url}/_security/user/reader/_password")).json(&json!({"password": "of-my-own"}));
+    changed.basic_auth(USER, Some(PASSWORD)).send().await.unwrap().error_for_status().unwrap();
+    script("setup-secrets", secrets, url);
+    script("setup-engine", secrets, url);
+    assert_eq!(ask("reader", "of-my-own", "POST", "/gharvest-items/_search").await, 200);
+    assert_eq!(ask("reader", &person, "POST", "/gharvest-items/_search").await, 401);
 }
