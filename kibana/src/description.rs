@@ -11,11 +11,13 @@ pub enum Index {
     Daily,
     /// `gharvest-intervals`
     Intervals,
+    /// `gharvest-operations`
+    Operations,
 }
 
 impl Index {
     /// Every alias that dashboards read.
-    pub const ALL: [Self; 4] = [Self::Items, Self::Comments, Self::Daily, Self::Intervals];
+    pub const ALL: [Self; 5] = [Self::Items, Self::Comments, Self::Daily, Self::Intervals, Self::Operations];
 
     /// The alias.
     pub fn alias(self) -> &'static str {
@@ -24,6 +26,7 @@ impl Index {
             Self::Comments => "gharvest-comments",
             Self::Daily => "gharvest-daily",
             Self::Intervals => "gharvest-intervals",
+            Self::Operations => "gharvest-operations",
         }
     }
 
@@ -33,6 +36,7 @@ impl Index {
             Self::Items | Self::Comments => "created_at",
             Self::Daily => "day",
             Self::Intervals => "from",
+            Self::Operations => "at",
         }
     }
 
@@ -43,6 +47,7 @@ impl Index {
             Self::Comments => "gharvest: comments and reviews",
             Self::Daily => "gharvest: daily counts",
             Self::Intervals => "gharvest: what was true when",
+            Self::Operations => "gharvest: how the system is doing",
         }
     }
 }
@@ -60,6 +65,10 @@ pub enum Figure {
     Percentile(&'static str, u8),
     /// How many different values a field has.
     Distinct(&'static str),
+    /// The largest value of a field.
+    Most(&'static str),
+    /// The smallest value of a field.
+    Least(&'static str),
 }
 
 /// By what figures are split.
@@ -148,6 +157,15 @@ pub fn searches() -> Vec<Search> {
             columns: &["repository", "number", "title", "author", "body"],
             sort: "created_at",
         },
+        Search {
+            id: "gharvest-in-trouble",
+            title: "gharvest: In trouble",
+            description: "Repositories that cannot be fetched and tokens that are set aside, the latest first.",
+            index: Index::Operations,
+            query: "trouble: *",
+            columns: &["about", "repository", "token", "trouble"],
+            sort: "at",
+        },
     ]
 }
 
@@ -160,7 +178,7 @@ pub enum Shape {
     Over {
         /// A date field.
         field: &'static str,
-        /// `day`, `week` or `month`.
+        /// `hour`, `day`, `week` or `month`.
         interval: &'static str,
     },
     /// Rows, one a value of the split.
@@ -201,12 +219,16 @@ pub struct Dashboard {
     pub title: &'static str,
     /// The questions it answers.
     pub description: &'static str,
+    /// How far back it looks until somebody says otherwise: `now-2y`.
+    pub since: &'static str,
     /// Its panels.
     pub panels: Vec<Panel>,
 }
 
 const MONTHLY_DAY: Shape = Shape::Over { field: "day", interval: "month" };
 const DAILY: Shape = Shape::Over { field: "day", interval: "day" };
+const HOURLY: Shape = Shape::Over { field: "at", interval: "hour" };
+const YEARS: &str = "now-2y";
 const CREATED_MONTHLY: Shape = Shape::Over { field: "created_at", interval: "month" };
 
 /// All dashboards.
@@ -245,6 +267,7 @@ fn overview() -> Dashboard {
         id: "gharvest-overview",
         title: "gharvest: Overview",
         description: "What is open, how much comes in and goes out, and how the backlog grows.",
+        since: YEARS,
         panels: vec![
             panel("open", "Open now", Index::Items, Shape::Number, [0, 0, 12, 8]).only("state", "open"),
             panel("all", "Mirrored", Index::Items, Shape::Number, [12, 0, 12, 8]),
@@ -270,6 +293,7 @@ fn responsiveness() -> Dashboard {
         id: "gharvest-responsiveness",
         title: "gharvest: Responsiveness",
         description: "How long people wait for a first answer, a close, a merge; and what still waits.",
+        since: YEARS,
         panels: vec![
             panel(
                 "first-response",
@@ -327,6 +351,7 @@ fn labels() -> Dashboard {
         id: "gharvest-labels",
         title: "gharvest: Labels over time",
         description: "Which labels were on open items at the end of each day, and how long labels stay.",
+        since: YEARS,
         panels: vec![
             panel("open-by-label", "Open with a label, at the end of each day", Index::Daily, DAILY, [0, 0, 48, 14])
                 .only("dimension", "label")
@@ -365,6 +390,7 @@ fn people() -> Dashboard {
         id: "gharvest-people",
         title: "gharvest: People",
         description: "Who reports, answers and reviews; bots apart.",
+        since: YEARS,
         panels: vec![
             panel("reporters", "Reporters", Index::Items, Shape::Table, [0, 0, 16, 14])
                 .only("author_is_bot", "false")
@@ -388,19 +414,95 @@ fn people() -> Dashboard {
 }
 
 fn operations() -> Dashboard {
+    let mut panels = queue_panels();
+    panels.extend(budget_and_repository_panels());
     Dashboard {
         id: "gharvest-operations",
         title: "gharvest: Operations",
-        description: "How fresh the mirror is. Queues, failures and budgets are metrics: see the Grafana dashboard.",
-        panels: vec![
-            panel(
-                "fetched",
-                "Records by the day they last changed",
-                Index::Items,
-                Shape::Over { field: "fetched_at", interval: "day" },
-                [0, 0, 32, 12],
-            ),
-            panel("repositories", "Repositories", Index::Items, Shape::Table, [32, 0, 16, 12]).by("repository", 50),
-        ],
+        description: "How long jobs wait, what fails, what is left of the budgets, and how fresh and whole the mirror is.",
+        // By the hour: more would be more lines than charts can show.
+        since: "now-7d",
+        panels,
     }
+}
+
+fn queue_panels() -> Vec<Panel> {
+    vec![
+        panel(
+            "lag",
+            "Seconds that the oldest job waited, at most in an hour",
+            Index::Operations,
+            HOURLY,
+            [0, 0, 24, 12],
+        )
+        .only("about", "queue")
+        .showing(&[Figure::Most("lag_seconds")])
+        .by("queue", 2),
+        panel(
+            "ready",
+            "Jobs ready to download, by lane, at most in an hour",
+            Index::Operations,
+            HOURLY,
+            [24, 0, 24, 12],
+        )
+        .only("about", "lane")
+        .only("queue", "download")
+        .showing(&[Figure::Most("ready")])
+        .by("lane", 5),
+        panel("done", "Jobs finished an hour", Index::Operations, HOURLY, [0, 12, 16, 12])
+            .only("about", "queue")
+            .showing(&[Figure::Sum("finished")])
+            .by("queue", 2),
+        panel("retried", "Attempts that failed an hour", Index::Operations, HOURLY, [16, 12, 16, 12])
+            .only("about", "queue")
+            .showing(&[Figure::Sum("retried")])
+            .by("queue", 2),
+        panel("buried", "Jobs that failed for good, at most in an hour", Index::Operations, HOURLY, [32, 12, 16, 12])
+            .only("about", "queue")
+            .showing(&[Figure::Most("buried")])
+            .by("queue", 2),
+    ]
+}
+
+fn budget_and_repository_panels() -> Vec<Panel> {
+    vec![
+        panel("budget", "Calls left of each token, at least in an hour", Index::Operations, HOURLY, [0, 24, 24, 12])
+            .only("about", "budget")
+            .only("resource", "core")
+            .showing(&[Figure::Least("remaining")])
+            .by("token", 20),
+        panel(
+            "points",
+            "Points of GraphQL used by each token, at most in an hour",
+            Index::Operations,
+            HOURLY,
+            [24, 24, 24, 12],
+        )
+        .only("about", "budget")
+        .only("resource", "graphql")
+        .showing(&[Figure::Most("used")])
+        .by("token", 20),
+        panel(
+            "repositories",
+            "Repositories at their worst: numbers open, failed, deliveries missed, share accounted for",
+            Index::Operations,
+            Shape::Table,
+            [0, 36, 32, 14],
+        )
+        .only("about", "repository")
+        .showing(&[
+            Figure::Most("unaccounted"),
+            Figure::Most("failed"),
+            Figure::Most("missed_deliveries"),
+            Figure::Least("completeness"),
+        ])
+        .by("repository", 50),
+        panel(
+            "fetched",
+            "Records by the day they last changed",
+            Index::Items,
+            Shape::Over { field: "fetched_at", interval: "day" },
+            [32, 36, 16, 14],
+        ),
+    ]
 }

@@ -49,7 +49,7 @@ fn dashboard(dashboard: &Dashboard) -> Value {
     let options = json!({ "useMargins": true, "syncColors": false, "syncCursor": true, "syncTooltips": false, "hidePanelTitles": false });
     let attributes = json!({
         "title": dashboard.title, "description": dashboard.description,
-        "timeRestore": true, "timeFrom": "now-2y", "timeTo": "now", "refreshInterval": { "pause": true, "value": 60000 },
+        "timeRestore": true, "timeFrom": dashboard.since, "timeTo": "now", "refreshInterval": { "pause": true, "value": 60000 },
         "optionsJSON": options.to_string(), "panelsJSON": Value::Array(panels).to_string(),
         "kibanaSavedObjectMeta": { "searchSourceJSON": json!({ "query": { "query": "", "language": "kuery" }, "filter": [] }).to_string() },
     });
@@ -143,6 +143,7 @@ impl Columns {
             let interval = match interval {
                 "month" => "1M",
                 "week" => "1w",
+                "hour" => "1h",
                 _ => "1d",
             };
             columns.over = Some(columns.add("over", json!({
@@ -195,6 +196,8 @@ fn figure_column(figure: &Figure) -> Value {
         Figure::Median(field) => ("median", *field, None),
         Figure::Percentile(field, percent) => ("percentile", *field, Some(json!({ "percentile": percent }))),
         Figure::Distinct(field) => ("unique_count", *field, None),
+        Figure::Most(field) => ("max", *field, None),
+        Figure::Least(field) => ("min", *field, None),
     };
     let mut column = json!({
         "label": figure.label(), "dataType": "number", "operationType": operation, "isBucketed": false,

@@ -43,7 +43,7 @@ impl Panel {
         let mut inner = json!({ "aggs": metrics });
         if let Some(split) = &self.split {
             let mut terms = json!({ "field": split.field, "size": split.size });
-            if let Figure::Sum(_) | Figure::Distinct(_) = self.figures[0] {
+            if let Figure::Sum(_) | Figure::Distinct(_) | Figure::Most(_) | Figure::Least(_) = self.figures[0] {
                 terms["order"] = json!({ "figure0": "desc" });
             }
             inner = json!({ "aggs": { "split": { "terms": terms, "aggs": inner["aggs"] } } });
@@ -79,7 +79,8 @@ impl Figure {
     fn field(&self) -> Option<&'static str> {
         match self {
             Self::Count => None,
-            Self::Sum(field) | Self::Median(field) | Self::Percentile(field, _) | Self::Distinct(field) => Some(field),
+            Self::Sum(field) | Self::Median(field) | Self::Percentile(field, _) => Some(field),
+            Self::Distinct(field) | Self::Most(field) | Self::Least(field) => Some(field),
         }
     }
 
@@ -90,6 +91,8 @@ impl Figure {
             Self::Median(field) => json!({ "percentiles": { "field": field, "percents": [50] } }),
             Self::Percentile(field, percent) => json!({ "percentiles": { "field": field, "percents": [percent] } }),
             Self::Distinct(field) => json!({ "cardinality": { "field": field } }),
+            Self::Most(field) => json!({ "max": { "field": field } }),
+            Self::Least(field) => json!({ "min": { "field": field } }),
         })
     }
 
@@ -100,6 +103,8 @@ impl Figure {
             Self::Median(field) => format!("Median of {field}"),
             Self::Percentile(field, percent) => format!("{percent}th percentile of {field}"),
             Self::Distinct(field) => format!("Distinct {field}"),
+            Self::Most(field) => format!("Most of {field}"),
+            Self::Least(field) => format!("Least of {field}"),
         }
     }
 }

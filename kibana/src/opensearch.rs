@@ -123,6 +123,8 @@ fn figure_aggregation(index: usize, figure: &Figure) -> Value {
         Figure::Median(field) => ("median", json!({ "field": field })),
         Figure::Percentile(field, percent) => ("percentiles", json!({ "field": field, "percents": [percent] })),
         Figure::Distinct(field) => ("cardinality", json!({ "field": field })),
+        Figure::Most(field) => ("max", json!({ "field": field })),
+        Figure::Least(field) => ("min", json!({ "field": field })),
     };
     json!({ "id": figure_id(index), "enabled": true, "type": kind, "schema": "metric", "params": parameters })
 }
@@ -140,7 +142,7 @@ fn board(dashboard: &Dashboard) -> Value {
     });
     let attributes = json!({
         "title": dashboard.title, "description": dashboard.description, "hits": 0, "version": 1,
-        "timeRestore": true, "timeFrom": "now-2y", "timeTo": "now",
+        "timeRestore": true, "timeFrom": dashboard.since, "timeTo": "now",
         "optionsJSON": json!({ "hidePanelTitles": false, "useMargins": true }).to_string(),
         "panelsJSON": Value::Array(panels.collect()).to_string(),
         "kibanaSavedObjectMeta": { "searchSourceJSON": json!({ "query": { "query": "", "language": "kuery" }, "filter": [] }).to_string() },

@@ -9,14 +9,15 @@ use std::{
 };
 
 use gharvest_kibana::{Figure, Index, Panel, Shape, dashboards, searches};
-use gharvest_model::{Kind, Record, RepositoryId, Revision, record::RecordRepository};
+use gharvest_model::{Kind, Lane, QueueName, Record, RepositoryId, Revision, record::RecordRepository};
 use gharvest_search::{
     SearchIndex, daily,
     document::{DailyDocument, ThreadDocuments, WaitingOn},
+    operations::{Observation, Seen},
     render::{self, RenderContext},
     sample,
 };
-use gharvest_search_elastic::{ElasticIndex, Options};
+use gharvest_search_elastic::{ElasticIndex, ElasticOperations, Options};
 use gharvest_testkit::{recorded_data, recorded_records, search_server};
 use serde_json::Value;
 
@@ -25,8 +26,12 @@ type Bucket = (String, String);
 
 async fn opened(url: &str) -> (Arc<dyn SearchIndex>, String) {
     let prefix = format!("boards-{:016x}", fastrand::u64(..));
-    let index = ElasticIndex::open(&Options::without_credentials(url, &prefix)).await.unwrap();
+    let options = Options::without_credentials(url, &prefix);
+    let index = ElasticIndex::open(&options).await.unwrap();
     index.ensure("archive").await.unwrap();
+    ElasticOperations::open(&options, "archive").unwrap().keep(&observations()).await.unwrap();
+    let refresh = reqwest::Client::new().post(format!("{url}/{prefix}-operations/_refresh"));
+    refresh.send().await.unwrap().error_for_status().unwrap();
     (index, prefix)
 }
 
@@ -64,9 +69,15 @@ async fn every_field_of_a_panel_is_mapped_in_a_type_that_serves() {
                 assert_eq!(kind(field), "date", "{}: {field}", panel.id);
             }
             for figure in &panel.figures {
-                if let Figure::Sum(field) | Figure::Median(field) | Figure::Percentile(field, _) = figure {
-                    assert!(["long", "float"].contains(&kind(field).as_str()), "{}: {field}", panel.id);
-                }
+                let (Figure::Sum(field)
+                | Figure::Median(field)
+                | Figure::Percentile(field, _)
+                | Figure::Most(field)
+                | Figure::Least(field)) = figure
+                else {
+                    continue;
+                };
+                assert!(["long", "float"].contains(&kind(field).as_str()), "{}: {field}", panel.id);
             }
         }
         for search in searches().iter().filter(|search| search.index == index) {
@@ -130,9 +141,8 @@ async fn every_panel_shows_the_figures_of_a_recorded_repository() {
         revision: Revision(1),
         ..Record::new(name.clone(), 0, kind, sample::at("2026-01-01T00:00:00Z"))
     };
-    // A quarter of it shows everything that there is, in a quarter of the time.
-    let records = recorded_records(&folder, empty).into_iter().filter(|record| record.number.is_multiple_of(4));
-    let threads: Vec<_> = records.map(|record| render::thread(&record, &context)).collect();
+    let records = recorded_records(&folder, empty);
+    let threads: Vec<_> = records.iter().map(|record| render::thread(record, &context)).collect();
     let mut builder = daily::Builder::new();
     threads.iter().flat_map(|thread| &thread.intervals).for_each(|interval| builder.add(interval.clone()));
     let counted = daily::DailyContext {
@@ -143,12 +153,18 @@ async fn every_panel_shows_the_figures_of_a_recorded_repository() {
     };
     let until = daily::day_of(threads.iter().map(|thread| thread.item.updated_at).max().unwrap());
     let daily: Vec<_> = builder.finish(counted, until).collect();
-    for some in threads.chunks(200) {
-        index.apply(some.to_vec()).await.unwrap();
-    }
-    for some in daily.chunks(5000) {
-        index.apply_daily(RepositoryId(1), some.to_vec(), false).await.unwrap();
-    }
+    // Side by side: while one waits for the engine the other makes its bytes.
+    let write_threads = async {
+        for some in threads.chunks(200) {
+            index.apply(some.to_vec()).await.unwrap();
+        }
+    };
+    let write_days = async {
+        for some in daily.chunks(5000) {
+            index.apply_daily(RepositoryId(1), some.to_vec(), false).await.unwrap();
+        }
+    };
+    tokio::join!(write_threads, write_days);
     index.commit().await.unwrap();
     compare_all(&url, &prefix, &threads, &daily).await;
 }
@@ -222,6 +238,47 @@ fn day(number: u32) -> DailyDocument {
     }
 }
 
+/// Two days of a system: queues and lanes that grow and shrink, two tokens that are used up, repositories in each state.
+fn observations() -> Vec<Observation> {
+    let begin = sample::at("2026-10-31T00:10:00Z");
+    let mut observations = Vec::new();
+    for step in 0..96_u64 {
+        let at = begin + jiff::SignedDuration::from_mins(step.cast_signed() * 30);
+        let mut see = |seen| observations.push(Observation { at, seen });
+        for (position, queue) in (0..).zip(QueueName::ALL) {
+            let ready = step * (position + 3) % 17;
+            let (finished, retried) = ((step > 0).then_some(step * 2 + position), (step > 0).then_some(step % 4));
+            let (buried, lag_seconds) = (step / 10, step * 31 % 101 + position);
+            see(Seen::Queue { queue, ready, delayed: 1, leased: 2, buried, lag_seconds, finished, retried });
+            for lane in Lane::ALL {
+                let ready = step * (lane.index() as u64 + 2) % 13;
+                see(Seen::Lane { queue, lane, ready, lag_seconds: ready * 7 });
+            }
+        }
+        for (token, resource, limit) in
+            [("token 1", "core", 5000), ("token 2", "core", 60), ("token 1", "graphql", 5000)]
+        {
+            let used = step * 37 % limit;
+            let (token, resource) = (token.to_owned(), resource.to_owned());
+            see(Seen::Budget { token, resource, limit, remaining: limit - used, used, trouble: None });
+        }
+        for id in 1..=3 {
+            see(Seen::Repository {
+                repository_id: RepositoryId(id),
+                repository: format!("octo/box-{id}"),
+                private: id == 3,
+                completeness: 1.0 - (step % 8) as f64 / 64.0,
+                unaccounted: step * id % 11,
+                failed: step % 5,
+                missed_deliveries: step / 7 * id,
+                recovered_deliveries: step / 8,
+                trouble: (id == 2).then(|| "451: blocked".to_owned()),
+            });
+        }
+    }
+    observations
+}
+
 fn documents(index: Index, threads: &[ThreadDocuments], daily: &[DailyDocument]) -> Vec<Value> {
     let json = |value: &dyn Fn(&ThreadDocuments) -> Vec<Value>| threads.iter().flat_map(value).collect();
     match index {
@@ -229,6 +286,7 @@ fn documents(index: Index, threads: &[ThreadDocuments], daily: &[DailyDocument])
         Index::Comments => json(&|thread| thread.comments.iter().map(|c| serde_json::to_value(c).unwrap()).collect()),
         Index::Intervals => json(&|thread| thread.intervals.iter().map(|i| serde_json::to_value(i).unwrap()).collect()),
         Index::Daily => daily.iter().map(|day| serde_json::to_value(day).unwrap()).collect(),
+        Index::Operations => observations().iter().map(|one| serde_json::to_value(one).unwrap()).collect(),
     }
 }
 
@@ -269,6 +327,7 @@ fn by_hand<'a>(panel: &Panel, documents: &'a [Value]) -> BTreeMap<Bucket, Vec<&'
 fn start(time: &Value, interval: &str) -> String {
     let time = time.as_str().unwrap();
     match interval {
+        "hour" => time[..13].to_owned(),
         "day" => time[..10].to_owned(),
         "month" => format!("{}-01", &time[..7]),
         other => panic!("no panel is known to show every {other}"),
@@ -284,9 +343,10 @@ fn compare(panel: &Panel, answer: &Value, expected: &BTreeMap<Bucket, Vec<&Value
     let mut found = BTreeMap::new();
     let root = &answer["aggregations"];
     match panel.shape {
-        Shape::Over { .. } => {
+        Shape::Over { interval, .. } => {
+            let length = if interval == "hour" { 13 } else { 10 };
             for bucket in root["over"]["buckets"].as_array().unwrap() {
-                let key = bucket["key_as_string"].as_str().unwrap()[..10].to_owned();
+                let key = bucket["key_as_string"].as_str().unwrap()[..length].to_owned();
                 gather(panel, &key, bucket, &mut found);
             }
         }
@@ -306,9 +366,14 @@ fn compare(panel: &Panel, answer: &Value, expected: &BTreeMap<Bucket, Vec<&Value
 /// All are shown; where there are more values than a panel shows, the largest.
 fn compare_buckets(panel: &Panel, found: &BTreeMap<Bucket, Value>, expected: &BTreeMap<Bucket, Vec<&Value>>) {
     let most = panel.split.as_ref().map_or(usize::MAX, |split| split.size as usize);
-    let weight = |documents: &[&Value]| match panel.figures[0] {
-        Figure::Sum(field) => documents.iter().filter_map(|document| document[field].as_u64()).sum(),
-        _ => documents.len() as u64,
+    let weight = |documents: &[&Value]| {
+        let numbers = |field: &'static str| documents.iter().filter_map(move |document| document[field].as_u64());
+        match panel.figures[0] {
+            Figure::Sum(field) => numbers(field).sum(),
+            Figure::Most(field) => numbers(field).max().unwrap_or_default(),
+            Figure::Least(field) => numbers(field).min().unwrap_or_default(),
+            _ => documents.len() as u64,
+        }
     };
     // Of each bucket by time: the weights of what is shown, and of what is left out.
     let mut weights: BTreeMap<&str, (Vec<u64>, Vec<u64>)> = BTreeMap::new();
@@ -353,6 +418,8 @@ fn assert_figure(figure: Figure, answer: &Value, documents: &[&Value], panel: &s
             let different: BTreeSet<_> = documents.iter().flat_map(|document| values(document, field)).collect();
             assert_eq!(answer["value"], different.len(), "{panel}");
         }
+        Figure::Most(field) => assert_eq!(answer["value"].as_f64(), numbers(field).last().copied(), "{panel}"),
+        Figure::Least(field) => assert_eq!(answer["value"].as_f64(), numbers(field).first().copied(), "{panel}"),
         Figure::Median(field) => assert_percentile(50, answer, &numbers(field), panel),
         Figure::Percentile(field, percent) => assert_percentile(percent, answer, &numbers(field), panel),
     }
