@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use futures::StreamExt as _;
-use gharvest_github_simulator::{Change, Webhook};
+use gharvest_github_simulator::{Change, Webhook, signature};
 use gharvest_testkit::{Stack, checkout};
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -64,10 +64,12 @@ async fn a_webhook_through_nginx_is_searchable_through_nginx() {
     });
     heard.await.expect("the change is told live through nginx");
 
+    a_delivery_as_large_as_githubs_largest_is_taken(&url).await;
     strangers_read_what_is_public_and_change_nothing(&url).await;
     the_raw_archive_is_served(&stack, number).await;
     a_snapshot_is_made_without_being_asked_for(&stack).await;
 
+    dashboards_are_told_how_the_system_is_doing(&stack).await;
     what_alerts_and_dashboard_ask_for_is_served(&stack).await;
     snapshots_are_for_whom_a_key_lets_in(&stack).await;
     every_command_of_the_deployment_page_works(&stack).await;
@@ -82,6 +84,23 @@ async fn a_webhook_through_nginx_is_searchable_through_nginx() {
     let left: Vec<_> = processes.iter().filter(|id| Path::new("/proc").join(id.to_string()).is_dir()).collect();
     assert!(left.is_empty(), "{left:?} still run");
     assert_eq!(scene.control.violations(), []);
+}
+
+/// GitHub sends 25 MiB at most: as much reaches the receiver through nginx, and more does not.
+async fn a_delivery_as_large_as_githubs_largest_is_taken(url: &str) {
+    let send = async |bytes: usize| {
+        let (begin, end) = ("{\"zen\":\"", "\"}");
+        let body = format!("{begin}{}{end}", "x".repeat(bytes - begin.len() - end.len()));
+        let delivery = reqwest::Client::new().post(format!("{url}/webhooks/github"));
+        let delivery = delivery.header("content-type", "application/json").header("x-github-event", "ping");
+        let delivery = delivery.header("x-github-delivery", format!("00000000-0000-0000-0000-{bytes:012}"));
+        delivery.header("x-hub-signature-256", signature(SECRET.as_bytes(), body.as_bytes())).body(body).send().await
+    };
+    let taken = send(25 << 20).await.unwrap();
+    assert!(taken.status().is_success(), "{}", taken.status());
+    // nginx may close before a client has sent everything.
+    let refused = send((25 << 20) + 1).await;
+    assert!(refused.is_err() || refused.is_ok_and(|answer| answer.status() == 413));
 }
 
 /// `[web] anonymous = public`, behind nginx.
@@ -130,6 +149,27 @@ async fn the_raw_archive_is_served(stack: &Stack, number: u64) {
     assert!(record.contains("Quicksilver"), "{record:.200}");
     let listed = text(format!("{url}/data/current/{MIRRORED}/?format=json")).await;
     assert!(listed.contains("\"ledger"), "{listed:.400}");
+    // What a path leads to is not what it names: such a path could lead from a public repository to a private one.
+    for path in [
+        format!("{MIRRORED}/../lumen/items/{number}.json"),
+        format!("{MIRRORED}/%2e%2e/lumen/items/{number}.json"),
+        format!("{MIRRORED}/items/..%2fitems/{number}.json"),
+    ] {
+        let refused = as_written(&url, &format!("/data/current/{path}")).await;
+        assert!(refused.starts_with("HTTP/1.1 403"), "{path}: {refused}");
+    }
+}
+
+/// The answer to a path as it is written: clients would make another one of it.
+async fn as_written(url: &str, path: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let host = url.trim_start_matches("http://");
+    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// The seeder's first one comes at its start, as none has ever been made.
@@ -140,6 +180,17 @@ async fn a_snapshot_is_made_without_being_asked_for(stack: &Stack) {
     until("a snapshot is there", async || folder.join("latest").is_file()).await;
     let verified = finish(tool(stack, "gharvest", &["snapshot", "verify"])).await;
     assert_eq!(verified.code, Some(0), "{verified:?}");
+}
+
+/// The seeder's first look comes at its start.
+async fn dashboards_are_told_how_the_system_is_doing(stack: &Stack) {
+    let count = async |about: &str| {
+        let found = reqwest::get(format!("{}/gharvest-operations/_count?q=about:{about}", stack.engine_url())).await;
+        let found: Value = found.unwrap().json().await.unwrap();
+        found["count"].as_u64().unwrap_or_default()
+    };
+    until("queues and budgets are noted", async || count("queue").await >= 2 && count("budget").await >= 1).await;
+    assert_eq!(count("lane").await % 10, 0, "five lanes of two queues at each look");
 }
 
 /// Metrics that are there only once something has gone wrong, or had to wait.
