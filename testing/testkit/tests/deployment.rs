@@ -670,6 +670,13 @@ async fn a_backup_takes_what_people_made_along_or_is_not_made() {
         let said = String::from_utf8_lossy(&done.stdout).into_owned();
         assert!(done.status.success(), "{done:?}");
         assert!(said.starts_with("snapshot backup --to PLACE --with ") && said.contains("\"ours\""), "{said}");
+        // By itself, as compose runs it beside Kibana.
+        let file = folder.path().join(product);
+        let exported = [("KIBANA_URL", format!("{url}/{product}")), ("SECURITY", "off".to_owned())];
+        let mut command = Command::new("bash");
+        command.arg(checkout().join("scripts/export-dashboards")).arg(&file).envs(exported);
+        let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        assert!(done.status.success() && fs::read_to_string(&file).unwrap().contains("\"ours\""), "{done:?}");
     }
     let failed = backup(format!("{url}/not-there")).await;
     assert!(!failed.status.success() && failed.stdout.is_empty(), "{failed:?}");
