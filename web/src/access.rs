@@ -144,7 +144,7 @@ impl Caller {
     }
 }
 
-fn unauthorized() -> ApiError {
+pub(crate) fn unauthorized() -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, "this needs an API key: `gharvest keys add` makes one")
 }
 

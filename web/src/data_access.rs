@@ -1,8 +1,9 @@
-//! Who may read the raw archive: asked by nginx for each file below `/data/`, which serves the files itself.
+//! Who may read the raw archive: asked by nginx for each file below `/data/`, which serves the files itself; and who may
+//! open dashboards below `/kibana/` that ask nobody who they are.
 //!
 //! nginx passes the address asked for as `X-Original-URI`. Files of a repository are for who may see the repository, and
 //! those of a thread for who may see the thread: a public repository may have private ones. Snapshots hold everything,
-//! so they are for who may see everything.
+//! so they are for who may see everything; such dashboards can change everything too, so their keys must `operate`.
 
 use axum::{
     Extension,
@@ -13,7 +14,7 @@ use gharvest_model::{ItemId, RepositoryName, record::Visibility};
 use percent_encoding::percent_decode_str;
 
 use crate::{
-    access::{Caller, Role},
+    access::{Caller, Role, unauthorized},
     error::{ApiError, ApiResult},
     requests::items,
     state::WebState,
@@ -30,6 +31,8 @@ enum Asked {
     Thread(RepositoryName, u64),
     /// A snapshot, or the list of them.
     Snapshots,
+    /// Dashboards on an engine without security.
+    Dashboards,
 }
 
 /// `GET /-/data-access`: 204 lets the caller pass.
@@ -46,6 +49,9 @@ pub(crate) async fn check(
         // Names of owners and of repositories are shown to who may see them all: a list cannot leave some out.
         Some(Asked::Names) => caller.sees_everything() || !any_private(&state).await?,
         Some(Asked::Snapshots) => caller.sees_everything(),
+        // So that browsers ask for one.
+        Some(Asked::Dashboards) if caller == Caller::public() => return Err(unauthorized()),
+        Some(Asked::Dashboards) => caller.is(Role::Operate) && caller.sees_everything(),
         Some(Asked::Repository(name)) => caller.sees_private(&name) || !is_private(&state, &name).await?,
         Some(Asked::Thread(name, number)) => {
             caller.sees_private(&name)
@@ -61,6 +67,9 @@ fn asked(uri: &str) -> Option<Asked> {
     // nginx serves what such a path leads to, which is not what it names.
     if path.split('/').any(|part| part == "." || part == "..") {
         return None;
+    }
+    if path.starts_with("/kibana/") {
+        return Some(Asked::Dashboards);
     }
     let mut parts = path.strip_prefix("/data/")?.split('/').filter(|part| !part.is_empty());
     match (parts.next(), parts.next(), parts.next()) {
@@ -118,6 +127,8 @@ mod tests {
             ("/data/current/octo/things/items/x.json", None),
             ("/data/current/octo/.github/repository.json", repository("octo/.github")),
             ("/data/snapshots/latest", Some(Asked::Snapshots)),
+            ("/kibana/app/home?x", Some(Asked::Dashboards)),
+            ("/kibana/../data/snapshots/latest", None),
             ("/data/staging/x", None),
             ("/data/inbox/x", None),
             ("/data/keys.json", None),

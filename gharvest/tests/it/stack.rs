@@ -255,7 +255,8 @@ async fn every_command_of_the_deployment_page_works(stack: &Stack) {
     for line in blocks.flat_map(str::lines) {
         let words: Vec<String> = line
             .split_whitespace()
-            .map(|word| word.replace("OWNER/NAME", MIRRORED).replace("http://127.0.0.1:8080", &stack.url()))
+            .map(|word| word.trim_matches('\'').replace("OWNER/NAME", MIRRORED))
+            .map(|word| word.replace("http://127.0.0.1:8080", &stack.url()))
             .collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let command = match &words[..] {

@@ -187,6 +187,8 @@ fn with_open_search_nobody_looks_for_a_key_and_the_other_dashboards_come() {
     let services = &config["services"];
     assert!(services["elasticsearch"]["image"].as_str().unwrap().starts_with("opensearchproject/opensearch:2"));
     assert_eq!(services["elasticsearch"]["environment"]["xpack.security.enabled"], Value::Null);
+    let closes = |mount: &Value| mount["target"] == "/etc/nginx/kibana/access.conf";
+    assert!(services["reverse-proxy"]["volumes"].as_array().unwrap().iter().any(closes), "dashboards are open to all");
     assert_eq!(services["setup-dashboards"]["environment"]["DASHBOARDS"], "/kibana/opensearch-dashboards.ndjson");
     let said = printed(Command::new("bash").arg(checkout().join("scripts/setup-engine")).env("SECURITY", "off"));
     assert!(said.contains("nothing to prepare"), "{said}");

@@ -72,7 +72,10 @@ async fn start(test: &str) -> Option<Front> {
 }
 
 async fn front(program: &Path) -> Front {
-    let folder = tempfile::tempdir().unwrap();
+    front_in(program, tempfile::tempdir().unwrap()).await
+}
+
+async fn front_in(program: &Path, folder: tempfile::TempDir) -> Front {
     fill_archive(&folder.path().join("archive"));
     let names = [
         ("http://web:8080", format!("http://{}", upstream("web").await)),
@@ -157,6 +160,22 @@ async fn a_newer_nginx_takes_the_same_files() {
     let front = front(&program).await;
     assert_eq!(get(&front, "/webhooks/github").await, (200, "receiver GET /webhooks/github 0 127.0.0.1".to_owned()));
     assert_eq!(get(&front, "/data/keys.json").await.0, 404);
+}
+
+/// As docker-compose.opensearch.yml mounts it.
+#[tokio::test]
+async fn dashboards_without_security_are_for_whom_the_web_front_lets_in() {
+    let test = "dashboards_without_security_are_for_whom_the_web_front_lets_in";
+    let Some(program) = nginx_program(test) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("kibana")).unwrap();
+    let closes = checkout().join("nginx/kibana-access.conf");
+    fs::copy(closes, folder.path().join("kibana/access.conf")).unwrap();
+    let front = front_in(&program, folder).await;
+    let expected = "kibana GET /kibana/app/home 0 127.0.0.1".to_owned();
+    assert_eq!(get(&front, "/kibana/app/home").await, (200, expected));
+    assert_eq!(get(&front, "/kibana/app/private").await.0, 403);
+    assert_eq!(get(&front, "/").await.0, 200);
 }
 
 /// The engine here is a stand-in that says what reached it: whether a key is good is the engine's own judgement.

@@ -127,6 +127,27 @@ async fn a_private_thread_of_a_public_repository_is_seen_by_those_who_may_see_wh
     assert_eq!(mirror.get_with("/api/v1/search?q=kingfishers", "some").await.json()["total"], 1);
 }
 
+/// nginx asks for those that ask nobody who they are.
+#[tokio::test]
+async fn dashboards_on_an_engine_without_security_are_for_who_may_see_and_change_everything() {
+    let mirror = Mirror::with_settings(&[PUBLIC, ("GHARVEST_WEB__ANONYMOUS", "public")]).await;
+    mirror.key("reads", "read", &["*"]).await;
+    mirror.key("some", "operate", &["octo/box"]).await;
+    mirror.key("all", "operate", &["*"]).await;
+    for (key, expected) in [
+        (None, StatusCode::UNAUTHORIZED),
+        (Some("reads"), StatusCode::FORBIDDEN),
+        (Some("some"), StatusCode::FORBIDDEN),
+        (Some("all"), StatusCode::NO_CONTENT),
+    ] {
+        let mut request = Request::get("/-/data-access").header("x-original-uri", "/kibana/app/home");
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        assert_eq!(mirror.send(request.body(Body::empty()).unwrap()).await.status, expected, "{key:?}");
+    }
+}
+
 /// Everything private says this word; queries have its beginning only, because answers repeat them.
 const CANARY: &str = "canary7f3";
 
