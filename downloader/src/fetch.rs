@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use async_trait::async_trait;
-use gharvest_archive::Hint;
-use gharvest_github::{Answer, Client, Found, Purpose, Resource};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use gharvest_github::{Answer, Client, Found, Listed, Purpose, Resource};
 use gharvest_model::{
     Kind, Record, RepositoryName,
     record::{Origin, Origins},
@@ -26,7 +28,7 @@ pub struct Wanted {
     /// The item's number.
     pub number: u64,
     /// The issue object, if a list gave it since the job was triggered: it need not be asked for again.
-    pub hint: Option<Hint>,
+    pub hint: Option<Listed>,
     /// The stored record, for conditional requests.
     pub known: Option<Record>,
 }
@@ -71,19 +73,18 @@ pub enum Fetched {
     },
 }
 
+/// What came of threads: numbers, each with what GitHub said or why it could not be asked.
+pub type Answers<'a> = BoxStream<'a, (u64, Result<Fetched, Failure>)>;
+
 /// Fetches threads of one repository.
-#[async_trait]
 pub trait Fetcher: fmt::Debug + Send + Sync + 'static {
     /// How many of so many threads of a repository one call serves best.
     fn batch(&self, repository: &RepositoryName, jobs: usize, purpose: Purpose) -> usize;
 
-    /// Fetches threads; answers come in the order asked. A failure of one is not one of the others.
-    async fn fetch(
-        &self,
-        repository: &RepositoryName,
-        wanted: Vec<Wanted>,
-        purpose: Purpose,
-    ) -> Vec<Result<Fetched, Failure>>;
+    /// Fetches threads; each is answered once, in any order. A failure of one is not one of the others.
+    ///
+    /// A thread is made when it is asked for, so whoever stores one before the next holds one.
+    fn fetch<'a>(&'a self, repository: &'a RepositoryName, wanted: Vec<Wanted>, purpose: Purpose) -> Answers<'a>;
 }
 
 /// An issue or a pull request: GitHub marks pull requests among issues.
@@ -98,23 +99,15 @@ pub struct RestFetcher {
     max_timeline_pages: usize,
 }
 
-#[async_trait]
 impl Fetcher for RestFetcher {
     fn batch(&self, _repository: &RepositoryName, _jobs: usize, _purpose: Purpose) -> usize {
         1
     }
 
-    async fn fetch(
-        &self,
-        repository: &RepositoryName,
-        wanted: Vec<Wanted>,
-        purpose: Purpose,
-    ) -> Vec<Result<Fetched, Failure>> {
-        let mut fetched = Vec::with_capacity(wanted.len());
-        for wanted in wanted {
-            fetched.push(self.thread(repository, wanted, purpose).await);
-        }
-        fetched
+    fn fetch<'a>(&'a self, repository: &'a RepositoryName, wanted: Vec<Wanted>, purpose: Purpose) -> Answers<'a> {
+        let fetch =
+            move |wanted: Wanted| async move { (wanted.number, self.thread(repository, wanted, purpose).await) };
+        stream::iter(wanted).then(fetch).boxed()
     }
 }
 
@@ -127,8 +120,8 @@ impl RestFetcher {
     async fn thread(&self, name: &RepositoryName, wanted: Wanted, purpose: Purpose) -> Result<Fetched, Failure> {
         let Wanted { number, hint, known } = wanted;
         if let Some(hint) = hint {
-            let comments = hint.has_all_review_comments.then_some(hint.review_comments);
-            match self.around(name, number, hint.issue, Map::new(), known.as_ref(), comments, purpose).await {
+            let (issue, comments) = (hint.issue(), hint.review_comments());
+            match self.around(name, number, issue, Map::new(), known.as_ref(), comments, purpose).await {
                 // The rest does not fit the hint: it moved or went since, and the issue itself will say so.
                 Err(Failure::Again(_)) => {}
                 fetched => return fetched,

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use fail::fail_point;
 use gharvest_archive::{InboxEntry, LedgerChange, Repository, Written};
-use gharvest_github::{Answer, Purpose, Resource};
+use gharvest_github::{Answer, Listed, Purpose, Resource};
 use gharvest_model::{
     ItemId, Kind, Lane, Record, RepositoryName,
     drift::{self, Drift},
@@ -84,6 +84,10 @@ impl Downloader {
         let hint = hint.filter(|hint| {
             let newer_than_stored = existing.as_ref().is_none_or(|record| hint.seen_at > record.fetched_at);
             newer_than_stored && (job.lane >= Lane::Reconcile || job.last_at.is_some_and(|last| hint.seen_at > last))
+        });
+        let hint = hint.map(|hint| {
+            let review_comments = hint.has_all_review_comments.then_some(&hint.review_comments);
+            Listed::new(&hint.issue, review_comments)
         });
         let wanted = Wanted { number, hint, known };
         Ok((Prepared { item, existing, inbox }, wanted))
@@ -359,6 +363,11 @@ impl Downloader {
 }
 
 impl Prepared {
+    /// Whether there is a record, also one of a tombstone.
+    pub(crate) fn has_record(&self) -> bool {
+        self.existing.is_some()
+    }
+
     fn facts(&self) -> impl Iterator<Item = &Fact> {
         self.inbox.iter().map(|entry| &entry.fact)
     }

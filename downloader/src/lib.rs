@@ -5,17 +5,21 @@
 //! [`outcome::verdict`]: it concerns the job, the repository, or the whole queue; then everything in hand is given back
 //! and the queue pauses with the reason, so that a limit, a full disk or a lost token never buries a job.
 //!
+//! Of a batch one thread is in memory at a time, however many are fetched together: it is stored and its job settled
+//! before the next is made. What waits meanwhile is small.
+//!
 //! Metrics: `gharvest_downloads_total` (`kind`: item or part; `result`), `gharvest_reconcile_found_total`,
 //! `gharvest_drift_total` (`kind`), `gharvest_twins_total` (`result`: taken, kept, missing),
 //! `gharvest_download_pauses_total` (`scope`).
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
+use futures::StreamExt;
 use gharvest_archive::{Archive, LedgerChange, Repository};
 use gharvest_github::{Client, Purpose};
 use gharvest_model::{Lane, QueueName, RepositoryId, RepositoryName, Subject, job::part, ledger::NumberState};
@@ -46,9 +50,9 @@ pub use images::ImageOptions;
 pub use item::{CONFIRM_AFTER, SWEEP};
 pub use twin::TwinOptions;
 
-use fetch::{Fetcher, GraphqlFetcher, RestFetcher};
+use fetch::{Fetcher, GraphqlFetcher, RestFetcher, Wanted};
 use images::Images;
-use item::Round;
+use item::{Prepared, Round};
 use outcome::{Failure, Verdict, verdict};
 
 /// How often a job begins again because somebody else stored a revision meanwhile.
@@ -157,6 +161,17 @@ struct Stopped {
     failure: Failure,
 }
 
+/// What came of the jobs of a round.
+#[derive(Default)]
+struct Tally<'j> {
+    /// Whether one was fetched.
+    fetched: bool,
+    /// What is to be done once more.
+    again: Vec<&'j Job>,
+    /// The first failure that concerns more than its job.
+    stopped: Option<Stopped>,
+}
+
 impl Downloader {
     /// A downloader that fetches as the options say.
     pub fn new(queue: Arc<dyn Queue>, archive: Archive, client: Client, options: Options) -> Self {
@@ -242,11 +257,7 @@ impl Downloader {
                 batch.settle(batch.all_unsettled(&Outcome::Release { after: Duration::ZERO })).await;
                 break;
             }
-            let done = self.items(&mut repository, jobs).await;
-            for (job, done) in jobs.iter().zip(done) {
-                fetched_items |= done.is_ok();
-                self.settle_one(batch, id, job, done).await?;
-            }
+            fetched_items |= self.items(batch, &mut repository, jobs).await?;
         }
         if fetched_items {
             self.end_trouble(id).await.map_err(|failure| Stopped { repository: Some(id), failure })?;
@@ -270,56 +281,103 @@ impl Downloader {
         }
     }
 
-    /// Fetches and stores items; each again while its record changes under it or the repository has a new name.
-    async fn items(&self, repository: &mut Repository, jobs: &[Job]) -> Vec<Result<Option<Trigger>, Failure>> {
-        let mut done: Vec<Option<Result<Option<Trigger>, Failure>>> = jobs.iter().map(|_| None).collect();
+    /// Fetches and stores items, each again while its record changes under it or the repository has a new name. Says
+    /// whether one was fetched.
+    async fn items(&self, batch: &Batch, repository: &mut Repository, jobs: &[Job]) -> Result<bool, Stopped> {
+        let mut open: Vec<&Job> = jobs.iter().collect();
+        let mut fetched = false;
         for _ in 0..ROUNDS {
-            let open: Vec<usize> = (0..jobs.len()).filter(|index| done[*index].is_none()).collect();
             if open.is_empty() {
                 break;
             }
-            let open_jobs: Vec<&Job> = open.iter().map(|index| &jobs[*index]).collect();
-            for (index, round) in open.into_iter().zip(self.round(repository, &open_jobs).await) {
-                done[index] = match round {
-                    Ok(Round::Done { index: needed }) => Some(Ok(needed.then(|| index_item(&jobs[index])))),
-                    Ok(Round::Again) => None,
-                    Err(failure) => Some(Err(failure)),
-                };
+            let mut tally = Tally::default();
+            self.round(batch, repository, &open, &mut tally).await;
+            if let Some(stopped) = tally.stopped {
+                return Err(stopped);
             }
+            fetched |= tally.fetched;
+            open = tally.again;
             if let Ok(Some(fresh)) = self.archive.repository(repository.id).await {
                 *repository = fresh;
             }
         }
-        let busy = || Err(Failure::Again(format!("the record was stored by somebody else {ROUNDS} times in a row")));
-        done.into_iter().map(|done| done.unwrap_or_else(busy)).collect()
+        for job in open {
+            let busy = format!("the record was stored by somebody else {ROUNDS} times in a row");
+            self.settle_one(batch, repository.id, job, Err(Failure::Again(busy))).await?;
+        }
+        Ok(fetched)
     }
 
-    async fn round(&self, repository: &Repository, jobs: &[&Job]) -> Vec<Result<Round, Failure>> {
+    /// Prepares jobs, then fetches together what is seen for the first time. What has a record is fetched alone, so that
+    /// of those one is held at a time; what else waits is small.
+    async fn round<'j>(&self, batch: &Batch, repository: &Repository, jobs: &[&'j Job], tally: &mut Tally<'j>) {
         let purpose = jobs.iter().map(|job| purpose(job.lane)).min().unwrap_or(Purpose::Backfill);
-        let mut prepared = Vec::with_capacity(jobs.len());
-        let mut wanted = Vec::with_capacity(jobs.len());
+        let mut unseen = Vec::new();
         for job in jobs {
-            prepared.push(match number(job) {
-                Ok(number) => self.prepare(repository, job, number).await.map(|(prepared, want)| {
-                    wanted.push(want);
-                    prepared
-                }),
+            let ready = match number(job) {
+                Ok(number) => self.prepare(repository, job, number).await,
                 Err(failure) => Err(failure),
-            });
+            };
+            match ready {
+                Ok((prepared, wanted)) if prepared.has_record() => {
+                    self.fetch(batch, repository, vec![(job, prepared, wanted)], purpose, tally).await;
+                }
+                Ok((prepared, wanted)) => unseen.push((*job, prepared, wanted)),
+                Err(failure) => self.settle_round(batch, repository.id, job, Err(failure), tally).await,
+            }
         }
-        let mut fetched = self.fetcher.fetch(&repository.full_name, wanted, purpose).await.into_iter();
-        let mut rounds = Vec::with_capacity(jobs.len());
-        for (job, prepared) in jobs.iter().zip(prepared) {
-            rounds.push(match prepared {
-                Ok(prepared) => match fetched.next() {
-                    Some(Ok(fetched)) => self.finish(repository, job, &prepared, fetched, purpose).await,
-                    Some(Err(failure)) => Err(failure),
-                    None => Err(Failure::Again("the fetcher gave fewer answers than it was asked".to_owned())),
-                },
+        self.fetch(batch, repository, unseen, purpose, tally).await;
+    }
+
+    /// Fetches what is prepared; each is stored and settled before the next is made.
+    async fn fetch<'j>(
+        &self,
+        batch: &Batch,
+        repository: &Repository,
+        ready: Vec<(&'j Job, Prepared, Wanted)>,
+        purpose: Purpose,
+        tally: &mut Tally<'j>,
+    ) {
+        let mut wanted = Vec::with_capacity(ready.len());
+        let mut waiting = BTreeMap::new();
+        for (job, prepared, want) in ready {
+            waiting.insert(want.number, (job, prepared));
+            wanted.push(want);
+        }
+        let mut answers = self.fetcher.fetch(&repository.full_name, wanted, purpose);
+        while let Some((number, fetched)) = answers.next().await {
+            let Some((job, prepared)) = waiting.remove(&number) else { continue };
+            let round = match fetched {
+                Ok(fetched) => self.finish(repository, job, &prepared, fetched, purpose).await,
                 Err(failure) => Err(failure),
-            });
+            };
+            self.settle_round(batch, repository.id, job, round, tally).await;
         }
-        rounds
+        for (job, _) in waiting.into_values() {
+            let missing = Failure::Again("the fetcher gave fewer answers than it was asked".to_owned());
+            self.settle_round(batch, repository.id, job, Err(missing), tally).await;
+        }
+    }
+
+    /// Settles a job unless it is to be done once more. When one failure stops the batch, the others in the round still
+    /// get their answers: what was fetched is paid for.
+    async fn settle_round<'j>(
+        &self,
+        batch: &Batch,
+        repository: RepositoryId,
+        job: &'j Job,
+        round: Result<Round, Failure>,
+        tally: &mut Tally<'j>,
+    ) {
+        let done = match round {
+            Ok(Round::Again) => return tally.again.push(job),
+            Ok(Round::Done { index: needed }) => Ok(needed.then(|| index_item(job))),
+            Err(failure) => Err(failure),
+        };
+        tally.fetched |= done.is_ok();
+        if let Err(stopped) = self.settle_one(batch, repository, job, done).await {
+            tally.stopped.get_or_insert(stopped);
+        }
     }
 
     async fn settle_one(

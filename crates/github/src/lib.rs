@@ -34,6 +34,7 @@ mod graphql;
 mod limits;
 mod link;
 mod node_id;
+mod packed;
 mod resource;
 mod sharing;
 mod spending;
@@ -50,8 +51,8 @@ pub use clock::Clock;
 pub use config::{Config, PersonalToken, TokenUse};
 pub use error::{Error, ErrorKind, Result};
 pub use graphql::{
-    Glimpse, ItemCounts, PROBED_AT_ONCE, PROBED_BLINDLY, Probe, ThreadAnswer, ThreadOutcome, ThreadParts, Wanted,
-    requests_for,
+    Glimpse, ItemCounts, Listed, PROBED_AT_ONCE, PROBED_BLINDLY, Probe, ThreadAnswer, ThreadOutcome, ThreadParts,
+    Threads, Wanted, requests_for,
 };
 pub use node_id::{NodeId, Part as NodeIdPart};
 pub use spending::spent_so_far;

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use gharvest_github::{Answer, Client, Config, Purpose, Resource, Sort, ThreadOutcome, Wanted};
+use gharvest_github::{Answer, Client, Config, Listed, Purpose, Resource, Sort, ThreadOutcome, Threads, Wanted};
 use gharvest_github_simulator::{Options, Simulator, World};
 use gharvest_model::{
     Kind, RepositoryName,
@@ -133,7 +133,8 @@ const BEYOND_THE_SIMULATOR: &[&str] = &[
 /// All differences between REST and GraphQL in these threads, and how many threads were compared.
 async fn compare(setup: &Setup, wanted: &[Wanted], found: &mut BTreeMap<String, String>) -> u64 {
     let mut compared = 0;
-    for answer in setup.client.threads(&setup.repository, wanted, Purpose::Backfill).await.unwrap() {
+    let mut threads = setup.client.threads(&setup.repository, wanted.to_vec(), Purpose::Backfill);
+    while let Some(answer) = threads.next().await.unwrap() {
         let (number, repository) = (answer.number, setup.repository.clone());
         let parts = match answer.outcome {
             ThreadOutcome::Found(parts) => parts,
@@ -163,8 +164,7 @@ async fn compare(setup: &Setup, wanted: &[Wanted], found: &mut BTreeMap<String, 
 async fn a_thread_is_the_same_whichever_way_it_came() {
     let setup = setup(still());
     let issues = setup.issues().await;
-    let hinted =
-        |(number, issue): (&u64, &Value)| Wanted { number: *number, issue: Some(issue.clone()), review_comments: None };
+    let hinted = |(number, issue): (&u64, &Value)| Wanted { number: *number, listed: Some(Listed::new(issue, None)) };
     let bare: Vec<Wanted> = issues.keys().map(|number| Wanted::from(*number)).collect();
     let mut found = BTreeMap::new();
     let mut compared = compare(&setup, &issues.iter().map(hinted).collect::<Vec<_>>(), &mut found).await;
@@ -212,23 +212,27 @@ const NEWER: &[&str] = &[
     "issueDependenciesSummary",
 ];
 
+/// Takes all answers.
+async fn all(mut threads: Threads<'_>) {
+    while threads.next().await.unwrap().is_some() {}
+}
+
 /// Everything that the client asks by GraphQL, with answers that have errors and further pages among them.
 async fn ask_everything(setup: &Setup) {
     let issues = setup.issues().await;
     let wanted = |hinted: bool, comments: bool| {
         let wanted = |(number, issue): (&u64, &Value)| Wanted {
             number: *number,
-            issue: hinted.then(|| issue.clone()),
-            review_comments: comments.then(Vec::new),
+            listed: hinted.then(|| Listed::new(issue, comments.then(Vec::new).as_ref())),
         };
         issues.iter().map(wanted).collect::<Vec<_>>()
     };
     for wanted in [wanted(true, true), wanted(true, false), wanted(false, false)] {
-        setup.client.threads(&setup.repository, &wanted, Purpose::Backfill).await.unwrap();
+        all(setup.client.threads(&setup.repository, wanted, Purpose::Backfill)).await;
     }
     let highest = setup.simulator.control().highest_number(&setup.repository);
     let missing: Vec<Wanted> = (1..=highest + 3).map(Wanted::from).collect();
-    setup.client.threads(&setup.repository, &missing, Purpose::Backfill).await.unwrap();
+    all(setup.client.threads(&setup.repository, missing, Purpose::Backfill)).await;
     let kind = |issue: &Value| if issue["pull_request"].is_null() { Kind::Issue } else { Kind::PullRequest };
     let probed: Vec<_> = (1..=highest + 3).map(|number| (number, issues.get(&number).map(kind))).collect();
     setup.client.probe(&setup.repository, &probed, Purpose::Scheduled).await.unwrap();

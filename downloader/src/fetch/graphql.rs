@@ -4,15 +4,17 @@
 //! and what GraphQL cannot give ([`gharvest_model::lossy::LOSSY`]) is a short list. Everything else, and whatever GraphQL
 //! cannot answer, goes by REST. [`plan::choose`] decides for each batch.
 
-use async_trait::async_trait;
-use gharvest_github::{Client, Purpose, Resource, ThreadOutcome, ThreadParts, Wanted as Asked};
+use std::collections::BTreeMap;
+
+use futures::{StreamExt, stream};
+use gharvest_github::{Client, Purpose, Resource, ThreadOutcome, ThreadParts, Threads, Wanted as Asked};
 use gharvest_model::{
     RepositoryName,
     record::{Origin, Origins},
 };
 use serde_json::{Map, json};
 
-use super::{ENTRIES, Fetched, Fetcher, RestFetcher, Thread, Wanted};
+use super::{Answers, ENTRIES, Fetched, Fetcher, RestFetcher, Thread, Wanted};
 use crate::{
     outcome::Failure,
     plan::{self, Left, Situation, Way},
@@ -46,45 +48,6 @@ impl GraphqlFetcher {
             rest_seconds: speeds.rest,
             thread_seconds: speeds.thread,
         })
-    }
-
-    /// What GraphQL answers of these. Without an answer is what it does not know, cannot tell, or has no budget for.
-    async fn threads(
-        &self,
-        repository: &RepositoryName,
-        wanted: &[Wanted],
-        purpose: Purpose,
-    ) -> Vec<(u64, Box<ThreadParts>)> {
-        let suitable: Vec<&Wanted> =
-            wanted.iter().filter(|wanted| wanted.known.is_none() && wanted.hint.is_some()).collect();
-        if suitable.is_empty() {
-            return Vec::new();
-        }
-        let asked: Vec<Asked> = suitable
-            .iter()
-            .filter_map(|wanted| {
-                let hint = wanted.hint.as_ref()?;
-                let review_comments = hint.has_all_review_comments.then(|| hint.review_comments.clone());
-                Some(Asked { number: wanted.number, issue: Some(hint.issue.clone()), review_comments })
-            })
-            .collect();
-        match self.client.threads(repository, &asked, purpose).await {
-            Ok(answers) => answers
-                .into_iter()
-                .filter_map(|answer| match answer.outcome {
-                    ThreadOutcome::Found(parts) => Some((answer.number, parts)),
-                    ThreadOutcome::NotFound => None,
-                    ThreadOutcome::ByRest(reason) => {
-                        tracing::debug!(repo.name = %repository, number = answer.number, reason, "Thread goes by REST");
-                        None
-                    }
-                })
-                .collect(),
-            Err(error) => {
-                tracing::info!(repo.name = %repository, error = %error, "GraphQL gives no threads now, REST is asked");
-                Vec::new()
-            }
-        }
     }
 
     /// Fills in what GraphQL leaves to REST.
@@ -139,7 +102,6 @@ impl GraphqlFetcher {
     }
 }
 
-#[async_trait]
 impl Fetcher for GraphqlFetcher {
     fn batch(&self, repository: &RepositoryName, jobs: usize, purpose: Purpose) -> usize {
         let graphql = purpose == Purpose::Backfill && self.client.can_graphql();
@@ -147,25 +109,60 @@ impl Fetcher for GraphqlFetcher {
         if graphql && self.way(repository, jobs) == Way::Graphql { jobs } else { 1 }
     }
 
-    async fn fetch(
-        &self,
-        repository: &RepositoryName,
-        wanted: Vec<Wanted>,
-        purpose: Purpose,
-    ) -> Vec<Result<Fetched, Failure>> {
+    fn fetch<'a>(&'a self, repository: &'a RepositoryName, wanted: Vec<Wanted>, purpose: Purpose) -> Answers<'a> {
         if wanted.len() == 1 || purpose != Purpose::Backfill || !self.client.can_graphql() {
-            return self.rest.fetch(repository, wanted, purpose).await;
+            return self.rest.fetch(repository, wanted, purpose);
         }
-        let mut found = self.threads(repository, &wanted, purpose).await;
-        let mut fetched = Vec::with_capacity(wanted.len());
-        for wanted in wanted {
-            let number = wanted.number;
-            let place = found.iter().position(|(found, _)| *found == number);
-            fetched.push(match place.map(|place| found.swap_remove(place)) {
-                Some((_, parts)) => self.completed(repository, number, *parts, purpose).await,
-                None => self.rest.thread(repository, wanted, purpose).await,
-            });
+        let suitable = wanted.iter().filter(|wanted| wanted.known.is_none() && wanted.hint.is_some());
+        let asked = suitable.map(|wanted| Asked { number: wanted.number, listed: wanted.hint.clone() }).collect();
+        let call = Call {
+            fetcher: self,
+            repository,
+            purpose,
+            threads: self.client.threads(repository, asked, purpose),
+            unanswered: wanted.into_iter().map(|wanted| (wanted.number, wanted)).collect(),
+        };
+        stream::unfold(call, |mut call| async { call.next().await.map(|answer| (answer, call)) }).boxed()
+    }
+}
+
+/// One call: first what GraphQL answers, then by REST what it does not know, cannot tell, or has no budget for.
+struct Call<'a> {
+    fetcher: &'a GraphqlFetcher,
+    repository: &'a RepositoryName,
+    purpose: Purpose,
+    threads: Threads<'a>,
+    unanswered: BTreeMap<u64, Wanted>,
+}
+
+impl Call<'_> {
+    async fn next(&mut self) -> Option<(u64, Result<Fetched, Failure>)> {
+        let Self { fetcher, repository, purpose, .. } = *self;
+        if let Some((number, parts)) = self.next_by_graphql().await {
+            self.unanswered.remove(&number);
+            return Some((number, fetcher.completed(repository, number, *parts, purpose).await));
         }
-        fetched
+        let (number, wanted) = self.unanswered.pop_first()?;
+        Some((number, fetcher.rest.thread(repository, wanted, purpose).await))
+    }
+
+    async fn next_by_graphql(&mut self) -> Option<(u64, Box<ThreadParts>)> {
+        let repository = self.repository;
+        loop {
+            let answer = match self.threads.next().await {
+                Ok(answer) => answer?,
+                Err(error) => {
+                    tracing::info!(repo.name = %repository, error = %error, "GraphQL gives no threads now, REST is asked");
+                    return None;
+                }
+            };
+            match answer.outcome {
+                ThreadOutcome::Found(parts) => return Some((answer.number, parts)),
+                ThreadOutcome::NotFound => {}
+                ThreadOutcome::ByRest(reason) => {
+                    tracing::debug!(repo.name = %repository, number = answer.number, reason, "Thread goes by REST");
+                }
+            }
+        }
     }
 }

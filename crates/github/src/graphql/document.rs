@@ -60,14 +60,14 @@ const BUDGET: &str = "rateLimit{cost remaining resetAt}";
 const REPOSITORY: &str = "id databaseId name nameWithOwner url isPrivate isFork owner{...U}";
 
 /// The document of a batch of threads; each under the alias `i{number}`.
-pub(crate) fn threads(wanted: &[&Wanted], schema: &Schema) -> String {
+pub(crate) fn threads(wanted: &[Wanted], schema: &Schema) -> String {
     let mut operation = format!(
         "query Threads($owner:String!,$name:String!){{{BUDGET} repository(owner:$owner,name:$name){{{REPOSITORY}"
     );
     for wanted in wanted {
         let number = wanted.number;
         let field = match wanted.is_pull() {
-            Some(true) if wanted.review_comments.is_some() => {
+            Some(true) if wanted.knows_comments() => {
                 format!(" i{number}:pullRequest(number:{number}){{__typename ...PrPart ...PullTl}}")
             }
             Some(true) => format!(
@@ -232,10 +232,10 @@ fn entries(schema: &Schema, pulls_only: bool) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::{super::Listed, *};
 
     fn wanted(number: u64, issue: Option<Value>) -> Wanted {
-        Wanted { number, issue, review_comments: None }
+        Wanted { number, listed: issue.map(|issue| Listed::new(&issue, None)) }
     }
 
     #[test]
@@ -245,10 +245,10 @@ mod tests {
         let unknown = wanted(3, None);
         let schema = Schema::default();
         for document in [
-            threads(&[&issue], &schema),
-            threads(&[&pull], &schema),
-            threads(&[&unknown], &schema),
-            threads(&[&issue, &pull, &unknown], &schema),
+            threads(std::slice::from_ref(&issue), &schema),
+            threads(std::slice::from_ref(&pull), &schema),
+            threads(std::slice::from_ref(&unknown), &schema),
+            threads(&[issue.clone(), pull, unknown], &schema),
             pages(&[(7, true, "a"), (8, false, "b")], &schema),
             pages(&[(7, false, "a\"b")], &schema),
         ] {
@@ -262,18 +262,18 @@ mod tests {
             }
             assert_eq!(document.matches('{').count(), document.matches('}').count());
         }
-        assert!(!threads(&[&issue], &schema).contains("PullRequestReview{"), "issues have no reviews");
+        assert!(!threads(&[issue], &schema).contains("PullRequestReview{"), "issues have no reviews");
     }
 
     #[test]
     fn newer_types_are_selected_only_where_the_server_has_them() {
-        let unknown = wanted(3, None);
-        assert!(!threads(&[&unknown], &Schema::default()).contains("IssueTypeAddedEvent"));
+        let unknown = [wanted(3, None)];
+        assert!(!threads(&unknown, &Schema::default()).contains("IssueTypeAddedEvent"));
         let schema = Schema::of(&json!({
             "timeline": {"possibleTypes": [{"name": "IssueTypeAddedEvent"}]},
             "issue": {"fields": [{"name": "issueType"}]},
         }));
-        let document = threads(&[&unknown], &schema);
+        let document = threads(&unknown, &schema);
         assert!(document.contains("... on IssueTypeAddedEvent{createdAt actor{...U} issueType{id name color}}"));
         assert!(document.contains("issueType{id name description color isEnabled}"));
         assert!(!document.contains("subIssuesSummary"));

@@ -68,7 +68,7 @@ impl Client {
         let variables = json!({"owner": repository.owner(), "name": repository.name()});
         while let Some(batch) = waiting.pop() {
             match self.ask_graphql(&document(batch, discussions), &variables, purpose, true, Some(repository)).await? {
-                Reached::Data { data, errors, .. } => probes.extend(read(batch, &data["repository"], &errors)?),
+                Reached::Data { data, errors, .. } => probes.extend(read(batch, &data.tree("repository"), &errors)?),
                 Reached::TooMuch(_) if batch.len() > 1 => {
                     let (first, second) = batch.split_at(batch.len() / 2);
                     waiting.extend([second, first]);
@@ -105,7 +105,8 @@ impl Client {
         let variables = json!({"owner": repository.owner(), "name": repository.name()});
         let reached = self.ask_graphql(COUNTS, &variables, purpose, true, Some(repository)).await?;
         let Reached::Data { data, .. } = reached else { return Ok(None) };
-        let count = |field: &str| data["repository"][field]["totalCount"].as_u64();
+        let repository = data.tree("repository");
+        let count = |field: &str| repository[field]["totalCount"].as_u64();
         Ok(count("issues").zip(count("pullRequests")).map(|(issues, pulls)| ItemCounts { issues, pulls }))
     }
 }
@@ -132,7 +133,7 @@ impl Client {
             if let Reached::Data { data, .. } =
                 self.ask_graphql(&query, &variables, purpose, true, Some(repository)).await?
             {
-                let shown = &data["repository"];
+                let shown = data.tree("repository");
                 found.extend(numbers.iter().filter(|number| shown[format!("d{number}")].is_object()));
             }
         }

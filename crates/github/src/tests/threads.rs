@@ -6,7 +6,7 @@ use gharvest_model::Kind;
 use serde_json::{Value, json};
 
 use super::stub::{Reply, Seen, client_of, config, epoch, name, reply};
-use crate::{Client, ErrorKind, Glimpse, Purpose, ThreadOutcome, ThreadParts, Wanted};
+use crate::{Client, Error, ErrorKind, Glimpse, Listed, Purpose, ThreadOutcome, ThreadParts, Wanted};
 
 const REPO: u64 = 272_700_405;
 
@@ -99,12 +99,27 @@ fn wanted(numbers: impl IntoIterator<Item = u64>) -> Vec<Wanted> {
 }
 
 async fn fetch(client: &Client, wanted: &[Wanted]) -> BTreeMap<u64, ThreadOutcome> {
-    let answers = client.threads(&name(), wanted, Purpose::Backfill).await.unwrap();
-    let count = answers.len();
-    let by_number: BTreeMap<u64, ThreadOutcome> =
-        answers.into_iter().map(|answer| (answer.number, answer.outcome)).collect();
-    assert_eq!(by_number.len(), count, "each number is answered once");
-    by_number
+    let (answers, failure) = fetch_until_failure(client, wanted).await;
+    assert!(failure.is_none(), "{failure:?}");
+    answers
+}
+
+/// The answers before the failure, if there is one.
+async fn fetch_until_failure(client: &Client, wanted: &[Wanted]) -> (BTreeMap<u64, ThreadOutcome>, Option<Error>) {
+    let (name, mut answers) = (name(), BTreeMap::new());
+    let mut threads = client.threads(&name, wanted.to_vec(), Purpose::Backfill);
+    loop {
+        match threads.next().await {
+            Ok(Some(answer)) => {
+                assert_eq!(answers.insert(answer.number, answer.outcome), None, "each number is answered once");
+            }
+            Ok(None) => return (answers, None),
+            Err(error) => {
+                assert_eq!(threads.next().await.unwrap(), None, "nothing comes behind a failure");
+                return (answers, Some(error));
+            }
+        }
+    }
 }
 
 fn found(outcome: &ThreadOutcome) -> &ThreadParts {
@@ -134,6 +149,63 @@ async fn many_threads_come_in_few_requests_that_grow() {
     assert_eq!(client.spent_on(&name())[&Purpose::Backfill].cost(), 6, "the schema belongs to no repository");
     assert_eq!(log.all()[0].uri, "https://api.github.com/graphql");
     assert!(client.budgets().iter().any(|budget| budget.resource == "graphql" && budget.remaining == 4000));
+}
+
+/// A comment with a reaction, so that a detail of it is asked for, and this body.
+fn comment(body: &str) -> Value {
+    json!({"__typename": "IssueComment", "id": "IC_kwDOEEET9c416Z4m", "author": user("ann"), "body": body,
+        "reactionGroups": [{"content": "HEART", "createdAt": "t"}]})
+}
+
+/// An answer with a detail for each id asked for.
+fn details(seen: &Seen) -> Reply {
+    let body: Value = serde_json::from_slice(&seen.body).unwrap();
+    let detail = json!({"reactionGroups": [{"content": "HEART", "reactors": {"totalCount": 3}}]});
+    let lists = body["variables"].as_object().unwrap();
+    data(&lists.iter().map(|(list, ids)| (list.clone(), json!(vec![&detail; ids.as_array().unwrap().len()]))).collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn threads_wait_for_their_details_as_compressed_text() {
+    let (client, log) = client_of(&config(&["token"]), |seen| match seen {
+        _ if is_introspection(seen) => schema(),
+        _ if query_of(seen).contains("nodes(ids:") => details(seen),
+        _ => nodes(seen, |number| issue(number, json!(vec![comment("Some usual words."); 50]))),
+    });
+    let text = issue(7, json!(vec![comment("Some usual words."); 50])).to_string().len();
+    let name = name();
+    let mut threads = client.threads(&name, wanted(1..=400), Purpose::Backfill);
+    let mut given = 0;
+    while let Some(answer) = threads.next().await.unwrap() {
+        given += 1;
+        assert_eq!(found(&answer.outcome).timeline.as_ref().unwrap()[49]["reactions"]["heart"], 3);
+        assert!(threads.size() < (400 - given) * text / 10 + 1, "{} bytes wait, {given} are given", threads.size());
+        assert_eq!(log.count(), 1 + 5 + 17, "everything is asked for before the first leaves: details once for all");
+    }
+    assert_eq!(given, 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn very_long_threads_are_fetched_in_portions_and_large_answers_make_smaller_batches() {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let body: String = std::iter::repeat_with(|| rng.alphanumeric()).take(150_000).collect();
+    let (client, log) = client_of(&config(&["token"]), move |seen| match seen {
+        _ if is_introspection(seen) => schema(),
+        _ if query_of(seen).contains("nodes(ids:") => details(seen),
+        _ => nodes(seen, |number| issue(number, json!([comment(&body)]))),
+    });
+    let name = name();
+    let mut threads = client.threads(&name, wanted(1..=100), Purpose::Backfill);
+    let (mut given, mut most) = (0, 0);
+    while let Some(answer) = threads.next().await.unwrap() {
+        given += 1;
+        most = most.max(threads.size());
+        assert_eq!(found(&answer.outcome).timeline.as_ref().unwrap()[0]["reactions"]["heart"], 3);
+    }
+    assert_eq!(given, 100);
+    assert!(most < 6_000_000, "{most} bytes waited at once: one answer; all together are 11 MB");
+    let sizes: Vec<usize> = log.all()[1..].iter().map(|seen| asked(&query_of(seen)).len()).collect();
+    assert_eq!(sizes, [25, 0, 50, 0, 25, 0], "threads and their details by turns");
 }
 
 #[tokio::test(start_paused = true)]
@@ -244,8 +316,9 @@ async fn what_fails_alone_goes_by_rest_and_the_others_are_kept() {
 async fn an_outage_is_an_error_and_not_a_thousand_requests() {
     let (client, log) =
         client_of(&config(&["token"]), |seen| if is_introspection(seen) { schema() } else { reply(503, &[], "") });
-    let error = client.threads(&name(), &wanted(1..=1000), Purpose::Backfill).await.unwrap_err();
-    assert_eq!(*error.kind(), ErrorKind::Unavailable);
+    let (answers, error) = fetch_until_failure(&client, &wanted(1..=1000)).await;
+    assert!(answers.values().all(|outcome| matches!(outcome, ThreadOutcome::ByRest(_))), "what failed alone");
+    assert_eq!(*error.unwrap().kind(), ErrorKind::Unavailable);
     assert!(log.count() < 30, "{}", log.count());
 }
 
@@ -281,9 +354,12 @@ async fn limits_of_graphql_come_with_200_and_are_obeyed() {
                 }
             }
         });
-        assert_eq!(fetch(&client, &wanted(1..=50)).await.len(), 25, "what was got before the limit is kept");
-        let error = client.threads(&name(), &wanted(1..=50), Purpose::Backfill).await.unwrap_err();
-        let waits = error.retry_at().unwrap().duration_since(super::stub::start()).as_secs();
+        let (answers, error) = fetch_until_failure(&client, &wanted(1..=50)).await;
+        assert_eq!(answers.len(), 25, "what was got before the limit is kept");
+        assert!(error.is_some(), "and that more is missing is told");
+        let (answers, error) = fetch_until_failure(&client, &wanted(1..=50)).await;
+        assert!(answers.is_empty());
+        let waits = error.unwrap().retry_at().unwrap().duration_since(super::stub::start()).as_secs();
         assert!((until..until + 2).contains(&waits), "{waits} {until}");
         assert_eq!(log.count(), 3, "nothing is sent while told to wait");
     }
@@ -498,7 +574,7 @@ async fn a_known_issue_object_makes_the_request_cheap_and_stays_as_it_is() {
     let known = json!({"number": 7, "title": "exact", "state": "closed", "user": {"login": "author"},
         "html_url": "https://github.com/Rust-Lang/log/pull/7", "pull_request": {"merged_at": null}, "labels": ["as REST"]});
     let other = json!({"number": 8, "title": "an issue"});
-    let hinted = |number, issue: &Value| Wanted { number, issue: Some(issue.clone()), review_comments: None };
+    let hinted = |number, issue: &Value| Wanted { number, listed: Some(Listed::new(issue, None)) };
     let asked = [hinted(7, &known), hinted(8, &other)];
     let answers = fetch(&client, &asked).await;
     let query = query_of(&log.all()[1]);
