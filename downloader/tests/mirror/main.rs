@@ -18,6 +18,7 @@ mod deletions;
 mod full;
 mod kill;
 mod limits;
+mod memory;
 mod twins;
 mod ways;
 mod world;

@@ -119,13 +119,24 @@ impl World {
     /// queue's clock whenever nothing can be done at its present time.
     pub(crate) async fn work_with(&self, queue: Arc<dyn Queue>, done: impl Fn(&Counts) -> bool) {
         let shutdown = CancellationToken::new();
-        let running = tokio::spawn(gharvest_downloader::run(
+        let running = gharvest_downloader::run(
             queue,
             self.archive.clone(),
             self.client.clone(),
             self.options.clone(),
             shutdown.clone(),
-        ));
+        );
+        self.until(done, running, shutdown).await;
+    }
+
+    /// The same by another worker on the queue, which ends at the shutdown.
+    pub(crate) async fn until(
+        &self,
+        done: impl Fn(&Counts) -> bool,
+        running: impl Future<Output = ()> + Send + 'static,
+        shutdown: CancellationToken,
+    ) {
+        let running = tokio::spawn(running);
         let begun = std::time::Instant::now();
         let mut before = Counts::default();
         loop {
