@@ -8,7 +8,7 @@
 use axum::{
     Extension,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header},
 };
 use gharvest_model::{ItemId, RepositoryName, record::Visibility};
 use percent_encoding::percent_decode_str;
@@ -49,8 +49,6 @@ pub(crate) async fn check(
         // Names of owners and of repositories are shown to who may see them all: a list cannot leave some out.
         Some(Asked::Names) => caller.sees_everything() || !any_private(&state).await?,
         Some(Asked::Snapshots) => caller.sees_everything(),
-        // So that browsers ask for one.
-        Some(Asked::Dashboards) if caller == Caller::public() => return Err(unauthorized()),
         Some(Asked::Dashboards) => caller.is(Role::Operate) && caller.sees_everything(),
         Some(Asked::Repository(name)) => caller.sees_private(&name) || !is_private(&state, &name).await?,
         Some(Asked::Thread(name, number)) => {
@@ -58,7 +56,13 @@ pub(crate) async fn check(
                 || !is_private(&state, &name).await? && !is_private_thread(&state, &name, number).await?
         }
     };
-    if allowed { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::forbidden("this is not shown to you")) }
+    // Browsers and `wget` bring a key only once they are asked for one.
+    let brought_nothing = caller == Caller::public() && !headers.contains_key(header::AUTHORIZATION);
+    match allowed {
+        true => Ok(StatusCode::NO_CONTENT),
+        false if brought_nothing => Err(unauthorized()),
+        false => Err(ApiError::forbidden("this is not shown to you")),
+    }
 }
 
 fn asked(uri: &str) -> Option<Asked> {

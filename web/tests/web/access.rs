@@ -92,6 +92,7 @@ async fn private_threads_are_seen_by_those_who_may_and_by_nobody_else() {
 async fn a_private_thread_of_a_public_repository_is_seen_by_those_who_may_see_what_is_private() {
     let mirror = Mirror::with_settings(&[PUBLIC, ("GHARVEST_WEB__ANONYMOUS", "public")]).await;
     mirror.key("some", "read", &["octo/box"]).await;
+    mirror.key("other", "read", &[]).await;
     let mut placeholder = record(1, 9, Kind::Issue, "Wait, please.", "Somebody will look at it.");
     placeholder.visibility = Visibility::Private;
     let issue = json!({"title": "Kingfishers", "body": "Nothing but kingfishers."});
@@ -114,7 +115,8 @@ async fn a_private_thread_of_a_public_repository_is_seen_by_those_who_may_see_wh
         mirror.send(request.body(Body::empty()).unwrap()).await.status
     };
     for path in ["items/9.json", "items/9.json.zst", "attachments/9/a.png"] {
-        assert_eq!(raw(path, None).await, StatusCode::FORBIDDEN, "{path}");
+        assert_eq!(raw(path, None).await, StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(raw(path, Some("other")).await, StatusCode::FORBIDDEN, "{path}");
         assert_eq!(raw(path, Some("some")).await, StatusCode::NO_CONTENT, "{path}");
     }
     for path in ["items/1.json", "items/", "repository.json"] {
