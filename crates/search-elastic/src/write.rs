@@ -42,6 +42,9 @@ struct Stored {
 /// What [`Stored`] is made of.
 const STORED_FIELDS: &str = "_source_includes=meta,comment_documents,event_documents,interval_documents";
 
+/// Records count their revisions from one.
+const NO_VERSION: u64 = 0;
+
 /// Whether the serving index is written, or the one being built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Target {
@@ -77,6 +80,12 @@ pub(crate) fn first_writes(names: &Names, threads: &[ThreadDocuments]) -> Vec<Ac
     threads.iter().flat_map(of).collect()
 }
 
+/// The version in an engine's reason why it does not read another: `[7:1]: version conflict, current version [3] is
+/// different than the one provided [0]`.
+fn current_version(reason: &str) -> Option<u64> {
+    reason.rsplit_once("current version [")?.1.split_once(']')?.0.parse().ok()
+}
+
 impl ElasticIndex {
     fn alias(&self, target: Target, sort: Sort) -> String {
         match target {
@@ -106,7 +115,7 @@ impl ElasticIndex {
     }
 
     async fn write_round(&self, target: Target, threads: &[ThreadDocuments]) -> Result<Vec<Applied>> {
-        let stored = self.look_up(target, threads.iter(), STORED_FIELDS).await?;
+        let stored = self.look_up(target, threads.iter()).await?;
         let mut applied = Vec::with_capacity(threads.len());
         let (mut items, mut fresh) = (Vec::new(), Vec::new());
         for (index, thread) in threads.iter().enumerate() {
@@ -149,15 +158,14 @@ impl ElasticIndex {
 
     /// Looks whether a newer writer came in between, and buries what it does not have.
     async fn yield_to_newer(&self, target: Target, threads: &[ThreadDocuments], applied: &mut [Applied]) -> Result<()> {
-        let versions = self.look_up(target, threads.iter(), "_source=false").await?;
-        let is_newer = |thread: &ThreadDocuments| {
-            versions.get(&thread.item.key).is_some_and(|stored| stored.version > thread.version.0)
-        };
+        let versions = self.versions(target, threads).await?;
+        let is_newer =
+            |thread: &ThreadDocuments| versions.get(&thread.item.key).is_some_and(|stored| *stored > thread.version.0);
         let overtaken: Vec<_> = threads.iter().zip(applied).filter(|(thread, _)| is_newer(thread)).collect();
         if overtaken.is_empty() {
             return Ok(());
         }
-        let stored = self.look_up(target, overtaken.iter().map(|(thread, _)| *thread), STORED_FIELDS).await?;
+        let stored = self.look_up(target, overtaken.iter().map(|(thread, _)| *thread)).await?;
         let mut graves = Vec::new();
         for (thread, applied) in overtaken {
             let Some(newer) = stored.get(&thread.item.key) else { continue };
@@ -193,32 +201,60 @@ impl ElasticIndex {
         Action { alias: self.alias(target, sort), id: id.to_owned(), version, document }
     }
 
-    /// What is stored of threads, read by id: also what is not searchable yet. Without its source, only the version.
+    /// What is stored of threads, read by id: also what is not searchable yet.
     async fn look_up(
         &self,
         target: Target,
         threads: impl Iterator<Item = &ThreadDocuments>,
-        source: &str,
     ) -> Result<HashMap<String, Stored>> {
-        let ids: Vec<&str> = threads.map(|thread| thread.item.key.as_str()).collect();
-        let path = format!("/{}/_mget?{source}", self.alias(target, Sort::Items));
-        let answer = self.generations.client.find("write", Method::Post, &path, Some(&json!({"ids": ids}))).await?;
-        let Some(answer) = answer else {
-            return if target == Target::Next { Ok(HashMap::new()) } else { Err(missing()) };
-        };
-        let mut stored = HashMap::new();
-        for found in answer.get("docs").and_then(Value::as_array).into_iter().flatten() {
-            let (Some(id), Some(version)) =
-                (found.get("_id").and_then(Value::as_str), found.get("_version").and_then(Value::as_u64))
-            else {
-                continue;
-            };
+        let asked = threads.map(|thread| json!({"_id": thread.item.key})).collect();
+        let found = self.get_items(target, asked, STORED_FIELDS).await?;
+        let stored = found.iter().filter_map(|found| {
+            let id = found.get("_id")?.as_str()?.to_owned();
             let count = |pointer: &str| found.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
             let children = [0, 1, 2].map(|at| count(&format!("/_source/meta/children/{at}")));
             let counts = ["comment", "event", "interval"].map(|sort| count(&format!("/_source/{sort}_documents")));
-            stored.insert(id.to_owned(), Stored { version, children, counts });
+            Some((id, Stored { version: found.get("_version")?.as_u64()?, children, counts }))
+        });
+        Ok(stored.collect())
+    }
+
+    /// The versions of threads' items.
+    ///
+    /// Whoever reads by id what was written just now makes the engine refresh first, which costs a good part of the
+    /// write. A read of a version that no item has is refused before that, and the reason tells the version there is.
+    async fn versions(&self, target: Target, threads: &[ThreadDocuments]) -> Result<HashMap<String, u64>> {
+        let asked = |key: &str| json!({"_id": key, "version": NO_VERSION, "version_type": "external"});
+        let asked: Vec<_> = threads.iter().map(|thread| asked(&thread.item.key)).collect();
+        let found = self.get_items(target, asked, "_source=false").await?;
+        let refused = |found: &Value| Some(found.get("error")?.get("reason")?.as_str()?.to_owned());
+        let mut versions = HashMap::new();
+        let mut untold = Vec::new();
+        for (thread, found) in threads.iter().zip(&found) {
+            match refused(found).map(|reason| current_version(&reason)) {
+                Some(Some(version)) => drop(versions.insert(thread.item.key.clone(), version)),
+                // An engine that says it in other words.
+                Some(None) => untold.push(thread),
+                None => {}
+            }
         }
-        Ok(stored)
+        if !untold.is_empty() {
+            let stored = self.look_up(target, untold.into_iter()).await?;
+            versions.extend(stored.into_iter().map(|(key, stored)| (key, stored.version)));
+        }
+        Ok(versions)
+    }
+
+    /// Items by id, an answer for each that was asked for.
+    async fn get_items(&self, target: Target, asked: Vec<Value>, source: &str) -> Result<Vec<Value>> {
+        let path = format!("/{}/_mget?{source}", self.alias(target, Sort::Items));
+        let asked = json!({"docs": asked});
+        let answer = self.generations.client.find("write", Method::Post, &path, Some(&asked)).await?;
+        match answer.map(|mut answer| answer["docs"].take()) {
+            Some(Value::Array(found)) => Ok(found),
+            None if target == Target::Next => Ok(Vec::new()),
+            _ => Err(missing()),
+        }
     }
 
     /// A thread's children, and what stays where it had more.

@@ -222,6 +222,32 @@ async fn a_thread_is_the_same_whichever_of_two_writers_comes_last() {
     }
 }
 
+/// A refresh for each batch would cost a good part of its write.
+#[tokio::test]
+async fn new_threads_are_written_without_a_refresh() {
+    let name = "new_threads_are_written_without_a_refresh";
+    let engines = [search_server(name), search_server_of(name, Make::Elasticsearch8)];
+    for url in engines.into_iter().flatten() {
+        let options = options(&url);
+        let index = ensured(&options).await;
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let never = json!({"index": {"refresh_interval": "-1"}});
+        let settings = format!("{url}/{}-items-all/_settings", options.prefix);
+        client.put(settings).json(&never).send().await.unwrap().error_for_status().unwrap();
+        let refreshes = async || {
+            let stats = format!("{url}/{}-items-all/_stats/refresh", options.prefix);
+            let stats: Value = client.get(stats).send().await.unwrap().json().await.unwrap();
+            stats["_all"]["total"]["refresh"]["total"].as_u64().unwrap()
+        };
+        let before = refreshes().await;
+        for batch in 0..3 {
+            let threads: Vec<_> = (1..=10).map(|number| plain(batch * 10 + number, "text".into())).collect();
+            assert_eq!(index.apply(threads).await.unwrap(), vec![Applied::Written; 10]);
+        }
+        assert_eq!(refreshes().await, before, "{url}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_no_engine_is_refused_with_a_sentence() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
