@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc, time::Duration}
 use async_trait::async_trait;
 use gharvest_model::{Lane, QueueName, RepositoryId, Subject};
 use gharvest_queue::{
-    Counts, Extended, Filter, Job, JobState, JobView, Lease, LeaseReply, LeaseRequest, Paused, Policy, Pushed, Queue,
-    QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Token, Totals, Trigger, check,
+    Counts, Durability, Extended, Filter, Job, JobState, JobView, Lease, LeaseReply, LeaseRequest, Paused, Policy,
+    Pushed, Queue, QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Token, Totals, Trigger, check,
     clock::{Clock, milliseconds, timestamp},
     key::{Key, Name},
     wake::{self, Outlook},
@@ -507,7 +507,7 @@ impl QueueAdmin for RedisQueue {
         Ok(problems)
     }
 
-    async fn durability(&self) -> Result<String> {
+    async fn durability(&self) -> Result<Durability> {
         // On a cluster this finds the node that has our keys.
         self.now().await?;
         let info: String = self.caller.command("durability", redis::cmd("INFO").arg("persistence")).await?;
@@ -527,9 +527,9 @@ impl RedisQueue {
     }
 }
 
-/// What a crash can lose, by what the server is set to: in words, with what to do about it.
-fn durability_of(appends: bool, fsync: Option<&str>, saves: Option<&str>) -> String {
-    let text = match (appends, fsync, saves) {
+/// What a crash can lose, by what the server is set to.
+fn durability_of(appends: bool, fsync: Option<&str>, saves: Option<&str>) -> Durability {
+    let loss = match (appends, fsync, saves) {
         (true, Some("always"), _) => {
             "Redis, appendfsync always: nothing accepted is lost while the disk keeps its word"
         }
@@ -542,12 +542,8 @@ fn durability_of(appends: bool, fsync: Option<&str>, saves: Option<&str>) -> Str
              everysec"
         }
         (true, _, _) => "Redis with an append-only file: a crash of the process loses nothing",
-        (false, _, Some("")) => {
-            "WARNING: this Redis keeps nothing on disk, a restart loses all jobs: set appendonly yes"
-        }
-        (false, _, _) => {
-            "WARNING: this Redis keeps snapshots only, a crash loses all jobs since the latest: set appendonly yes"
-        }
+        (false, _, Some("")) => "this Redis keeps nothing on disk, a restart loses all jobs",
+        (false, _, _) => "this Redis keeps snapshots only, a crash loses all jobs since the latest",
     };
-    text.to_owned()
+    Durability { loss, remedy: (!appends).then_some("set appendonly yes in Redis' settings") }
 }

@@ -21,9 +21,9 @@ use std::{
 use async_trait::async_trait;
 use gharvest_model::{Lane, QueueName, RepositoryId, Subject};
 use gharvest_queue::{
-    Clock, Counts, Error, ErrorKind, Extended, Filter, JobView, LeaseReply, LeaseRequest, Paused, Policy, Pushed,
-    Queue, QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Token, Trigger, check, clock::timestamp,
-    key::Key, wake,
+    Clock, Counts, Durability, Error, ErrorKind, Extended, Filter, JobView, LeaseReply, LeaseRequest, Paused, Policy,
+    Pushed, Queue, QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Token, Trigger, check,
+    clock::timestamp, key::Key, wake,
 };
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -266,9 +266,9 @@ impl QueueAdmin for SqliteQueue {
         self.readers.read("verify", verify::verify).await
     }
 
-    async fn durability(&self) -> Result<String> {
-        Ok("SQLite with synchronous=FULL: nothing accepted is lost, by a crash of the process or by a power cut, if the \
-            disk keeps what it says it wrote"
-            .to_owned())
+    async fn durability(&self) -> Result<Durability> {
+        let loss = "SQLite with synchronous=FULL: nothing accepted is lost, by a crash of the process or by a power \
+                    cut, if the disk keeps what it says it wrote";
+        Ok(Durability { loss, remedy: None })
     }
 }

@@ -14,8 +14,8 @@ use gharvest_model::{QueueName, RepositoryId, Subject};
 use jiff::Timestamp;
 
 use crate::{
-    Counts, Error, ErrorKind, Extended, Filter, JobView, LeaseReply, LeaseRequest, Paused, Pushed, Queue, QueueAdmin,
-    RangePushed, Result, Scope, Settled, Settlement, Token, Trigger,
+    Counts, Durability, Error, ErrorKind, Extended, Filter, JobView, LeaseReply, LeaseRequest, Paused, Pushed, Queue,
+    QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Token, Trigger,
 };
 
 /// Whether the failing call took effect.
@@ -167,7 +167,7 @@ impl QueueAdmin for FaultyQueue {
         self.pass("verify", self.inner.verify()).await
     }
 
-    async fn durability(&self) -> Result<String> {
+    async fn durability(&self) -> Result<Durability> {
         self.pass("durability", self.inner.durability()).await
     }
 }

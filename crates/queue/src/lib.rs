@@ -327,6 +327,24 @@ impl Counts {
     }
 }
 
+/// What a crash of a backend can lose. For people it is one sentence, and a warning where something must be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Durability {
+    /// What is kept and what is lost, in words.
+    pub loss: &'static str,
+    /// What to set where a crash may lose all jobs.
+    pub remedy: Option<&'static str>,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.remedy {
+            Some(remedy) => write!(f, "WARNING: {}: {remedy}", self.loss),
+            None => f.write_str(self.loss),
+        }
+    }
+}
+
 /// Counters that only grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
@@ -448,6 +466,6 @@ pub trait QueueAdmin: Queue {
     /// Recounts everything and compares with the counters; what differs, in words. Offline work, for `doctor`.
     async fn verify(&self) -> Result<Vec<String>>;
 
-    /// What a crash of the backend can lose, in one sentence for `status`.
-    async fn durability(&self) -> Result<String>;
+    /// What a crash of the backend can lose.
+    async fn durability(&self) -> Result<Durability>;
 }

@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::{
-    Counts, Extended, Filter, JobView, LeaseReply, LeaseRequest, Paused, Policy, Pushed, Queue, QueueAdmin,
+    Counts, Durability, Extended, Filter, JobView, LeaseReply, LeaseRequest, Paused, Policy, Pushed, Queue, QueueAdmin,
     RangePushed, Result, Scope, Settled, Settlement, Token, Trigger, check,
     clock::{Clock, timestamp},
     key::Key,
@@ -265,7 +265,7 @@ impl QueueAdmin for MemoryQueue {
         Ok(QueueName::ALL.into_iter().flat_map(|queue| state.queue(queue).verify(queue)).collect())
     }
 
-    async fn durability(&self) -> Result<String> {
-        Ok("in memory: everything is lost when the process ends".to_owned())
+    async fn durability(&self) -> Result<Durability> {
+        Ok(Durability { loss: "in memory: everything is lost when the process ends", remedy: None })
     }
 }

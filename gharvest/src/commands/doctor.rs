@@ -6,7 +6,7 @@ use clap::Args;
 use gharvest_archive::Archive;
 use gharvest_github::{Answer, Client, Purpose, Resource, TokenKind, TokenReport};
 use gharvest_model::QueueName;
-use gharvest_queue::QueueAdmin;
+use gharvest_queue::{Durability, QueueAdmin};
 use gharvest_search::SearchIndex;
 use gharvest_service_kit::{
     Settings,
@@ -207,13 +207,8 @@ async fn check_queue(settings: &Settings, findings: &mut Findings) {
         }
     };
     match queue.durability().await {
-        Ok(durability) => match durability.strip_prefix("WARNING: ") {
-            Some(warning) => {
-                let (found, remedy) = warning.rsplit_once(": ").unwrap_or((warning, "see to what a crash may cost"));
-                findings.wrong("queue", found, format!("{remedy} in Redis' settings"));
-            }
-            None => findings.well("queue", durability),
-        },
+        Ok(Durability { loss, remedy: Some(remedy) }) => findings.wrong("queue", loss, remedy),
+        Ok(durability) => findings.well("queue", durability.loss),
         Err(error) => findings.wrong("queue", error, "check that the server runs"),
     }
     match queue.now().await {

@@ -71,7 +71,7 @@ pub(crate) async fn run(common: &CommonArgs, args: StatusArgs) -> anyhow::Result
     let status = Status {
         repositories: repositories(&archive, state.as_ref()).await?,
         queues: queues(queue.as_ref()).await?,
-        durability: queue.durability().await?,
+        durability: queue.durability().await?.to_string(),
     };
     if args.json {
         json(&status)?

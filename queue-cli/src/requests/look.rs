@@ -376,7 +376,7 @@ impl Request for StatusParams {
             pauses: pauses(jobs, &names).await?,
             budgets: budgets(jobs).await?,
             feeds: feeds(jobs.state.as_ref(), &names).await?,
-            durability: jobs.queue.durability().await?,
+            durability: jobs.queue.durability().await?.to_string(),
         })
     }
 }

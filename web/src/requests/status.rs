@@ -206,7 +206,7 @@ pub async fn status(state: &WebState, caller: &Caller) -> ApiResult<StatusAnswer
         version: env!("CARGO_PKG_VERSION").to_owned(),
         at: state.clock.now(),
         queues,
-        durability: queue.durability().await?,
+        durability: queue.durability().await?.to_string(),
         budgets: if caller.is(Role::Operate) { state.backends.operations.budgets().await } else { Vec::new() },
         costs: if caller.is(Role::Operate) { costs(state, &repositories).await? } else { Vec::new() },
         index: index(state, caller).await,

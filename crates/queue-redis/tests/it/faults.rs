@@ -282,7 +282,7 @@ async fn durability_is_what_the_server_is_set_to() {
     ];
     for (setting, expected) in settings {
         assert!(server.command(&format!("CONFIG SET {setting}")).starts_with("+OK"), "{setting}");
-        let said = queue.durability().await.unwrap();
+        let said = queue.durability().await.unwrap().to_string();
         assert!(said.contains(expected), "{setting}: {said}");
     }
 }

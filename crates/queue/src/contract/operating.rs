@@ -267,7 +267,7 @@ behaviours! { $
     }
 
     async fn what_a_crash_can_lose_is_said(f) {
-        assert!(!f.queue.durability().await.expect("durability").is_empty());
+        assert!(!f.queue.durability().await.expect("durability").loss.is_empty());
         assert_eq!(f.queue.now().await.expect("now"), f.clock.timestamp());
     }
 }
