@@ -1,7 +1,7 @@
 //! Download jobs: from GitHub to the archive, and on to the index queue.
 //!
 //! A batch holds jobs of one repository. Jobs of items go through the flow of `item`, jobs of parts through `parts`
-//! (the repository's object and its short lists) and `walk` (the lists of items). A failure is judged by
+//! (the repository's object and its short lists), `walk` (the lists of items) and `edits` (what edited texts said before). A failure is judged by
 //! [`outcome::verdict`]: it concerns the job, the repository, or the whole queue; then everything in hand is given back
 //! and the queue pauses with the reason, so that a limit, a full disk or a lost token never buries a job.
 //!
@@ -33,6 +33,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub mod deletions;
+mod edits;
 pub mod fetch;
 mod history;
 mod images;
@@ -63,7 +64,7 @@ const LONGEST_TURN: Duration = Duration::from_secs(15);
 const SHOWN_FOR: Duration = Duration::from_secs(600);
 
 /// What the downloader is set to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     /// How the worker loop works.
     pub worker: gharvest_worker::Options,
@@ -73,6 +74,8 @@ pub struct Options {
     pub max_timeline_pages: usize,
     /// Older texts kept per record.
     pub max_history: usize,
+    /// GitHub's edit histories are asked for while more than this share of GraphQL's budget is left; 1 for never.
+    pub edits_reserve: f64,
     /// Images that are kept.
     pub images: ImageOptions,
     /// Which items are placeholders, and for what.
@@ -100,6 +103,7 @@ impl Options {
             graphql: set.graphql,
             max_timeline_pages: set.max_timeline_pages,
             max_history: set.max_history,
+            edits_reserve: set.edits_reserve,
             images: ImageOptions { hosts: set.image_hosts.clone(), max_bytes: set.max_image_bytes },
             twins: TwinOptions { twins: set.twins.clone(), titles: set.twin_titles.clone() },
             overlap: settings.seeder.overlap,
@@ -277,6 +281,7 @@ impl Downloader {
             part::RELEASES => self.short_list(repository, part::RELEASES, job.lane, purpose).await,
             part::ITEMS => self.walk_items(repository, job.lane, purpose).await.map(|()| None),
             part::UPDATES => self.walk_updates(repository, purpose).await.map(|()| None),
+            part::EDITS => self.walk_edits(repository).await.map(|()| None),
             other => Err(Failure::Hopeless(format!("this version knows no part `{other}` of a repository"))),
         }
     }

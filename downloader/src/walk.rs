@@ -351,7 +351,7 @@ impl Downloader {
         Ok(())
     }
 
-    async fn set_cursor(&self, feed: &str, cursor: &impl Serialize) -> Result<(), Failure> {
+    pub(crate) async fn set_cursor(&self, feed: &str, cursor: &impl Serialize) -> Result<(), Failure> {
         let value = serde_json::to_value(cursor).expect("a cursor is plain data");
         Ok(self.archive.set_cursor(feed, value).await?)
     }

@@ -471,7 +471,7 @@ impl Seeder {
             Task::Inbox => inbox::sweep(&self.archive, self.queue.as_ref(), now).await,
             Task::Reconcile => self.push_turns(&tracked, task, &[part::UPDATES], now).await,
             Task::Metadata => {
-                let parts = [part::METADATA, part::LABELS, part::MILESTONES, part::RELEASES];
+                let parts = [part::METADATA, part::LABELS, part::MILESTONES, part::RELEASES, part::EDITS];
                 self.push_turns(&tracked, task, &parts, now).await
             }
             Task::Daily => {

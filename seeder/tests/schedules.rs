@@ -163,7 +163,7 @@ async fn each_task_runs_at_its_time_and_says_so() {
     world.track(ID, true).await;
     let mut seeder = world.seeder("a");
     world.tick(&mut seeder).await;
-    let all = [part::LABELS, part::METADATA, part::MILESTONES, part::RELEASES, part::UPDATES].map(job);
+    let all = [part::EDITS, part::LABELS, part::METADATA, part::MILESTONES, part::RELEASES, part::UPDATES].map(job);
     assert_eq!(world.take(QueueName::Download).await, all);
     assert_eq!(world.take(QueueName::Index).await, [job(part::DAILY)]);
     let run = world.run_of(Task::Gaps).await.unwrap();

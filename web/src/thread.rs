@@ -42,6 +42,16 @@ pub(crate) struct Conversation<'a> {
     pub(crate) comments: Vec<&'a Value>,
 }
 
+/// A text as it was before it was edited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Older<'a> {
+    /// When a newer one was written, or first seen.
+    pub(crate) until: Timestamp,
+    pub(crate) text: &'a str,
+    /// Who wrote that, if it is known.
+    pub(crate) by: Option<&'a str>,
+}
+
 /// A thread as it is, or as it was.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Thread<'a> {
@@ -205,28 +215,31 @@ impl<'a> Thread<'a> {
         record.history.iter().filter(|older| !known.contains(older.of.as_str())).collect()
     }
 
-    /// Older texts of the opening (`body`) or of what has a node id, oldest first, each with the time at which a newer
-    /// one was seen.
-    pub(crate) fn older_texts(&self, of: &str) -> Vec<(Timestamp, &'a str)> {
+    /// Older texts of the opening (`body`) or of what has a node id, oldest first.
+    pub(crate) fn older_texts(&self, of: &str) -> Vec<Older<'a>> {
         let record = self.record;
         let seen = record.history.iter().filter(|older| older.of == of);
-        let seen = seen.map(|older| (older.replaced_at, older.text.as_str()));
+        let seen =
+            seen.map(|older| Older { until: older.replaced_at, text: older.text.as_str(), by: older.by.as_deref() });
         let told = record.kept.iter().filter(|fact| match fact.facts.get("about") {
             Some(about) => text(about, "/node_id") == Some(of),
             None => of == "body" && matches!(fact.event.as_str(), "issues" | "pull_request"),
         });
-        let told = told.filter_map(|fact| Some((fact.received_at, text(&fact.facts, "/changes/body/from")?)));
+        let told = told.filter_map(|fact| {
+            let text = text(&fact.facts, "/changes/body/from")?;
+            Some(Older { until: fact.received_at, text, by: fact.actor.as_deref() })
+        });
         let mut texts: Vec<_> = seen.chain(told).collect();
-        texts.sort_by_key(|(at, _)| *at);
-        // A webhook and the next visit may tell of the same text.
-        texts.dedup_by_key(|(_, text)| *text);
+        texts.sort_by_key(|older| older.until);
+        // A webhook, the next visit and GitHub's edit history may tell of the same text.
+        texts.dedup_by_key(|older| older.text);
         texts
     }
 
     /// A text as it was at the date asked for, as far as older ones are known; the present one otherwise.
     pub(crate) fn text_then(&self, of: &str, now: &'a str) -> &'a str {
         let Some(cutoff) = self.at.and_then(end_of_day) else { return now };
-        self.older_texts(of).into_iter().find(|(replaced, _)| *replaced > cutoff).map_or(now, |(_, text)| text)
+        self.older_texts(of).into_iter().find(|older| older.until > cutoff).map_or(now, |older| older.text)
     }
 
     fn add(&mut self, event: &'a Value, conversations: &mut Vec<Conversation<'a>>) {
@@ -526,7 +539,7 @@ mod tests {
         let older = |of: &str, text: &str, at: &str| json!({"of": of, "text": text, "replaced_at": at});
         record.history = serde_json::from_value(json!([
             older("C1", "one", "2024-01-05T00:01:00Z"),
-            older("C1", "two", "2024-01-07T00:00:00Z"),
+            json!({"of": "C1", "text": "two", "replaced_at": "2024-01-07T00:00:00Z", "by": "ann", "origin": "graphql"}),
             older("C2", "gone", "2024-01-06T00:01:00Z"),
             older("C9", "nobody knows", "2024-01-08T00:00:00Z"),
         ]))
@@ -537,8 +550,8 @@ mod tests {
             panic!("{:?}", thread.entries)
         };
         assert_eq!((about["body"].as_str(), lost.len(), lost[0].text.as_str()), (Some("gone"), 1, "nobody knows"));
-        let texts: Vec<_> = thread.older_texts("C1").into_iter().map(|(_, text)| text).collect();
-        assert_eq!(texts, ["one", "two"]);
+        let texts: Vec<_> = thread.older_texts("C1").into_iter().map(|older| (older.text, older.by)).collect();
+        assert_eq!(texts, [("one", None), ("two", Some("ann"))]);
         let then = Thread::new(&record, "a/b".parse().unwrap(), &renames, Some("2024-01-05".parse().unwrap()));
         assert_eq!(then.text_then("C1", "three"), "two");
         let before = Thread::new(&record, "a/b".parse().unwrap(), &renames, Some("2024-01-04".parse().unwrap()));

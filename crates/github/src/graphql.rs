@@ -29,12 +29,15 @@ use crate::{
 };
 
 mod document;
+mod edits;
 mod events;
 mod held;
+mod nodes;
 mod probe;
 mod shape;
 mod threads;
 
+pub use edits::{EDITS_AT_ONCE, Edit, MOST_EDITS};
 pub use probe::{Glimpse, ItemCounts, PROBED_AT_ONCE, PROBED_BLINDLY, Probe};
 pub use threads::Threads;
 

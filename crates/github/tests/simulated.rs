@@ -7,8 +7,10 @@ use std::{
     process::Command,
 };
 
-use gharvest_github::{Answer, Client, Config, Listed, Purpose, Resource, Sort, ThreadOutcome, Threads, Wanted};
-use gharvest_github_simulator::{Options, Simulator, World};
+use gharvest_github::{
+    Answer, Client, Config, EDITS_AT_ONCE, Listed, Purpose, Resource, Sort, ThreadOutcome, Threads, Wanted,
+};
+use gharvest_github_simulator::{Change, Options, Simulator, Truth, World};
 use gharvest_model::{
     Kind, RepositoryName,
     lossy::{LOSSY, Lossy, is_told},
@@ -240,6 +242,64 @@ async fn ask_everything(setup: &Setup) {
     setup.client.discussions(&setup.repository, &numbers, Purpose::Backfill).await.unwrap();
     let counts = setup.client.count_items(&setup.repository, Purpose::Live).await.unwrap().unwrap();
     assert_eq!(counts.issues + counts.pulls, ITEMS);
+    let nodes: Vec<String> = texts(setup, &issues).await.into_keys().chain(["I_nobody".to_owned()]).collect();
+    let edited = setup.client.edited(&setup.repository, &nodes, Purpose::Backfill).await.unwrap();
+    let edited: Vec<String> = edited.into_keys().collect();
+    setup.client.edits(&setup.repository, &edited, Purpose::Backfill).await.unwrap();
+}
+
+/// Every text with a history of its own, by node id: of issues, pull requests, comments, reviews and review comments.
+async fn texts(setup: &Setup, issues: &BTreeMap<u64, Value>) -> BTreeMap<String, Value> {
+    let control = setup.simulator.control();
+    let mut texts = BTreeMap::new();
+    for (number, issue) in issues {
+        let Some(Truth::Present { timeline, review_comments, .. }) = control.truth(&setup.repository, *number) else {
+            continue;
+        };
+        let is_said = |entry: &Value| matches!(entry["event"].as_str(), Some("commented" | "reviewed"));
+        let said = timeline.into_iter().filter(is_said).chain(review_comments).chain([issue.clone()]);
+        texts.extend(said.map(|text| (text["node_id"].as_str().unwrap().to_owned(), text)));
+    }
+    texts
+}
+
+#[tokio::test]
+async fn edited_texts_tell_what_they_said_before_and_what_was_taken_out_is_not_told() {
+    let setup = setup(still());
+    let control = setup.simulator.control();
+    // Its body was never edited before.
+    let number = 1;
+    for body in ["second", "third"] {
+        drop(control.change_by(&setup.repository, "ann", Change::EditBody { number, body: body.to_owned() }).unwrap());
+    }
+    drop(control.change(&setup.repository, Change::DeleteFirstEdit { number }).unwrap());
+    let issues = setup.issues().await;
+    let texts = texts(&setup, &issues).await;
+    let ids: Vec<String> = texts.keys().cloned().collect();
+    let spent = setup.client.spent();
+    let edited = setup.client.edited(&setup.repository, &ids, Purpose::Backfill).await.unwrap();
+    let cost = setup.client.spent().cost() - spent.cost();
+    assert_eq!(cost, 2 * ids.len().div_ceil(1_200) as u64, "a call and a point for 1,200 of {}", ids.len());
+    for (id, text) in &texts {
+        let is_later = text["event"] == "commented" && text["updated_at"] != text["created_at"];
+        assert!(!is_later || edited.contains_key(id), "{text}");
+    }
+    assert!(edited.len() > 20 && edited.len() < ids.len() / 2, "{} of {}", edited.len(), ids.len());
+    let asked: Vec<String> = edited.keys().cloned().collect();
+    let spent = setup.client.spent();
+    let edits = setup.client.edits(&setup.repository, &asked, Purpose::Backfill).await.unwrap();
+    assert_eq!(setup.client.spent().cost() - spent.cost(), 2 * asked.len().div_ceil(EDITS_AT_ONCE) as u64);
+    for (id, last) in &edited {
+        let versions = &edits[id];
+        assert_eq!(versions.last().map(|version| version.edited_at), Some(*last));
+        let is_now = versions.last().and_then(|version| version.text.as_deref()) == texts[id]["body"].as_str();
+        assert!(is_now && versions.len() >= 2, "{versions:?}");
+    }
+    let own = &edits[issues[&number]["node_id"].as_str().unwrap()];
+    let own: Vec<_> = own.iter().map(|version| (version.text.as_deref(), version.by.as_deref())).collect();
+    assert_eq!(own[1..], [(Some("second"), Some("ann")), (Some("third"), Some("ann"))]);
+    assert_eq!(own[0].0, None, "it was taken out");
+    assert_eq!(control.violations(), []);
 }
 
 #[tokio::test]
@@ -250,7 +310,7 @@ async fn every_document_and_every_answer_is_of_github_s_public_schema() {
     ask_everything(&setup).await;
     let exchanges = setup.simulator.control().graphql_exchanges();
     let operations: BTreeSet<&str> = exchanges.iter().filter_map(|exchange| operation(&exchange.request)).collect();
-    let expected = ["Counts", "Details", "Discussions", "Page", "Probe", "Schema", "Threads"];
+    let expected = ["Counts", "Details", "Discussions", "Edited", "Edits", "Page", "Probe", "Schema", "Threads"];
     assert!(operations.iter().eq(expected.iter()), "{operations:?}");
     let kept = tempfile::NamedTempFile::new().unwrap();
     serde_json::to_writer(&kept, &exchanges).unwrap();

@@ -146,6 +146,8 @@ pub mod part {
     pub const UPDATES: &str = "updates";
     /// Part of the walk over all items: the review comments of all pull requests. Names its cursor only.
     pub const REVIEW_COMMENTS: &str = "review-comments";
+    /// Download: what edited texts said before, as far as GitHub tells and the budget allows.
+    pub const EDITS: &str = "edits";
     /// Index: the daily counts of the repository.
     pub const DAILY: &str = "daily";
 }

@@ -249,15 +249,28 @@ pub struct Fact {
     pub facts: Value,
 }
 
-/// An older text of something that was edited between two visits.
+/// An older text of something that was edited: between two visits, or as GitHub's edit history tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OlderText {
     /// `title`, `body`, or the node id of the comment or review.
     pub of: String,
     /// The text as it was.
     pub text: String,
-    /// When a newer text was first seen.
+    /// When a newer text was first seen; when it was written, where GitHub told so.
     pub replaced_at: Timestamp,
+    /// Who replaced it, by login, where GitHub told so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// `graphql` where GitHub's edit history told it; none where the mirror saw it itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+impl OlderText {
+    /// A text that the mirror saw itself, and then a newer one.
+    pub fn seen(of: &str, text: &str, replaced_at: Timestamp) -> Self {
+        Self { of: of.to_owned(), text: text.to_owned(), replaced_at, by: None, origin: None }
+    }
 }
 
 #[cfg(test)]

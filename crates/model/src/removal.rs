@@ -189,11 +189,8 @@ mod tests {
             json!({"event": "review_dismissed", "dismissed_review": {"state": "approved", "dismissal_message": "secret why"}}),
         ];
         record.review_comments = vec![json!({"diff_hunk": "@@ secret", "body": "secret too", "path": "src/a.rs"})];
-        record.history = vec![OlderText {
-            of: "body".to_owned(),
-            text: "secret once".to_owned(),
-            replaced_at: Timestamp::UNIX_EPOCH,
-        }];
+        let told = OlderText { by: Some("ann".to_owned()), ..OlderText::seen("IC_1", "secret", Timestamp::UNIX_EPOCH) };
+        record.history = vec![OlderText::seen("body", "secret once", Timestamp::UNIX_EPOCH), told];
         record.kept = vec![Fact {
             delivery: "d".to_owned(),
             event: "issues".to_owned(),
@@ -214,7 +211,7 @@ mod tests {
         for kept in ["ann", "bob", "\"bug\"", "v1", "src/a.rs", "labeled"] {
             assert!(left.contains(kept), "{kept} in {left}");
         }
-        assert_eq!((receipt.number, receipt.revision, receipt.texts), (3, Revision(4), 14));
+        assert_eq!((receipt.number, receipt.revision, receipt.texts), (3, Revision(4), 15));
         assert_eq!(DeletionPolicy::Redact.apply(&mut record, Timestamp::UNIX_EPOCH), None, "nothing is left to redact");
     }
 
@@ -222,7 +219,7 @@ mod tests {
     fn purging_leaves_the_tombstone_alone() {
         let mut record = tombstone();
         let receipt = DeletionPolicy::Purge.apply(&mut record, Timestamp::UNIX_EPOCH).unwrap();
-        assert_eq!((receipt.policy, receipt.texts), (DeletionPolicy::Purge, 14));
+        assert_eq!((receipt.policy, receipt.texts), (DeletionPolicy::Purge, 15));
         let mut bare = Record::new(record.repository.clone(), 3, Kind::PullRequest, Timestamp::UNIX_EPOCH);
         (bare.revision, bare.state) = (Revision(4), RecordState::Deleted);
         assert_eq!(record, bare);

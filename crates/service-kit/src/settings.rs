@@ -198,6 +198,8 @@ pub struct DownloaderSettings {
     pub max_timeline_pages: usize,
     /// Older texts kept per record.
     pub max_history: usize,
+    /// GitHub's edit histories are asked for while more than this share of GraphQL's budget is left; 1 for never.
+    pub edits_reserve: f64,
     /// Hosts whose images are kept in the archive, each with the beginning of a path or without; none keeps no images.
     pub image_hosts: Vec<String>,
     /// The largest image that is kept, bytes.
@@ -596,6 +598,7 @@ impl DownloaderSettings {
     fn check(&self, problems: &mut Problems) {
         problems.unless(self.workers >= 1 && self.batch >= 1, "[downloader] workers and batch must be at least 1");
         problems.unless(self.lease.as_secs() >= 10, "[downloader] lease must be at least 10s");
+        problems.unless((0.0..=1.0).contains(&self.edits_reserve), "[downloader] edits_reserve must be 0 to 1");
         problems.unless(
             self.twins.is_empty() || !self.twin_titles.is_empty(),
             "[downloader] twin_titles must say what placeholders are called, because there are twins",

@@ -87,6 +87,7 @@ impl World {
             graphql: false,
             max_timeline_pages: 100,
             max_history: 20,
+            edits_reserve: 0.5,
             images: Default::default(),
             twins: Default::default(),
             overlap: Duration::from_secs(120),

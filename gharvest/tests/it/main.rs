@@ -8,6 +8,7 @@ mod audit;
 mod cli;
 mod demo;
 mod drill;
+mod edits;
 mod kill;
 mod mirror;
 mod offline;

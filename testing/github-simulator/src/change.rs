@@ -52,6 +52,10 @@ pub enum Change {
         number: u64,
         body: String,
     },
+    /// Takes the first version of a body that was edited out of its history: no webhook, no later `updated_at`.
+    DeleteFirstEdit {
+        number: u64,
+    },
     /// `reason`: `completed`, `not_planned`, `duplicate`; none for pull requests.
     Close {
         number: u64,
@@ -287,6 +291,7 @@ impl State {
             Change::DeleteComment { number, comment } => self.delete_comment(scene, number, comment),
             Change::EditTitle { number, title } => self.edit_title(scene, number, &title),
             Change::EditBody { number, body } => self.edit_body(scene, number, &body),
+            Change::DeleteFirstEdit { number } => self.delete_first_edit(scene, number),
             Change::Close { number, reason } => self.close(scene, number, reason),
             Change::Reopen { number } => self.reopen(scene, number),
             Change::Merge { number } => self.merge(scene, number),
@@ -505,6 +510,7 @@ impl State {
             comment["updated_at"] = json!(time(scene.now));
             Ok((comment.clone(), old))
         })?;
+        self.repository_mut(scene)?.keep_edit(&comment, &old, body, scene.who, scene.now);
         Ok(vec![self.comment_event(scene, number, "edited", comment, json!({"changes": {"body": {"from": old}}}))])
     }
 
@@ -547,11 +553,19 @@ impl State {
     }
 
     fn edit_body(&mut self, scene: Scene, number: u64, body: &str) -> Outcome {
-        let old = self.edit(scene, number, |thread, _| {
+        let (issue, old) = self.edit(scene, number, |thread, _| {
             let old = std::mem::replace(&mut thread.issue["body"], json!(body));
-            Ok(json!(old.as_str().unwrap_or_default()))
+            Ok((thread.issue.clone(), json!(old.as_str().unwrap_or_default())))
         })?;
+        self.repository_mut(scene)?.keep_edit(&issue, &old, body, scene.who, scene.now);
         Ok(vec![self.item_event(scene, number, "edited", json!({"changes": {"body": {"from": old}}}))])
+    }
+
+    fn delete_first_edit(&mut self, scene: Scene, number: u64) -> Outcome {
+        let issue = self.issue_of(scene.repository, number).ok_or(ChangeError::NoItem(number))?;
+        let was_edited = self.repository_mut(scene)?.delete_first_edit(&issue, scene.now);
+        let missing = ChangeError::Missing { number, what: "edited body" };
+        was_edited.then(Vec::new).ok_or(missing)
     }
 
     fn close(&mut self, scene: Scene, number: u64, reason: Option<String>) -> Outcome {
@@ -754,6 +768,7 @@ impl State {
             comment["updated_at"] = json!(time(scene.now));
             Ok((comment.clone(), old))
         })?;
+        self.repository_mut(scene)?.keep_edit(&comment, &old, body, scene.who, scene.now);
         let more = json!({"changes": {"body": {"from": old}}});
         Ok(vec![self.review_comment_event(scene, number, "edited", comment, more)])
     }
@@ -818,11 +833,13 @@ impl State {
     }
 
     fn edit_review(&mut self, scene: Scene, number: u64, id: u64, body: &str) -> Outcome {
-        self.edit_at(scene, number, None, |thread, _| {
+        let (review, old) = self.edit_at(scene, number, None, |thread, _| {
             let review = thread.timeline.iter_mut().find(|entry| entry["event"] == "reviewed" && entry["id"] == id);
-            review.ok_or(ChangeError::Missing { number, what: "such review" })?["body"] = json!(body);
-            Ok(())
+            let review = review.ok_or(ChangeError::Missing { number, what: "such review" })?;
+            let old = std::mem::replace(&mut review["body"], json!(body));
+            Ok((review.clone(), old))
         })?;
+        self.repository_mut(scene)?.keep_edit(&review, &old, body, scene.who, scene.now);
         Ok(Vec::new())
     }
 

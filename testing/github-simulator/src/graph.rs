@@ -103,6 +103,9 @@ pub(crate) fn connection(nodes: Vec<Value>) -> Value {
     json!({"@nodes": nodes})
 }
 
+/// All review comments of a pull request, for those that are asked for by id: GraphQL itself shows them by threads.
+pub(crate) const REVIEW_COMMENTS: &str = "@review_comments";
+
 /// A connection of which only the count is known.
 fn counted(count: &Value) -> Value {
     json!({"@nodes": [], "totalCount": count})
@@ -117,7 +120,7 @@ fn text_id(value: &Value) -> Value {
 }
 
 /// An account; REST's stand-in for deleted ones is nobody here.
-fn actor(user: &Value) -> Value {
+pub(crate) fn actor(user: &Value) -> Value {
     if user.is_null() || user["id"] == GHOST {
         return Value::Null;
     }
@@ -256,8 +259,11 @@ impl State {
             let threads = thread.review_comments.iter().filter(|comment| comment["in_reply_to_id"].is_null()).count();
             let part = graph_pull(&self.show(pull, view), threads);
             crate::state::extend(&mut item, part);
+            let comments = thread.review_comments.into_iter().map(|comment| self.show(comment, view));
+            let comments = comments.map(|comment| self.with_edits(repository, review_comment(&comment)));
+            item[REVIEW_COMMENTS] = comments.collect();
         }
-        item
+        self.with_edits(repository, item)
     }
 
     /// What issue and pull request share, and references to them show.
@@ -325,8 +331,8 @@ impl State {
     fn graph_entry(&self, repository: &Repository, entry: &Value) -> Option<Value> {
         let event = entry["event"].as_str()?;
         Some(match event {
-            "commented" => comment(entry),
-            "reviewed" => review(entry),
+            "commented" => self.with_edits(repository, comment(entry)),
+            "reviewed" => self.with_edits(repository, review(entry)),
             "committed" => {
                 json!({"__typename": "PullRequestCommit", "id": format!("PURC_{}", entry["sha"]), "commit": commit(repository, entry)})
             }
@@ -513,6 +519,22 @@ fn comment(entry: &Value) -> Value {
         "authorAssociation": entry["author_association"],
         "isMinimized": false,
         "minimizedReason": null,
+        "author": actor(&entry["user"]),
+        "reactionGroups": reaction_groups(&entry["reactions"], &entry["created_at"]),
+    })
+}
+
+fn review_comment(entry: &Value) -> Value {
+    json!({
+        "__typename": "PullRequestReviewComment",
+        "id": entry["node_id"],
+        "databaseId": entry["id"],
+        "fullDatabaseId": text_id(&entry["id"]),
+        "url": entry["html_url"],
+        "body": entry["body"],
+        "createdAt": entry["created_at"],
+        "updatedAt": entry["updated_at"],
+        "authorAssociation": entry["author_association"],
         "author": actor(&entry["user"]),
         "reactionGroups": reaction_groups(&entry["reactions"], &entry["created_at"]),
     })

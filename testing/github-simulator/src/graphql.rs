@@ -13,7 +13,7 @@ use graphql_parser::query::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    graph::{NEWER_ISSUE_FIELDS, NODES, TIMELINE_TYPES},
+    graph::{NEWER_ISSUE_FIELDS, NODES, REVIEW_COMMENTS, TIMELINE_TYPES},
     limits::{Budget, Caller},
     objects::{seconds, time},
     repository::{Gone, Repository, Standing},
@@ -38,6 +38,7 @@ const CONNECTIONS: &[&str] = &[
     "reviewRequests",
     "reviewThreads",
     "timelineItems",
+    "userContentEdits",
 ];
 
 type Query = Document<'static, String>;
@@ -432,8 +433,7 @@ impl<'a> Run<'a> {
             entries.retain(|entry| entry["__typename"] != "CrossReferencedEvent");
         }
         let mut ids = self.shared.node_ids.lock();
-        let entries = object["timelineItems"][NODES].as_array().into_iter().flatten();
-        for node in std::iter::once(&object).chain(entries.flat_map(with_commit)) {
+        for node in std::iter::once(&object).chain(parts_of(&object)) {
             if let Some(id) = node["id"].as_str() {
                 ids.insert(id.to_owned(), (repository.id, number));
             }
@@ -442,14 +442,33 @@ impl<'a> Run<'a> {
     }
 
     fn node(&self, id: &str) -> Value {
-        let Some((repository, number)) = self.shared.node_ids.lock().get(id).copied() else { return Value::Null };
+        let known = self.shared.node_ids.lock().get(id).copied();
+        let Some((repository, number)) = known.or_else(|| self.find_node(id)) else { return Value::Null };
         let Some(found) = self.state.repositories.get(&repository) else { return Value::Null };
         let object = self.graph(found, number);
         if object["id"] == id {
             return (*object).clone();
         }
-        let entries = object["timelineItems"][NODES].as_array().into_iter().flatten();
-        entries.flat_map(with_commit).find(|node| node["id"] == id).cloned().unwrap_or_default()
+        parts_of(&object).find(|node| node["id"] == id).cloned().unwrap_or_default()
+    }
+
+    /// The item of a node that no answer has shown: all nodes are gathered once after each change.
+    fn find_node(&self, id: &str) -> Option<(u64, u64)> {
+        let mut gathered = self.shared.node_ids_at.lock();
+        if *gathered == Some(self.state.changes) {
+            return None;
+        }
+        *gathered = Some(self.state.changes);
+        let mut ids = self.shared.node_ids.lock();
+        for repository in self.state.repositories.values() {
+            for number in repository.summaries.keys() {
+                let Some(thread) = repository.thread(&self.state.people, *number) else { continue };
+                let nodes = std::iter::once(&thread.issue).chain(&thread.timeline).chain(&thread.review_comments);
+                let found = nodes.filter_map(|node| node["node_id"].as_str());
+                ids.extend(found.map(|id| (id.to_owned(), (repository.id, *number))));
+            }
+        }
+        ids.get(id).copied()
     }
 
     /// Nodes by id: those that an earlier answer showed.
@@ -606,6 +625,12 @@ impl<'a> Run<'a> {
     }
 }
 
+/// What of an item can be asked for by id.
+fn parts_of(object: &Value) -> impl Iterator<Item = &Value> {
+    let entries = object["timelineItems"][NODES].as_array().into_iter().flatten();
+    entries.flat_map(with_commit).chain(object[REVIEW_COMMENTS].as_array().into_iter().flatten())
+}
+
 /// An entry, and the commit of which it tells everything; what other events say of a commit is not all of it.
 fn with_commit(entry: &Value) -> impl Iterator<Item = &Value> {
     let commit = (entry["__typename"] == "PullRequestCommit").then(|| &entry["commit"]);
@@ -634,7 +659,10 @@ fn fits(condition: &str, typename: &str) -> bool {
     let account = matches!(typename, "User" | "Bot" | "Organization" | "Mannequin");
     match condition {
         "Node" => true,
-        "Comment" => matches!(typename, "IssueComment" | "PullRequestReview" | "Issue" | "PullRequest"),
+        "Comment" => matches!(
+            typename,
+            "IssueComment" | "PullRequestReview" | "PullRequestReviewComment" | "Issue" | "PullRequest"
+        ),
         "Actor" => account,
         "RequestedReviewer" => account || typename == "Team",
         "Reactable" => matches!(typename, "Issue" | "PullRequest" | "IssueComment" | "PullRequestReview"),

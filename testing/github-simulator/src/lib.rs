@@ -29,6 +29,7 @@
 
 mod change;
 mod control;
+mod edits;
 mod fault;
 mod feed;
 mod graph;

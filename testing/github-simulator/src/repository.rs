@@ -9,6 +9,7 @@ use gharvest_model::Kind;
 use serde_json::{Value, json};
 
 use crate::{
+    edits::Edit,
     node_id,
     objects::{Place, reactions, seconds, time},
     people::People,
@@ -77,6 +78,8 @@ pub(crate) struct Repository {
     pub(crate) stars: u64,
     /// The newest events of the repository's feed, newest first.
     pub(crate) feed: Vec<Value>,
+    /// Versions of texts that were edited here, by node id, oldest first.
+    pub(crate) edits: BTreeMap<String, Vec<Edit>>,
 }
 
 impl Repository {
@@ -125,6 +128,7 @@ impl Repository {
             highest: 0,
             stars: 0,
             feed: Vec::new(),
+            edits: BTreeMap::new(),
         }
     }
 

@@ -62,8 +62,10 @@ pub(crate) struct Shared {
     pub(crate) in_flight: AtomicUsize,
     /// Lists over whole repositories, which are dear to make, as long as nothing changes.
     pub(crate) gathered: Lock<HashMap<crate::routes::ListKey, Gathered>>,
-    /// Which item a node belongs to, for the nodes that GraphQL answers have shown.
+    /// Which item a node belongs to, for the nodes that GraphQL answers have shown, and for all once another is asked for.
     pub(crate) node_ids: Lock<HashMap<String, (u64, u64)>>,
+    /// After how many changes of the world all nodes were gathered there.
+    pub(crate) node_ids_at: Lock<Option<u64>>,
     /// What GraphQL was asked, and what it answered, if that is kept.
     pub(crate) exchanges: Lock<Vec<Exchange>>,
 }

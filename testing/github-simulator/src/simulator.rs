@@ -67,6 +67,7 @@ impl Simulator {
                     in_flight: AtomicUsize::new(0),
                     gathered: Lock::default(),
                     node_ids: Lock::default(),
+                    node_ids_at: Lock::default(),
                     exchanges: Lock::default(),
                 });
                 match tokio::net::TcpListener::from_std(listener) {

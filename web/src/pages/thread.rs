@@ -292,9 +292,12 @@ impl View<'_> {
             @if !texts.is_empty() {
                 details class="older" {
                     summary { @if texts.len() == 1 { "Before it was edited" } @else { (texts.len()) " older texts" } }
-                    @for (at, (replaced, text)) in texts.iter().enumerate() {
-                        p class="quiet" { "until " (moment(*replaced, self.context.now)) }
-                        (self.markdown(text, &format!("{anchor}-older-{at}")))
+                    @for (at, older) in texts.iter().enumerate() {
+                        p class="quiet" {
+                            "until " (moment(older.until, self.context.now))
+                            @if let Some(login) = older.by { ", edited by " (person(login)) }
+                        }
+                        (self.markdown(older.text, &format!("{anchor}-older-{at}")))
                     }
                 }
             }

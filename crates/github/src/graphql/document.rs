@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, fmt::Write};
 use serde_json::Value;
 
 use super::{
-    Wanted,
+    MOST_EDITS, Wanted,
     events::{EVENT_TYPES, EventType},
 };
 
@@ -107,17 +107,32 @@ pub(crate) fn pages(threads: &[(u64, bool, &str)], schema: &Schema) -> String {
 /// The document that asks for parents of commits, counts of reactions, requests for reviews and comments of old threads,
 /// of so many lists `$l0`, `$l1` … of up to a hundred node ids.
 pub(crate) fn details(lists: usize) -> String {
+    let detail = "fragment Detail on Node{\
+         ... on Commit{parents(first:10){nodes{oid}}} \
+         ... on Reactable{reactionGroups{content reactors{totalCount}}} \
+         ... on PullRequest{reviewRequests(first:50){nodes{requestedReviewer{...Rev}}}} \
+         ... on PullRequestReviewThread{comments(first:100){nodes{fullDatabaseId}}}}";
+    let document = by_ids("Details", lists) + detail;
+    with_fragments(document, &Schema::default())
+}
+
+/// The document that asks when texts were last edited, of so many lists as [`details`].
+pub(crate) fn edited(lists: usize) -> String {
+    by_ids("Edited", lists) + "fragment Detail on Node{... on Comment{lastEditedAt}}"
+}
+
+/// The document that asks for the versions of texts, of so many lists as [`details`].
+pub(crate) fn edits(lists: usize) -> String {
+    let edits = format!("userContentEdits(first:{MOST_EDITS}){{nodes{{editedAt deletedAt diff editor{{login}}}}}}");
+    by_ids("Edits", lists) + &format!("fragment Detail on Node{{... on Comment{{{edits}}}}}")
+}
+
+/// The beginning of a document that asks for the fragment `Detail` of nodes by id.
+fn by_ids(operation: &str, lists: usize) -> String {
     let text = |one: &dyn Fn(usize) -> String| (0..lists).map(one).collect::<Vec<_>>().join(" ");
     let variables = text(&|list| format!("$l{list}:[ID!]!"));
     let fields = text(&|list| format!("l{list}:nodes(ids:$l{list}){{__typename id ...Detail}}"));
-    let document = format!(
-        "query Details({variables}){{{BUDGET} {fields}}} fragment Detail on Node{{\
-         ... on Commit{{parents(first:10){{nodes{{oid}}}}}} \
-         ... on Reactable{{reactionGroups{{content reactors{{totalCount}}}}}} \
-         ... on PullRequest{{reviewRequests(first:50){{nodes{{requestedReviewer{{...Rev}}}}}}}} \
-         ... on PullRequestReviewThread{{comments(first:100){{nodes{{fullDatabaseId}}}}}}}}"
-    );
-    with_fragments(document, &Schema::default())
+    format!("query {operation}({variables}){{{BUDGET} {fields}}} ")
 }
 
 /// The document that asks which numbers are discussions'.

@@ -8,13 +8,14 @@
 use std::{collections::BTreeMap, mem, sync::Arc};
 
 use gharvest_model::RepositoryName;
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 
 use super::{
     Data, Fields, Reached, ThreadAnswer, ThreadOutcome, Wanted,
     document::{self, Schema},
     held::{Details, Held},
-    is_too_much, text, tree,
+    nodes::{By, MOST_NODES},
+    text, tree,
 };
 use crate::{Client, Error, ErrorKind, Purpose, Result};
 
@@ -24,10 +25,6 @@ const MOST_FAILURES: u32 = 6;
 const MOST_PAGES: usize = 500;
 /// Entries of a page of a timeline.
 const PAGE: u64 = 100;
-/// What `nodes(ids:)` takes.
-const MOST_IDS: usize = 100;
-/// So many times that in one request: still a point.
-const MOST_LISTS: usize = 12;
 /// Long timelines of which a page is asked for in one request.
 const MOST_LONG: usize = 10;
 /// Bytes of compressed text that end a portion: hundreds of usual threads are a few hundred thousand.
@@ -302,34 +299,8 @@ impl<'a> Threads<'a> {
 
     /// Parents of commits and counts of reactions, by node id. What fails alone is missing.
     async fn ask_details(&self, ids: Vec<String>) -> Result<Details> {
-        let mut details = Details::new();
-        let mut waiting: Vec<Vec<String>> = ids.chunks(MOST_IDS * MOST_LISTS).map(<[String]>::to_vec).collect();
-        while let Some(mut ids) = waiting.pop() {
-            let lists: Vec<&[String]> = ids.chunks(MOST_IDS).collect();
-            let variables: Map<String, Value> =
-                lists.iter().enumerate().map(|(place, list)| (format!("l{place}"), json!(list))).collect();
-            match self.ask(&document::details(lists.len()), &json!(variables), true).await? {
-                Reached::Data { data, errors, .. } => {
-                    for (place, list) in lists.iter().enumerate() {
-                        // Asked ids and nodes correspond by place: an id may come back in its newer form.
-                        let found = list.iter().cloned().zip(data.list(&format!("l{place}")));
-                        details.extend(found.filter(|(_, node)| node.get().starts_with('{')));
-                    }
-                    let asked = ids.len();
-                    ids.retain(|id| !details.contains_key(id));
-                    // What fitted is kept, the rest asked for again while that makes it less.
-                    if errors.iter().any(is_too_much) && (1..asked).contains(&ids.len()) {
-                        waiting.push(ids);
-                    }
-                }
-                Reached::TooMuch(_) if ids.len() > 1 => {
-                    let half = ids.split_off(ids.len() / 2);
-                    waiting.extend([ids, half]);
-                }
-                Reached::TooMuch(_) => {}
-            }
-        }
-        Ok(details)
+        let Self { client, repository, purpose, .. } = *self;
+        client.nodes(By { write: document::details, at_once: MOST_NODES, purpose, repository }, ids).await
     }
 }
 

@@ -1,0 +1,267 @@
+//! What edited texts said before: GitHub's own edit history, as far as the budget allows.
+//!
+//! A follow-up of its own, pushed with a repository's data, never part of live work nor of a first mirror. It walks over the records from
+//! its cursor on and asks twice: when were the texts that may have been edited last edited (twelve hundred for a call
+//! and a point), and of those that were, what did they say (fifty). A record that is as it was at the last walk is not
+//! asked about, and neither is a text whose last edit is known. The walk stops when not more than
+//! `[downloader] edits_reserve` of GraphQL's budget is left, and goes on there the next time.
+//!
+//! Part `edits-{block}` holds which revision of each of a thousand numbers was looked at, cursor `edits/{repository}`
+//! behind which number the walk goes on. A record is stored by compare and swap as any; one that changed meanwhile waits
+//! for the next walk.
+
+use std::collections::BTreeMap;
+
+use futures::TryStreamExt as _;
+use gharvest_archive::{Repository, Written};
+use gharvest_github::{EDITS_AT_ONCE, Edit, ErrorKind, Purpose};
+use gharvest_model::{ItemId, Lane, QueueName, Record, Revision, Subject, job::part};
+use gharvest_queue::{Timing, Trigger};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Downloader, history, outcome::Failure, plan::Left, track};
+
+/// The most records of one run: a repository of 150,000 items is walked over in eight.
+const MOST_RECORDS: usize = 20_000;
+/// The share of numbers that is accounted for when a first mirror is done: some may wait to be confirmed.
+const MIRRORED: f64 = 0.99;
+/// Texts whose last edit is asked for together.
+const TEXTS_AT_ONCE: usize = 1_200;
+/// Numbers whose revisions lie in one part.
+const BLOCK: u64 = 1_000;
+
+/// The place of the walk.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Cursor {
+    /// The last number that was looked at.
+    after: u64,
+}
+
+/// The revisions that were looked at, by number.
+type Looked = BTreeMap<u64, Revision>;
+
+/// A record with texts that may have been edited.
+struct Candidate {
+    number: u64,
+    revision: Revision,
+    texts: Vec<Text>,
+}
+
+/// A text by its node id.
+struct Text {
+    node: String,
+    /// As a record's history names it.
+    of: String,
+    /// The last of its edits that GitHub told already.
+    known_to: Option<Timestamp>,
+}
+
+impl Downloader {
+    /// One run of the walk over a repository's records, once its first mirror is done.
+    pub(crate) async fn walk_edits(&self, repository: &Repository) -> Result<(), Failure> {
+        let found = track::completeness(&self.archive, repository.id).await?;
+        if !found.walked || found.share() < MIRRORED {
+            return Ok(());
+        }
+        let feed = format!("{}/{}", part::EDITS, repository.id);
+        let stored = self.archive.cursor(&feed).await?.and_then(|cursor| serde_json::from_value(cursor).ok());
+        let mut cursor: Cursor = stored.unwrap_or_default();
+        let mut numbers = self.archive.numbers(repository.id, cursor.after);
+        let mut left = MOST_RECORDS;
+        let mut next = numbers.try_next().await?;
+        while let Some(first) = next {
+            if left == 0 || !self.may_ask_for_edits() {
+                return Ok(());
+            }
+            let block = first / BLOCK;
+            let mut looked = self.looked(repository, block).await?;
+            let before = looked.clone();
+            let mut candidates: Vec<Candidate> = Vec::new();
+            let mut texts = 0;
+            let mut last = first;
+            while let Some(number) = next.filter(|number| number / BLOCK == block && left > 0 && texts < TEXTS_AT_ONCE)
+            {
+                let candidate = self.candidate(ItemId { repository: repository.id, number }, &looked).await?;
+                texts += candidate.as_ref().map_or(0, |candidate| candidate.texts.len());
+                candidates.extend(candidate);
+                (last, left) = (number, left - 1);
+                next = numbers.try_next().await?;
+            }
+            self.look_at(repository, candidates, &mut looked).await?;
+            if looked != before {
+                let value = serde_json::to_value(&looked).expect("numbers are plain data");
+                self.archive.put_part(repository.id, &block_part(block), &value).await?;
+            }
+            cursor.after = if next.is_some() { last } else { 0 };
+            self.set_cursor(&feed, &cursor).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether so much of GraphQL's budget is left that texts of the past may have some of it.
+    fn may_ask_for_edits(&self) -> bool {
+        let reserve = self.options.edits_reserve;
+        if reserve >= 1.0 || !self.client.can_graphql() {
+            return false;
+        }
+        let left = Left::of(&self.client.budgets(), "graphql");
+        left.is_none_or(|left| left.remaining as f64 > left.limit as f64 * reserve)
+    }
+
+    async fn looked(&self, repository: &Repository, block: u64) -> Result<Looked, Failure> {
+        let stored = self.archive.part(repository.id, &block_part(block)).await?;
+        // What a newer program wrote, or a damage, only makes this block be asked about again.
+        Ok(stored.and_then(|stored| serde_json::from_value(stored).ok()).unwrap_or_default())
+    }
+
+    /// A record that GitHub shows and that is not as it was when it was last looked at.
+    async fn candidate(&self, item: ItemId, looked: &Looked) -> Result<Option<Candidate>, Failure> {
+        let Some(record) = self.archive.record(item).await? else { return Ok(None) };
+        if record.state.is_tombstone() || looked.get(&item.number) == Some(&record.revision) {
+            return Ok(None);
+        }
+        Ok(Some(Candidate { number: item.number, revision: record.revision, texts: editable(&record) }))
+    }
+
+    /// Asks about these records, stores what is told, and notes those that are done.
+    async fn look_at(
+        &self,
+        repository: &Repository,
+        candidates: Vec<Candidate>,
+        looked: &mut Looked,
+    ) -> Result<(), Failure> {
+        let nodes: Vec<String> = candidates.iter().flat_map(|one| &one.texts).map(|text| text.node.clone()).collect();
+        let edited = self.client.edited(&repository.full_name, &nodes, Purpose::Backfill).await?;
+        let (mut waiting, mut texts) = (Vec::new(), 0);
+        for mut candidate in candidates {
+            candidate.texts.retain(|text| edited.contains_key(&text.node));
+            if candidate.texts.is_empty() {
+                looked.insert(candidate.number, candidate.revision);
+                continue;
+            }
+            candidate.texts.retain(|text| text.known_to < edited.get(&text.node).copied());
+            texts += candidate.texts.len();
+            waiting.push(candidate);
+            if texts >= EDITS_AT_ONCE {
+                self.take_edits(repository, std::mem::take(&mut waiting), looked).await?;
+                texts = 0;
+            }
+        }
+        self.take_edits(repository, waiting, looked).await
+    }
+
+    /// Asks what these texts said, and stores it. So many are in memory at once as come in one request.
+    async fn take_edits(
+        &self,
+        repository: &Repository,
+        candidates: Vec<Candidate>,
+        looked: &mut Looked,
+    ) -> Result<(), Failure> {
+        let mut records: BTreeMap<u64, Record> = BTreeMap::new();
+        for Candidate { number, revision, .. } in &candidates {
+            let record = self.archive.record(ItemId { repository: repository.id, number: *number }).await?;
+            records.extend(record.filter(|record| record.revision == *revision).map(|record| (*number, record)));
+        }
+        let texts: Vec<(u64, &Text)> =
+            candidates.iter().flat_map(|one| one.texts.iter().map(|text| (one.number, text))).collect();
+        for texts in texts.chunks(EDITS_AT_ONCE) {
+            let mut versions = self.versions(repository, texts).await?;
+            for (number, text) in texts {
+                if let (Some(record), Some(versions)) = (records.get_mut(number), versions.remove(&text.node)) {
+                    history::merge_edits(record, &text.of, &versions, self.options.max_history);
+                }
+            }
+        }
+        let mut pushed = Vec::new();
+        for (number, record) in records {
+            let item = record.id();
+            if let Written::Stored(revision) | Written::Unchanged(revision) = self.archive.put_record(record).await? {
+                looked.insert(number, revision);
+                // Also of an unchanged one: it may be our own work of a run that was killed before it told the index.
+                pushed.push(index_trigger(item));
+            }
+        }
+        self.queue.push(&pushed, None).await?;
+        Ok(())
+    }
+
+    /// The versions of these texts. Those that are too large together are left out, so that they hold no other up.
+    async fn versions(
+        &self,
+        repository: &Repository,
+        texts: &[(u64, &Text)],
+    ) -> Result<BTreeMap<String, Vec<Edit>>, Failure> {
+        let nodes: Vec<String> = texts.iter().map(|(_, text)| text.node.clone()).collect();
+        match self.client.edits(&repository.full_name, &nodes, Purpose::Backfill).await {
+            Ok(versions) => Ok(versions),
+            Err(error) if *error.kind() == ErrorKind::BadAnswer => {
+                tracing::warn!(repo.name = %repository.full_name, error = %error, "Edit histories are left out");
+                Ok(BTreeMap::new())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn block_part(block: u64) -> String {
+    format!("{}-{block}", part::EDITS)
+}
+
+fn index_trigger(item: ItemId) -> Trigger {
+    Trigger {
+        queue: QueueName::Index,
+        subject: Subject::Item(item),
+        lane: Lane::Backfill,
+        timing: Timing::WhenFree,
+        reason: "edit history".to_owned(),
+    }
+}
+
+/// The texts of a record that may have been edited. A comment that was has a later `updated_at`; of an item's body and
+/// of a review nothing says so.
+fn editable(record: &Record) -> Vec<Text> {
+    let text = |object: &Value, of: Option<&str>| {
+        let node = object.get("node_id")?.as_str()?;
+        let of = of.unwrap_or(node).to_owned();
+        Some(Text { node: node.to_owned(), known_to: history::told_to(record, &of), of })
+    };
+    let has_text = |object: &&Value| object["body"].as_str().is_some_and(|body| !body.is_empty());
+    let is_later = |object: &&Value| object["updated_at"] != object["created_at"];
+    let said = record.timeline.iter().filter(|entry| match entry["event"].as_str() {
+        Some("commented") => is_later(entry),
+        Some("reviewed") => has_text(entry),
+        _ => false,
+    });
+    let comments = record.review_comments.iter().filter(is_later);
+    let body = record.core().into_iter().filter_map(|core| text(core, Some("body")));
+    body.chain(said.chain(comments).filter_map(|object| text(object, None))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use gharvest_model::{Kind, RepositoryId, record::RecordRepository};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_have_been_edited_is_not_asked_about() {
+        let repository = RecordRepository { id: RepositoryId(7), full_name: "a/b".parse().unwrap() };
+        let mut record = Record::new(repository, 1, Kind::PullRequest, Timestamp::UNIX_EPOCH);
+        record.issue = Some(json!({"node_id": "PR_1", "body": null}));
+        let comment = |node: &str, updated: &str| json!({"event": "commented", "node_id": node, "body": "x", "created_at": "1", "updated_at": updated});
+        record.timeline = vec![
+            comment("IC_1", "1"),
+            comment("IC_2", "2"),
+            json!({"event": "reviewed", "node_id": "PRR_1", "body": ""}),
+            json!({"event": "reviewed", "node_id": "PRR_2", "body": "fine"}),
+            json!({"event": "labeled", "node_id": "LE_1"}),
+        ];
+        record.review_comments = vec![comment("PRRC_1", "1"), comment("PRRC_2", "2")];
+        let texts: Vec<_> = editable(&record).into_iter().map(|text| (text.node, text.of)).collect();
+        let expected = [("PR_1", "body"), ("IC_2", "IC_2"), ("PRR_2", "PRR_2"), ("PRRC_2", "PRRC_2")];
+        assert_eq!(texts, expected.map(|(node, of)| (node.to_owned(), of.to_owned())));
+    }
+}

@@ -1,0 +1,140 @@
+//! Older texts: what GitHub's edit history tells, what visits saw of it, and what it costs.
+
+use std::sync::Arc;
+
+use gharvest_downloader::deletions::set_policy;
+use gharvest_github::Purpose;
+use gharvest_github_simulator::{Change, Options, Simulator, Truth, World as Github};
+use gharvest_model::{ItemId, Lane, QueueName, Record, Subject, job::part, record::Origin, removal::DeletionPolicy};
+use gharvest_queue::QueueAdmin as _;
+use serde_json::Value;
+
+use crate::world::{MIRRORED, World, nothing};
+
+async fn record(world: &World, number: u64) -> Record {
+    world.archive.record(ItemId { repository: world.id, number }).await.unwrap().unwrap()
+}
+
+async fn visit(world: &World, number: u64) {
+    world.push(Subject::item(world.id, number), Lane::Manual).await;
+    world.work().await;
+}
+
+async fn walk(world: &World) -> u64 {
+    let before = world.client.spent().cost();
+    world.push(Subject::part(world.id, part::EDITS), Lane::Reconcile).await;
+    world.work().await;
+    world.client.spent().cost() - before
+}
+
+fn edit(world: &World, change: Change) {
+    drop(world.control.change_by(&world.name, "ann", change).unwrap());
+}
+
+/// A pull request with a comment and a review comment, and these.
+fn said(world: &World) -> (u64, Value, Value) {
+    let found = world.control.truth_numbers(&world.name).into_iter().find_map(|number| {
+        let truth = world.control.truth(&world.name, number)?;
+        let Truth::Present { timeline, review_comments, pull: Some(_), .. } = truth else { return None };
+        let commented = timeline.into_iter().find(|entry| entry["event"] == "commented")?;
+        Some((number, commented, review_comments.into_iter().next()?))
+    });
+    found.expect("some pull request has both")
+}
+
+/// Texts and who replaced them, of what has this name in the history.
+fn texts<'a>(record: &'a Record, of: &str) -> Vec<(&'a str, Option<&'a str>)> {
+    let own = record.history.iter().filter(|older| older.of == of);
+    own.map(|older| (older.text.as_str(), older.by.as_deref())).collect()
+}
+
+#[tokio::test]
+async fn what_texts_said_before_the_first_visit_is_told_once_and_kept_up_to_the_limit() {
+    let mut world = World::new(40).await;
+    let (number, comment, review_comment) = said(&world);
+    let id = |object: &Value| object["id"].as_u64().unwrap();
+    let first_body = match world.control.truth(&world.name, number) {
+        Some(Truth::Present { issue, .. }) => issue["body"].as_str().unwrap_or_default().to_owned(),
+        other => panic!("{other:?}"),
+    };
+    for body in ["second", "third"] {
+        edit(&world, Change::EditBody { number, body: body.to_owned() });
+    }
+    edit(&world, Change::EditComment { number, comment: id(&comment), body: "another word".to_owned() });
+    let body = "another line".to_owned();
+    edit(&world, Change::EditReviewComment { number, comment: id(&review_comment), body });
+    world.track().await;
+    world.work().await;
+    assert_eq!(record(&world, number).await.history, [], "REST tells nothing of it");
+    let cost = walk(&world).await;
+    assert!(cost <= 6, "{cost}: the schema's words, a look at all, and one at those that were edited");
+    let told = record(&world, number).await;
+    let ann = Some("ann");
+    let expected: Vec<_> =
+        [(first_body.as_str(), ann), ("second", ann)].into_iter().filter(|(text, _)| !text.is_empty()).collect();
+    assert_eq!(texts(&told, "body"), expected);
+    for object in [&comment, &review_comment] {
+        let own = texts(&told, object["node_id"].as_str().unwrap());
+        assert_eq!(own.last(), Some(&(object["body"].as_str().unwrap(), ann)), "{own:?}");
+    }
+    assert!(told.history.iter().all(|older| older.origin == Some(Origin::Graphql)));
+    assert!(world.queue.job(QueueName::Index, &Subject::item(world.id, number)).await.unwrap().is_some());
+    assert_eq!(walk(&world).await, 0, "nothing has changed since");
+    assert_eq!(record(&world, number).await.revision, told.revision);
+
+    // The next edit is seen by a visit; what the history tells of it stands in for that, and the oldest go.
+    world.options.max_history = 2;
+    edit(&world, Change::EditBody { number, body: "fourth".to_owned() });
+    edit(&world, Change::EditBody { number, body: "fifth".to_owned() });
+    visit(&world, number).await;
+    let seen = record(&world, number).await;
+    assert_eq!(seen.history.len(), 2);
+    assert_eq!(texts(&seen, "body").last(), Some(&("third", None)), "seen by the mirror itself");
+    assert_eq!(walk(&world).await, 4, "a call and a point for each question");
+    let told = record(&world, number).await;
+    assert_eq!(texts(&told, "body"), [("third", ann), ("fourth", ann)]);
+    assert_eq!(told.history.len(), 2);
+    nothing(&world.differences().await);
+    assert_eq!(world.control.violations(), []);
+}
+
+#[tokio::test]
+async fn a_version_that_was_taken_out_and_a_record_that_is_redacted_have_no_text() {
+    let world = World::new(12).await;
+    let number = world.issues()[0];
+    edit(&world, Change::EditBody { number, body: "second".to_owned() });
+    edit(&world, Change::EditBody { number, body: "third".to_owned() });
+    edit(&world, Change::DeleteFirstEdit { number });
+    world.track().await;
+    world.work().await;
+    walk(&world).await;
+    let told = record(&world, number).await;
+    assert_eq!(texts(&told, "body"), [("second", Some("ann"))]);
+    set_policy(&world.archive, &*world.queue, world.id, DeletionPolicy::Redact).await.unwrap();
+    edit(&world, Change::DeleteItem { number });
+    visit(&world, number).await;
+    let gone = record(&world, number).await;
+    assert!(gone.state.is_tombstone() && gone.history.is_empty(), "{gone:?}");
+    walk(&world).await;
+    assert_eq!(record(&world, number).await, gone, "nothing comes back");
+}
+
+#[tokio::test]
+async fn edit_histories_are_asked_for_only_while_enough_of_the_budget_is_left() {
+    const POINTS: u64 = 40;
+    let github = Github::generated(1, MIRRORED.parse().unwrap(), 12);
+    let options = Options { graphql_limit: POINTS, ..Options::unlimited() };
+    let mut world = World::on(Arc::new(Simulator::start(github, options).unwrap())).await;
+    world.track().await;
+    world.work().await;
+    world.options.edits_reserve = 1.0;
+    assert_eq!(walk(&world).await, 0, "turned off");
+    world.options.edits_reserve = 0.5;
+    for _ in 0..POINTS / 2 {
+        world.client.count_items(&world.name, Purpose::Backfill).await.unwrap();
+    }
+    assert_eq!(walk(&world).await, 0, "less than half is left");
+    assert!(world.archive.cursor(&format!("edits/{}", world.id)).await.unwrap().is_none(), "it begins where it was");
+    world.options.edits_reserve = 0.1;
+    assert!(walk(&world).await > 0);
+}
