@@ -46,7 +46,7 @@ pub(crate) struct Installation {
     app: String,
     key: signature::RsaKeyPair,
     /// Tells keys apart without telling them.
-    key_fingerprint: String,
+    pub(crate) key_fingerprint: String,
     pub(crate) id: u64,
     current: Mutex<Option<Issued>>,
     /// Held while a token is being got, so that it is got once.

@@ -466,14 +466,7 @@ impl Inner {
             (Verdict::TokenRefused(_), Source::Installation(installation)) if installation.forget(fingerprint, now) => {
                 Attempt::ChooseAgain
             }
-            (verdict, _) => {
-                let is_refused = matches!(verdict, Verdict::TokenRefused(_));
-                let attempt = self.settle(ask, token, verdict, sent_at);
-                if is_refused {
-                    self.sharing.write_trouble(token, &self.clock).await;
-                }
-                attempt
-            }
+            (verdict, _) => self.settle(ask, token, verdict, sent_at).await,
         };
         self.sharing.write(token, ask.budget.unwrap_or(CORE), &self.clock, waits).await;
         attempt
@@ -526,10 +519,15 @@ impl Inner {
             // Uninstalled, suspended, or of another App: the installation is of no use until a person acts.
             Err(refusal) => Verdict::TokenRefused(format!("{}: {}", reply.status.as_u16(), refusal.reason())),
         };
-        Err(self.settle(&renewal, token, verdict, sent_at))
+        let waits = matches!(verdict, Verdict::Limited(_));
+        let attempt = self.settle(&renewal, token, verdict, sent_at).await;
+        if waits {
+            self.sharing.write(token, ask.budget.unwrap_or(CORE), &self.clock, true).await;
+        }
+        Err(attempt)
     }
 
-    fn settle<T>(&self, ask: &Ask<'_>, token: &Token, verdict: Verdict<T>, sent_at: Timestamp) -> Attempt<T> {
+    async fn settle<T>(&self, ask: &Ask<'_>, token: &Token, verdict: Verdict<T>, sent_at: Timestamp) -> Attempt<T> {
         match verdict {
             Verdict::Done(answer) => {
                 token.accepted();
@@ -546,6 +544,7 @@ impl Inner {
                 metrics::counter!("gharvest_github_tokens_refused_total").increment(1);
                 token.set_aside(reason, self.clock.now());
                 is_accepted(token, false);
+                self.sharing.write_trouble(token, &self.clock).await;
                 Attempt::ChooseAgain
             }
             Verdict::Again(kind, message) => Attempt::Again(self.error(ask, kind, &message)),

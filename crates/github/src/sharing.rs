@@ -5,7 +5,8 @@
 //! when GitHub told a token to wait. The truth is in every answer's headers: losing this state costs a few requests.
 //!
 //! `trouble/{identity}` says of a token that GitHub does not accept it, until it is tried again: so one process is told,
-//! and not each of them.
+//! and not each of them. For an installation it is `trouble/{identity}-{key}` with the fingerprint of the App's private
+//! key: a process that was given another key asks by itself.
 //!
 //! The pace has no header, so it is divided: each process that asks GitHub renews `pace/{process}` every 20 seconds for a
 //! minute, and takes its share by how many such keys there are. An idle process has none.
@@ -94,16 +95,13 @@ impl Sharing {
         }
     }
 
-    /// Tells other processes that a token is set aside. An installation may get another key at any time: each process
-    /// asks for its tokens by itself.
+    /// Tells other processes that a token is set aside.
     pub(crate) async fn write_trouble(&self, token: &Token, clock: &Clock) {
-        if !matches!(*token.source, Source::Fixed(_)) {
-            return;
-        }
         let (Some(state), Some(trouble)) = (&self.state, token.trouble(clock.now())) else { return };
+        let Some(key) = trouble_key(token) else { return };
         let left = trouble.until.duration_since(clock.now()).unsigned_abs();
         let value = serde_json::to_vec(&trouble).expect("a text and a time are plain data");
-        if let Err(error) = state.put(&format!("{TROUBLE}{}", token.identity), &value, None, Some(left)).await {
+        if let Err(error) = state.put(&key, &value, None, Some(left)).await {
             report(&error);
         }
     }
@@ -115,8 +113,7 @@ impl Sharing {
             Err(error) => return report(&error),
         };
         for (key, value) in entries {
-            let identity = key.strip_prefix(TROUBLE).unwrap_or_default();
-            let token = tokens.all().iter().find(|token| token.identity == identity);
+            let token = tokens.all().iter().find(|token| trouble_key(token).as_ref() == Some(&key));
             if let (Some(token), Ok(trouble)) = (token, serde_json::from_slice::<Trouble>(&value)) {
                 token.learn_trouble(trouble, clock.now());
             }
@@ -145,6 +142,17 @@ impl Sharing {
             written.insert(key.to_owned(), (Instant::now(), window));
         }
         due
+    }
+}
+
+/// Under what a token's trouble is shared; nobody has none.
+fn trouble_key(token: &Token) -> Option<String> {
+    match &*token.source {
+        Source::Anonymous => None,
+        Source::Fixed(_) => Some(format!("{TROUBLE}{}", token.identity)),
+        Source::Installation(installation) => {
+            Some(format!("{TROUBLE}{}-{}", token.identity, installation.key_fingerprint))
+        }
     }
 }
 

@@ -8,11 +8,12 @@ use std::{
     time::Duration,
 };
 
+use gharvest_state::State;
 use jiff::SignedDuration;
 use secrecy::SecretString;
 
-use super::stub::{Reply, Seen, client_of, config, issue, reply};
-use crate::{AppInstallation, Client, Config, ErrorKind, Purpose, TokenUse};
+use super::stub::{MemoryState, Reply, Seen, client_of, client_sharing, config, issue, reply, start};
+use crate::{AppInstallation, Client, Clock, Config, ErrorKind, Purpose, TokenUse};
 
 fn installed(ids: &[u64]) -> Config {
     let installation = |id: &u64| AppInstallation {
@@ -119,4 +120,38 @@ async fn outages_of_the_token_endpoint_are_retried() {
         _ => reply(200, &[], "{}"),
     });
     ask(&client).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_installation_that_one_process_was_refused_is_not_tried_by_another_with_the_same_key() {
+    let state: Arc<dyn State> = Arc::new(MemoryState::default());
+    let clock = Clock::following_tokio(start());
+    let answer = |seen: &Seen| match seen.uri.as_str() {
+        "https://api.github.com/app/installations/1/access_tokens" => reply(403, &[], r#"{"message":"suspended"}"#),
+        _ if is_renewal(seen) => token(seen, "ghs_second-one"),
+        _ => reply(200, &[], "{}"),
+    };
+    let sharing = |config: &Config| client_sharing(config, Some(Arc::clone(&state)), clock.clone(), answer);
+    let ((first, _), (second, log)) = (sharing(&installed(&[1, 2])), sharing(&installed(&[1, 2])));
+    ask(&first).await;
+    ask(&second).await;
+    let asked_first = |seen: &Seen| seen.uri.contains("/installations/1/");
+    assert!(!log.all().iter().any(asked_first), "the first told that it is suspended");
+    let report = second.tokens().into_iter().find(|report| report.trouble.is_some()).unwrap();
+    assert_eq!((report.token.as_str(), report.trouble.as_deref()), ("installation 1", Some("403: suspended")));
+    let shared = state.list("trouble/").await.unwrap();
+    assert!(shared.len() == 1 && shared[0].0.starts_with("trouble/app-12-1-"), "{shared:?}");
+    // Another key of the same App may be accepted.
+    let mut renewed = installed(&[1, 2]);
+    for installation in &mut renewed.installations {
+        installation.private_key = SecretString::from(include_str!("../../testdata/app-key-pkcs8.pem"));
+    }
+    let (third, log) = sharing(&renewed);
+    ask(&third).await;
+    assert!(log.all().iter().any(asked_first));
+    // All try it again after the same time.
+    tokio::time::advance(Duration::from_secs(15 * 60)).await;
+    let (fourth, log) = sharing(&installed(&[1]));
+    fourth.get(&issue(7), None, Purpose::Live).await.unwrap_err();
+    assert!(log.all().iter().any(asked_first));
 }
