@@ -27,7 +27,7 @@ use crate::{
     credential::{ANONYMOUS, Credential, Source},
     gate::Gate,
     graphql::{GRAPHQL, Memory},
-    limits::{Reading, ends_at, later, reset_time, scopes, until},
+    limits::{Reading, ends_at, later, reset_time, scopes, until as until_then},
     resource::CORE,
     sharing::Sharing,
     spending::Spending,
@@ -418,7 +418,7 @@ impl Inner {
                     return Err(self.error(ask, ErrorKind::Unauthorized, &message));
                 }
                 Err(Closed::Until(time)) => {
-                    let pause = until(time, now);
+                    let pause = until_then(time, now);
                     if pause > *patience {
                         return Err(self.rate_limited(ask, time));
                     }
@@ -468,6 +468,7 @@ impl Inner {
             }
             (verdict, _) => self.settle(ask, token, verdict, sent_at).await,
         };
+        self.tell_width();
         self.sharing.write(token, ask.budget.unwrap_or(CORE), &self.clock, waits).await;
         attempt
     }
@@ -564,8 +565,18 @@ impl Inner {
             Limit::Until(time) => ("retry_after", token.blocked(Some(time.max(soonest)), sent_at, now)),
             Limit::Primary(_) | Limit::Secondary => ("secondary", token.blocked(None, sent_at, now)),
         };
+        if name != "primary" {
+            let width = self.gate.narrow(sent_at, now, until_then(until, now));
+            tracing::warn!(width, "GitHub says that it is too much: {width} requests at once from now on");
+        }
         metrics::counter!("gharvest_github_limits_total", "limit" => name).increment(1);
         tracing::info!(token.name, limit = name, %until, "GitHub told {} to wait until {until}", token.name);
+    }
+
+    /// Says how many requests are let in at once.
+    fn tell_width(&self) {
+        #[expect(clippy::cast_precision_loss, reason = "a hundred at most")]
+        metrics::gauge!("gharvest_github_concurrency").set(self.gate.width() as f64);
     }
 
     /// Takes the answer's budgets in.

@@ -3,6 +3,9 @@
 //! Waiters stand in one order: by purpose, then by arrival. Only the first of them looks at the limits; whoever changes
 //! something (takes a place, leaves, gives up) wakes the first. So a live trigger that arrives last goes next.
 //! The pace is a bucket that fills evenly and holds an eighth of a minute's points: no minute sees more than 9/8.
+//!
+//! Of GitHub's secondary limits nobody is told how near they are, so when it refuses as too much at once or too fast,
+//! half as many requests are let in, and one more after each quiet minute behind the wait that it asked for.
 
 use std::{
     collections::BTreeMap,
@@ -10,12 +13,15 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::Purpose;
 
 /// GitHub's limit of requests at once, REST and GraphQL together.
 const MOST_AT_ONCE: usize = 100;
+/// After so long without a refusal one more request is let in.
+const WIDENED_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -32,10 +38,22 @@ struct Inner {
     /// Among how many processes the limits are divided.
     sharers: u32,
     in_flight: usize,
+    /// What GitHub's refusals left of the requests at once; none while all that is set is allowed.
+    narrowed: Option<Narrowed>,
     points: f64,
     filled_at: Instant,
     arrivals: u64,
     waiting: BTreeMap<Place, Arc<Notify>>,
+}
+
+/// How many requests are let in after GitHub refused some.
+#[derive(Debug, Clone, Copy)]
+struct Narrowed {
+    to: usize,
+    /// When it was refused: what was sent before says nothing new.
+    refused_at: Timestamp,
+    /// From when on a quiet time counts.
+    quiet_from: Instant,
 }
 
 type Place = (Purpose, u64);
@@ -64,6 +82,7 @@ impl Gate {
             inner: Mutex::new(Inner {
                 sharers: 1,
                 in_flight: 0,
+                narrowed: None,
                 points: burst,
                 filled_at: Instant::now(),
                 arrivals: 0,
@@ -94,6 +113,39 @@ impl Gate {
         inner.call_first();
     }
 
+    /// GitHub refused what was sent at `sent_at` as too much, and asked for a wait: half as many from now on. Several
+    /// answers of one storm count once. Says how many requests are let in at once now.
+    pub(crate) fn narrow(&self, sent_at: Timestamp, now: Timestamp, wait: Duration) -> usize {
+        let mut inner = self.lock();
+        let allowed = self.allowed(&mut inner, Instant::now());
+        let is_news = inner.narrowed.is_none_or(|narrowed| sent_at > narrowed.refused_at);
+        let to = if is_news { (allowed / 2).max(1) } else { allowed };
+        let refused_at = if is_news { now } else { inner.narrowed.map_or(now, |narrowed| narrowed.refused_at) };
+        inner.narrowed = Some(Narrowed { to, refused_at, quiet_from: Instant::now() + wait });
+        to
+    }
+
+    /// How many requests are let in at once.
+    pub(crate) fn width(&self) -> usize {
+        self.allowed(&mut self.lock(), Instant::now())
+    }
+
+    fn allowed(&self, inner: &mut Inner, now: Instant) -> usize {
+        let most = self.concurrency.min(MOST_AT_ONCE / inner.sharers as usize).max(1);
+        let Some(narrowed) = &mut inner.narrowed else { return most };
+        let quiet = now.saturating_duration_since(narrowed.quiet_from);
+        let more = u32::try_from(quiet.as_secs() / WIDENED_EVERY.as_secs()).unwrap_or(u32::MAX);
+        if more > 0 {
+            narrowed.to = narrowed.to.saturating_add(more as usize);
+            narrowed.quiet_from += WIDENED_EVERY * more;
+        }
+        let to = narrowed.to;
+        if to >= most {
+            inner.narrowed = None;
+        }
+        to.min(most)
+    }
+
     fn stand(&self, purpose: Purpose) -> Waiter<'_> {
         let mut inner = self.lock();
         inner.arrivals += 1;
@@ -106,7 +158,7 @@ impl Gate {
     fn step(&self, place: Place) -> Step {
         let mut inner = self.lock();
         let sharers = inner.sharers;
-        let concurrency = self.concurrency.min(MOST_AT_ONCE / sharers as usize).max(1);
+        let concurrency = self.allowed(&mut inner, Instant::now());
         if inner.waiting.first_key_value().map(|(first, _)| *first) != Some(place) || inner.in_flight >= concurrency {
             return Step::Stand;
         }
@@ -195,6 +247,24 @@ mod tests {
             assert!(within <= 90, "{within} points in one minute");
         }
         assert!(start.elapsed() > Duration::from_secs(280), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_halves_what_is_let_in_and_quiet_minutes_widen_it_again() {
+        let gate = Gate::new(8, 60_000);
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let minutes = |minutes: u64| tokio::time::advance(Duration::from_secs(60 * minutes));
+        let wait = Duration::from_secs(30);
+        assert_eq!((gate.width(), gate.narrow(at(1), at(2), wait)), (8, 4));
+        assert_eq!(gate.narrow(at(1), at(3), wait), 4, "of the same storm");
+        assert_eq!(gate.narrow(at(4), at(5), wait), 2);
+        minutes(1).await;
+        assert_eq!(gate.width(), 2, "the wait is no quiet time");
+        minutes(1).await;
+        assert_eq!(gate.width(), 3);
+        assert_eq!((gate.narrow(at(200), at(201), wait), gate.narrow(at(300), at(301), wait)), (1, 1), "never none");
+        minutes(60).await;
+        assert_eq!(gate.width(), 8, "and never more than is set");
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use gharvest_github::TokenKind;
 use gharvest_github_simulator::{Options, Simulator, Token, Truth, World as Github};
-use gharvest_model::{ItemId, Lane, Subject};
+use gharvest_model::{ItemId, Lane, QueueName, Subject};
 use serde_json::Value;
 
 use crate::world::{MIRRORED, OTHER, World, client, nothing};
@@ -48,6 +48,25 @@ async fn github_is_never_asked_more_at_once_than_is_set() {
     world.work().await;
     nothing(&world.differences().await);
     assert_eq!(world.control.violations(), []);
+}
+
+#[tokio::test]
+async fn a_mirror_ends_though_github_bears_fewer_at_once_than_are_set() {
+    let options = Options {
+        concurrent: Some(2),
+        latency: Duration::from_millis(5),
+        secondary_retry_after: Some(Duration::from_secs(1)),
+        ..Options::unlimited()
+    };
+    let mut world = world(24, options).await;
+    world.options.worker.workers = 16;
+    world.options.worker.batch = 1;
+    world.track().await;
+    world.work().await;
+    nothing(&world.differences().await);
+    assert_eq!(world.counts(QueueName::Download).await.buried, 0);
+    let violations = world.control.violations();
+    assert_eq!(violations, [], "what it is told it does");
 }
 
 #[tokio::test]

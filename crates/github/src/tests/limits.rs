@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -377,4 +377,48 @@ async fn a_refresh_does_not_ask_with_a_token_that_was_told_to_wait() {
 
     let (client, _) = client_of(&config(&["a"]), |_| reply(503, &[], ""));
     assert_eq!(*client.refresh_budgets().await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_secondary_limit_fewer_are_sent_at_once_and_later_one_more_a_minute() {
+    const LATENCY: Duration = Duration::from_millis(100);
+    // A server that bears two requests at once, as far as arrivals tell.
+    let arrivals: Arc<Mutex<Vec<Timestamp>>> = Arc::default();
+    let (seen_at, bears) = (Arc::clone(&arrivals), Arc::new(AtomicUsize::new(2)));
+    let most = Arc::clone(&bears);
+    let answer = move |seen: &Seen| {
+        let mut arrivals = seen_at.lock().unwrap();
+        arrivals.push(seen.at);
+        if at_once(&arrivals, seen.at, LATENCY) > most.load(Ordering::Relaxed) {
+            return reply(403, &[("retry-after", "5")], r#"{"message":"You have exceeded a secondary rate limit"}"#);
+        }
+        reply(200, &[], "{}")
+    };
+    let clock = Clock::following_tokio(start());
+    let (client, log) = client_taking(&config(&["a"]), None, clock, LATENCY, answer);
+    let ask_many = async |count: usize| {
+        let resource = issue(7);
+        let asked = (0..count).map(|_| client.get(&resource, None, Purpose::Backfill));
+        futures::future::join_all(asked).await.into_iter().for_each(|answer| drop(answer.unwrap()));
+    };
+    ask_many(100).await;
+    // Eight, six of them refused; four, two refused; two. Growth and another refusal would come a minute later.
+    assert_eq!(log.count(), 100 + 6 + 2);
+    bears.store(usize::MAX, Ordering::Relaxed);
+    let after = async |minutes: u64| {
+        tokio::time::advance(Duration::from_secs(60 * minutes)).await;
+        arrivals.lock().unwrap().clear();
+        ask_many(20).await;
+        let arrivals = arrivals.lock().unwrap();
+        arrivals.iter().map(|at| at_once(&arrivals, *at, LATENCY)).max().unwrap()
+    };
+    assert_eq!(after(1).await, 3);
+    assert_eq!(after(1).await, 4);
+    assert_eq!(after(60).await, Config::default().concurrency);
+}
+
+/// How many of these requests, of which each takes so long, are under way at a time.
+fn at_once(arrivals: &[Timestamp], now: Timestamp, latency: Duration) -> usize {
+    let is_under_way = |at: &&Timestamp| **at <= now && now.duration_since(**at).unsigned_abs() < latency;
+    arrivals.iter().filter(is_under_way).count()
 }
