@@ -1,6 +1,7 @@
 //! The queue and the state on real servers.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod budgets;
 mod contract;
 mod faults;
 mod grouping;
