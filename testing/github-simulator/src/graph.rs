@@ -103,9 +103,6 @@ pub(crate) fn connection(nodes: Vec<Value>) -> Value {
     json!({"@nodes": nodes})
 }
 
-/// All review comments of a pull request, for those that are asked for by id: GraphQL itself shows them by threads.
-pub(crate) const REVIEW_COMMENTS: &str = "@review_comments";
-
 /// A connection of which only the count is known.
 fn counted(count: &Value) -> Value {
     json!({"@nodes": [], "totalCount": count})
@@ -259,11 +256,17 @@ impl State {
             let threads = thread.review_comments.iter().filter(|comment| comment["in_reply_to_id"].is_null()).count();
             let part = graph_pull(&self.show(pull, view), threads);
             crate::state::extend(&mut item, part);
-            let comments = thread.review_comments.into_iter().map(|comment| self.show(comment, view));
-            let comments = comments.map(|comment| self.with_edits(repository, review_comment(&comment)));
-            item[REVIEW_COMMENTS] = comments.collect();
         }
         self.with_edits(repository, item)
+    }
+
+    /// The review comment of a pull request with this node id: items show them by threads only.
+    pub(crate) fn graph_review_comment(&self, repository: &Repository, number: u64, id: &str) -> Value {
+        let thread = repository.thread(&self.people, number);
+        let comment = thread.as_ref().and_then(|thread| thread.review_comments.iter().find(|one| one["node_id"] == id));
+        comment.map_or(Value::Null, |comment| {
+            self.with_edits(repository, review_comment(&self.show(comment.clone(), View::default())))
+        })
     }
 
     /// What issue and pull request share, and references to them show.

@@ -13,7 +13,7 @@ use graphql_parser::query::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    graph::{NEWER_ISSUE_FIELDS, NODES, REVIEW_COMMENTS, TIMELINE_TYPES},
+    graph::{NEWER_ISSUE_FIELDS, NODES, TIMELINE_TYPES, connection},
     limits::{Budget, Caller},
     objects::{seconds, time},
     repository::{Gone, Repository, Standing},
@@ -30,6 +30,7 @@ const CONNECTIONS: &[&str] = &[
     "assignees",
     "comments",
     "commits",
+    "discussions",
     "issues",
     "labels",
     "parents",
@@ -374,6 +375,11 @@ impl<'a> Run<'a> {
                 "issueOrPullRequest" | "issue" | "pullRequest" => self.item(found, inner, &[key, alias]),
                 "discussion" => self.discussion(found, inner, &[key, alias]),
                 "issues" | "pullRequests" => self.items(found, inner),
+                "discussions" => {
+                    let gone = found.gone.iter().filter(|(_, gone)| **gone == Gone::Discussion);
+                    let nodes = gone.map(|(number, _)| json!({"__typename": "Discussion", "number": number}));
+                    self.page(&connection(nodes.collect()), inner)
+                }
                 name => match object.get(name) {
                     Some(value) => self.value(&value.clone(), inner, &[key, alias]),
                     None => {
@@ -449,7 +455,8 @@ impl<'a> Run<'a> {
         if object["id"] == id {
             return (*object).clone();
         }
-        parts_of(&object).find(|node| node["id"] == id).cloned().unwrap_or_default()
+        let part = parts_of(&object).find(|node| node["id"] == id).cloned();
+        part.unwrap_or_else(|| self.state.graph_review_comment(found, number, id))
     }
 
     /// The item of a node that no answer has shown: all nodes are gathered once after each change.
@@ -628,7 +635,7 @@ impl<'a> Run<'a> {
 /// What of an item can be asked for by id.
 fn parts_of(object: &Value) -> impl Iterator<Item = &Value> {
     let entries = object["timelineItems"][NODES].as_array().into_iter().flatten();
-    entries.flat_map(with_commit).chain(object[REVIEW_COMMENTS].as_array().into_iter().flatten())
+    entries.flat_map(with_commit)
 }
 
 /// An entry, and the commit of which it tells everything; what other events say of a commit is not all of it.
