@@ -5,7 +5,8 @@
 //! | REST | a timeline an item, an object a pull request, review comments of about half of these | none |
 //! | GraphQL | a request a batch, one more a lease for details | a hundredth of the connections: one an item, at least one a request |
 //!
-//! Either way REST's lists give the issue objects and, by GraphQL, all review comments: a call for a hundred.
+//! Either way REST's lists give the issue objects and, by GraphQL, all review comments: a call for a hundred. Each number
+//! that shows no item is asked for once by REST, which alone tells what became of it; discussions GraphQL tells.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -21,6 +22,8 @@ use crate::{fetch::kind_of, outcome::Failure, track};
 const CALLS_OF_PARTS: u64 = 4;
 /// Requests before a mirror begins: the repository, how many items there are, how many review comments.
 const CALLS_OF_PLAN: u64 = 3;
+/// Numbers without an item of which one request of GraphQL says whether they are discussions.
+const LOOKED_UP_AT_ONCE: u64 = gharvest_github::PROBED_AT_ONCE as u64;
 /// Bytes of an average record of an issue, and of a pull request: measured on a repository of 1,825 items.
 const BYTES_OF_ISSUE: u64 = 26_000;
 const BYTES_OF_PULL: u64 = 83_000;
@@ -159,6 +162,10 @@ pub struct Figures {
     pub way: Way,
     /// How many items there are, at most.
     pub items: u64,
+    /// How many more numbers there are to account for: deleted, transferred, hidden. Without GraphQL they are among the
+    /// items.
+    #[serde(default)]
+    pub gone: u64,
     /// Requests to GitHub.
     pub calls: u64,
     /// How many of these are GraphQL's.
@@ -173,7 +180,8 @@ pub struct Figures {
 /// The name of the archive's part that holds [`Figures`].
 pub const PART: &str = "plan";
 
-/// Makes the plan of a repository's first mirror. Costs three requests, or four where GraphQL does not count items.
+/// Makes the plan of a repository's first mirror. Costs three requests, four where GraphQL does not count items, and one
+/// more where the client has not asked yet what the server's GraphQL knows.
 pub async fn plan(
     client: &Client,
     archive: &Archive,
@@ -195,6 +203,7 @@ pub async fn plan(
         figures: Figures {
             way,
             items: size.items,
+            gone: size.gone,
             calls: cost.calls,
             graphql: cost.graphql,
             points: cost.points,
@@ -250,6 +259,10 @@ pub async fn spent(
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Size {
     items: u64,
+    /// Numbers that show neither an item nor a discussion.
+    gone: u64,
+    /// Discussions, which share the numbers.
+    discussions: u64,
     pages: u64,
     pull_share: f64,
     /// Pages of the list of all review comments.
@@ -259,12 +272,22 @@ struct Size {
 impl Size {
     fn of(items: u64, pulls: u64) -> Self {
         let pull_share = pulls as f64 / items.max(1) as f64;
-        Self { items, pages: items.div_ceil(100).max(1), pull_share, comment_pages: 0 }
+        Self { items, gone: 0, discussions: 0, pages: items.div_ceil(100).max(1), pull_share, comment_pages: 0 }
     }
 
-    /// The size without what is archived already; the lists are read all the same.
-    fn without(mut self, archived: u64) -> Self {
-        self.items = self.items.saturating_sub(archived);
+    fn counted(counts: &ItemCounts) -> Self {
+        let (gone, discussions) = (counts.gone(), counts.discussions);
+        Self { gone, discussions, ..Self::of(counts.items(), counts.pulls) }
+    }
+
+    /// The size without the numbers that are accounted for already, items first, as a mirror takes them; the lists are
+    /// read all the same.
+    fn without(mut self, accounted: u64) -> Self {
+        let mut left = accounted;
+        for part in [&mut self.items, &mut self.discussions, &mut self.gone] {
+            let taken = left.min(*part);
+            (*part, left) = (*part - taken, left - taken);
+        }
         self
     }
 
@@ -281,7 +304,7 @@ async fn size(client: &Client, repository: &Repository, way: Way) -> Result<Size
         Way::Rest => None,
     };
     let mut size = match counted {
-        Some(ItemCounts { issues, pulls }) => Size::of(issues + pulls, pulls),
+        Some(counts) => Size::counted(&counts),
         None => size_by_rest(client, name).await?,
     };
     let comments = Resource::AllReviewComments { repository: name.clone(), since: None };
@@ -318,11 +341,12 @@ struct Cost {
 
 fn cost(size: &Size, way: Way) -> Cost {
     let (items, pulls) = (size.items, size.pulls());
-    let lists = CALLS_OF_PLAN + CALLS_OF_PARTS + size.pages;
+    let lists = CALLS_OF_PLAN + CALLS_OF_PARTS + size.pages + size.gone;
     let (calls, graphql, points) = match way {
         Way::Rest => (lists + rest_calls(items, pulls), 0, 0),
         Way::Graphql => {
-            let requests = graphql_requests(items - pulls.min(items), pulls);
+            let looked_up = (size.gone + size.discussions).div_ceil(LOOKED_UP_AT_ONCE);
+            let requests = graphql_requests(items - pulls.min(items), pulls) + looked_up;
             let (comments, connections) = if lists_review_comments(size.comment_pages, pulls) {
                 (size.comment_pages, points(items, 0))
             } else {
@@ -422,7 +446,7 @@ mod tests {
 
     #[test]
     fn the_cost_counts_pages_timelines_and_pull_requests() {
-        let size = Size { items: 1000, pages: 10, pull_share: 0.4, comment_pages: 20 };
+        let size = Size { items: 1000, gone: 0, discussions: 0, pages: 10, pull_share: 0.4, comment_pages: 20 };
         let rest = cost(&size, Way::Rest);
         assert_eq!((rest.calls, rest.points), (7 + 10 + 1000 + 400 + 200, 0));
         assert_eq!(rest.bytes, ((600 * BYTES_OF_ISSUE + 400 * BYTES_OF_PULL) as f64 * 1.35) as u64);
@@ -431,11 +455,26 @@ mod tests {
         let requests = 1 + 9 + 2 * 3;
         assert_eq!((graphql.calls, graphql.points), (7 + 10 + 20 + requests, requests));
         assert!((graphql.calls + graphql.points) as f64 <= 0.1 * 1000.0);
+        // Each number that is gone is a call, and GraphQL says of 149 at once which are discussions.
+        let with_gaps = cost(&Size { gone: 150, discussions: 10, ..size }, Way::Graphql);
+        assert_eq!((with_gaps.calls, with_gaps.points), (graphql.calls + 150 + 2, graphql.points + 2));
+        assert_eq!(with_gaps.bytes, graphql.bytes, "what is gone has no record");
+    }
+
+    #[test]
+    fn what_is_accounted_for_is_asked_for_no_more() {
+        let size = Size { gone: 30, discussions: 20, ..Size::of(100, 40) };
+        let left = |accounted| {
+            let left = size.without(accounted);
+            (left.items, left.discussions, left.gone)
+        };
+        assert_eq!([left(0), left(90), left(110), left(149)], [(100, 20, 30), (10, 20, 30), (0, 10, 30), (0, 0, 1)]);
+        assert_eq!(left(200), (0, 0, 0));
     }
 
     #[test]
     fn time_is_that_of_the_pace_while_there_is_budget_and_of_the_budget_afterwards() {
-        let size = Size { items: 0, pages: 1, pull_share: 0.0, comment_pages: 0 };
+        let size = Size { items: 0, gone: 0, discussions: 0, pages: 1, pull_share: 0.0, comment_pages: 0 };
         let time = |calls, remaining| {
             let cost = Cost { calls, graphql: 0, points: 0, bytes: 0 };
             time(&cost, Way::Rest, &size, left(remaining), 700)

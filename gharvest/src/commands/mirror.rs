@@ -104,7 +104,11 @@ async fn announce(system: &System, name: &RepositoryName) -> anyhow::Result<plan
     let archived =
         if plan.archived > 0 { format!(", {} of them here already", grouped(plan.archived)) } else { String::new() };
     let figures = plan.figures;
-    say(format_args!("{}: about {} items{archived}", plan.repository.full_name, grouped(figures.items)));
+    let gone = match figures.gone {
+        0 => String::new(),
+        gone => format!(", {} more numbers to account for", grouped(gone)),
+    };
+    say(format_args!("{}: about {} items{archived}{gone}", plan.repository.full_name, grouped(figures.items)));
     say(format_args!(
         "  {}; {} calls an hour are allowed; about {} on disk",
         planned(&figures),

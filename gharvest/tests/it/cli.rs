@@ -2,9 +2,10 @@
 
 use std::net::TcpListener;
 
+use gharvest_github_simulator::{Change, Truth};
 use gharvest_testkit::component;
 
-use crate::scene::{MIRRORED, SECRET, Scene, TOKEN, finish};
+use crate::scene::{MIRRORED, SECRET, Scene, TOKEN, finish, name};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_are_printed_without_secrets() {
@@ -79,6 +80,37 @@ async fn wrong_usage_ends_with_2() {
         let refused = scene.run(command).await;
         assert_eq!(refused.code, Some(2), "{command:?}: {refused:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_counts_numbers_that_are_gone_and_status_compares_it_with_what_was_spent() {
+    const ITEMS: u64 = 60;
+    const DELETED: usize = 40;
+    let scene = Scene::new(ITEMS + DELETED as u64);
+    let is_issue =
+        |number: &u64| matches!(scene.control.truth(&name(MIRRORED), *number), Some(Truth::Present { pull: None, .. }));
+    for number in (1..).filter(is_issue).take(DELETED) {
+        drop(scene.control.change(&name(MIRRORED), Change::DeleteItem { number }).unwrap());
+    }
+    let is_gone = |number: &u64| {
+        let truth = scene.control.truth(&name(MIRRORED), *number);
+        matches!(truth, Some(Truth::Deleted | Truth::Hidden | Truth::Transferred { .. }))
+    };
+    let gone = (1..=scene.control.highest_number(&name(MIRRORED))).filter(is_gone).count() as u64;
+    assert!(gone > DELETED as u64);
+    let mirrored = scene.done(&["mirror", MIRRORED, "--once", "--no-web"]).await;
+    let said = format!("about {ITEMS} items, {gone} more numbers to account for");
+    assert!(mirrored.stderr.contains(&said), "{mirrored:?}");
+    let status = scene.json(&["status", "--json"]).await;
+    let (plan, spent) = (&status["repositories"][0]["plan"], &status["repositories"][0]["spent"]);
+    assert_eq!((&plan["items"], &plan["gone"], &plan["way"]), (&ITEMS.into(), &gone.into(), &"graphql".into()));
+    let sum = |what: &str| spent.as_object().unwrap().values().map(|spent| spent[what].as_u64().unwrap()).sum::<u64>();
+    // Schedules begin at once as well, and leases of so few are small.
+    let (planned, spent) = (plan["calls"].as_u64().unwrap(), sum("calls"));
+    assert!(
+        planned > gone && (planned..planned * 3 / 2).contains(&spent),
+        "{planned} planned, {spent} spent: {status}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,7 +210,7 @@ async fn the_doctor_looks_at_hooks_and_at_what_only_some_tokens_see() {
     assert!(well.contains(&format!("{MIRRORED} was never heard of")), "{well}");
     assert!(well.contains("somebody is told of alarms"), "{well}");
     assert_eq!(well.matches("\"clock\"").count(), 2, "the queue's and GitHub's: {well}");
-    scene.control.change(&other, gharvest_github_simulator::Change::HideRepository).unwrap();
+    scene.control.change(&other, Change::HideRepository).unwrap();
     let hidden = examine().await;
     assert!(hidden.contains(&format!("no token sees the private {other}")), "{hidden}");
 }

@@ -135,6 +135,16 @@ fn by_ids(operation: &str, lists: usize) -> String {
     format!("query {operation}({variables}){{{BUDGET} {fields}}} ")
 }
 
+/// The document that asks how many items there are, and for the newest of each kind.
+pub(crate) fn counts(discussions: bool) -> String {
+    let newest = "(first:1,orderBy:{field:CREATED_AT,direction:DESC}){totalCount nodes{number}}";
+    let discussions = if discussions { " discussions{totalCount}" } else { "" };
+    format!(
+        "query Counts($owner:String!,$name:String!){{{BUDGET} repository(owner:$owner,name:$name)\
+         {{issues{newest} pullRequests{newest}{discussions}}}}}"
+    )
+}
+
 /// The document that asks which numbers are discussions'.
 pub(crate) fn discussions(numbers: &[u64]) -> String {
     let mut document =

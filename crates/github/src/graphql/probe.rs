@@ -87,14 +87,27 @@ pub struct ItemCounts {
     pub issues: u64,
     /// Pull requests of every state.
     pub pulls: u64,
+    /// Discussions, which share the numbers; none on a server that does not know them.
+    pub discussions: u64,
+    /// The highest number of an issue or a pull request.
+    pub highest: u64,
 }
 
-const COUNTS: &str = "query Counts($owner:String!,$name:String!){rateLimit{cost remaining resetAt} \
-    repository(owner:$owner,name:$name){issues{totalCount} pullRequests{totalCount}}}";
+impl ItemCounts {
+    /// Issues and pull requests.
+    pub fn items(&self) -> u64 {
+        self.issues + self.pulls
+    }
+
+    /// Numbers up to the highest that show neither an item nor a discussion: deleted, transferred, hidden.
+    pub fn gone(&self) -> u64 {
+        self.highest.saturating_sub(self.items() + self.discussions)
+    }
+}
 
 impl Client {
-    /// How many items a repository has: a call and a point. REST's lists do not say how long they are. None where GraphQL
-    /// does not tell: without a token, or with one that does not see both.
+    /// How many items a repository has: a call and a point, and the same once for what the server knows. REST's lists do
+    /// not say how long they are. None where GraphQL does not tell: without a token, or with one that does not see both.
     ///
     /// # Errors
     /// As [`Client::get`].
@@ -102,12 +115,19 @@ impl Client {
         if !self.can_graphql() {
             return Ok(None);
         }
+        let query = super::document::counts(self.schema(purpose).await?.discussions);
         let variables = json!({"owner": repository.owner(), "name": repository.name()});
-        let reached = self.ask_graphql(COUNTS, &variables, purpose, true, Some(repository)).await?;
+        let reached = self.ask_graphql(&query, &variables, purpose, true, Some(repository)).await?;
         let Reached::Data { data, .. } = reached else { return Ok(None) };
         let repository = data.tree("repository");
         let count = |field: &str| repository[field]["totalCount"].as_u64();
-        Ok(count("issues").zip(count("pullRequests")).map(|(issues, pulls)| ItemCounts { issues, pulls }))
+        let newest = |field: &str| repository[field]["nodes"][0]["number"].as_u64();
+        Ok(count("issues").zip(count("pullRequests")).map(|(issues, pulls)| ItemCounts {
+            issues,
+            pulls,
+            discussions: count("discussions").unwrap_or(0),
+            highest: newest("issues").max(newest("pullRequests")).unwrap_or(0),
+        }))
     }
 }
 
