@@ -3,11 +3,11 @@
 //!
 //! The leader of all seeders looks every `[seeder] operations_every`; what it saw goes to the [`OperationsLog`], if the
 //! engine has one. An observation is named by its minute (or hour), so that two leaders, or a look that is made again
-//! after a failure, note it once. Counters only grow, dashboards want what was added: what they were at the last look
-//! stands in the state under `operations`, so that neither a restart nor another leader counts anything twice. Whole months
-//! that ended `[seeder] operations_keep` ago are forgotten.
+//! after a failure, note it once; a second look in one minute notes nothing. Counters only grow, dashboards want what was
+//! added: what they were at the last look stands in the state under `operations`, so that neither a restart nor another
+//! leader counts anything twice. Whole months that ended `[seeder] operations_keep` ago are forgotten.
 //!
-//! Metrics: `gharvest_observations_total` (`result`).
+//! Metrics: `gharvest_observations_total` (`result`: `done`, `failed`, `left_out` for each repository that cannot be read).
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -58,8 +58,11 @@ impl Options {
 
 /// The last look.
 #[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Kept {
     totals: BTreeMap<String, Totals>,
+    /// The minute of it, as its first second.
+    minute: i64,
     /// The hour in which repositories were last looked at, as its first second; and how many there were.
     hour: i64,
     repositories: usize,
@@ -135,23 +138,41 @@ impl Observer {
     async fn note(&self, now: Timestamp) -> Result<(), Failure> {
         let stored = self.state.get(KEPT).await?;
         let mut kept: Kept = stored.and_then(|stored| serde_json::from_slice(&stored.value).ok()).unwrap_or_default();
+        let minute = beginning(now, MINUTE).as_second();
+        if kept.minute == minute {
+            // What was added since would replace what this minute has: it counts at the next look.
+            return Ok(());
+        }
         let mut seen = self.queues(&mut kept.totals, now).await?;
         seen.extend(self.budgets().await.into_iter().map(of_budget));
         self.log.keep(&at(seen, now, MINUTE)).await?;
-        let hour = beginning(now, HOUR);
-        let is_new_hour = kept.hour != hour.as_second();
+        kept.minute = minute;
+        // Before anything else can fail: what is noted must not be counted again.
+        self.remember(&kept).await?;
+        self.hourly(&mut kept, now).await
+    }
+
+    /// Notes repositories if the hour or their number is another one, and forgets old months once an hour.
+    async fn hourly(&self, kept: &mut Kept, now: Timestamp) -> Result<(), Failure> {
+        let hour = beginning(now, HOUR).as_second();
+        let is_new_hour = kept.hour != hour;
         let tracked = self.archive.tracking().await?;
         if is_new_hour || kept.repositories != tracked.len() {
-            (kept.hour, kept.repositories) = (hour.as_second(), tracked.len());
-            self.log.keep(&at(self.repositories(tracked).await?, now, HOUR)).await?;
+            (kept.hour, kept.repositories) = (hour, tracked.len());
+            self.log.keep(&at(self.repositories(tracked).await, now, HOUR)).await?;
+            self.remember(kept).await?;
         }
-        let value = serde_json::to_vec(&kept).expect("plain data");
-        self.state.put(KEPT, &value, None, None).await?;
         if is_new_hour {
             for month in self.log.forget(earlier(now, self.keep)).await? {
                 tracing::info!(month, "Old observations of the system are forgotten");
             }
         }
+        Ok(())
+    }
+
+    async fn remember(&self, kept: &Kept) -> Result<(), Failure> {
+        let value = serde_json::to_vec(kept).expect("plain data");
+        self.state.put(KEPT, &value, None, None).await?;
         Ok(())
     }
 
@@ -195,12 +216,20 @@ impl Observer {
         }
     }
 
-    async fn repositories(&self, tracked: Vec<Tracked>) -> Result<Vec<Seen>, Failure> {
+    /// One that cannot be read is left out, and must not hide the others.
+    async fn repositories(&self, tracked: Vec<Tracked>) -> Vec<Seen> {
         let mut seen = Vec::with_capacity(tracked.len());
         for tracked in tracked {
-            seen.push(self.repository(tracked).await?);
+            let name = tracked.name.clone();
+            match self.repository(tracked).await {
+                Ok(repository) => seen.push(repository),
+                Err(error) => {
+                    counter!("gharvest_observations_total", "result" => "left_out").increment(1);
+                    tracing::error!(repository = %name, %error, "Dashboards are not told how this repository is");
+                }
+            }
         }
-        Ok(seen)
+        seen
     }
 
     async fn repository(&self, tracked: Tracked) -> Result<Seen, Failure> {

@@ -22,7 +22,7 @@ use gharvest_queue::{
 };
 use gharvest_search::{
     Error, ErrorKind, Result,
-    operations::{Observation, OperationsLog},
+    operations::{Observation, OperationsLog, Seen},
 };
 use gharvest_seeder::{
     deliveries::Health,
@@ -42,12 +42,15 @@ struct Log {
     kept: Mutex<BTreeMap<String, Value>>,
     forgotten: Mutex<Vec<Timestamp>>,
     is_broken: AtomicBool,
+    refuses_repositories: AtomicBool,
 }
 
 #[async_trait]
 impl OperationsLog for Log {
     async fn keep(&self, observations: &[Observation]) -> Result<()> {
-        if self.is_broken.load(Ordering::SeqCst) {
+        let of_repositories = observations.iter().any(|one| matches!(one.seen, Seen::Repository { .. }));
+        if self.is_broken.load(Ordering::SeqCst) || of_repositories && self.refuses_repositories.load(Ordering::SeqCst)
+        {
             return Err(Error::new(ErrorKind::Unavailable, "operations", "the engine is away"));
         }
         let documents = observations.iter().map(|one| (one.key(), serde_json::to_value(one).unwrap()));
@@ -69,7 +72,7 @@ struct World {
     client: Client,
     log: Arc<Log>,
     _simulator: Simulator,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl World {
@@ -85,7 +88,7 @@ impl World {
         let clock = ManualClock::default();
         let queue = MemoryQueue::new(Policy::default(), clock.clone()).unwrap();
         let log = Arc::new(Log::default());
-        Self { queue, clock, archive, state, client, log, _simulator: simulator, _folder: folder }
+        Self { queue, clock, archive, state, client, log, _simulator: simulator, folder }
     }
 
     /// One more process that looks.
@@ -137,6 +140,11 @@ impl World {
 
     fn now(&self) -> Timestamp {
         Timestamp::from_millisecond(self.clock.now()).unwrap()
+    }
+
+    /// How many observations have a key that begins so.
+    fn count(&self, beginning: &str) -> usize {
+        self.log.kept.lock().unwrap().keys().filter(|key| key.starts_with(beginning)).count()
     }
 
     fn kept(&self, key: &str, at: Timestamp) -> Value {
@@ -207,12 +215,79 @@ async fn repositories_are_noted_once_an_hour_and_private_ones_are_marked() {
     assert_eq!(world.kept("repository:7", hour), expected);
     let seen = world.kept("repository:8", hour);
     assert_eq!((&seen["private"], &seen["trouble"]), (&json!(true), &json!("451: blocked")));
-    let count = || world.log.kept.lock().unwrap().keys().filter(|key| key.starts_with("repository:")).count();
+    let count = || world.count("repository:");
     assert_eq!(count(), 2);
     observer.look(hour + SignedDuration::from_mins(60)).await;
     assert_eq!(count(), 4);
     let day = SignedDuration::from_hours(24);
     assert_eq!(*world.log.forgotten.lock().unwrap(), [hour - day, hour + SignedDuration::from_hours(1) - day]);
+}
+
+/// Its ledger cannot be read, say.
+#[tokio::test]
+async fn a_repository_that_fails_is_left_out_and_costs_no_count_and_no_hour() {
+    let world = World::new().await;
+    let (whole, broken) = (RepositoryId(7), RepositoryId(8));
+    world.track(whole, false, None).await;
+    world.track(broken, false, None).await;
+    let ledger = world.folder.path().join(format!("archive/repositories/{broken}/ledger"));
+    std::fs::create_dir_all(ledger.parent().unwrap()).unwrap();
+    std::fs::write(ledger, "this is no ledger").unwrap();
+    world.archive.ledger(broken).await.unwrap_err();
+    let observer = world.observer();
+    let hour = Timestamp::from_second(1_800_000_000 / 3600 * 3600).unwrap();
+    observer.look(hour).await;
+    assert_eq!(world.kept("repository:7", hour)["repository_id"], 7);
+    assert_eq!(world.count("repository:"), 1, "the other one is left out");
+    let day = SignedDuration::from_hours(24);
+    assert_eq!(*world.log.forgotten.lock().unwrap(), [hour - day]);
+
+    for minutes in 1..=2 {
+        let at = hour + SignedDuration::from_mins(minutes);
+        world.push(Lane::Manual, 1).await;
+        world.settle_next(Outcome::Finish).await;
+        observer.look(at).await;
+        assert_eq!(world.kept("queue:download", at)["finished"], 1, "{minutes}");
+    }
+    assert_eq!(world.log.forgotten.lock().unwrap().len(), 1, "once an hour");
+}
+
+/// The engine fails after the first half of a look.
+#[tokio::test]
+async fn what_was_noted_is_not_counted_again_if_the_rest_of_the_look_fails() {
+    let world = World::new().await;
+    world.track(RepositoryId(7), false, None).await;
+    let observer = world.observer();
+    let at = |minutes| Timestamp::from_second(1_800_000_000).unwrap() + SignedDuration::from_mins(minutes);
+    world.log.refuses_repositories.store(true, Ordering::SeqCst);
+    for minutes in 0..=2 {
+        world.push(Lane::Manual, 1).await;
+        world.settle_next(Outcome::Finish).await;
+        observer.look(at(minutes)).await;
+    }
+    assert_eq!(world.count("repository:"), 0);
+    let finished = |minutes| world.kept("queue:download", at(minutes))["finished"].clone();
+    assert_eq!([finished(0), finished(1), finished(2)], [Value::Null, json!(1), json!(1)]);
+    world.log.refuses_repositories.store(false, Ordering::SeqCst);
+    observer.look(at(3)).await;
+    assert_eq!(world.count("repository:"), 1, "the hour is noted late");
+}
+
+/// As after a restart, which looks at once.
+#[tokio::test]
+async fn a_second_look_in_one_minute_loses_nothing_that_was_done_meanwhile() {
+    let world = World::new().await;
+    let observer = world.observer();
+    let at = |seconds: i64| Timestamp::from_second(1_800_000_000 + seconds).unwrap();
+    observer.look(at(0)).await;
+    for seconds in [60, 75, 119] {
+        world.push(Lane::Manual, 1).await;
+        world.settle_next(Outcome::Finish).await;
+        observer.look(at(seconds)).await;
+    }
+    assert_eq!(world.kept("queue:download", at(60))["finished"], 1);
+    observer.look(at(120)).await;
+    assert_eq!(world.kept("queue:download", at(120))["finished"], 2);
 }
 
 #[tokio::test]
@@ -233,7 +308,7 @@ async fn one_of_several_looks_and_what_could_not_be_kept_is_not_lost() {
     let world = World::new().await;
     let (leader, other) = (world.observer(), world.observer());
     let at = |minutes| Timestamp::from_second(1_800_000_000).unwrap() + SignedDuration::from_mins(minutes);
-    let count = || world.log.kept.lock().unwrap().keys().filter(|key| key.starts_with("queue:")).count();
+    let count = || world.count("queue:");
     leader.look(at(0)).await;
     other.look(at(1)).await;
     assert_eq!(count(), 2, "the other stands by");
