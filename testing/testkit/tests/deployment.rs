@@ -8,7 +8,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use gharvest_testkit::{checkout, composed, python_tool, skip};
@@ -535,6 +538,8 @@ struct Kept {
     /// Roles and spaces by their addresses.
     things: BTreeMap<String, Value>,
 }
+    /// Whether it answers that it cannot say what is there.
+    is_busy: bool,
 
 /// A stand-in that imports as both do: what exists is left alone and reported, unless asked to overwrite.
 async fn saved_objects(kept: Arc<Mutex<Kept>>) -> String {
@@ -576,6 +581,9 @@ async fn saved_objects(kept: Arc<Mutex<Kept>>) -> String {
                     if method == "GET" {
                         let known = kept.things.contains_key(&path);
                         return if known { axum::http::StatusCode::OK } else { axum::http::StatusCode::NOT_FOUND };
+                    if method == "GET" && kept.is_busy {
+                        return axum::http::StatusCode::SERVICE_UNAVAILABLE;
+                    }
                     }
                     assert!(headers.contains_key("authorization") && headers.contains_key("kbn-xsrf"), "{headers:?}");
                     let body: Value = serde_json::from_str(&body).unwrap();
@@ -641,7 +649,7 @@ async fn dashboards_are_brought_once_and_what_people_made_or_changed_stays() {
 /// The program that the script calls is a stand-in that shows what it is given; the drill uses the real one.
 #[tokio::test]
 async fn a_backup_takes_what_people_made_along_or_is_not_made() {
-    let export = |knows_all: bool| {
+    let refusing = |refusal: axum::http::StatusCode, knows_all: bool| {
         axum::routing::post(move |headers: axum::http::HeaderMap, body: String| async move {
             let wanted: Value = serde_json::from_str(&body).unwrap();
             assert_eq!(wanted["includeReferencesDeep"], true);
@@ -650,13 +658,16 @@ async fn a_backup_takes_what_people_made_along_or_is_not_made() {
                 None => knows_all && wanted["type"] == "*",
                 Some(types) => types.contains(&json!("dashboard")) && types.contains(&json!("query")),
             };
-            let status = if is_known { axum::http::StatusCode::OK } else { axum::http::StatusCode::BAD_REQUEST };
+            let status = if is_known { axum::http::StatusCode::OK } else { refusal };
             (status, "{\"type\":\"dashboard\",\"id\":\"ours\"}\n")
         })
     };
     // As Kibana answers, and as OpenSearch Dashboards does.
     let router = axum::Router::new().route("/kibana/api/saved_objects/_export", export(true));
-    let url = serve(router.route("/other/api/saved_objects/_export", export(false))).await;
+    let router = router.route("/other/api/saved_objects/_export", export(false));
+    let busy = refusing(axum::http::StatusCode::SERVICE_UNAVAILABLE, false);
+    let url = serve(router.route("/busy/api/saved_objects/_export", busy)).await;
+    let export = |knows_all| refusing(axum::http::StatusCode::BAD_REQUEST, knows_all);
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("program");
     fs::write(&program, "#!/bin/sh\necho \"$@\"; cat \"$6\"\n").unwrap();
@@ -680,8 +691,12 @@ async fn a_backup_takes_what_people_made_along_or_is_not_made() {
         let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         assert!(done.status.success() && fs::read_to_string(&file).unwrap().contains("\"ours\""), "{done:?}");
     }
-    let failed = backup(format!("{url}/not-there")).await;
-    assert!(!failed.status.success() && failed.stdout.is_empty(), "{failed:?}");
+    // One that is busy might give some sorts: a smaller backup that nobody notices.
+    for (product, status) in [("not-there", "404"), ("busy", "503")] {
+        let failed = backup(format!("{url}/{product}")).await;
+        assert!(!failed.status.success() && failed.stdout.is_empty(), "{failed:?}");
+        assert!(String::from_utf8_lossy(&failed.stderr).contains(status), "{failed:?}");
+    }
 }
 
 /// Opt-in: what is public has a space of its own, with data views of the aliases that hold nothing else.
@@ -703,6 +718,10 @@ async fn everybody_gets_a_space_of_what_is_public_and_people_a_role_to_look() {
     let kept = kept.lock().unwrap();
     let names: Vec<_> = kept.things.keys().map(String::as_str).collect();
     let role = |name: &str| &kept.things[&format!("/api/security/role/{name}")];
+    kept.lock().unwrap().is_busy = true;
+    let done = set_up("setup-dashboards", &settings).await;
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.code() == Some(1) && said.contains("gharvest-reader is there (status 503)"), "{done:?}");
     assert_eq!(names.len(), 3, "{names:?}");
     for (name, indices, space) in
         [("gharvest-reader", "gharvest-*", "default"), ("gharvest-public", "gharvest-public-*", "public")]
@@ -760,7 +779,8 @@ async fn dashboards_that_are_not_taken_are_an_error() {
 #[tokio::test]
 async fn the_set_up_of_the_engine_asks_once_for_what_each_service_may_do() {
     let asked = Arc::new(Mutex::new(Vec::<(String, Value)>::new()));
-    let seen = Arc::clone(&asked);
+    let is_busy = Arc::new(AtomicBool::new(false));
+    let (seen, busy) = (Arc::clone(&asked), Arc::clone(&is_busy));
     let router = axum::Router::new().fallback(
         move |method: axum::http::Method, uri: axum::http::Uri, headers: axum::http::HeaderMap, body: String| async move {
             // elastic:a-password
@@ -772,6 +792,9 @@ async fn the_set_up_of_the_engine_asks_once_for_what_each_service_may_do() {
                 let is_there = seen.iter().any(|(path, _)| path == uri.path());
                 let status = if is_there { axum::http::StatusCode::OK } else { axum::http::StatusCode::NOT_FOUND };
                 return (status, "{}".to_owned());
+                if busy.load(Ordering::SeqCst) {
+                    return (axum::http::StatusCode::SERVICE_UNAVAILABLE, "{}".to_owned());
+                }
             }
             seen.push((uri.path().to_owned(), serde_json::from_str(&body).unwrap_or_default()));
             let answer = if uri.path() == "/_security/api_key" {
@@ -800,6 +823,13 @@ async fn the_set_up_of_the_engine_asks_once_for_what_each_service_may_do() {
     let asked = asked.lock().unwrap();
     assert_eq!(asked.len(), 6, "{asked:?}");
     let privileges = |name: &str| {
+    is_busy.store(true, Ordering::SeqCst);
+    let output = set_up("setup-engine", &settings).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("/_security/user/reader is there (status 503)"),
+        "{output:?}"
+    );
         let asked = asked.iter().find(|(_, body)| body["name"] == name).unwrap();
         let indices = &asked.1["role_descriptors"][name]["indices"][0];
         (indices["names"][0].as_str().unwrap().to_owned(), indices["privileges"].clone())
