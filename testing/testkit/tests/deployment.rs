@@ -119,7 +119,8 @@ fn a_service_starts_with_exactly_what_it_needs() {
     let engine = ["elasticsearch", "setup", "setup-engine"];
     for (service, needed) in [
         ("redis", vec![]),
-        ("seeder", [&engine[..], &["redis"]].concat()),
+        // Schedules run and jobs are pushed while the engine is away.
+        ("seeder", vec!["redis", "setup"]),
         ("downloader", vec!["redis"]),
         ("webhook-receiver", vec!["redis"]),
         ("elasticsearch", vec!["setup"]),
@@ -182,6 +183,8 @@ fn with_open_search_nobody_looks_for_a_key_and_the_other_dashboards_come() {
         let environment = &service["environment"];
         assert!(environment["GHARVEST_SEARCH__API_KEY_FILE"].is_null(), "{name}");
         assert!(environment["GHARVEST_SEARCH__CA_FILE"].is_null(), "{name}");
+        assert!(environment["GHARVEST_SEARCH__USERNAME"].is_null(), "{name}");
+        assert!(environment["GHARVEST_SEARCH__PASSWORD_FILE"].is_null(), "{name}");
         if let Some(url) = environment["GHARVEST_SEARCH__URL"].as_str() {
             assert_eq!(url, "http://elasticsearch:9200", "{name}");
         }
@@ -535,11 +538,11 @@ fn every_alert_is_explained() {
 struct Kept {
     objects: BTreeMap<String, Value>,
     imports: usize,
+    /// Whether it answers that it cannot say what is there.
+    is_busy: bool,
     /// Roles and spaces by their addresses.
     things: BTreeMap<String, Value>,
 }
-    /// Whether it answers that it cannot say what is there.
-    is_busy: bool,
 
 /// A stand-in that imports as both do: what exists is left alone and reported, unless asked to overwrite.
 async fn saved_objects(kept: Arc<Mutex<Kept>>) -> String {
@@ -578,12 +581,12 @@ async fn saved_objects(kept: Arc<Mutex<Kept>>) -> String {
                 async move {
                     let mut kept = things.lock().unwrap();
                     let path = uri.path().trim_start_matches("/kibana").to_owned();
-                    if method == "GET" {
-                        let known = kept.things.contains_key(&path);
-                        return if known { axum::http::StatusCode::OK } else { axum::http::StatusCode::NOT_FOUND };
                     if method == "GET" && kept.is_busy {
                         return axum::http::StatusCode::SERVICE_UNAVAILABLE;
                     }
+                    if method == "GET" {
+                        let known = kept.things.contains_key(&path);
+                        return if known { axum::http::StatusCode::OK } else { axum::http::StatusCode::NOT_FOUND };
                     }
                     assert!(headers.contains_key("authorization") && headers.contains_key("kbn-xsrf"), "{headers:?}");
                     let body: Value = serde_json::from_str(&body).unwrap();
@@ -662,12 +665,12 @@ async fn a_backup_takes_what_people_made_along_or_is_not_made() {
             (status, "{\"type\":\"dashboard\",\"id\":\"ours\"}\n")
         })
     };
+    let export = |knows_all| refusing(axum::http::StatusCode::BAD_REQUEST, knows_all);
     // As Kibana answers, and as OpenSearch Dashboards does.
     let router = axum::Router::new().route("/kibana/api/saved_objects/_export", export(true));
     let router = router.route("/other/api/saved_objects/_export", export(false));
     let busy = refusing(axum::http::StatusCode::SERVICE_UNAVAILABLE, false);
     let url = serve(router.route("/busy/api/saved_objects/_export", busy)).await;
-    let export = |knows_all| refusing(axum::http::StatusCode::BAD_REQUEST, knows_all);
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("program");
     fs::write(&program, "#!/bin/sh\necho \"$@\"; cat \"$6\"\n").unwrap();
@@ -715,13 +718,13 @@ async fn everybody_gets_a_space_of_what_is_public_and_people_a_role_to_look() {
         let done = set_up("setup-dashboards", &settings).await;
         assert!(done.status.success(), "{done:?}");
     }
-    let kept = kept.lock().unwrap();
-    let names: Vec<_> = kept.things.keys().map(String::as_str).collect();
-    let role = |name: &str| &kept.things[&format!("/api/security/role/{name}")];
     kept.lock().unwrap().is_busy = true;
     let done = set_up("setup-dashboards", &settings).await;
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(done.status.code() == Some(1) && said.contains("gharvest-reader is there (status 503)"), "{done:?}");
+    let kept = kept.lock().unwrap();
+    let names: Vec<_> = kept.things.keys().map(String::as_str).collect();
+    let role = |name: &str| &kept.things[&format!("/api/security/role/{name}")];
     assert_eq!(names.len(), 3, "{names:?}");
     for (name, indices, space) in
         [("gharvest-reader", "gharvest-*", "default"), ("gharvest-public", "gharvest-public-*", "public")]
@@ -789,12 +792,12 @@ async fn the_set_up_of_the_engine_asks_once_for_what_each_service_may_do() {
             }
             let mut seen = seen.lock().unwrap();
             if method == "GET" {
-                let is_there = seen.iter().any(|(path, _)| path == uri.path());
-                let status = if is_there { axum::http::StatusCode::OK } else { axum::http::StatusCode::NOT_FOUND };
-                return (status, "{}".to_owned());
                 if busy.load(Ordering::SeqCst) {
                     return (axum::http::StatusCode::SERVICE_UNAVAILABLE, "{}".to_owned());
                 }
+                let is_there = seen.iter().any(|(path, _)| path == uri.path());
+                let status = if is_there { axum::http::StatusCode::OK } else { axum::http::StatusCode::NOT_FOUND };
+                return (status, "{}".to_owned());
             }
             seen.push((uri.path().to_owned(), serde_json::from_str(&body).unwrap_or_default()));
             let answer = if uri.path() == "/_security/api_key" {
@@ -820,9 +823,6 @@ async fn the_set_up_of_the_engine_asks_once_for_what_each_service_may_do() {
         let output = set_up("setup-engine", &settings).await;
         assert!(output.status.success(), "{output:?}");
     }
-    let asked = asked.lock().unwrap();
-    assert_eq!(asked.len(), 6, "{asked:?}");
-    let privileges = |name: &str| {
     is_busy.store(true, Ordering::SeqCst);
     let output = set_up("setup-engine", &settings).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -830,6 +830,15 @@ async fn the_set_up_of_the_engine_asks_once_for_what_each_service_may_do() {
         String::from_utf8_lossy(&output.stderr).contains("/_security/user/reader is there (status 503)"),
         "{output:?}"
     );
+    let asked = asked.lock().unwrap();
+    // Once each, but for the seeder's role and user, which are brought in every run.
+    let paths: Vec<_> = asked.iter().map(|(path, _)| path.as_str()).collect();
+    let often = |path: &str| paths.iter().filter(|asked| **asked == path).count();
+    assert_eq!((often("/_security/api_key"), often("/_security/user/reader")), (3, 1), "{paths:?}");
+    let seeder = ["/_security/role/gharvest-operations", "/_security/user/gharvest-operations"];
+    assert_eq!(seeder.map(often), [3, 3], "{paths:?}");
+    assert_eq!(paths.len(), 3 + 1 + 6 + 1, "and one token: {paths:?}");
+    let privileges = |name: &str| {
         let asked = asked.iter().find(|(_, body)| body["name"] == name).unwrap();
         let indices = &asked.1["role_descriptors"][name]["indices"][0];
         (indices["names"][0].as_str().unwrap().to_owned(), indices["privileges"].clone())
@@ -838,10 +847,16 @@ async fn the_set_up_of_the_engine_asks_once_for_what_each_service_may_do() {
     assert_eq!(privileges("gharvest-writer"), ("gharvest-*".to_owned(), json!(["all"])));
     assert_eq!(privileges("gharvest-reader"), ("gharvest-*".to_owned(), reading.clone()));
     assert_eq!(privileges("gharvest-public"), ("gharvest-public-*".to_owned(), reading));
-    assert_eq!(privileges("gharvest-operations"), ("gharvest-operations*".to_owned(), json!(["all"])));
-    let (_, person) = asked.iter().find(|(path, _)| path == "/_security/user/reader").unwrap();
-    let password = fs::read_to_string(folder.path().join("engine/reader.password")).unwrap();
-    assert_eq!(*person, json!({"password": password.trim(), "roles": ["gharvest-reader"]}));
+    let brought = |path: &str| &asked.iter().find(|(asked, _)| asked == path).unwrap().1;
+    let indices = json!([{"names": ["gharvest-operations*"], "privileges": ["all"]}]);
+    assert_eq!(*brought(seeder[0]), json!({"cluster": ["monitor"], "indices": indices}));
+    for (path, file, role) in [
+        ("/_security/user/reader", "engine/reader.password", "gharvest-reader"),
+        (seeder[1], "seeder/engine.password", "gharvest-operations"),
+    ] {
+        let password = fs::read_to_string(folder.path().join(file)).unwrap();
+        assert_eq!(*brought(path), json!({"password": password.trim(), "roles": [role]}));
+    }
     for (file, value) in
         [("writer/api.key", "aWQ6a2V5"), ("reader/api.key", "aWQ6a2V5"), ("kibana/kibana.token", "AAEAAWVsYXN0aWM")]
     {
