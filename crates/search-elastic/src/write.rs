@@ -42,6 +42,8 @@ struct Stored {
 /// What [`Stored`] is made of.
 const STORED_FIELDS: &str = "_source_includes=meta,comment_documents,event_documents,interval_documents";
 
+/// So many threads are written in two halves at once: with fewer, requests cost more than waiting for them.
+const MANY_THREADS: usize = 32;
 /// Records count their revisions from one.
 const NO_VERSION: u64 = 0;
 
@@ -114,7 +116,19 @@ impl ElasticIndex {
         Ok(applied)
     }
 
+    /// Writes different threads, many of them in two halves: while the engine has one, the other is made ready.
     async fn write_round(&self, target: Target, threads: &[ThreadDocuments]) -> Result<Vec<Applied>> {
+        if threads.len() < MANY_THREADS {
+            return self.write_half(target, threads).await;
+        }
+        let (first, second) = threads.split_at(threads.len() / 2);
+        let (first, second) = tokio::join!(self.write_half(target, first), self.write_half(target, second));
+        let mut applied = first?;
+        applied.extend(second?);
+        Ok(applied)
+    }
+
+    async fn write_half(&self, target: Target, threads: &[ThreadDocuments]) -> Result<Vec<Applied>> {
         let stored = self.look_up(target, threads.iter()).await?;
         let mut applied = Vec::with_capacity(threads.len());
         let (mut items, mut fresh) = (Vec::new(), Vec::new());
