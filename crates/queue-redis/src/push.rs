@@ -82,6 +82,8 @@ async fn take(caller: &Caller, script: &Script, mut waiting: mpsc::Receiver<Wait
         while under_way.len() >= UNDER_WAY {
             under_way.next().await;
         }
+        // Who is ready to push joins the group; on an idle runtime this costs nothing.
+        tokio::task::yield_now().await;
         let mut triggers = first.0.triggers.len();
         let mut group = vec![first];
         while triggers < GROUP
