@@ -31,6 +31,8 @@ const SECRET: &str = "a secret of the bench";
 const EVERY: Duration = Duration::from_millis(200);
 /// Between two looks for one change.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// What a worker may take at most; a process without several is one.
+const MOST_MEGABYTES: f64 = 40.0;
 /// Nothing here takes so long.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -48,6 +50,7 @@ pub async fn measure(scale: &Scale) -> Result<Vec<Row>> {
     let mut settings = settings(folder.path(), &github.url)?;
     settings.queue.url = redis.url();
     engine.url().clone_into(&mut settings.search.url);
+    let workers = [("downloader", settings.downloader.workers), ("indexer", settings.indexer.workers)];
     let system = System::open(settings).await?;
     let place = Place { folder: folder.path(), github: &github.url, redis: &redis.url(), engine: engine.url() };
     let components: Vec<_> = programs.iter().map(|program| Component::start(program, &place)).collect::<Result<_>>()?;
@@ -68,8 +71,9 @@ pub async fn measure(scale: &Scale) -> Result<Vec<Row>> {
     ];
     for component in &components {
         let megabytes = memory::peak_of(component.child.id()) as f64 / 1e6;
-        let what = format!("memory of the {} at most, {items} items mirrored", component.name);
-        rows.push(Row::new(what, megabytes, "MB").at_most(40.0));
+        let workers = workers.iter().find(|(name, _)| *name == component.name).map_or(1, |(_, workers)| *workers);
+        let what = format!("memory of the {} ({workers} at work) at most, {items} items mirrored", component.name);
+        rows.push(Row::new(what, megabytes, "MB").at_most(MOST_MEGABYTES * workers as f64));
     }
     Ok(rows)
 }
