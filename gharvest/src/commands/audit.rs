@@ -3,10 +3,17 @@
 use anyhow::Context;
 use clap::Args;
 use gharvest_archive::audit::Audit;
-use gharvest_model::RepositoryName;
-use gharvest_service_kit::process::{CommonArgs, Exit};
+use gharvest_model::{QueueName, RepositoryId, RepositoryName, Subject};
+use gharvest_queue::{Filter, JobState};
+use gharvest_service_kit::{
+    Settings,
+    process::{CommonArgs, Exit},
+};
 
 use crate::output::{BOLD, GREEN, RED, grouped, json, line};
+
+/// Runs of numbers, and reasons, that are shown; `--json` has all runs.
+const MOST_LINES: usize = 20;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -45,13 +52,30 @@ pub(crate) async fn run(common: &CommonArgs, args: AuditArgs) -> anyhow::Result<
         match (args.json, args.badge) {
             (true, _) => json(&audit)?,
             (_, true) => line(audit.badge()),
-            _ => print(&audit),
+            _ => {
+                print(&audit);
+                if audit.counts.failed > 0 {
+                    print_reasons(&settings, id).await?;
+                }
+            }
         }
         if !audit.complete {
             exit = Exit::Differs;
         }
     }
     Ok(exit)
+}
+
+/// Why numbers could not be had: their jobs are buried with the reason, until somebody revives or drops them.
+async fn print_reasons(settings: &Settings, id: RepositoryId) -> anyhow::Result<()> {
+    let queue = gharvest_backends::queue(settings).await?;
+    let filter = Filter { repository: Some(id), state: Some(JobState::Buried), ..Filter::default() };
+    for job in queue.list(QueueName::Download, &filter, None, MOST_LINES).await? {
+        if let (Subject::Item(item), Some(reason)) = (job.subject, job.reason) {
+            line(format_args!("  #{} failed: {reason}", item.number));
+        }
+    }
+    Ok(())
 }
 
 fn print(audit: &Audit) {
@@ -78,12 +102,12 @@ fn print(audit: &Audit) {
         None => line("  some numbers were never verified"),
     }
     for (what, numbers) in [("unknown", &audit.unknown_numbers), ("failed", &audit.failed_numbers)] {
-        for (first, last) in numbers.iter().take(20) {
+        for (first, last) in numbers.iter().take(MOST_LINES) {
             let run = if first == last { format!("#{first}") } else { format!("#{first} to #{last}") };
             line(format_args!("  {what}: {run}"));
         }
-        if numbers.len() > 20 {
-            line(format_args!("  {what}: {} more runs, see --json", grouped(numbers.len() as u64 - 20)));
+        if numbers.len() > MOST_LINES {
+            line(format_args!("  {what}: {} more runs, see --json", grouped((numbers.len() - MOST_LINES) as u64)));
         }
     }
     for (kind, drifted) in &audit.drift {

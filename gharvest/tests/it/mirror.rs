@@ -163,6 +163,9 @@ async fn a_mirror_that_lacks_something_ends_with_1_and_is_completed_by_the_next(
     assert!(failed.stderr.contains("19 present") && failed.stderr.contains(&format!("not complete: {MIRRORED}")));
     let status = scene.json(&["status", "--json"]).await;
     assert_eq!((&status["repositories"][0]["complete"], count(&status, "buried")), (&false.into(), 1), "{status}");
+    let audit = scene.run(&["audit", MIRRORED]).await;
+    assert_eq!(audit.code, Some(3), "{audit:?}");
+    assert!(audit.stdout.contains("1 failed") && audit.stdout.contains("#5 failed: "), "{audit:?}");
 
     scene.control.clear_faults();
     let again = scene.done(&["mirror", MIRRORED, "--once", "--no-web"]).await;
