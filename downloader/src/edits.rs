@@ -1,25 +1,29 @@
 //! What edited texts said before: GitHub's own edit history, as far as the budget allows.
 //!
-//! A follow-up of its own, pushed with a repository's data, never part of live work nor of a first mirror. It walks over the records from
-//! its cursor on and asks twice: when were the texts that may have been edited last edited (twelve hundred for a call
-//! and a point), and of those that were, what did they say (fifty). A record that is as it was at the last walk is not
-//! asked about, and neither is a text whose last edit is known. The walk stops when not more than
-//! `[downloader] edits_reserve` of GraphQL's budget is left, and goes on there the next time.
+//! A follow-up of its own, pushed with a repository's data, never part of live work nor of a first mirror. It walks over
+//! the records from its cursor on and asks twice: when were the texts that may have been edited last edited (twelve
+//! hundred for a call and a point), and of those that were, what did they say (fifty). A record that is as it was at
+//! the last walk is not asked about, and neither is a text whose last edit is known. The walk stops when not more than
+//! `[downloader] edits_reserve` of GraphQL's budget is left, or no token has any for it, and goes on there the next
+//! time. It gives its lease back when its turn is over, and goes on when nothing more urgent waits.
 //!
 //! Part `edits-{block}` holds which revision of each of a thousand numbers was looked at, cursor `edits/{repository}`
-//! behind which number the walk goes on. A record is stored by compare and swap as any; one that changed meanwhile waits
-//! for the next walk.
+//! behind which number the walk goes on. A record is stored by compare and swap as any; one that changed meanwhile
+//! waits for the next walk, and so does one with a text about which GitHub said nothing.
+//!
+//! Metric: `gharvest_edits_left_out_total` (texts about which GitHub said nothing, even alone).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt as _;
 use gharvest_archive::{Repository, Written};
-use gharvest_github::{EDITS_AT_ONCE, Edit, ErrorKind, Purpose};
+use gharvest_github::{EDITS_AT_ONCE, ErrorKind, Purpose};
 use gharvest_model::{ItemId, Lane, QueueName, Record, Revision, Subject, job::part};
 use gharvest_queue::{Timing, Trigger};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::{Downloader, history, outcome::Failure, plan::Left, track};
 
@@ -37,6 +41,18 @@ const BLOCK: u64 = 1_000;
 struct Cursor {
     /// The last number that was looked at.
     after: u64,
+    /// Records of this run so far, while it waits for its next turn.
+    #[serde(default)]
+    walked: usize,
+}
+
+/// How a turn of the walk ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Walked {
+    /// The run is over: the next one goes on.
+    Enough,
+    /// Its turn is over, the run is not.
+    Interrupted,
 }
 
 /// The revisions that were looked at, by number.
@@ -59,45 +75,83 @@ struct Text {
 }
 
 impl Downloader {
-    /// One run of the walk over a repository's records, once its first mirror is done.
-    pub(crate) async fn walk_edits(&self, repository: &Repository) -> Result<(), Failure> {
+    /// A turn of the walk over a repository's records, once its first mirror is done. The turn began with the lease.
+    pub(crate) async fn walk_edits(&self, repository: &Repository, begun: Instant) -> Result<Walked, Failure> {
         let found = track::completeness(&self.archive, repository.id).await?;
         if !found.walked || found.share() < MIRRORED {
-            return Ok(());
+            return Ok(Walked::Enough);
         }
         let feed = format!("{}/{}", part::EDITS, repository.id);
         let stored = self.archive.cursor(&feed).await?.and_then(|cursor| serde_json::from_value(cursor).ok());
         let mut cursor: Cursor = stored.unwrap_or_default();
-        let mut numbers = self.archive.numbers(repository.id, cursor.after);
-        let mut left = MOST_RECORDS;
-        let mut next = numbers.try_next().await?;
-        while let Some(first) = next {
-            if left == 0 || !self.may_ask_for_edits() {
-                return Ok(());
+        let walked = match self.walk_on(repository, &feed, &mut cursor, begun).await {
+            // Nobody waits for the past: what is reserved for live work is the end of a run, no trouble of the queue.
+            Err(Failure::Github(error)) if matches!(error.kind(), ErrorKind::RateLimited { .. }) => Walked::Enough,
+            walked => walked?,
+        };
+        if walked == Walked::Enough && cursor.walked > 0 {
+            cursor.walked = 0;
+            self.set_cursor(&feed, &cursor).await?;
+        }
+        Ok(walked)
+    }
+
+    async fn walk_on(
+        &self,
+        repository: &Repository,
+        feed: &str,
+        cursor: &mut Cursor,
+        begun: Instant,
+    ) -> Result<Walked, Failure> {
+        let numbers: Vec<u64> = self.archive.numbers(repository.id, cursor.after).try_collect().await?;
+        let mut rest = numbers.as_slice();
+        while let Some(first) = rest.first() {
+            if cursor.walked >= MOST_RECORDS || !self.may_ask_for_edits() {
+                break;
             }
             let block = first / BLOCK;
             let mut looked = self.looked(repository, block).await?;
             let before = looked.clone();
-            let mut candidates: Vec<Candidate> = Vec::new();
-            let mut texts = 0;
-            let mut last = first;
-            while let Some(number) = next.filter(|number| number / BLOCK == block && left > 0 && texts < TEXTS_AT_ONCE)
-            {
-                let candidate = self.candidate(ItemId { repository: repository.id, number }, &looked).await?;
-                texts += candidate.as_ref().map_or(0, |candidate| candidate.texts.len());
-                candidates.extend(candidate);
-                (last, left) = (number, left - 1);
-                next = numbers.try_next().await?;
-            }
-            self.look_at(repository, candidates, &mut looked).await?;
+            let most = rest.partition_point(|number| number / BLOCK == block).min(MOST_RECORDS - cursor.walked);
+            let (candidates, walked) = self.gather(repository, &rest[..most], &looked).await?;
+            let told = self.look_at(repository, candidates, &mut looked, begun).await;
             if looked != before {
                 let value = serde_json::to_value(&looked).expect("numbers are plain data");
                 self.archive.put_part(repository.id, &block_part(block), &value).await?;
             }
-            cursor.after = if next.is_some() { last } else { 0 };
-            self.set_cursor(&feed, &cursor).await?;
+            if told? == Walked::Interrupted {
+                return Ok(Walked::Interrupted);
+            }
+            let last = rest[walked - 1];
+            rest = &rest[walked..];
+            cursor.after = if rest.is_empty() { 0 } else { last };
+            cursor.walked += walked;
+            self.set_cursor(feed, cursor).await?;
+            if !rest.is_empty() && self.is_over(begun) {
+                return Ok(Walked::Interrupted);
+            }
         }
-        Ok(())
+        Ok(Walked::Enough)
+    }
+
+    /// The candidates among these numbers of one block, until their texts fill a request, and how many numbers these
+    /// were: at least one.
+    async fn gather(
+        &self,
+        repository: &Repository,
+        numbers: &[u64],
+        looked: &Looked,
+    ) -> Result<(Vec<Candidate>, usize), Failure> {
+        let (mut candidates, mut texts): (Vec<Candidate>, usize) = (Vec::new(), 0);
+        for (walked, number) in numbers.iter().enumerate() {
+            if texts >= TEXTS_AT_ONCE {
+                return Ok((candidates, walked));
+            }
+            let candidate = self.candidate(ItemId { repository: repository.id, number: *number }, looked).await?;
+            texts += candidate.as_ref().map_or(0, |candidate| candidate.texts.len());
+            candidates.extend(candidate);
+        }
+        Ok((candidates, numbers.len()))
     }
 
     /// Whether so much of GraphQL's budget is left that texts of the past may have some of it.
@@ -129,30 +183,35 @@ impl Downloader {
     async fn look_at(
         &self,
         repository: &Repository,
-        candidates: Vec<Candidate>,
+        mut candidates: Vec<Candidate>,
         looked: &mut Looked,
-    ) -> Result<(), Failure> {
+        begun: Instant,
+    ) -> Result<Walked, Failure> {
         let nodes: Vec<String> = candidates.iter().flat_map(|one| &one.texts).map(|text| text.node.clone()).collect();
         let edited = self.client.edited(&repository.full_name, &nodes, Purpose::Backfill).await?;
-        let (mut waiting, mut texts) = (Vec::new(), 0);
+        count_left_out(repository, &edited.failed);
+        candidates.retain(|one| !one.texts.iter().any(|text| edited.failed.contains(&text.node)));
+        let mut waiting = Vec::new();
         for mut candidate in candidates {
-            candidate.texts.retain(|text| edited.contains_key(&text.node));
+            candidate.texts.retain(|text| edited.texts.contains_key(&text.node));
             if candidate.texts.is_empty() {
                 looked.insert(candidate.number, candidate.revision);
                 continue;
             }
-            candidate.texts.retain(|text| text.known_to < edited.get(&text.node).copied());
-            texts += candidate.texts.len();
+            candidate.texts.retain(|text| text.known_to < edited.texts.get(&text.node).copied());
             waiting.push(candidate);
-            if texts >= EDITS_AT_ONCE {
-                self.take_edits(repository, std::mem::take(&mut waiting), looked).await?;
-                texts = 0;
+        }
+        let mut portions = portions(waiting).into_iter().peekable();
+        while let Some(portion) = portions.next() {
+            self.take_edits(repository, portion, looked).await?;
+            if portions.peek().is_some() && self.is_over(begun) {
+                return Ok(Walked::Interrupted);
             }
         }
-        self.take_edits(repository, waiting, looked).await
+        Ok(Walked::Enough)
     }
 
-    /// Asks what these texts said, and stores it. So many are in memory at once as come in one request.
+    /// Asks what these texts said, and stores it. Their records are in memory at once: a portion.
     async fn take_edits(
         &self,
         repository: &Repository,
@@ -166,10 +225,16 @@ impl Downloader {
         }
         let texts: Vec<(u64, &Text)> =
             candidates.iter().flat_map(|one| one.texts.iter().map(|text| (one.number, text))).collect();
+        let mut left_out = BTreeSet::new();
         for texts in texts.chunks(EDITS_AT_ONCE) {
-            let mut versions = self.versions(repository, texts).await?;
+            let nodes: Vec<String> = texts.iter().map(|(_, text)| text.node.clone()).collect();
+            let mut told = self.client.edits(&repository.full_name, &nodes, Purpose::Backfill).await?;
+            count_left_out(repository, &told.failed);
             for (number, text) in texts {
-                if let (Some(record), Some(versions)) = (records.get_mut(number), versions.remove(&text.node)) {
+                if told.failed.contains(&text.node) {
+                    left_out.insert(*number);
+                }
+                if let (Some(record), Some(versions)) = (records.get_mut(number), told.texts.remove(&text.node)) {
                     history::merge_edits(record, &text.of, &versions, self.options.max_history);
                 }
             }
@@ -178,7 +243,9 @@ impl Downloader {
         for (number, record) in records {
             let item = record.id();
             if let Written::Stored(revision) | Written::Unchanged(revision) = self.archive.put_record(record).await? {
-                looked.insert(number, revision);
+                if !left_out.contains(&number) {
+                    looked.insert(number, revision);
+                }
                 // Also of an unchanged one: it may be our own work of a run that was killed before it told the index.
                 pushed.push(index_trigger(item));
             }
@@ -186,22 +253,30 @@ impl Downloader {
         self.queue.push(&pushed, None).await?;
         Ok(())
     }
+}
 
-    /// The versions of these texts. Those that are too large together are left out, so that they hold no other up.
-    async fn versions(
-        &self,
-        repository: &Repository,
-        texts: &[(u64, &Text)],
-    ) -> Result<BTreeMap<String, Vec<Edit>>, Failure> {
-        let nodes: Vec<String> = texts.iter().map(|(_, text)| text.node.clone()).collect();
-        match self.client.edits(&repository.full_name, &nodes, Purpose::Backfill).await {
-            Ok(versions) => Ok(versions),
-            Err(error) if *error.kind() == ErrorKind::BadAnswer => {
-                tracing::warn!(repo.name = %repository.full_name, error = %error, "Edit histories are left out");
-                Ok(BTreeMap::new())
+/// Candidates in portions of as many texts as come in one request. One without a text counts as one: its record is read
+/// as well, so that of records no more than that are in memory at once.
+fn portions(candidates: Vec<Candidate>) -> Vec<Vec<Candidate>> {
+    let (mut portions, mut room): (Vec<Vec<Candidate>>, usize) = (Vec::new(), 0);
+    for candidate in candidates {
+        let texts = candidate.texts.len().max(1);
+        match portions.last_mut() {
+            Some(last) if room > 0 => last.push(candidate),
+            _ => {
+                portions.push(vec![candidate]);
+                room = EDITS_AT_ONCE;
             }
-            Err(error) => Err(error.into()),
         }
+        room = room.saturating_sub(texts);
+    }
+    portions
+}
+
+fn count_left_out(repository: &Repository, failed: &BTreeSet<String>) {
+    if !failed.is_empty() {
+        tracing::warn!(repo.name = %repository.full_name, texts = ?failed, "Edit histories wait for the next walk");
+        metrics::counter!("gharvest_edits_left_out_total").increment(failed.len() as u64);
     }
 }
 
@@ -245,6 +320,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn no_more_records_are_in_memory_than_texts_come_in_one_request() {
+        let candidate = |number| Candidate { number, revision: Revision(1), texts: Vec::new() };
+        let sizes = |portions: Vec<Vec<Candidate>>| portions.iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(sizes(portions((0..120).map(candidate).collect())), [50, 50, 20]);
+        let text = || Text { node: "IC_1".to_owned(), of: "IC_1".to_owned(), known_to: None };
+        let long = |number| Candidate { texts: (0..20).map(|_| text()).collect(), ..candidate(number) };
+        assert_eq!(sizes(portions((0..4).map(long).collect())), [3, 1]);
+        assert_eq!(sizes(portions(Vec::new())), [0; 0]);
+    }
 
     #[test]
     fn what_cannot_have_been_edited_is_not_asked_about() {

@@ -1,4 +1,5 @@
-//! Older texts: what stood in a thread at an earlier visit and was edited or deleted since, and what GitHub tells of them.
+//! Older texts: what stood in a thread at an earlier visit and was edited or deleted since, and what GitHub tells of
+//! them.
 
 use std::collections::BTreeMap;
 

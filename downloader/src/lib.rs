@@ -1,16 +1,17 @@
 //! Download jobs: from GitHub to the archive, and on to the index queue.
 //!
 //! A batch holds jobs of one repository. Jobs of items go through the flow of `item`, jobs of parts through `parts`
-//! (the repository's object and its short lists), `walk` (the lists of items) and `edits` (what edited texts said before). A failure is judged by
-//! [`outcome::verdict`]: it concerns the job, the repository, or the whole queue; then everything in hand is given back
-//! and the queue pauses with the reason, so that a limit, a full disk or a lost token never buries a job.
+//! (the repository's object and its short lists), `walk` (the lists of items) and, last of all, `edits` (what edited
+//! texts said before). A failure is judged by [`outcome::verdict`]: it concerns the job, the repository, or the whole
+//! queue; then everything in hand is given back and the queue pauses with the reason, so that a limit, a full disk or a
+//! lost token never buries a job.
 //!
 //! Of a batch one thread is in memory at a time, however many are fetched together: it is stored and its job settled
 //! before the next is made. What waits meanwhile is small.
 //!
 //! Metrics: `gharvest_downloads_total` (`kind`: item or part; `result`), `gharvest_reconcile_found_total`,
 //! `gharvest_drift_total` (`kind`), `gharvest_twins_total` (`result`: taken, kept, missing),
-//! `gharvest_download_pauses_total` (`scope`).
+//! `gharvest_edits_left_out_total`, `gharvest_download_pauses_total` (`scope`).
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -51,6 +52,7 @@ pub use images::ImageOptions;
 pub use item::{CONFIRM_AFTER, SWEEP};
 pub use twin::TwinOptions;
 
+use edits::Walked;
 use fetch::{Fetcher, GraphqlFetcher, RestFetcher, Wanted};
 use images::Images;
 use item::{Prepared, Round};
@@ -122,6 +124,8 @@ pub struct Downloader {
     fetcher: Arc<dyn Fetcher>,
     images: Option<Images>,
     options: Options,
+    /// So long one lease is worked on.
+    turn: Duration,
     /// Repositories whose items the token was seen to see, and when.
     shown: Mutex<HashMap<RepositoryId, Instant>>,
     /// Repositories that were asked for because an item seemed to be another's, and were not, and when.
@@ -190,6 +194,7 @@ impl Downloader {
             fetcher,
             images,
             options,
+            turn: LONGEST_TURN,
             shown: Mutex::default(),
             identified: Mutex::default(),
             elsewhere: Mutex::default(),
@@ -199,6 +204,12 @@ impl Downloader {
     /// The same with another way to fetch threads.
     pub fn with_fetcher(mut self, fetcher: Arc<dyn Fetcher>) -> Self {
         self.fetcher = fetcher;
+        self
+    }
+
+    /// The same with turns of another length than fifteen seconds: when one is over, what is left of a lease goes back.
+    pub fn with_turn(mut self, turn: Duration) -> Self {
+        self.turn = turn;
         self
     }
 
@@ -239,6 +250,8 @@ impl Downloader {
         let id = repository.id;
         let (items, parts): (Vec<Job>, Vec<Job>) =
             batch.jobs().iter().cloned().partition(|job| matches!(job.subject, Subject::Item(_)));
+        let is_walk = |job: &Job| matches!(&job.subject, Subject::Part { part, .. } if part == part::EDITS);
+        let (walks, parts): (Vec<Job>, Vec<Job>) = parts.into_iter().partition(is_walk);
         let mut fetched_items = false;
         for job in parts {
             let done = self.part(&repository, &job).await;
@@ -255,18 +268,30 @@ impl Downloader {
         let (live, backfill): (Vec<Job>, Vec<Job>) =
             items.into_iter().partition(|job| purpose(job.lane) != Purpose::Backfill);
         let size = self.fetcher.batch(&repository.full_name, backfill.len(), Purpose::Backfill);
-        for jobs in live.chunks(1).chain(backfill.chunks(size.max(1))) {
-            if begun.elapsed() > LONGEST_TURN {
-                // Given back without an attempt: what is live is leased first.
-                batch.settle(batch.all_unsettled(&Outcome::Release { after: Duration::ZERO })).await;
-                break;
-            }
+        for jobs in live.chunks(1).chain(backfill.chunks(size.max(1))).take_while(|_| !self.is_over(begun)) {
             fetched_items |= self.items(batch, &mut repository, jobs).await?;
         }
         if fetched_items {
             self.end_trouble(id).await.map_err(|failure| Stopped { repository: Some(id), failure })?;
         }
+        // One that is alone always begins: so each of its turns brings something.
+        let may_walk = batch.jobs().len() == walks.len() || !self.is_over(begun);
+        for job in walks.iter().filter(|_| may_walk) {
+            match self.walk_edits(&repository, begun).await {
+                Ok(Walked::Interrupted) => {}
+                done => self.settle_one(batch, id, job, done.map(|_| None)).await?,
+            }
+        }
+        if self.is_over(begun) {
+            // Given back without an attempt: what is live is leased first.
+            batch.settle(batch.all_unsettled(&Outcome::Release { after: Duration::ZERO })).await;
+        }
         Ok(())
+    }
+
+    /// Whether a turn that began then is over.
+    fn is_over(&self, begun: Instant) -> bool {
+        begun.elapsed() > self.turn
     }
 
     async fn part(&self, repository: &Repository, job: &Job) -> Result<Option<Trigger>, Failure> {
@@ -281,7 +306,6 @@ impl Downloader {
             part::RELEASES => self.short_list(repository, part::RELEASES, job.lane, purpose).await,
             part::ITEMS => self.walk_items(repository, job.lane, purpose).await.map(|()| None),
             part::UPDATES => self.walk_updates(repository, purpose).await.map(|()| None),
-            part::EDITS => self.walk_edits(repository).await.map(|()| None),
             other => Err(Failure::Hopeless(format!("this version knows no part `{other}` of a repository"))),
         }
     }

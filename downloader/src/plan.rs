@@ -5,8 +5,8 @@
 //! | REST | a timeline an item, an object a pull request, review comments of about half of these | none |
 //! | GraphQL | a request a batch, one more a lease for details | a hundredth of the connections: one an item, at least one a request |
 //!
-//! Either way REST's lists give the issue objects and, by GraphQL, all review comments: a call for a hundred. Each number
-//! that shows no item is asked for once by REST, which alone tells what became of it; discussions GraphQL tells.
+//! Either way REST's lists give the issue objects and, by GraphQL, all review comments: a call for a hundred. Each
+//! number that shows no item is asked for once by REST, which alone tells what became of it; discussions GraphQL tells.
 
 use std::{collections::BTreeMap, time::Duration};
 

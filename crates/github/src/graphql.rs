@@ -37,7 +37,7 @@ mod probe;
 mod shape;
 mod threads;
 
-pub use edits::{EDITS_AT_ONCE, Edit, MOST_EDITS};
+pub use edits::{EDITS_AT_ONCE, Edit, MOST_EDITS, Told};
 pub use probe::{Glimpse, ItemCounts, PROBED_AT_ONCE, PROBED_BLINDLY, Probe};
 pub use threads::Threads;
 
@@ -50,6 +50,8 @@ const FIRST_BATCH: usize = 25;
 const SLOW_BATCH: usize = 10;
 /// More would come near GitHub's ten seconds on any repository. So many threads cost one point, one more two.
 const LARGEST_BATCH: usize = 149;
+/// So many failures in a row are an outage, not a matter of size.
+const MOST_FAILURES: u32 = 6;
 
 /// One thread to fetch.
 #[derive(Debug, Clone, PartialEq)]

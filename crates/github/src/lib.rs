@@ -13,7 +13,8 @@
 //! `gharvest_github_concurrency` (requests let in at once: fewer for a while after a secondary limit),
 //! `gharvest_github_budget_remaining{token,resource}`, `gharvest_github_budget_limit{token,resource}`,
 //! `gharvest_github_calls_total{repository,purpose}`,
-//! `gharvest_github_unchanged_total{repository,purpose}`, `gharvest_github_points_total{repository,purpose}`, `gharvest_github_batches_halved_total`,
+//! `gharvest_github_unchanged_total{repository,purpose}`, `gharvest_github_points_total{repository,purpose}`, `gharvest_github_batches_halved_total`
+//! (requests that brought nothing, so that the next one is smaller),
 //! `gharvest_github_tokens_refused_total`, `gharvest_github_token_accepted{token}` (0 while it is set aside), `gharvest_github_sharing_failures_total`.
 
 use std::time::Duration;
@@ -53,7 +54,7 @@ pub use config::{Config, PersonalToken, TokenUse};
 pub use error::{Error, ErrorKind, Result};
 pub use graphql::{
     EDITS_AT_ONCE, Edit, Glimpse, ItemCounts, Listed, MOST_EDITS, PROBED_AT_ONCE, PROBED_BLINDLY, Probe, ThreadAnswer,
-    ThreadOutcome, ThreadParts, Threads, Wanted, requests_for,
+    ThreadOutcome, ThreadParts, Threads, Told, Wanted, requests_for,
 };
 pub use node_id::{NodeId, Part as NodeIdPart};
 pub use spending::spent_so_far;

@@ -243,7 +243,7 @@ async fn ask_everything(setup: &Setup) {
     let counts = setup.client.count_items(&setup.repository, Purpose::Live).await.unwrap().unwrap();
     assert_eq!((counts.items(), counts.highest), (ITEMS, highest));
     let nodes: Vec<String> = texts(setup, &issues).await.into_keys().chain(["I_nobody".to_owned()]).collect();
-    let edited = setup.client.edited(&setup.repository, &nodes, Purpose::Backfill).await.unwrap();
+    let edited = setup.client.edited(&setup.repository, &nodes, Purpose::Backfill).await.unwrap().texts;
     let edited: Vec<String> = edited.into_keys().collect();
     setup.client.edits(&setup.repository, &edited, Purpose::Backfill).await.unwrap();
 }
@@ -277,7 +277,7 @@ async fn edited_texts_tell_what_they_said_before_and_what_was_taken_out_is_not_t
     let texts = texts(&setup, &issues).await;
     let ids: Vec<String> = texts.keys().cloned().collect();
     let spent = setup.client.spent();
-    let edited = setup.client.edited(&setup.repository, &ids, Purpose::Backfill).await.unwrap();
+    let edited = setup.client.edited(&setup.repository, &ids, Purpose::Backfill).await.unwrap().texts;
     let cost = setup.client.spent().cost() - spent.cost();
     assert_eq!(cost, 2 * ids.len().div_ceil(1_200) as u64, "a call and a point for 1,200 of {}", ids.len());
     for (id, text) in &texts {
@@ -287,7 +287,7 @@ async fn edited_texts_tell_what_they_said_before_and_what_was_taken_out_is_not_t
     assert!(edited.len() > 20 && edited.len() < ids.len() / 2, "{} of {}", edited.len(), ids.len());
     let asked: Vec<String> = edited.keys().cloned().collect();
     let spent = setup.client.spent();
-    let edits = setup.client.edits(&setup.repository, &asked, Purpose::Backfill).await.unwrap();
+    let edits = setup.client.edits(&setup.repository, &asked, Purpose::Backfill).await.unwrap().texts;
     assert_eq!(setup.client.spent().cost() - spent.cost(), 2 * asked.len().div_ceil(EDITS_AT_ONCE) as u64);
     for (id, last) in &edited {
         let versions = &edits[id];

@@ -1,13 +1,23 @@
 //! Older texts: what GitHub's edit history tells, what visits saw of it, and what it costs.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use gharvest_downloader::deletions::set_policy;
+use gharvest_downloader::{
+    Downloader,
+    deletions::set_policy,
+    fetch::{Answers, Fetcher, RestFetcher, Wanted},
+};
 use gharvest_github::Purpose;
-use gharvest_github_simulator::{Change, Options, Simulator, Truth, World as Github};
-use gharvest_model::{ItemId, Lane, QueueName, Record, Subject, job::part, record::Origin, removal::DeletionPolicy};
+use gharvest_github_simulator::{Change, Control, Fault, Options, Rule, Simulator, Truth, World as Github};
+use gharvest_model::{
+    ItemId, Lane, QueueName, Record, RepositoryName, Subject, job::part, record::Origin, removal::DeletionPolicy,
+};
 use gharvest_queue::QueueAdmin as _;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::world::{MIRRORED, World, nothing};
 
@@ -29,6 +39,34 @@ async fn walk(world: &World) -> u64 {
 
 fn edit(world: &World, change: Change) {
     drop(world.control.change_by(&world.name, "ann", change).unwrap());
+}
+
+/// Questions of the walk so far: when texts were edited, and what they said.
+fn asked(control: &Control) -> (usize, usize) {
+    let exchanges = control.graphql_exchanges();
+    let of = |operation: &str| {
+        let is_of = |query: &str| query.contains(operation);
+        exchanges.iter().filter(|exchange| exchange.request["query"].as_str().is_some_and(is_of)).count()
+    };
+    (of("query Edited("), of("query Edits("))
+}
+
+/// A mirror of a GitHub that keeps what the walk asked.
+async fn keeping_questions(items: u64) -> World {
+    let github = Github::generated(1, MIRRORED.parse().unwrap(), items);
+    let options = Options { keep_graphql: true, ..Options::unlimited() };
+    World::on(Arc::new(Simulator::start(github, options).unwrap())).await
+}
+
+async fn work_by(world: &World, downloader: Downloader) {
+    let shutdown = CancellationToken::new();
+    let (queue, worker) = (Arc::clone(&world.queue), world.options.worker.clone());
+    let running = gharvest_worker::run(queue, Arc::new(downloader), worker, shutdown.clone());
+    world.until(|counts| counts.outstanding() == 0, running, shutdown).await;
+}
+
+fn downloader(world: &World) -> Downloader {
+    Downloader::new(Arc::clone(&world.queue) as _, world.archive.clone(), world.client.clone(), world.options.clone())
 }
 
 /// A pull request with a comment and a review comment, and these.
@@ -137,4 +175,103 @@ async fn edit_histories_are_asked_for_only_while_enough_of_the_budget_is_left() 
     assert!(world.archive.cursor(&format!("edits/{}", world.id)).await.unwrap().is_none(), "it begins where it was");
     world.options.edits_reserve = 0.1;
     assert!(walk(&world).await > 0);
+}
+
+#[tokio::test]
+async fn what_is_reserved_for_live_work_ends_the_walk_and_pauses_nothing() {
+    const POINTS: u64 = 20;
+    let github = Github::generated(1, MIRRORED.parse().unwrap(), 12);
+    let options = Options { graphql_limit: POINTS, ..Options::unlimited() };
+    let mut world = World::on(Arc::new(Simulator::start(github, options).unwrap())).await;
+    world.track().await;
+    world.work().await;
+    world.options.edits_reserve = 0.0;
+    for _ in 0..POINTS - 2 {
+        world.client.count_items(&world.name, Purpose::Live).await.unwrap();
+    }
+    assert_eq!(walk(&world).await, 0, "the last points are not for the past");
+    assert_eq!(world.counts(QueueName::Download).await.outstanding(), 0, "nothing waits for it");
+    let pauses = world.queue.pauses().await.unwrap();
+    assert!(pauses.is_empty(), "{pauses:?}");
+}
+
+#[tokio::test]
+async fn what_an_outage_kept_from_being_told_is_asked_for_again() {
+    let world = World::new(12).await;
+    let number = world.issues()[0];
+    edit(&world, Change::EditBody { number, body: "second".to_owned() });
+    edit(&world, Change::EditBody { number, body: "third".to_owned() });
+    world.track().await;
+    world.work().await;
+    world.control.inject(Rule::often(Fault::Status { status: 502 }, 1.0).on("/graphql").times(16));
+    walk(&world).await;
+    assert_eq!(texts(&record(&world, number).await, "body").last(), Some(&("second", Some("ann"))));
+    assert_eq!(world.control.fault_hits(), 16);
+}
+
+/// Notes how many questions of the walk came before each thread.
+#[derive(Debug)]
+struct Watching {
+    rest: RestFetcher,
+    control: Control,
+    before: Mutex<Vec<(u64, usize)>>,
+}
+
+impl Fetcher for Watching {
+    fn batch(&self, repository: &RepositoryName, jobs: usize, purpose: Purpose) -> usize {
+        self.rest.batch(repository, jobs, purpose)
+    }
+
+    fn fetch<'a>(&'a self, repository: &'a RepositoryName, wanted: Vec<Wanted>, purpose: Purpose) -> Answers<'a> {
+        let asked = asked(&self.control).0;
+        self.before.lock().unwrap().extend(wanted.iter().map(|wanted| (wanted.number, asked)));
+        self.rest.fetch(repository, wanted, purpose)
+    }
+}
+
+#[tokio::test]
+async fn an_item_of_a_webhook_that_is_leased_with_the_walk_is_fetched_first() {
+    let mut world = keeping_questions(12).await;
+    world.options.worker.workers = 1;
+    world.track().await;
+    world.work().await;
+    let number = world.issues()[0];
+    let watching = Arc::new(Watching {
+        rest: RestFetcher::new(world.client.clone(), world.options.max_timeline_pages),
+        control: world.control.clone(),
+        before: Mutex::default(),
+    });
+    world.push(Subject::part(world.id, part::EDITS), Lane::Reconcile).await;
+    world.push(Subject::item(world.id, number), Lane::Webhook).await;
+    work_by(&world, downloader(&world).with_fetcher(Arc::clone(&watching) as _)).await;
+    assert_eq!(*watching.before.lock().unwrap(), [(number, 0)]);
+    assert_eq!(asked(&world.control).0, 1, "the walk came afterwards");
+}
+
+#[tokio::test]
+async fn a_walk_whose_turn_is_over_gives_its_place_back_and_goes_on() {
+    const ITEMS: u64 = 120;
+    let world = keeping_questions(ITEMS).await;
+    let numbers = world.control.truth_numbers(&world.name);
+    let items: Vec<u64> = numbers.into_iter().filter(|number| is_item(&world, *number)).collect();
+    for number in &items {
+        edit(&world, Change::EditBody { number: *number, body: "second".to_owned() });
+        edit(&world, Change::EditBody { number: *number, body: "third".to_owned() });
+    }
+    world.track().await;
+    world.work().await;
+    world.push(Subject::part(world.id, part::EDITS), Lane::Reconcile).await;
+    work_by(&world, downloader(&world).with_turn(Duration::ZERO)).await;
+    let portions = items.len().div_ceil(gharvest_github::EDITS_AT_ONCE);
+    assert!(portions > 1, "{} items", items.len());
+    let (turns, requests) = asked(&world.control);
+    assert!((portions..=requests).contains(&turns), "{turns} turns and {requests} requests for {portions} portions");
+    for number in items {
+        assert_eq!(texts(&record(&world, number).await, "body").last(), Some(&("second", Some("ann"))), "{number}");
+    }
+    assert_eq!(walk(&world).await, 0, "all were looked at");
+}
+
+fn is_item(world: &World, number: u64) -> bool {
+    matches!(world.control.truth(&world.name, number), Some(Truth::Present { .. }))
 }

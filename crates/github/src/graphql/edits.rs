@@ -4,7 +4,7 @@
 //! [`Client::edits`] is for those that were edited: a connection each, and the answer has whole texts, so fewer come in
 //! one request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gharvest_model::RepositoryName;
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     document,
-    nodes::{By, MOST_NODES},
+    nodes::{By, MOST_NODES, Nodes},
     tree,
 };
 use crate::{Client, Purpose, Result};
@@ -33,9 +33,18 @@ pub struct Edit {
     pub text: Option<String>,
 }
 
+/// What GitHub told of texts, by node id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told<T> {
+    /// Of each that it told of.
+    pub texts: BTreeMap<String, T>,
+    /// Those about which it said nothing, even alone: what is true of them is not known.
+    pub failed: BTreeSet<String>,
+}
+
 impl Client {
-    /// When these texts were last edited, by node id: issues, pull requests, comments, reviews and review comments. What
-    /// was never edited, or is not there any more, is missing.
+    /// When these texts were last edited: issues, pull requests, comments, reviews and review comments. What was never
+    /// edited, or is not there any more, is missing.
     ///
     /// # Errors
     /// As [`Client::get`].
@@ -44,28 +53,28 @@ impl Client {
         repository: &RepositoryName,
         ids: &[String],
         purpose: Purpose,
-    ) -> Result<BTreeMap<String, Timestamp>> {
+    ) -> Result<Told<Timestamp>> {
         let asked = By { write: document::edited, at_once: MOST_NODES, purpose, repository };
-        let nodes = self.nodes(asked, ids.to_vec()).await?;
-        let edited = nodes.into_iter().filter_map(|(id, node)| Some((id, time(&tree(&node)["lastEditedAt"])?)));
-        Ok(edited.collect())
+        let Nodes { found, failed } = self.nodes(asked, ids.to_vec()).await?;
+        let edited = found.into_iter().filter_map(|(id, node)| Some((id, time(&tree(&node)["lastEditedAt"])?)));
+        Ok(Told { texts: edited.collect(), failed })
     }
 
-    /// The latest [`MOST_EDITS`] versions of these texts, oldest first, the present one included, by node id. What was
-    /// never edited has none.
+    /// The latest [`MOST_EDITS`] versions of these texts, oldest first, the present one included. What was never edited
+    /// has none.
     ///
     /// # Errors
-    /// As [`Client::get`]; [`crate::ErrorKind::BadAnswer`] where the texts together are larger than a body may be.
+    /// As [`Client::get`].
     pub async fn edits(
         &self,
         repository: &RepositoryName,
         ids: &[String],
         purpose: Purpose,
-    ) -> Result<BTreeMap<String, Vec<Edit>>> {
+    ) -> Result<Told<Vec<Edit>>> {
         let asked = By { write: document::edits, at_once: EDITS_AT_ONCE, purpose, repository };
-        let nodes = self.nodes(asked, ids.to_vec()).await?;
+        let Nodes { found, failed } = self.nodes(asked, ids.to_vec()).await?;
         let told = |node: &RawValue| versions(tree(node)["userContentEdits"]["nodes"].take());
-        Ok(nodes.into_iter().map(|(id, node)| (id, told(&node))).collect())
+        Ok(Told { texts: found.into_iter().map(|(id, node)| (id, told(&node))).collect(), failed })
     }
 }
 

@@ -1,12 +1,15 @@
-//! Nodes by id, hundreds in one request. What fails alone is missing.
+//! Nodes by id, hundreds in one request.
+//!
+//! A request that brings nothing makes the next one half as large, and what it asked for goes behind what else waits:
+//! so one node that GitHub cannot tell is found by itself while the others come. Many failures in a row are an outage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use gharvest_model::RepositoryName;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{Reached, is_too_much};
-use crate::{Client, Purpose, Result};
+use super::{Data, MOST_FAILURES, Reached, is_too_much};
+use crate::{Client, Error, ErrorKind, Purpose, Result};
 
 /// What `nodes(ids:)` takes.
 const MOST_IDS: usize = 100;
@@ -24,37 +27,97 @@ pub(super) struct By<'a> {
     pub(super) repository: &'a RepositoryName,
 }
 
+/// What came of nodes, by the ids that were asked for. What is in neither is not there, or may not be seen.
+#[derive(Debug, Default)]
+pub(super) struct Nodes {
+    pub(super) found: BTreeMap<String, Box<RawValue>>,
+    /// Those about which GitHub said nothing, even alone.
+    pub(super) failed: BTreeSet<String>,
+}
+
 impl Client {
-    /// Asks for nodes, and gives each as text by the id that was asked for.
-    pub(super) async fn nodes(&self, by: By<'_>, ids: Vec<String>) -> Result<BTreeMap<String, Box<RawValue>>> {
-        let mut nodes = BTreeMap::new();
-        let mut waiting: Vec<Vec<String>> = ids.chunks(by.at_once).map(<[String]>::to_vec).collect();
-        while let Some(mut ids) = waiting.pop() {
-            let lists: Vec<&[String]> = ids.chunks(MOST_IDS).collect();
-            let variables: Map<String, Value> =
-                lists.iter().enumerate().map(|(place, list)| (format!("l{place}"), json!(list))).collect();
-            let query = (by.write)(lists.len());
-            match self.ask_graphql(&query, &json!(variables), by.purpose, true, Some(by.repository)).await? {
-                Reached::Data { data, errors, .. } => {
-                    for (place, list) in lists.iter().enumerate() {
-                        // Asked ids and nodes correspond by place: an id may come back in its newer form.
-                        let found = list.iter().cloned().zip(data.list(&format!("l{place}")));
-                        nodes.extend(found.filter(|(_, node)| node.get().starts_with('{')));
-                    }
-                    let asked = ids.len();
-                    ids.retain(|id| !nodes.contains_key(id));
-                    // What fitted is kept, the rest asked for again while that makes it less.
-                    if errors.iter().any(is_too_much) && (1..asked).contains(&ids.len()) {
-                        waiting.push(ids);
-                    }
+    /// Asks for nodes, and gives each as text.
+    ///
+    /// # Errors
+    /// As [`Client::get`]: an outage is one, whatever it looks like.
+    pub(super) async fn nodes(&self, by: By<'_>, ids: Vec<String>) -> Result<Nodes> {
+        let mut nodes = Nodes::default();
+        let mut waiting = VecDeque::from(ids);
+        let (mut size, mut failures) = (by.at_once, 0);
+        while !waiting.is_empty() {
+            let asked: Vec<String> = waiting.drain(..size.min(waiting.len())).collect();
+            let (count, answer) = (asked.len(), self.ask_nodes(&by, &asked).await);
+            let unanswered = match answer {
+                Ok(Reached::Data { data, errors, .. }) => take(asked, &data, &errors, &mut nodes.found),
+                Ok(Reached::TooMuch(reason)) => Unanswered { ids: asked, reason },
+                // So are texts that are too large together: fewer may fit.
+                Err(error) if *error.kind() == ErrorKind::BadAnswer => {
+                    Unanswered { ids: asked, reason: error.to_string() }
                 }
-                Reached::TooMuch(_) if ids.len() > 1 => {
-                    let half = ids.split_off(ids.len() / 2);
-                    waiting.extend([ids, half]);
-                }
-                Reached::TooMuch(_) => {}
+                Err(error) => return Err(error),
+            };
+            if unanswered.ids.len() < count {
+                failures = 0;
+                waiting.extend(unanswered.ids);
+                continue;
             }
+            failures += 1;
+            metrics::counter!("gharvest_github_batches_halved_total").increment(1);
+            if failures > MOST_FAILURES {
+                return Err(Error::new(ErrorKind::Unavailable, "POST /graphql", &unanswered.reason));
+            }
+            if count == 1 {
+                nodes.failed.extend(unanswered.ids);
+            } else {
+                waiting.extend(unanswered.ids);
+            }
+            size = (count / 2).max(1);
+            tokio::time::sleep(self.inner.backoff(failures)).await;
         }
         Ok(nodes)
     }
+
+    async fn ask_nodes(&self, by: &By<'_>, ids: &[String]) -> Result<Reached> {
+        let lists = ids.chunks(MOST_IDS);
+        let query = (by.write)(lists.len());
+        let variables: Map<String, Value> =
+            lists.enumerate().map(|(place, list)| (list_name(place), json!(list))).collect();
+        self.ask_graphql(&query, &json!(variables), by.purpose, true, Some(by.repository)).await
+    }
+}
+
+/// What an answer does not tell, and why.
+struct Unanswered {
+    ids: Vec<String>,
+    reason: String,
+}
+
+/// Takes the nodes of an answer. What is null is not there, unless GitHub says that it gave up on something.
+fn take(
+    mut ids: Vec<String>,
+    data: &Data,
+    errors: &[Value],
+    found: &mut BTreeMap<String, Box<RawValue>>,
+) -> Unanswered {
+    let limits: Vec<&Value> = errors.iter().filter(|error| is_too_much(error)).collect();
+    let mut absent = BTreeSet::new();
+    for (place, list) in ids.chunks(MOST_IDS).enumerate() {
+        let name = list_name(place);
+        // Asked ids and nodes correspond by place: an id may come back in its newer form.
+        for (place, (id, node)) in list.iter().zip(data.list(&name)).enumerate() {
+            let is_whole = !limits.iter().any(|error| error["path"][0] == *name && error["path"][1] == place);
+            if node.get().starts_with('{') && is_whole {
+                found.insert(id.clone(), node);
+            } else if limits.is_empty() {
+                absent.insert(id.clone());
+            }
+        }
+    }
+    ids.retain(|id| !found.contains_key(id) && !absent.contains(id));
+    let reason = limits.first().map_or("answered without the nodes", |error| super::text(error));
+    Unanswered { ids, reason: crate::base::cut(reason) }
+}
+
+fn list_name(place: usize) -> String {
+    format!("l{place}")
 }

@@ -11,7 +11,7 @@ use gharvest_model::RepositoryName;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    Data, Fields, Reached, ThreadAnswer, ThreadOutcome, Wanted,
+    Data, Fields, MOST_FAILURES, Reached, ThreadAnswer, ThreadOutcome, Wanted,
     document::{self, Schema},
     held::{Details, Held},
     nodes::{By, MOST_NODES},
@@ -19,8 +19,6 @@ use super::{
 };
 use crate::{Client, Error, ErrorKind, Purpose, Result};
 
-/// So many failures in a row are an outage, not a matter of size.
-const MOST_FAILURES: u32 = 6;
 /// A timeline of more pages goes by REST.
 const MOST_PAGES: usize = 500;
 /// Entries of a page of a timeline.
@@ -300,7 +298,8 @@ impl<'a> Threads<'a> {
     /// Parents of commits and counts of reactions, by node id. What fails alone is missing.
     async fn ask_details(&self, ids: Vec<String>) -> Result<Details> {
         let Self { client, repository, purpose, .. } = *self;
-        client.nodes(By { write: document::details, at_once: MOST_NODES, purpose, repository }, ids).await
+        let asked = By { write: document::details, at_once: MOST_NODES, purpose, repository };
+        Ok(client.nodes(asked, ids).await?.found)
     }
 }
 

@@ -6,7 +6,7 @@ use gharvest_model::Kind;
 use serde_json::{Value, json};
 
 use super::stub::{Reply, Seen, client_of, config, epoch, name, reply};
-use crate::{Client, Error, ErrorKind, Glimpse, Listed, Purpose, ThreadOutcome, ThreadParts, Wanted};
+use crate::{Client, Config, Error, ErrorKind, Glimpse, Listed, Purpose, ThreadOutcome, ThreadParts, Wanted};
 
 const REPO: u64 = 272_700_405;
 
@@ -320,6 +320,94 @@ async fn an_outage_is_an_error_and_not_a_thousand_requests() {
     assert!(answers.values().all(|outcome| matches!(outcome, ThreadOutcome::ByRest(_))), "what failed alone");
     assert_eq!(*error.unwrap().kind(), ErrorKind::Unavailable);
     assert!(log.count() < 30, "{}", log.count());
+}
+
+/// An answer about nodes: by the ids asked for, list by list.
+fn listed(seen: &Seen, node: impl Fn(&str) -> Value) -> Value {
+    let body: Value = serde_json::from_slice(&seen.body).unwrap();
+    let nodes = |ids: &Value| ids.as_array().unwrap().iter().map(|id| node(id.as_str().unwrap())).collect::<Value>();
+    body["variables"].as_object().unwrap().iter().map(|(list, ids)| (list.clone(), nodes(ids))).collect()
+}
+
+fn texts(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("IC_{number}")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_while_texts_are_asked_about_is_an_error_and_not_a_thousand_requests() {
+    const SEVERAL: u64 = 6;
+    let nothing = |seen: &Seen| errors(&listed(seen, |_| Value::Null), &json!([{"message": "Something went wrong"}]));
+    let no_lists = |seen: &Seen| {
+        let mut lists = listed(seen, |_| Value::Null);
+        lists.as_object_mut().unwrap().values_mut().for_each(|list| *list = Value::Null);
+        lists["rateLimit"] = json!({"cost": 1});
+        data(&lists)
+    };
+    let outages: [fn(&Seen) -> Reply; 4] = [
+        |_| reply(502, &[], ""),
+        |_| reply(200, &[], r#"{"data": null, "errors": [{"message": "Something went wrong"}]}"#),
+        nothing,
+        no_lists,
+    ];
+    for (what, outage) in outages.into_iter().enumerate() {
+        let (client, log) = client_of(&config(&["token"]), outage);
+        let begun = tokio::time::Instant::now();
+        let edited = client.edited(&name(), &texts(2400), Purpose::Backfill).await;
+        assert_eq!(*edited.unwrap_err().kind(), ErrorKind::Unavailable, "{what}");
+        assert_eq!(log.count() as u64, SEVERAL + 1, "{what}");
+        assert!(begun.elapsed() > config(&["token"]).backoff * 8, "{what}: it waits longer and longer");
+        let edits = client.edits(&name(), &texts(60), Purpose::Backfill).await;
+        assert_eq!(*edits.unwrap_err().kind(), ErrorKind::Unavailable, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_that_fails_alone_is_told_from_one_that_is_not_there() {
+    const BAD: &str = "IC_777";
+    const GONE: &str = "IC_5";
+    let time = "2026-01-01T00:00:00Z";
+    let (client, log) = client_of(&config(&["token"]), move |seen| {
+        let told = listed(seen, |id| if id == GONE { Value::Null } else { json!({"id": id, "lastEditedAt": time}) });
+        let has_bad = String::from_utf8_lossy(&seen.body).contains(&format!("\"{BAD}\""));
+        if has_bad { reply(504, &[], "") } else { data(&told) }
+    });
+    let edited = client.edited(&name(), &texts(1200), Purpose::Backfill).await.unwrap();
+    assert_eq!(edited.failed.into_iter().collect::<Vec<_>>(), [BAD]);
+    assert_eq!(edited.texts.len(), 1200 - 2);
+    assert!(!edited.texts.contains_key(GONE));
+    assert!(log.count() < 40, "{}", log.count());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_partial_answer_lacks_is_asked_for_again() {
+    let limits =
+        json!([{"type": "RESOURCE_LIMITS_EXCEEDED", "message": "Resource limits", "path": ["l0", 3, "lastEditedAt"]}]);
+    let (client, log) = client_of(&config(&["token"]), move |seen| {
+        let mut told = listed(seen, |id| json!({"id": id, "lastEditedAt": "2026-01-01T00:00:00Z"}));
+        if told.get("l2").is_none() {
+            return data(&told);
+        }
+        told["l0"][3]["lastEditedAt"] = Value::Null;
+        told["l2"] = Value::Null;
+        errors(&told, &limits)
+    });
+    let edited = client.edited(&name(), &texts(300), Purpose::Backfill).await.unwrap();
+    assert_eq!((edited.texts.len(), edited.failed.len(), log.count()), (300, 0, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn histories_that_are_too_large_together_come_in_smaller_requests() {
+    let with_limit = Config { max_body_bytes: 4_000, ..config(&["token"]) };
+    let (client, _) = client_of(&with_limit, |seen| {
+        let edit = json!({"editedAt": "2026-01-01T00:00:00Z", "diff": "x".repeat(100)});
+        data(&listed(seen, |id| json!({"id": id, "userContentEdits": {"nodes": [edit]}})))
+    });
+    let edits = client.edits(&name(), &texts(60), Purpose::Backfill).await.unwrap();
+    assert_eq!((edits.texts.len(), edits.failed.len()), (60, 0));
+    assert!(edits.texts.values().all(|versions| versions.len() == 1));
+    let (client, _) = client_of(&config(&["token"]), |_| reply(200, &[], "<html>a proxy's page</html>"));
+    let edits = client.edits(&name(), &texts(60), Purpose::Backfill).await;
+    assert_eq!(*edits.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
 #[tokio::test(start_paused = true)]
