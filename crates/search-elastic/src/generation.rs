@@ -193,7 +193,7 @@ impl Generations {
             let count = count.and_then(|count| count.get("count").and_then(Value::as_u64)).unwrap_or_default();
             documents.push((format!("gharvest-{}", sort.name()), count));
         }
-        let path = format!("/{}-*/_stats/store?filter_path=_all.total.store.size_in_bytes", self.names.prefix);
+        let path = format!("/{}/_stats/store?filter_path=_all.total.store.size_in_bytes", self.names.own());
         let bytes = self.client.find("status", Method::Get, &path, None).await?;
         Ok(IndexStatus {
             outdated: made.mapping < MAPPING && !made.archive.is_empty(),
@@ -210,8 +210,8 @@ impl Generations {
     /// Missing shards, and indices that the engine has closed for writing because its disk is nearly full. A lack of
     /// replicas is none: one node has no place for them.
     async fn trouble(&self) -> Result<Option<Trouble>> {
-        let prefix = &self.names.prefix;
-        let health = self.client.json("status", Method::Get, &format!("/_cluster/health/{prefix}-*"), None).await?;
+        let own = self.names.own();
+        let health = self.client.json("status", Method::Get, &format!("/_cluster/health/{own}"), None).await?;
         if health.get("status").and_then(Value::as_str) == Some("red") {
             return Ok(Some(Trouble {
                 found: "some of the engine's shards are missing".to_owned(),
@@ -220,7 +220,7 @@ impl Generations {
                         .to_owned(),
             }));
         }
-        let path = format!("/{prefix}-*/_settings/index.blocks.*?flat_settings=true");
+        let path = format!("/{own}/_settings/index.blocks.*?flat_settings=true");
         let blocks = self.client.json("status", Method::Get, &path, None).await?;
         let closed: Vec<_> = blocks.as_object().into_iter().flatten().filter(|(_, index)| is_closed(index)).collect();
         Ok(closed.first().map(|(index, _)| Trouble {

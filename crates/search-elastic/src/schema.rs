@@ -89,6 +89,12 @@ impl Names {
     pub(crate) fn concrete(&self, sort: Sort, build: i64) -> String {
         format!("{}-{}-v{MAPPING}-{build}", self.prefix, sort.name())
     }
+
+    /// A pattern of all our indices of documents, of any mapping: neither the log of operations nor indices of another
+    /// installation whose prefix begins with ours.
+    pub(crate) fn own(&self) -> String {
+        Sort::ALL.map(|sort| format!("{}-{}-v*", self.prefix, sort.name())).join(",")
+    }
 }
 
 /// What the aliases for readers leave out.

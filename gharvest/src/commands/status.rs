@@ -1,6 +1,6 @@
 //! `gharvest status`: what is mirrored, what waits, what failed.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use clap::Args;
 use gharvest_archive::Archive;
@@ -11,7 +11,11 @@ use gharvest_downloader::{
 use gharvest_github::{Purpose, Spent};
 use gharvest_model::{Lane, QueueName};
 use gharvest_queue::{Counts, Filter, JobState, JobView, QueueAdmin};
-use gharvest_service_kit::process::{CommonArgs, Exit};
+use gharvest_search::Trouble;
+use gharvest_service_kit::{
+    process::{CommonArgs, Exit},
+    settings::Settings,
+};
 use gharvest_state::State;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -30,12 +34,16 @@ pub(crate) struct StatusArgs {
 
 /// How many failures are shown.
 const FAILURES: usize = 10;
+/// How long the search engine may take to say how it is.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Serialize)]
 struct Status {
     repositories: Vec<RepositoryStatus>,
     queues: Vec<QueueStatus>,
     durability: String,
+    /// What is wrong with the search engine; none if nothing, and for an embedded index, which has no such trouble.
+    index_trouble: Option<Trouble>,
 }
 
 #[derive(Debug, Serialize)]
@@ -72,6 +80,7 @@ pub(crate) async fn run(common: &CommonArgs, args: StatusArgs) -> anyhow::Result
         repositories: repositories(&archive, state.as_ref()).await?,
         queues: queues(queue.as_ref()).await?,
         durability: queue.durability().await?.to_string(),
+        index_trouble: index_trouble(&settings).await,
     };
     if args.json {
         json(&status)?
@@ -79,6 +88,20 @@ pub(crate) async fn run(common: &CommonArgs, args: StatusArgs) -> anyhow::Result
         print(&status)
     }
     Ok(Exit::Done)
+}
+
+/// An engine that is away must not hide the rest.
+async fn index_trouble(settings: &Settings) -> Option<Trouble> {
+    if settings.search_url().starts_with("tantivy:") {
+        return None;
+    }
+    let asked = async { anyhow::Ok(gharvest_backends::index_read_only(settings).await?.status().await?.trouble) };
+    let found = match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(trouble)) => return trouble,
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(_) => format!("the search engine has not answered for {} s", PATIENCE.as_secs()),
+    };
+    Some(Trouble { found, remedy: "see what else is wrong: gharvest doctor".to_owned() })
 }
 
 async fn repositories(archive: &Archive, state: &dyn State) -> anyhow::Result<Vec<RepositoryStatus>> {
@@ -141,6 +164,9 @@ fn print(status: &Status) {
     }
     for queue in &status.queues {
         print_queue(queue);
+    }
+    if let Some(Trouble { found, remedy }) = &status.index_trouble {
+        line(format_args!("{BOLD}index{BOLD:#}  {RED}{}{RED:#}: {}", safe(found), safe(remedy)));
     }
     line(format_args!("{DIM}{}{DIM:#}", status.durability));
 }

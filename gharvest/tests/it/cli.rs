@@ -28,6 +28,18 @@ async fn an_unknown_setting_is_refused_with_the_nearest_known_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_is_away_is_said_beside_everything_else() {
+    let scene = Scene::new(1);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = scene.command(&["status"]);
+    command.env("GHARVEST_SEARCH__URL", format!("http://{closed}"));
+    let shown = finish(command).await;
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    assert!(shown.stdout.contains("download queue"), "{shown:?}");
+    assert!(shown.stdout.contains(&closed.to_string()) && shown.stdout.contains("gharvest doctor"), "{shown:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_busy_port_is_said_with_a_free_one() {
     let scene = Scene::new(1);
     let busy = TcpListener::bind("127.0.0.1:0").unwrap();

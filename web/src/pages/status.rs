@@ -248,6 +248,7 @@ fn index(index: Option<&IndexAnswer>) -> Markup {
                         @if let Some(size) = index.bytes { " · " (bytes(size)) }
                         @if index.rebuilding { " · being rebuilt" }
                     }
+                    @if let Some(trouble) = &index.trouble { p class="bad" { (trouble.found) ": " (trouble.remedy) } }
                     @if !index.documents.is_empty() { dl { @for documents in &index.documents { dt { (documents.alias) } dd { (count(documents.count)) } } } }
                 }
             }
@@ -292,4 +293,26 @@ pub(crate) async fn revive(
     let params = ManyParams { queue: form.queue, filter: JobFilter::default(), limit: None };
     jobs::revive(&state, &caller, &params).await?;
     Ok(Redirect::to("/status"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::requests::status::TroubleAnswer;
+
+    #[test]
+    fn what_is_wrong_with_the_engine_is_shown_with_what_to_do() {
+        let trouble = |found: &str| TroubleAnswer { found: found.to_owned(), remedy: "make room".to_owned() };
+        let mut answer = IndexAnswer {
+            engine: "Elasticsearch 8.19.0".to_owned(),
+            documents: Vec::new(),
+            bytes: None,
+            rebuilding: false,
+            trouble: Some(trouble("2 indices <take> no writes")),
+        };
+        let shown = index(Some(&answer)).into_string();
+        assert!(shown.contains(r#"<p class="bad">2 indices &lt;take&gt; no writes: make room</p>"#), "{shown}");
+        answer.trouble = None;
+        assert!(!index(Some(&answer)).into_string().contains("bad"));
+    }
 }

@@ -6,6 +6,7 @@ use gharvest_downloader::plan;
 use gharvest_github::Spent;
 use gharvest_model::{Lane, QueueName, RepositoryId, job::part};
 use gharvest_queue::JobState;
+use gharvest_search::{Access, IndexStatus};
 use gharvest_state::Published;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -170,6 +171,32 @@ pub struct IndexAnswer {
     pub bytes: Option<u64>,
     /// Whether a rebuild is under way.
     pub rebuilding: bool,
+    /// What a person has to mend; none if nothing.
+    #[serde(default)]
+    pub trouble: Option<TroubleAnswer>,
+}
+
+impl IndexAnswer {
+    /// What the index says, without its documents unless the caller sees all of them.
+    fn new(status: IndexStatus, sees_all: bool) -> Self {
+        let documents = status.documents.into_iter().map(|(alias, count)| DocumentCount { alias, count });
+        Self {
+            engine: status.engine,
+            documents: if sees_all { documents.collect() } else { Vec::new() },
+            bytes: status.bytes,
+            rebuilding: status.rebuilding,
+            trouble: status.trouble.map(|trouble| TroubleAnswer { found: trouble.found, remedy: trouble.remedy }),
+        }
+    }
+}
+
+/// What is wrong with the search engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TroubleAnswer {
+    /// What is wrong.
+    pub found: String,
+    /// What to do.
+    pub remedy: String,
 }
 
 /// How many documents an alias has.
@@ -302,12 +329,34 @@ async fn index(state: &WebState, caller: &Caller) -> Option<IndexAnswer> {
             return None;
         }
     };
-    let sees_all = caller.search_access(state).await == Ok(gharvest_search::Access::All);
-    let documents = status.documents.into_iter().map(|(alias, count)| DocumentCount { alias, count });
-    Some(IndexAnswer {
-        engine: status.engine,
-        documents: if sees_all { documents.collect() } else { Vec::new() },
-        bytes: status.bytes,
-        rebuilding: status.rebuilding,
-    })
+    let sees_all = caller.search_access(state).await == Ok(Access::All);
+    Some(IndexAnswer::new(status, sees_all))
+}
+
+#[cfg(test)]
+mod tests {
+    use gharvest_search::Trouble;
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_engine_is_told_to_everybody_and_its_documents_are_not() {
+        let trouble = Trouble { found: "no room".to_owned(), remedy: "make some".to_owned() };
+        let status = IndexStatus {
+            engine: "Elasticsearch 8.19.0".to_owned(),
+            archive: "archive".to_owned(),
+            mapping: 2,
+            outdated: false,
+            documents: vec![("gharvest-items".to_owned(), 3)],
+            bytes: Some(1),
+            rebuilding: false,
+            trouble: Some(trouble),
+        };
+        for (sees_all, documents) in [(true, 1), (false, 0)] {
+            let answer = IndexAnswer::new(status.clone(), sees_all);
+            let trouble = answer.trouble.unwrap();
+            assert_eq!((trouble.found.as_str(), trouble.remedy.as_str()), ("no room", "make some"));
+            assert_eq!(answer.documents.len(), documents);
+        }
+    }
 }

@@ -173,17 +173,22 @@ async fn tell_of_trouble(url: &str) {
         let path = format!("{url}/{}-{path}", options.prefix);
         client.put(path).json(&body).send().await.unwrap().error_for_status().unwrap();
     };
+    // A shard that no node may hold; but not one of ours, or one that a rebuild brings back.
+    let nowhere = json!({"index.routing.allocation.require._name": "nobody"});
+    for other in ["other-items-v2-0", "operations-2026.11"] {
+        put(&format!("{other}?wait_for_active_shards=0"), json!({"settings": nowhere})).await;
+        put(&format!("{other}/_settings"), json!({"index.blocks.write": true})).await;
+    }
+    assert_eq!(index.status().await.unwrap().trouble, None);
     // What an engine does by itself when its disk is nearly full.
     put("items-all/_settings", json!({"index.blocks.read_only_allow_delete": true})).await;
     let trouble = index.status().await.unwrap().trouble.unwrap();
     assert!(trouble.found.contains("1 of the engine's indices") && trouble.found.contains("-items-v"), "{trouble:?}");
     put("items-all/_settings", json!({"index.blocks.read_only_allow_delete": null})).await;
     assert_eq!(index.status().await.unwrap().trouble, None);
-    // A shard that no node may hold.
     client.delete(format!("{url}/{}-items-v2-0", options.prefix)).send().await.unwrap().error_for_status().unwrap();
-    let nowhere = json!({"index.routing.allocation.require._name": "nobody"});
     let aliases = json!({format!("{}-items", options.prefix): {}});
-    put("lost?wait_for_active_shards=0", json!({"settings": nowhere, "aliases": aliases})).await;
+    put("items-v2-1?wait_for_active_shards=0", json!({"settings": nowhere, "aliases": aliases})).await;
     let trouble = index.status().await.unwrap().trouble.unwrap();
     assert!(trouble.found.contains("shards are missing"), "{trouble:?}");
 }
