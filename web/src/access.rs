@@ -21,6 +21,7 @@ use gharvest_search::Access;
 use gharvest_service_kit::settings::{Anonymous, WebSettings};
 
 use crate::{
+    data_access::any_private,
     error::{ApiError, ApiResult},
     live::Client,
     pages,
@@ -181,13 +182,23 @@ pub(crate) async fn authenticate(State(state): State<WebState>, mut request: Req
     if !caller.is(Role::Read) && !is_open_path(request.uri().path()) {
         return pages::error_for(request.uri().path(), &unauthorized(), &state);
     }
-    if request.uri().path() == "/metrics" && !caller.is(Role::Operate) {
-        let error = caller.require(Role::Operate).err().unwrap_or_else(unauthorized);
+    if request.uri().path() == "/metrics"
+        && let Err(error) = check_metrics(&state, &caller).await
+    {
         return error.into_response();
     }
     request.extensions_mut().insert(caller);
     request.extensions_mut().insert(client);
     next.run(request).await
+}
+
+/// Metrics name repositories in their labels, and cannot leave some out.
+async fn check_metrics(state: &WebState, caller: &Caller) -> ApiResult<()> {
+    caller.require(Role::Operate)?;
+    if !caller.sees_everything() && any_private(state).await? {
+        return Err(ApiError::forbidden("metrics name private repositories: this needs a key that sees all of them"));
+    }
+    Ok(())
 }
 
 /// Paths that say nothing about anything mirrored.

@@ -91,7 +91,8 @@ fn asked(uri: &str) -> Option<Asked> {
     }
 }
 
-async fn any_private(state: &WebState) -> ApiResult<bool> {
+/// Whether a private repository is tracked.
+pub(crate) async fn any_private(state: &WebState) -> ApiResult<bool> {
     Ok(state.backends.archive.tracking().await?.iter().any(|tracked| tracked.private))
 }
 

@@ -5,7 +5,7 @@ use axum::{
     http::{Request, StatusCode},
 };
 use futures::StreamExt;
-use gharvest_model::{Kind, Record, record::Visibility};
+use gharvest_model::{Kind, Record, RepositoryId, record::Visibility};
 use gharvest_web::check_listen;
 use serde_json::json;
 use tower::ServiceExt;
@@ -235,6 +235,7 @@ async fn what_is_private_shows_on_no_route() {
     let mut mirror = Mirror::with_settings(&[PUBLIC, ("GHARVEST_WEB__ANONYMOUS", "public")]).await;
     mirror.state.metrics = Some(recorder.handle());
     metrics::set_global_recorder(recorder).unwrap();
+    metrics::gauge!("gharvest_completeness", "repository" => "octo/vault").set(1.0);
     mirror.key("other", "read", &["octo/elsewhere"]).await;
     mirror.key("operator", "operate", &[]).await;
     mirror.key("all", "admin", &["*"]).await;
@@ -251,6 +252,7 @@ async fn what_is_private_shows_on_no_route() {
     {
         assert!(shown(path).await || path.contains("canar*"), "{path}");
     }
+    assert!(mirror.get_with("/metrics", "all").await.text.contains("octo/vault"));
     for path in &paths {
         for answer in
             [mirror.get(path).await, mirror.get_with(path, "other").await, mirror.get_with(path, "operator").await]
@@ -287,6 +289,7 @@ async fn changes_need_the_role_for_them() {
     for role in ["read", "operate", "admin"] {
         mirror.key(role, role, &[]).await;
     }
+    mirror.key("all", "operate", &["*"]).await;
     let send = async |key: Option<&str>, path: &str| {
         let mut request = Request::post(path).header("content-type", "application/json");
         if let Some(key) = key {
@@ -301,7 +304,11 @@ async fn changes_need_the_role_for_them() {
         assert_eq!(send(Some("admin"), path).await, StatusCode::OK);
     }
     assert_eq!(mirror.get("/metrics").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(mirror.get_with("/metrics", "operate").await.status, StatusCode::FORBIDDEN, "one is private");
+    assert_eq!(mirror.get_with("/metrics", "all").await.status, StatusCode::OK);
+    mirror.archive.change_tracked(RepositoryId(2), &|tracked| tracked.private = false).await.unwrap();
     assert_eq!(mirror.get_with("/metrics", "operate").await.status, StatusCode::OK);
+    assert_eq!(mirror.get_with("/metrics", "read").await.status, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]
