@@ -165,6 +165,22 @@ async fn the_status_page_says_how_webhooks_are() {
 }
 
 #[tokio::test]
+async fn the_status_page_says_when_schedules_ran_and_will() {
+    let mirror = Mirror::new().await;
+    mirror.get("/status").await.hides("Schedules");
+    let run = serde_json::json!({"last": "2024-06-01T11:00:00Z", "next": "2024-06-02T11:00:00Z", "pushed": 1234, "error": "disk <full>"});
+    mirror.live.put("schedule/sweep", run.to_string().as_bytes(), None, None).await.unwrap();
+    mirror.live.put("schedule/reconcile", b"{}", None, None).await.unwrap();
+    let page = mirror.get("/status").await;
+    for shown in ["sweep", "2024-06-01T11:00:00Z", "2024-06-02T11:00:00Z", "1,234", "disk &lt;full&gt;"] {
+        page.shows(shown);
+    }
+    let schedules = mirror.get("/api/v1/status").await.json()["schedules"].clone();
+    assert_eq!(schedules.as_array().unwrap().len(), 1, "what cannot be read is left out: {schedules}");
+    assert_eq!((&schedules[0]["task"], &schedules[0]["pushed"]), (&"sweep".into(), &1234.into()));
+}
+
+#[tokio::test]
 async fn the_status_page_shows_failures_and_retries_them() {
     let mirror = Mirror::new().await;
     mirror.bury(1).await;
