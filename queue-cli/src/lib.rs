@@ -43,7 +43,7 @@ Examples:
   queue-cli pause download --for 1h --reason 'GitHub is down'
   queue-cli --server https://gharvest.example.org --key KEY status
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but something differs.";
+Exit codes: 0 done, 1 failed, 2 wrong usage.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
