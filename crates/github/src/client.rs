@@ -25,7 +25,7 @@ use crate::{
     base::Base,
     clock::Clock,
     credential::{ANONYMOUS, Credential, Source},
-    gate::Gate,
+    gate::{Gate, MOST_AT_ONCE},
     graphql::{GRAPHQL, Memory},
     limits::{Reading, ends_at, later, reset_time, scopes, until as until_then},
     resource::CORE,
@@ -129,7 +129,7 @@ impl Client {
             transport,
             graphql: Memory::new(tokens.len(), config.slow_graphql),
             tokens: RwLock::new(Arc::new(Tokens::new(tokens, config.reserve))),
-            gate: Arc::new(Gate::new(config.concurrency, config.points_per_minute)),
+            gate: Arc::new(Gate::new(config.concurrency, MOST_AT_ONCE, config.points_per_minute)),
             sharing: Sharing::new(state.clone()),
             clock,
             user_agent,
@@ -227,7 +227,7 @@ impl Client {
     pub fn set_tokens(&self, tokens: &[PersonalToken], installations: &[AppInstallation]) -> Result<()> {
         let tokens = tokens_of(tokens, installations)?;
         let mut current = self.inner.tokens.write().expect("nothing panics while tokens are replaced");
-        self.inner.graphql.allow(current.all().len(), tokens.len());
+        self.inner.graphql.allow(tokens.len());
         *current = Arc::new(current.succeeded_by(tokens));
         Ok(())
     }
@@ -375,7 +375,7 @@ impl Inner {
         let (mut failures, mut limits, mut patience) = (0, 0_usize, LONGEST_WAIT);
         loop {
             self.wait_for_budget(ask, &mut patience).await?;
-            self.sharing.announce(&self.gate).await;
+            self.sharing.announce([&self.gate, &self.graphql.turns]).await;
             self.spending.write_if_due(&self.spent).await;
             let permit = self.gate.enter(ask.purpose).await;
             // Nothing is awaited between choosing and sending: a token just told to wait is not used any more.
@@ -466,7 +466,7 @@ impl Inner {
             (Verdict::TokenRefused(_), Source::Installation(installation)) if installation.forget(fingerprint, now) => {
                 Attempt::ChooseAgain
             }
-            (verdict, _) => self.settle(ask, token, verdict, sent_at).await,
+            (verdict, _) => self.settle(ask, token, verdict, sent_at, true).await,
         };
         self.tell_width();
         self.sharing.write(token, ask.budget.unwrap_or(CORE), &self.clock, waits).await;
@@ -521,14 +521,24 @@ impl Inner {
             Err(refusal) => Verdict::TokenRefused(format!("{}: {}", reply.status.as_u16(), refusal.reason())),
         };
         let waits = matches!(verdict, Verdict::Limited(_));
-        let attempt = self.settle(&renewal, token, verdict, sent_at).await;
+        // A proof holds the time: refused as such (401), it may be this host's clock that is wrong.
+        let for_all = reply.status != StatusCode::UNAUTHORIZED;
+        let attempt = self.settle(&renewal, token, verdict, sent_at, for_all).await;
         if waits {
             self.sharing.write(token, ask.budget.unwrap_or(CORE), &self.clock, true).await;
         }
         Err(attempt)
     }
 
-    async fn settle<T>(&self, ask: &Ask<'_>, token: &Token, verdict: Verdict<T>, sent_at: Timestamp) -> Attempt<T> {
+    /// `for_all`: whether another process would be refused as well.
+    async fn settle<T>(
+        &self,
+        ask: &Ask<'_>,
+        token: &Token,
+        verdict: Verdict<T>,
+        sent_at: Timestamp,
+        for_all: bool,
+    ) -> Attempt<T> {
         match verdict {
             Verdict::Done(answer) => {
                 token.accepted();
@@ -545,7 +555,9 @@ impl Inner {
                 metrics::counter!("gharvest_github_tokens_refused_total").increment(1);
                 token.set_aside(reason, self.clock.now());
                 is_accepted(token, false);
-                self.sharing.write_trouble(token, &self.clock).await;
+                if for_all {
+                    self.sharing.write_trouble(token, &self.clock).await;
+                }
                 Attempt::ChooseAgain
             }
             Verdict::Again(kind, message) => Attempt::Again(self.error(ask, kind, &message)),

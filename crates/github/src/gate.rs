@@ -19,12 +19,13 @@ use tokio::{sync::Notify, time::Instant};
 use crate::Purpose;
 
 /// GitHub's limit of requests at once, REST and GraphQL together.
-const MOST_AT_ONCE: usize = 100;
+pub(crate) const MOST_AT_ONCE: usize = 100;
 /// After so long without a refusal one more request is let in.
 const WIDENED_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct Gate {
+    /// The most that this process has in flight, alone or not.
     concurrency: usize,
     /// Points a second.
     rate: f64,
@@ -37,6 +38,8 @@ pub(crate) struct Gate {
 struct Inner {
     /// Among how many processes the limits are divided.
     sharers: u32,
+    /// The most that all these have in flight together.
+    together: usize,
     in_flight: usize,
     /// What GitHub's refusals left of the requests at once; none while all that is set is allowed.
     narrowed: Option<Narrowed>,
@@ -72,7 +75,8 @@ struct Waiter<'a> {
 }
 
 impl Gate {
-    pub(crate) fn new(concurrency: usize, points_per_minute: u32) -> Self {
+    /// Of so many requests at once in this process, in all processes together, and so many points a minute.
+    pub(crate) fn new(concurrency: usize, together: usize, points_per_minute: u32) -> Self {
         let points = f64::from(points_per_minute.max(1));
         let burst = (points / 8.0).max(1.0);
         Self {
@@ -81,6 +85,7 @@ impl Gate {
             burst,
             inner: Mutex::new(Inner {
                 sharers: 1,
+                together,
                 in_flight: 0,
                 narrowed: None,
                 points: burst,
@@ -113,6 +118,13 @@ impl Gate {
         inner.call_first();
     }
 
+    /// Lets in so many at once from now on, all processes together; what is in flight above that ends as it is.
+    pub(crate) fn allow(&self, together: usize) {
+        let mut inner = self.lock();
+        inner.together = together;
+        inner.call_first();
+    }
+
     /// GitHub refused what was sent at `sent_at` as too much, and asked for a wait: half as many from now on. Several
     /// answers of one storm count once. Says how many requests are let in at once now.
     pub(crate) fn narrow(&self, sent_at: Timestamp, now: Timestamp, wait: Duration) -> usize {
@@ -131,7 +143,7 @@ impl Gate {
     }
 
     fn allowed(&self, inner: &mut Inner, now: Instant) -> usize {
-        let most = self.concurrency.min(MOST_AT_ONCE / inner.sharers as usize).max(1);
+        let most = self.concurrency.min(inner.together / inner.sharers as usize).max(1);
         let Some(narrowed) = &mut inner.narrowed else { return most };
         let quiet = now.saturating_duration_since(narrowed.quiet_from);
         let more = u32::try_from(quiet.as_secs() / WIDENED_EVERY.as_secs()).unwrap_or(u32::MAX);
@@ -215,7 +227,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn live_goes_ahead_of_scheduled_ahead_of_backfill() {
-        let gate = Arc::new(Gate::new(1, 60_000));
+        let gate = Arc::new(Gate::new(1, MOST_AT_ONCE, 60_000));
         let held = gate.enter(Purpose::Backfill).await;
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = tokio::task::JoinSet::new();
@@ -235,7 +247,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_minute_sees_more_points_than_the_limit_and_an_eighth() {
-        let gate = Arc::new(Gate::new(100, 80));
+        let gate = Arc::new(Gate::new(100, MOST_AT_ONCE, 80));
         let start = Instant::now();
         let mut times = Vec::new();
         for _ in 0..400 {
@@ -251,7 +263,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_halves_what_is_let_in_and_quiet_minutes_widen_it_again() {
-        let gate = Gate::new(8, 60_000);
+        let gate = Gate::new(8, MOST_AT_ONCE, 60_000);
         let at = |second| Timestamp::from_second(second).unwrap();
         let minutes = |minutes: u64| tokio::time::advance(Duration::from_secs(60 * minutes));
         let wait = Duration::from_secs(30);
@@ -269,7 +281,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_waiter_that_gives_up_holds_nobody_up() {
-        let gate = Arc::new(Gate::new(1, 60_000));
+        let gate = Arc::new(Gate::new(1, MOST_AT_ONCE, 60_000));
         let held = gate.enter(Purpose::Live).await;
         let impatient = tokio::time::timeout(Duration::from_secs(1), gate.enter(Purpose::Live)).await;
         assert!(impatient.is_err());

@@ -9,7 +9,7 @@
 //!
 //! What GraphQL cannot give, and REST does, stands in [`gharvest_model::lossy::LOSSY`].
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gharvest_model::RepositoryName;
@@ -22,6 +22,7 @@ use self::document::Schema;
 use crate::{
     Client, Error, ErrorKind, Purpose, Result,
     client::Ask,
+    gate::{Gate, MOST_AT_ONCE},
     limits::{Reading, retry_after},
     packed::Packed,
     transport::Reply,
@@ -52,6 +53,9 @@ const SLOW_BATCH: usize = 10;
 const LARGEST_BATCH: usize = 149;
 /// So many failures in a row are an outage, not a matter of size.
 const MOST_FAILURES: u32 = 6;
+/// GitHub allows 60 s of GraphQL's work a minute for each token; two at once, half of it waiting, stay near that. All
+/// processes share them, but each has one at least.
+const AT_ONCE_A_TOKEN: usize = 2;
 
 /// One thread to fetch.
 #[derive(Debug, Clone, PartialEq)]
@@ -217,8 +221,8 @@ pub(crate) struct Memory {
     slow: Duration,
     schema: tokio::sync::OnceCell<Schema>,
     sizes: std::sync::Mutex<BTreeMap<String, Size>>,
-    /// GitHub allows 60 s of GraphQL's work a minute; two at once, half of it waiting, stay near that.
-    at_once: tokio::sync::Semaphore,
+    /// Who may ask now.
+    pub(crate) turns: Arc<Gate>,
 }
 
 impl Memory {
@@ -227,14 +231,14 @@ impl Memory {
             slow,
             schema: tokio::sync::OnceCell::new(),
             sizes: std::sync::Mutex::default(),
-            at_once: tokio::sync::Semaphore::new(2 * tokens.max(1)),
+            // GraphQL's points are counted by GitHub, its requests by the client's own gate.
+            turns: Arc::new(Gate::new(MOST_AT_ONCE, AT_ONCE_A_TOKEN * tokens, u32::MAX)),
         }
     }
 
-    /// The number of tokens changed.
-    pub(crate) fn allow(&self, before: usize, now: usize) {
-        self.at_once.add_permits(2 * now.saturating_sub(before));
-        self.at_once.forget_permits(2 * before.saturating_sub(now));
+    /// There are so many tokens now.
+    pub(crate) fn allow(&self, tokens: usize) {
+        self.turns.allow(AT_ONCE_A_TOKEN * tokens);
     }
 
     fn size(&self, repository: &RepositoryName) -> usize {
@@ -347,7 +351,7 @@ impl Client {
             patient,
             repository,
         };
-        let _turn = self.inner.graphql.at_once.acquire().await.expect("the semaphore is never closed");
+        let _turn = self.inner.graphql.turns.enter(purpose).await;
         let reached = self.inner.ask(&ask, judge).await?;
         if let Reached::Data { data, .. } = &reached {
             self.inner.spend(data.tree("rateLimit")["cost"].as_u64().unwrap_or(1), purpose, repository);

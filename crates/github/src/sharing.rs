@@ -6,10 +6,12 @@
 //!
 //! `trouble/{identity}` says of a token that GitHub does not accept it, until it is tried again: so one process is told,
 //! and not each of them. For an installation it is `trouble/{identity}-{key}` with the fingerprint of the App's private
-//! key: a process that was given another key asks by itself.
+//! key: a process that was given another key asks by itself. That the key's proof was refused is not told: it holds the
+//! time, and another host's clock may be right.
 //!
-//! The pace has no header, so it is divided: each process that asks GitHub renews `pace/{process}` every 20 seconds for a
-//! minute, and takes its share by how many such keys there are. An idle process has none.
+//! The pace and how many requests are under way have no header, so they are divided: each process that asks GitHub renews
+//! `pace/{process}` every 20 seconds for a minute, and takes its share by how many such keys there are. An idle process
+//! has none.
 
 use std::{
     collections::BTreeMap,
@@ -57,8 +59,8 @@ impl Sharing {
         }
     }
 
-    /// Says that this process asks GitHub, and takes its share of the pace, if it is time to.
-    pub(crate) async fn announce(&self, gate: &Gate) {
+    /// Says that this process asks GitHub, and takes its share of what the gates let in, if it is time to.
+    pub(crate) async fn announce(&self, gates: [&Gate; 2]) {
         let Some(state) = &self.state else { return };
         if !is_due(&self.announced_at, ANNOUNCE_EVERY) {
             return;
@@ -67,7 +69,7 @@ impl Sharing {
             return report(&error);
         }
         match state.list(PACE).await {
-            Ok(present) => gate.share(present.len()),
+            Ok(present) => gates.into_iter().for_each(|gate| gate.share(present.len())),
             Err(error) => report(&error),
         }
     }

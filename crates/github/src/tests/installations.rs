@@ -155,3 +155,27 @@ async fn an_installation_that_one_process_was_refused_is_not_tried_by_another_wi
     fourth.get(&issue(7), None, Purpose::Live).await.unwrap_err();
     assert!(log.all().iter().any(asked_first));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_proof_that_one_process_was_refused_is_tried_by_another_whose_clock_may_be_right() {
+    let state: Arc<dyn State> = Arc::new(MemoryState::default());
+    let clock = Clock::following_tokio(start());
+    let client = |is_fast: bool| {
+        let refusal = r#"{"message":"'Issued at' claim ('iat') must be in the past"}"#;
+        let answer = move |seen: &Seen| {
+            if !is_renewal(seen) {
+                reply(200, &[], "{}")
+            } else if is_fast {
+                reply(401, &[], refusal)
+            } else {
+                token(seen, "ghs_installed")
+            }
+        };
+        client_sharing(&installed(&[1]), Some(Arc::clone(&state)), clock.clone(), answer)
+    };
+    let ((fast, _), (punctual, _)) = (client(true), client(false));
+    let error = fast.get(&issue(7), None, Purpose::Live).await.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Unauthorized);
+    ask(&punctual).await;
+    assert_eq!(state.list("trouble/").await.unwrap(), []);
+}

@@ -8,11 +8,12 @@ use std::{
     time::Duration,
 };
 
+use futures::StreamExt;
 use gharvest_state::State;
 use jiff::Timestamp;
 
 use super::stub::{
-    MemoryState, Reply, Seen, client_of, client_sharing, client_taking, config, epoch, issue, reply, start,
+    Log, MemoryState, Reply, Seen, client_of, client_sharing, client_taking, config, epoch, issue, name, reply, start,
 };
 use crate::{Answer, Client, Clock, Config, ErrorKind, Purpose};
 
@@ -421,4 +422,58 @@ async fn after_a_secondary_limit_fewer_are_sent_at_once_and_later_one_more_a_min
 fn at_once(arrivals: &[Timestamp], now: Timestamp, latency: Duration) -> usize {
     let is_under_way = |at: &&Timestamp| **at <= now && now.duration_since(**at).unsigned_abs() < latency;
     arrivals.iter().filter(is_under_way).count()
+}
+
+/// How long GraphQL takes in these tests.
+const WORK: Duration = Duration::from_millis(500);
+
+/// Clients with these tokens, which share the state.
+fn graphql_clients(count: usize, tokens: &[&str]) -> Vec<(Client, Log)> {
+    let state: Arc<dyn State> = Arc::new(MemoryState::default());
+    let clock = Clock::following_tokio(start());
+    let answer = |_: &Seen| reply(200, &[], r#"{"data":{"rateLimit":{"cost":1},"repository":{}}}"#);
+    let client = |_| client_taking(&config(tokens), Some(Arc::clone(&state)), clock.clone(), WORK, answer);
+    (0..count).map(client).collect()
+}
+
+/// Asks GraphQL so often, always eight callers at a time.
+async fn ask_graphql(client: &Client, count: usize) {
+    futures::stream::iter(0..count)
+        .for_each_concurrent(8, |_| async { assert!(client.count_items(&name(), Purpose::Backfill).await.is_ok()) })
+        .await;
+}
+
+/// The most that were under way together at arrivals after so many seconds, and how many came then.
+fn most_at_once(clients: &[(Client, Log)], after: i64) -> (usize, usize) {
+    let mut arrivals: Vec<Timestamp> = clients.iter().flat_map(|(_, log)| log.all()).map(|seen| seen.at).collect();
+    arrivals.retain(|arrival| *arrival > at(after));
+    let most = arrivals.iter().map(|arrival| at_once(&arrivals, *arrival, WORK)).max();
+    (most.unwrap_or(0), arrivals.len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn processes_that_share_state_have_two_graphql_requests_a_token_under_way_together() {
+    for (processes, tokens, most) in [(1, &["a"][..], 2), (2, &["a"], 2), (2, &["a", "b"], 4), (3, &["a"], 3)] {
+        let clients = graphql_clients(processes, tokens);
+        futures::future::join_all(clients.iter().map(|(client, _)| ask_graphql(client, 400))).await;
+        // The first twenty seconds go by before all know of each other.
+        let (found, count) = most_at_once(&clients, if processes > 1 { 22 } else { 0 });
+        assert!(count > 10, "{count} of {processes}");
+        assert_eq!(found, most, "{processes} processes with {} tokens", tokens.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn fewer_tokens_let_fewer_graphql_requests_in_also_when_all_were_under_way() {
+    let clients = graphql_clients(1, &["a", "b", "c"]);
+    let client = &clients[0].0;
+    let fewer = async {
+        tokio::time::sleep(WORK * 5 / 2).await;
+        client.set_tokens(&config(&["a"]).tokens, &[]).unwrap();
+    };
+    futures::join!(ask_graphql(client, 60), fewer);
+    assert_eq!(most_at_once(&clients, 0).0, 6);
+    let (most, count) = most_at_once(&clients, 2);
+    assert!(count > 10, "{count}");
+    assert_eq!(most, 2);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::stub::{MemoryState, client_sharing, config, issue, name, reply, start};
+use super::stub::{MemoryState, client_of, client_sharing, config, issue, name, reply, start};
 use crate::{Clock, Purpose, spent_so_far};
 
 #[tokio::test(start_paused = true)]
@@ -33,4 +33,27 @@ async fn what_a_lost_state_did_not_keep_is_kept_later() {
     client.get(&issue(1), None, Purpose::Backfill).await.unwrap();
     client.keep_spent().await;
     assert_eq!(client.inner.spent.changed().len(), 1, "it is still to be kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_and_points_are_metrics_of_a_repository_and_a_purpose() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let _metrics = metrics::set_default_local_recorder(&recorder);
+    let (client, _) = client_of(&config(&["token"]), |seen| {
+        let is_graphql = seen.uri.ends_with("/graphql");
+        reply(200, &[], if is_graphql { r#"{"data":{"rateLimit":{"cost":3},"repository":{}}}"# } else { "{}" })
+    });
+    for number in 1..=2 {
+        client.get(&issue(number), None, Purpose::Live).await.unwrap();
+    }
+    client.count_items(&name(), Purpose::Backfill).await.unwrap();
+    let rendered = recorder.handle().render();
+    for line in [
+        r#"gharvest_github_calls_total{repository="rust-lang/log",purpose="live"} 2"#,
+        r#"gharvest_github_points_total{repository="rust-lang/log",purpose="live"} 0"#,
+        r#"gharvest_github_calls_total{repository="rust-lang/log",purpose="backfill"} 1"#,
+        r#"gharvest_github_points_total{repository="rust-lang/log",purpose="backfill"} 3"#,
+    ] {
+        assert!(rendered.lines().any(|found| found == line), "{line}: {rendered}");
+    }
 }
