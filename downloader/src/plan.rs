@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use gharvest_archive::{Archive, Repository};
 use gharvest_github::{Answer, Budget, Client, ItemCounts, Purpose, Resource, Sort, Spent, requests_for, spent_so_far};
-use gharvest_model::{Kind, RepositoryId, RepositoryName, tracking::Tracked};
+use gharvest_model::{Kind, RepositoryId, RepositoryName, progress::Completeness, tracking::Tracked};
 use gharvest_state::State;
 use serde::{Deserialize, Serialize};
 
@@ -147,6 +147,8 @@ pub struct Plan {
     pub figures: Figures,
     /// How many items the archive has already.
     pub archived: u64,
+    /// How many of the numbers that are gone nothing accounts for yet.
+    pub gone: u64,
     /// Requests an hour that all tokens allow together.
     pub budget_per_hour: u64,
     /// Bytes on disk afterwards, archive and index together; none of what is there already.
@@ -192,10 +194,10 @@ pub async fn plan(
     let repository = track::discover(client, name).await?;
     let way = if graphql && client.can_graphql() { Way::Graphql } else { Way::Rest };
     let size = size(client, &repository, way).await?;
-    let archived = track::completeness(archive, repository.id).await?.accounted();
+    let here = track::completeness(archive, repository.id).await?;
     let budgets = client.budgets();
     let core = Left::of(&budgets, "core");
-    let missing = size.without(archived);
+    let missing = size.without(&here);
     let cost = cost(&missing, way);
     let budget_per_hour = core.map_or(60, |left| left.limit).max(60);
     let time = time(&cost, way, &missing, core, points_per_minute);
@@ -209,7 +211,8 @@ pub async fn plan(
             points: cost.points,
             seconds: time.as_secs(),
         },
-        archived,
+        archived: size.items - missing.items,
+        gone: missing.gone,
         budget_per_hour,
         disk_bytes: cost.bytes,
         anonymous: !client.can_graphql(),
@@ -280,14 +283,15 @@ impl Size {
         Self { gone, discussions, ..Self::of(counts.items(), counts.pulls) }
     }
 
-    /// The size without the numbers that are accounted for already, items first, as a mirror takes them; the lists are
-    /// read all the same.
-    fn without(mut self, accounted: u64) -> Self {
-        let mut left = accounted;
-        for part in [&mut self.items, &mut self.discussions, &mut self.gone] {
-            let taken = left.min(*part);
-            (*part, left) = (*part - taken, left - taken);
+    /// The size without the numbers that are accounted for already; the lists are read all the same. Where only the
+    /// highest number is known, what is no item was counted among the items.
+    fn without(mut self, here: &Completeness) -> Self {
+        let mut among_items = here.present;
+        for (part, known) in [(&mut self.gone, here.gone), (&mut self.discussions, here.not_items)] {
+            among_items += known.saturating_sub(*part);
+            *part = part.saturating_sub(known);
         }
+        self.items = self.items.saturating_sub(among_items);
         self
     }
 
@@ -463,13 +467,17 @@ mod tests {
 
     #[test]
     fn what_is_accounted_for_is_asked_for_no_more() {
-        let size = Size { gone: 30, discussions: 20, ..Size::of(100, 40) };
-        let left = |accounted| {
-            let left = size.without(accounted);
+        let counted = Size { gone: 30, discussions: 20, ..Size::of(100, 40) };
+        let left = |size: Size, present, not_items, gone| {
+            let left = size.without(&Completeness { present, not_items, gone, ..Completeness::default() });
             (left.items, left.discussions, left.gone)
         };
-        assert_eq!([left(0), left(90), left(110), left(149)], [(100, 20, 30), (10, 20, 30), (0, 10, 30), (0, 0, 1)]);
-        assert_eq!(left(200), (0, 0, 0));
+        assert_eq!(left(counted, 0, 0, 0), (100, 20, 30));
+        assert_eq!(left(counted, 90, 5, 12), (10, 15, 18), "each of its own kind");
+        assert_eq!(left(counted, 100, 20, 30), (0, 0, 0));
+        assert_eq!(left(counted, 500, 500, 500), (0, 0, 0));
+        // By REST all 150 numbers count as items.
+        assert_eq!(left(Size::of(150, 60), 90, 5, 12), (43, 0, 0));
     }
 
     #[test]

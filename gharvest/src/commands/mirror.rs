@@ -104,7 +104,7 @@ async fn announce(system: &System, name: &RepositoryName) -> anyhow::Result<plan
     let archived =
         if plan.archived > 0 { format!(", {} of them here already", grouped(plan.archived)) } else { String::new() };
     let figures = plan.figures;
-    let gone = match figures.gone {
+    let gone = match plan.gone {
         0 => String::new(),
         gone => format!(", {} more numbers to account for", grouped(gone)),
     };
