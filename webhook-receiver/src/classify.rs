@@ -251,6 +251,17 @@ mod tests {
     }
 
     #[test]
+    fn both_sides_of_a_dependency_are_triggered_each_in_its_repository() {
+        let elsewhere = json!({"id": 8, "full_name": "o/s"});
+        let blocked_elsewhere = json!({"repository": repository(), "blocked_issue": {"number": 1},
+            "blocked_issue_repo": elsewhere, "blocking_issue": {"number": 2}, "blocking_issue_repo": repository()});
+        assert_eq!(subjects("issue_dependencies", blocked_elsewhere), ["8#1", "9#2"]);
+        let blocking_elsewhere = json!({"repository": repository(), "blocked_issue": {"number": 1},
+            "blocking_issue": {"number": 2}, "blocking_issue_repo": elsewhere});
+        assert_eq!(subjects("issue_dependencies", blocking_elsewhere), ["9#1", "8#2"]);
+    }
+
+    #[test]
     fn repository_events_trigger_their_parts() {
         let subjects_of = |event: &str| subjects(event, json!({"repository": repository(), "ref": "refs/heads/main"}));
         assert_eq!(subjects_of("label"), ["9/labels", "9/updates"]);

@@ -39,7 +39,10 @@ fn seeds() -> Vec<Vec<u8>> {
         "review": {"id": 1, "state": "approved"}, "repository": {"id": 9, "full_name": "octo/box"}});
     let push =
         json!({"ref": "refs/heads/main", "repository": {"id": 9, "full_name": "octo/box", "default_branch": "main"}});
-    let all: [Value; 5] = [issue("edited"), transferred, installed, pull, push];
+    let dependency = json!({"action": "blocked_by_added", "blocked_issue": {"number": 3},
+        "blocked_issue_repo": {"id": 9, "full_name": "octo/box"}, "blocking_issue": {"number": 6},
+        "blocking_issue_repo": {"id": 77, "full_name": "a/b"}, "repository": {"id": 9, "full_name": "octo/box"}});
+    let all: [Value; 6] = [issue("edited"), transferred, installed, pull, push, dependency];
     all.iter().map(|payload| payload.to_string().into_bytes()).collect()
 }
 
@@ -110,7 +113,17 @@ fn bend(random: &mut fastrand::Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
 fn no_payload_panics_or_names_what_cannot_be() {
     let mut random = fastrand::Rng::with_seed(from_environment("GHARVEST_FUZZ_SEED", 1));
     let seeds = seeds();
-    let events = ["issues", "pull_request", "push", "installation", "installation_target", "sub_issues", "ping", "x"];
+    let events = [
+        "issues",
+        "pull_request",
+        "push",
+        "installation",
+        "installation_target",
+        "sub_issues",
+        "issue_dependencies",
+        "ping",
+        "x",
+    ];
     let (mut read, mut refused, mut compared) = (0_u32, 0_u32, 0_u32);
     for _ in 0..from_environment("GHARVEST_FUZZ_ROUNDS", ROUNDS) {
         let bytes = bend(&mut random, &seeds);

@@ -139,8 +139,10 @@ async fn readiness(port: u16) -> Option<u16> {
     answer.ok().map(|answer| answer.status().as_u16())
 }
 
-/// Delivers one number after the other, from several senders, until stopped.
+/// Delivers one number after the other until stopped: one a millisecond as far as the senders, each with one delivery on
+/// its way, get answers.
 struct Load {
+    begun: Instant,
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     senders: Vec<tokio::task::JoinHandle<Vec<(u64, u16)>>>,
@@ -151,11 +153,15 @@ impl Load {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
         let url = format!("{base}/webhooks/github");
+        // What could not be sent in time is sent as soon as a sender is free.
+        let pace = Arc::new(tokio::sync::Mutex::new(tokio::time::interval(Duration::from_millis(1))));
         let sender = |_| {
             let (client, url, stop, sent) = (client.clone(), url.clone(), Arc::clone(&stop), Arc::clone(&sent));
+            let pace = Arc::clone(&pace);
             tokio::spawn(async move {
                 let mut answers = Vec::new();
                 while !stop.load(Ordering::SeqCst) {
+                    pace.lock().await.tick().await;
                     let number = sent.fetch_add(1, Ordering::SeqCst) + 1;
                     answers.push((number, deliver(&client, &url, number).await));
                 }
@@ -163,7 +169,7 @@ impl Load {
             })
         };
         let senders = (0..senders).map(sender).collect();
-        Self { stop, sent, senders }
+        Self { begun: Instant::now(), stop, sent, senders }
     }
 
     /// Returns when so many more were begun.
@@ -182,6 +188,9 @@ impl Load {
         for sender in self.senders {
             answers.extend(sender.await.unwrap());
         }
+        let millis = self.begun.elapsed().as_millis().max(1);
+        let (sent, accepted) = (answers.len() as u128, accepted(&answers).len() as u128);
+        eprintln!("{} deliveries a second, {} of them accepted", sent * 1000 / millis, accepted * 1000 / millis);
         answers
     }
 }
@@ -292,23 +301,40 @@ async fn two_receivers_behind_nginx_are_replaced_under_load_and_no_delivery_is_r
     assert_eq!(deployment.known(&numbers).await, numbers);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_accepted_survives_the_death_of_the_receiver_on_sqlite() {
-    let deployment = Deployment::new(None).await;
+/// Enough to have 1,000 deliveries a second on their way.
+const SENDERS: u64 = 32;
+/// Deliveries between two kills.
+const BETWEEN: u64 = 300;
+
+/// Kills the receiver under load, three times.
+async fn kill_the_receiver(queue_url: Option<String>) {
+    let deployment = Deployment::new(queue_url).await;
     let port = free_port();
     let mut receiver = deployment.start(port).ready().await;
-    let load = Load::start(&format!("http://127.0.0.1:{port}"), 8);
+    let load = Load::start(&format!("http://127.0.0.1:{port}"), SENDERS);
     for _ in 0..3 {
-        load.go_on(100).await;
+        load.go_on(BETWEEN).await;
         receiver.kill();
         receiver = deployment.start(port).ready().await;
     }
-    load.go_on(100).await;
+    load.go_on(BETWEEN).await;
     let answers = load.end().await;
     receiver.kill();
     let numbers = accepted(&answers);
     assert!(numbers.len() > 100 && numbers.len() < answers.len(), "some were accepted, some met no receiver");
     assert_eq!(deployment.known(&numbers).await, numbers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_survives_the_death_of_the_receiver_on_sqlite() {
+    kill_the_receiver(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_survives_the_death_of_the_receiver_on_redis() {
+    let test = "what_was_accepted_survives_the_death_of_the_receiver_on_redis";
+    let Some(redis) = RedisServer::start(test, DURABLE) else { return };
+    kill_the_receiver(Some(redis.url())).await;
 }
 
 /// With `everysec` Redis answers before it writes while a slow disk still syncs what came earlier: killed just then, it
@@ -322,9 +348,9 @@ async fn what_was_accepted_survives_the_death_of_redis() {
     let deployment = Deployment::new(Some(redis.url())).await;
     let port = free_port();
     let receiver = deployment.start(port).ready().await;
-    let load = Load::start(&format!("http://127.0.0.1:{port}"), 8);
+    let load = Load::start(&format!("http://127.0.0.1:{port}"), SENDERS);
     for _ in 0..3 {
-        load.go_on(100).await;
+        load.go_on(BETWEEN).await;
         redis = tokio::task::spawn_blocking(move || {
             redis.crash_and_restart(DURABLE);
             redis
@@ -332,7 +358,7 @@ async fn what_was_accepted_survives_the_death_of_redis() {
         .await
         .unwrap();
     }
-    load.go_on(100).await;
+    load.go_on(BETWEEN).await;
     let answers = load.end().await;
     receiver.kill();
     let refused: Vec<_> = answers.iter().filter(|(_, status)| *status != 202).collect();
