@@ -16,10 +16,15 @@ use gharvest_queue::{
     model::MemoryQueue,
 };
 use gharvest_seeder::{
+    Options, Seeder,
     deliveries::{Health, Recovery},
     inbox,
+    snapshots::Snapshots,
 };
-use gharvest_service_kit::settings::{DeliveryLog, Untracked};
+use gharvest_service_kit::{
+    cadence::Cadence,
+    settings::{DeliveryLog, Untracked},
+};
 use gharvest_state::{SqliteState, State};
 use gharvest_webhook_receiver::{Headers, Outcome, Payload, Receiver};
 use jiff::{SignedDuration, Timestamp};
@@ -106,6 +111,23 @@ impl World {
         recovery.run(&[&self.tracked], at(minutes)).await.unwrap()
     }
 
+    /// A seeder that looks for lost deliveries every five minutes, and for anything else once.
+    fn seeder(&self) -> Seeder {
+        let never = Duration::from_secs(3650 * 24 * 3600);
+        let options = Options {
+            reconcile_every: Cadence::Every(never),
+            metadata_every: Cadence::Every(never),
+            gap_every: Cadence::Every(never),
+            deliveries_every: Duration::from_secs(5 * 60),
+            deliveries_of: DeliveryLog::Auto,
+            sweep_period: never,
+            sweep_share: 0.2,
+            snapshots: Snapshots { every: None, folder: None, keep: never },
+        };
+        let (archive, queue, state) = (self.archive.clone(), Arc::clone(&self.faulty) as _, Arc::clone(&self.state));
+        Seeder::new(archive, queue, state, self.client.clone(), options, "test".to_owned())
+    }
+
     /// The numbers whose download waits in the webhook lane.
     async fn numbers(&self) -> Vec<u64> {
         let jobs = self.queue.list(QueueName::Download, &Filter::default(), None, 1000).await.unwrap();
@@ -148,6 +170,25 @@ async fn failed_deliveries_are_read_from_the_log_once() {
     assert!(world.recover(46).await >= 1);
     assert_eq!(world.numbers().await, some);
     assert_eq!(world.control.violations(), []);
+}
+
+#[tokio::test]
+async fn the_seeder_looks_for_failed_deliveries_at_its_start_and_at_each_turn() {
+    let world = World::new().await;
+    let (some, mut seeder) = (world.some(), world.seeder());
+    world.comment(some[0]).await;
+    seeder.tick(at(1)).await;
+    assert_eq!(world.numbers().await, some[..1]);
+    world.control.freeze(Some(NOW + 90));
+    world.comment(some[1]).await;
+    let mut asked = Vec::new();
+    for minutes in 2..=6 {
+        let before = world.client.calls();
+        seeder.tick(at(minutes)).await;
+        asked.push(world.client.calls() > before);
+    }
+    assert_eq!(asked.iter().filter(|asked| **asked).count(), 1, "one turn in five minutes: {asked:?}");
+    assert_eq!(world.numbers().await, some[..2]);
 }
 
 #[tokio::test]
