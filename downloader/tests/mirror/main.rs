@@ -146,11 +146,16 @@ async fn changes_that_nobody_announced_are_found_and_older_texts_are_kept() {
     assert!(record.history.iter().any(|older| older.of == "title" && older.text == old_title));
     // Nothing new: no download follows.
     let finished = world.counts(QueueName::Download).await.totals.finished;
+    let mut before = world.client.spent();
     for _ in 0..2 {
+        before = world.client.spent();
         world.push(Subject::part(world.id, part::UPDATES), Lane::Reconcile).await;
         world.work().await;
     }
     assert_eq!(world.counts(QueueName::Download).await.totals.finished, finished + 2);
+    // One request with the ETag of the last round, which GitHub does not charge.
+    let spent = world.client.spent();
+    assert_eq!((spent.unchanged - before.unchanged, spent.cost() - before.cost()), (1, 0));
 }
 
 #[tokio::test]
