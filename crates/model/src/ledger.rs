@@ -210,6 +210,15 @@ mod tests {
     const GOLDEN: &str = "47484c4544474552018d51596ed365812503000000040001010000d200f14900536b0065";
 
     #[test]
+    fn a_ledger_of_150_000_numbers_is_well_under_a_megabyte() {
+        let mut ledger = Ledger::default();
+        ledger.set(150_000, NumberState::Present, Timestamp::from_second(1_700_000_000).unwrap());
+        let bytes = ledger.encode();
+        assert!(bytes.len() < 800_000, "{}", bytes.len());
+        assert_eq!(Ledger::decode(&bytes), Ok(ledger));
+    }
+
+    #[test]
     fn numbers_below_a_higher_one_appear_as_unknown() {
         let mut ledger = Ledger::default();
         let at = Timestamp::from_second(1_700_000_000).unwrap();
