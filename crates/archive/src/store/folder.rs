@@ -119,7 +119,7 @@ impl FolderStore {
             match fs::rename(staged, path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
-                Ok(()) if durability == Durability::Durable => return File::open(folder)?.sync_all(),
+                Ok(()) if durability == Durability::Durable => return sync_folder(folder),
                 Ok(()) => return Ok(()),
             }
         }
@@ -136,7 +136,7 @@ impl FolderStore {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        if durability == Durability::Durable { File::open(parent)?.sync_all() } else { Ok(()) }
+        if durability == Durability::Durable { sync_folder(parent) } else { Ok(()) }
     }
 
     fn put_now(&self, key: &str, bytes: &[u8], condition: &Condition, durability: Durability) -> Result<bool> {
@@ -274,7 +274,7 @@ impl Store for FolderStore {
                     removed => removed?,
                 }
                 let folder = path.parent().expect("every object lies in the folder of the archive");
-                File::open(folder)?.sync_all()
+                sync_folder(folder)
             };
             remove().map_err(|error| failed("remove", &key, error))?;
             // Only an emptied folder goes; one in use refuses, which is as it should be.
@@ -388,6 +388,14 @@ fn append(journal: &Path, end: &Mark, framed: &[u8]) -> io::Result<Mark> {
     file.write_all(framed)?;
     file.sync_all()?;
     Ok(Mark { generation: end.generation.clone(), length: end.length + framed.len() as u64 })
+}
+
+/// Makes the names in a folder durable. One that is gone has none: whoever removes the last file removes the folder.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        folder => folder?.sync_all(),
+    }
 }
 
 /// The head of a new journal, with a name that no other has.

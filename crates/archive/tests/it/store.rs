@@ -71,6 +71,25 @@ async fn nothing_is_written_or_read_through_a_link_that_leads_out() {
     assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
 }
 
+/// Whoever removes the last file removes the folder, perhaps under the hands of who removed another just before.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_files_of_a_folder_are_removed_and_written_by_many_at_once() {
+    let place = place::folder("").await.unwrap();
+    let store = place.store();
+    for round in 0..100 {
+        let changes = (0..8).map(|file| {
+            let (store, key) = (Arc::clone(&store), format!("staging/crowd/{round}/{file}"));
+            tokio::spawn(async move {
+                store.put(&key, "text".into(), Condition::Any, Durability::Durable).await.unwrap();
+                store.delete(&key).await.unwrap();
+            })
+        });
+        for change in changes.collect::<Vec<_>>() {
+            change.await.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn staged_files_are_swept_when_they_are_old() {
     let place = place::folder("").await.unwrap();
