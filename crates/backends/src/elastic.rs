@@ -7,15 +7,15 @@ use gharvest_search::operations::OperationsLog;
 use gharvest_search_elastic::{ElasticOperations, Options};
 use gharvest_service_kit::Settings;
 
-use crate::opening;
+use crate::{index_folder, opening};
 
 /// Where it is kept how the system of this archive is doing; none where the index is embedded, which no dashboard reads.
 /// The engine need not be up yet.
 pub async fn operations_log(settings: &Settings, archive: &str) -> anyhow::Result<Option<Arc<dyn OperationsLog>>> {
-    let url = settings.search_url();
-    if url.starts_with("tantivy:") {
+    if index_folder(settings).is_some() {
         return Ok(None);
     }
+    let url = settings.search_url();
     let log = ElasticOperations::open(&options(settings, &url).await?, archive);
     Ok(Some(log.with_context(|| opening("log of operations", &url))?))
 }

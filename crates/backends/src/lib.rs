@@ -43,6 +43,11 @@ pub fn policy(settings: &Settings) -> Policy {
     }
 }
 
+/// The folder of the embedded index; none where the settings name a search engine.
+pub fn index_folder(settings: &Settings) -> Option<PathBuf> {
+    settings.search_url().strip_prefix("tantivy:").map(PathBuf::from)
+}
+
 /// Opens the queue.
 pub async fn queue(settings: &Settings) -> anyhow::Result<Arc<dyn QueueAdmin>> {
     let url = settings.queue_url();

@@ -1,21 +1,21 @@
 //! The search engine as set.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::Context;
 use gharvest_search::SearchIndex;
 use gharvest_search_tantivy::TantivyIndex;
 use gharvest_service_kit::Settings;
 
-use crate::opening;
+use crate::{index_folder, opening};
 
 /// Opens the index for writing. The caller makes it with `ensure`.
 pub async fn index(settings: &Settings) -> anyhow::Result<Arc<dyn SearchIndex>> {
     let url = settings.search_url();
-    if let Some(folder) = url.strip_prefix("tantivy:") {
-        return Ok(TantivyIndex::open(Path::new(folder)).await.with_context(|| opening("index", &url))?);
+    match index_folder(settings) {
+        Some(folder) => Ok(TantivyIndex::open(&folder).await.with_context(|| opening("index", &url))?),
+        None => elastic(settings, &url).await,
     }
-    elastic(settings, &url).await
 }
 
 /// Makes the index if there is none, and says so if an earlier version of the program made it.
@@ -34,10 +34,10 @@ pub async fn ensure_index(index: &dyn SearchIndex, archive: &str) -> anyhow::Res
 /// Opens the index for reading: works beside the process that writes it.
 pub async fn index_read_only(settings: &Settings) -> anyhow::Result<Arc<dyn SearchIndex>> {
     let url = settings.search_url();
-    if let Some(folder) = url.strip_prefix("tantivy:") {
-        return Ok(TantivyIndex::open_read_only(Path::new(folder)).await.with_context(|| opening("index", &url))?);
+    match index_folder(settings) {
+        Some(folder) => Ok(TantivyIndex::open_read_only(&folder).await.with_context(|| opening("index", &url))?),
+        None => elastic(settings, &url).await,
     }
-    elastic(settings, &url).await
 }
 
 async fn elastic(settings: &Settings, url: &str) -> anyhow::Result<Arc<dyn SearchIndex>> {

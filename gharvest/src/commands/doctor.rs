@@ -1,6 +1,6 @@
 //! `gharvest doctor`: what is wrong with this set-up, and what to do.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use clap::Args;
 use gharvest_archive::Archive;
@@ -237,9 +237,8 @@ async fn check_queue(settings: &Settings, findings: &mut Findings) {
 }
 
 async fn check_index(settings: &Settings, archive: Option<&Archive>, findings: &mut Findings) {
-    let url = settings.search_url();
-    if let Some(folder) = url.strip_prefix("tantivy:")
-        && !Path::new(folder).try_exists().unwrap_or(false)
+    if let Some(folder) = gharvest_backends::index_folder(settings)
+        && !folder.try_exists().unwrap_or(false)
     {
         return findings.well("index", "none yet: it is made by the first `gharvest up`, `mirror` or `rebuild`");
     }

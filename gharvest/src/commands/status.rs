@@ -92,7 +92,7 @@ pub(crate) async fn run(common: &CommonArgs, args: StatusArgs) -> anyhow::Result
 
 /// An engine that is away must not hide the rest.
 async fn index_trouble(settings: &Settings) -> Option<Trouble> {
-    if settings.search_url().starts_with("tantivy:") {
+    if gharvest_backends::index_folder(settings).is_some() {
         return None;
     }
     let asked = async { anyhow::Ok(gharvest_backends::index_read_only(settings).await?.status().await?.trouble) };
