@@ -55,7 +55,10 @@ pub(crate) async fn run(common: &CommonArgs, args: AuditArgs) -> anyhow::Result<
             _ => {
                 print(&audit);
                 if audit.counts.failed > 0 {
-                    print_reasons(&settings, id).await?;
+                    // The queue is another place, and its trouble must not hide the verdict.
+                    if let Err(error) = print_reasons(&settings, id).await {
+                        line(format_args!("  why they failed is not known: {error:#}"));
+                    }
                 }
             }
         }
@@ -70,10 +73,15 @@ pub(crate) async fn run(common: &CommonArgs, args: AuditArgs) -> anyhow::Result<
 async fn print_reasons(settings: &Settings, id: RepositoryId) -> anyhow::Result<()> {
     let queue = gharvest_backends::queue(settings).await?;
     let filter = Filter { repository: Some(id), state: Some(JobState::Buried), ..Filter::default() };
-    for job in queue.list(QueueName::Download, &filter, None, MOST_LINES).await? {
+    let buried = queue.list(QueueName::Download, &filter, None, MOST_LINES + 1).await?;
+    let more = buried.len() > MOST_LINES;
+    for job in buried.into_iter().take(MOST_LINES) {
         if let (Subject::Item(item), Some(reason)) = (job.subject, job.reason) {
             line(format_args!("  #{} failed: {reason}", item.number));
         }
+    }
+    if more {
+        line("  more reasons: queue-cli buried list download");
     }
     Ok(())
 }
