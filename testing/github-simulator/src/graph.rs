@@ -510,26 +510,20 @@ fn reviewer(entry: &Value) -> Value {
 }
 
 fn comment(entry: &Value) -> Value {
-    json!({
-        "__typename": "IssueComment",
-        "id": entry["node_id"],
-        "databaseId": entry["id"],
-        "fullDatabaseId": text_id(&entry["id"]),
-        "url": entry["html_url"],
-        "body": entry["body"],
-        "createdAt": entry["created_at"],
-        "updatedAt": entry["updated_at"],
-        "authorAssociation": entry["author_association"],
-        "isMinimized": false,
-        "minimizedReason": null,
-        "author": actor(&entry["user"]),
-        "reactionGroups": reaction_groups(&entry["reactions"], &entry["created_at"]),
-    })
+    let mut comment = said(entry, "IssueComment");
+    comment["isMinimized"] = json!(false);
+    comment["minimizedReason"] = Value::Null;
+    comment
 }
 
 fn review_comment(entry: &Value) -> Value {
+    said(entry, "PullRequestReviewComment")
+}
+
+/// What comments of both sorts have.
+fn said(entry: &Value, sort: &str) -> Value {
     json!({
-        "__typename": "PullRequestReviewComment",
+        "__typename": sort,
         "id": entry["node_id"],
         "databaseId": entry["id"],
         "fullDatabaseId": text_id(&entry["id"]),
