@@ -20,10 +20,10 @@ use async_trait::async_trait;
 use fail::fail_point;
 use gharvest_archive::Archive;
 use gharvest_model::{
-    ItemId, Lane, QueueName, Record, RepositoryId, Revision, Subject,
+    ItemId, Lane, QueueName, RepositoryId, Revision, Subject,
     job::part,
     live::LiveEvent,
-    record::{RecordState, Visibility},
+    record::{RecordState, RecordText, Visibility},
 };
 use gharvest_queue::{Job, Outcome, Queue, Scope, Settlement, Timing, Trigger};
 use gharvest_search::{
@@ -225,8 +225,10 @@ impl Indexer {
 
     /// The documents of an item and what will be told of it; the record itself goes at once.
     async fn rendered(&self, item: ItemId) -> Result<Option<(LiveEvent, ThreadDocuments)>, Failure> {
-        let Some(record) = self.archive.record(item).await? else { return Ok(None) };
-        let thread = documents(&self.archive, &record).await?;
+        let Some(stored) = self.archive.stored(item).await? else { return Ok(None) };
+        let repository = self.archive.repository(item.repository).await?;
+        let record = stored.text()?;
+        let thread = render::thread(&record, repository.as_ref(), Timestamp::now())?;
         Ok(Some((live_event(&record, &thread), thread)))
     }
 
@@ -303,12 +305,6 @@ impl Indexer {
     }
 }
 
-/// The documents of a record, under the name and visibility that its repository has now.
-pub async fn documents(archive: &Archive, record: &Record) -> Result<ThreadDocuments, Failure> {
-    let repository = archive.repository(record.repository.id).await?;
-    Ok(render::thread(record, repository.as_ref(), Timestamp::now()))
-}
-
 fn split(done: Vec<Done>) -> (Vec<Settlement>, Vec<LiveEvent>) {
     let mut events = Vec::new();
     let settlement = |Done { job, result, follow_up }: Done| {
@@ -327,7 +323,7 @@ fn split(done: Vec<Done>) -> (Vec<Settlement>, Vec<LiveEvent>) {
     (done.into_iter().map(settlement).collect(), events)
 }
 
-fn live_event(record: &Record, thread: &ThreadDocuments) -> LiveEvent {
+fn live_event(record: &RecordText<'_>, thread: &ThreadDocuments) -> LiveEvent {
     let state = match &record.state {
         RecordState::Present => thread.item.state.as_str(),
         RecordState::Deleted => "deleted",

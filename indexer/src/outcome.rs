@@ -12,6 +12,9 @@ pub enum Failure {
     /// The archive could not be read.
     #[error(transparent)]
     Archive(#[from] gharvest_archive::Error),
+    /// An entry of a record is no JSON.
+    #[error("an entry of the record cannot be read: {0}; restore it from a snapshot, or fetch the item again")]
+    Entry(#[from] serde_json::Error),
     /// The engine did not do what it should.
     #[error(transparent)]
     Search(#[from] gharvest_search::Error),
@@ -57,7 +60,7 @@ pub fn verdict(failure: &Failure) -> Verdict {
             _ => Verdict::PauseQueue { pause: ATTENTION_PAUSE },
         },
         Failure::NotYet(after) => Verdict::Job(Outcome::Release { after: *after }),
-        Failure::Hopeless(reason) => bury(reason.clone()),
+        Failure::Entry(_) | Failure::Hopeless(_) => bury(failure.to_string()),
     }
 }
 
@@ -88,6 +91,7 @@ mod tests {
             (archive(ArchiveKind::Refused), Class::Queue(60)),
             (archive(ArchiveKind::Full), Class::Queue(60)),
             (Failure::NotYet(Duration::from_secs(5)), Class::Release),
+            (serde_json::from_str::<()>("x").unwrap_err().into(), Class::Bury),
             (Failure::Hopeless("x".into()), Class::Bury),
         ] {
             let class = match verdict(&failure) {

@@ -70,9 +70,10 @@ async fn fill(
     for id in repositories {
         let Some(repository) = archive.repository(*id).await? else { continue };
         filler.done.repository = repository.full_name.to_string();
-        let mut records = archive.records(*id, 0);
-        while let Some(record) = records.next().await {
-            filler.add(render::thread(&record?, Some(&repository), Timestamp::now()), progress).await?;
+        let mut records = archive.all_stored(*id, 0);
+        while let Some(stored) = records.next().await {
+            let thread = render::thread(&stored?.text()?, Some(&repository), Timestamp::now())?;
+            filler.add(thread, progress).await?;
         }
         filler.flush(progress).await?;
         apply_repository(archive, index, *id).await?;
@@ -105,8 +106,11 @@ async fn catch_up(
             continue;
         }
         let item = ItemId { repository: repository.id, number };
-        if let Some(record) = archive.record(item).await?.filter(|record| record.changed_at >= began) {
-            filler.add(render::thread(&record, Some(repository), Timestamp::now()), progress).await?;
+        let Some(stored) = archive.stored(item).await? else { continue };
+        let record = stored.text()?;
+        if record.changed_at >= began {
+            let thread = render::thread(&record, Some(repository), Timestamp::now())?;
+            filler.add(thread, progress).await?;
         }
     }
     filler.flush(progress).await

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use gharvest_archive::Repository;
 use gharvest_model::{
-    Record, Revision,
+    Revision,
     labels::LabelRenames,
-    record::{RecordState, Visibility},
+    record::{RecordState, RecordText, Visibility},
 };
 use gharvest_search::{
     document::{ReleaseDocument, RepositoryDocument, ThreadDocuments, Version},
@@ -17,7 +17,11 @@ use serde_json::Value;
 
 /// All documents of a record. A repository that became private since the record was written hides its items at once; one
 /// that is gone from GitHub takes them out of search.
-pub(crate) fn thread(record: &Record, repository: Option<&Repository>, now: Timestamp) -> ThreadDocuments {
+pub(crate) fn thread(
+    record: &RecordText<'_>,
+    repository: Option<&Repository>,
+    now: Timestamp,
+) -> serde_json::Result<ThreadDocuments> {
     let mut record = Cow::Borrowed(record);
     let mut context = RenderContext {
         repository: record.repository.full_name.to_string(),
@@ -38,7 +42,7 @@ pub(crate) fn thread(record: &Record, repository: Option<&Repository>, now: Time
             record.to_mut().state = RecordState::Hidden;
         }
     }
-    render::thread(&record, &context)
+    render::thread_of_text(&record, &context)
 }
 
 /// A repository's document.

@@ -152,10 +152,12 @@ impl Verifier<'_> {
     /// The thread as it should be, or why that cannot be said.
     async fn rendered(&self, number: u64) -> Result<Option<ThreadDocuments>, DifferenceKind> {
         let item = ItemId { repository: self.id, number };
-        match self.archive.record(item).await {
-            Ok(record) => Ok(record.map(|record| render::thread(&record, self.repository.as_ref(), Timestamp::now()))),
-            Err(error) => Err(DifferenceKind::Unreadable { reason: error.to_string() }),
-        }
+        let rendered = async {
+            let Some(stored) = self.archive.stored(item).await? else { return Ok(None) };
+            Ok::<_, Failure>(Some(render::thread(&stored.text()?, self.repository.as_ref(), Timestamp::now())?))
+        };
+        let unreadable = |failure: Failure| DifferenceKind::Unreadable { reason: failure.to_string() };
+        rendered.await.map_err(unreadable)
     }
 
     async fn lacking(&self, number: u64) -> Result<Option<DifferenceKind>, Failure> {

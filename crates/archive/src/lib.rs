@@ -31,7 +31,7 @@ use gharvest_model::{
     ItemId, RepositoryId, RepositoryName, Revision, labels::LabelRenames, ledger::NumberState, record::Fact,
 };
 use jiff::Timestamp;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 mod attachments;
@@ -51,6 +51,7 @@ use store::{Condition, Durability, Store};
 
 pub use attachments::{attachment_name, image_type};
 pub use error::{Error, ErrorKind, Result};
+pub use records::Stored;
 
 /// The archive of one deployment. Cheap to clone; safe to use from many tasks and processes at once.
 #[derive(Debug, Clone)]
@@ -274,7 +275,7 @@ async fn read_json<T: DeserializeOwned>(store: &dyn Store, key: &str) -> Result<
     store.get(key).await?.map(|(bytes, _)| from_bytes(key, &bytes)).transpose()
 }
 
-fn from_bytes<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T> {
+fn from_bytes<'de, T: Deserialize<'de>>(key: &str, bytes: &'de [u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| corrupt(key, error))
 }
 

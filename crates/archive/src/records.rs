@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
-use gharvest_model::{ItemId, Record, RepositoryId, Revision, change};
+use gharvest_model::{ItemId, Record, RepositoryId, Revision, change, record::RecordText};
 use jiff::Timestamp;
 
 use crate::{
@@ -20,10 +20,23 @@ const LARGEST: u64 = 1 << 30;
 const READ_AHEAD: usize = 8;
 
 /// A record as it lies in the store.
-struct Stored {
+#[derive(Debug)]
+pub struct Stored {
     key: String,
     json: Bytes,
     version: Version,
+}
+
+impl Stored {
+    /// The record as trees.
+    pub fn record(&self) -> Result<Record> {
+        from_bytes(&self.key, &self.json)
+    }
+
+    /// The record with the entries of its long lists as text: for who needs one of them at a time.
+    pub fn text(&self) -> Result<RecordText<'_>> {
+        from_bytes(&self.key, &self.json)
+    }
 }
 
 /// What is to be done with a record.
@@ -35,7 +48,7 @@ enum Decision {
 impl Archive {
     /// A thread's record.
     pub async fn record(&self, item: ItemId) -> Result<Option<Record>> {
-        self.stored(item).await?.map(|stored| from_bytes(&stored.key, &stored.json)).transpose()
+        self.stored(item).await?.map(|stored| stored.record()).transpose()
     }
 
     /// The stored JSON of a record, as it is on disk (decompressed).
@@ -70,16 +83,21 @@ impl Archive {
         self.forget_hint(item).await
     }
 
-    /// The records of a repository in the order of their numbers, after `after`; a few are read ahead.
+    /// The records of a repository in the order of their numbers, after `after`.
     pub fn records(&self, id: RepositoryId, after: u64) -> BoxStream<'static, Result<Record>> {
+        self.all_stored(id, after).map(|stored| stored?.record()).boxed()
+    }
+
+    /// The same as they lie in the store; a few are read ahead, which their trees would make too much.
+    pub fn all_stored(&self, id: RepositoryId, after: u64) -> BoxStream<'static, Result<Stored>> {
         let archive = self.clone();
         let read = move |number| {
             let archive = archive.clone();
-            async move { archive.record(ItemId { repository: id, number }).await }
+            async move { archive.stored(ItemId { repository: id, number }).await }
         };
         // One purged between the listing and its turn is no record any more.
-        let records = self.numbers(id, after).map_ok(read).try_buffered(READ_AHEAD);
-        records.try_filter_map(|record| std::future::ready(Ok(record))).boxed()
+        let stored = self.numbers(id, after).map_ok(read).try_buffered(READ_AHEAD);
+        stored.try_filter_map(|stored| std::future::ready(Ok(stored))).boxed()
     }
 
     /// The numbers that have a record, ascending, after `after`.
@@ -98,7 +116,8 @@ impl Archive {
         futures::stream::once(listed).try_flatten().boxed()
     }
 
-    async fn stored(&self, item: ItemId) -> Result<Option<Stored>> {
+    /// A thread's record as it lies in the store.
+    pub async fn stored(&self, item: ItemId) -> Result<Option<Stored>> {
         for key in keys(item, self.inner.options.compress) {
             if let Some((bytes, version)) = self.store().get(&key).await? {
                 return Ok(Some(Stored { json: unpack(&key, bytes)?, key, version }));
@@ -114,7 +133,7 @@ fn decide(stored: Option<Stored>, mut record: Record, new_key: String) -> Result
         None if record.revision != Revision::NONE => return Ok(Decision::Leave(Written::Conflict(Revision::NONE))),
         None => (new_key, Condition::Absent),
         Some(stored) => {
-            let before: Record = from_bytes(&stored.key, &stored.json)?;
+            let before = stored.record()?;
             if before.revision != record.revision {
                 return Ok(Decision::Leave(Written::Conflict(before.revision)));
             }

@@ -3,12 +3,15 @@
 //! One JSON object holds GitHub's own objects untouched (`issue`, `timeline`, `pull`, `review_comments`), what the
 //! mirror knows about them (revision, times, origin), and what GitHub will never say again (`kept`, `history`).
 //! Readers ignore fields that they do not know: they are kept in [`Record::unknown`] and written back.
+//!
+//! A tree takes many times the memory of its text, and nearly all of a record is in its long lists. Whoever needs them
+//! only once reads a [`RecordText`] instead: of its lists each entry is still text.
 
 use std::borrow::Cow;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::ids::{ItemId, Kind, RepositoryId, RepositoryName};
 
@@ -39,9 +42,12 @@ pub const SCHEMA: u32 = 1;
 /// GitHub's REST API version that records are fetched with. `2026-03-10` drops `assignee` and `merge_commit_sha`.
 pub const API_VERSION: &str = "2022-11-28";
 
-/// The archived JSON of one thread.
+/// A record of which the entries of the long lists are text, borrowed from the text of the whole.
+pub type RecordText<'a> = Record<&'a RawValue>;
+
+/// The archived JSON of one thread. The entries of its long lists are trees, unless `E` says otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct Record<E = Value> {
     /// The format version, [`SCHEMA`] when we wrote it.
     pub schema: u32,
     /// The repository it belongs to, under the name it had at this revision.
@@ -75,14 +81,14 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issue: Option<Value>,
     /// GitHub's timeline: comments are its `commented` entries, reviews its `reviewed` ones.
-    #[serde(default)]
-    pub timeline: Vec<Value>,
+    #[serde(default = "Vec::new")]
+    pub timeline: Vec<E>,
     /// GitHub's pull request object, for a pull request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull: Option<Value>,
     /// GitHub's review comments, for a pull request.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub review_comments: Vec<Value>,
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    pub review_comments: Vec<E>,
     /// Facts of webhooks that GitHub will never say again, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<Fact>,
@@ -128,7 +134,9 @@ impl Record {
             unknown: Map::new(),
         }
     }
+}
 
+impl<E> Record<E> {
     /// Which item this is.
     pub fn id(&self) -> ItemId {
         ItemId { repository: self.repository.id, number: self.number }
@@ -139,6 +147,13 @@ impl Record {
         self.issue.as_ref().or(self.pull.as_ref())
     }
 
+    /// Who may see it while its repository is this visible: what a private twin says is private everywhere.
+    pub fn visibility_in(&self, repository: Visibility) -> Visibility {
+        if self.twin.is_some() { Visibility::Private } else { repository }
+    }
+}
+
+impl<E: Clone> Record<E> {
     /// The record as it is read by who may see it: with the title and body of its private twin, if it has one.
     pub fn shown(&self) -> Cow<'_, Self> {
         let Some(twin) = self.twin.as_ref().and_then(|twin| twin.get("issue")) else { return Cow::Borrowed(self) };
@@ -148,11 +163,6 @@ impl Record {
             core.extend(texts.map(|(name, text)| (name.to_owned(), text.clone())));
         }
         Cow::Owned(shown)
-    }
-
-    /// Who may see it while its repository is this visible: what a private twin says is private everywhere.
-    pub fn visibility_in(&self, repository: Visibility) -> Visibility {
-        if self.twin.is_some() { Visibility::Private } else { repository }
     }
 }
 
@@ -303,5 +313,8 @@ mod tests {
         let written = serde_json::to_string(&record).unwrap();
         assert!(written.contains(r#"{"zeta":1,"alpha":{"x":[1,2]}}"#), "GitHub's objects keep their order: {written}");
         assert_eq!(serde_json::from_str::<Record>(&written).unwrap(), record);
+        let read: RecordText<'_> = serde_json::from_str(&written).unwrap();
+        assert_eq!(read.timeline[0].get(), r#"{"event":"from_the_future"}"#);
+        assert_eq!(serde_json::to_string(&read).unwrap(), written, "lists of text are the same record");
     }
 }

@@ -453,7 +453,10 @@ const VERSION_FIELDS: [&str; 2] = ["revision", "fetched_at"];
 /// Numbers must be those of the document: an `f32` printed to text and read as JSON is another number, so an engine
 /// that stores text reads it as the document's type first, and uses [`digest`].
 pub fn document_digest(document: &Value) -> String {
-    let mut value = document.clone();
+    digest_of(document.clone())
+}
+
+fn digest_of(mut value: Value) -> String {
     if let Value::Object(fields) = &mut value {
         fields.retain(|name, _| !VERSION_FIELDS.contains(&name.as_str()));
     }
@@ -465,5 +468,5 @@ pub fn document_digest(document: &Value) -> String {
 pub fn digest(document: &impl Serialize) -> String {
     // By way of the text, as an index stores it: a value made directly would widen the digits of an `f32`.
     let text = serde_json::to_string(document).expect("documents have text keys and plain values");
-    document_digest(&serde_json::from_str(&text).expect("JSON just written"))
+    digest_of(serde_json::from_str(&text).expect("JSON just written"))
 }

@@ -66,8 +66,8 @@ pub(crate) struct Now<'a> {
 }
 
 /// The spans of an item, in the order of dimension, beginning and value.
-pub(crate) fn spans(entries: &[Entry<'_>], now: &Now<'_>, renames: &LabelRenames) -> Vec<Span> {
-    let mut ordered: Vec<&Entry<'_>> = entries.iter().collect();
+pub(crate) fn spans(entries: &[Entry], now: &Now<'_>, renames: &LabelRenames) -> Vec<Span> {
+    let mut ordered: Vec<&Entry> = entries.iter().collect();
     ordered.sort_by_key(|entry| (entry.at, entry.id));
     let mut spans = Vec::new();
     spans.extend(state(&ordered, now));
@@ -154,11 +154,11 @@ impl Line {
     }
 }
 
-fn actor(entry: &Entry<'_>) -> Option<String> {
+fn actor(entry: &Entry) -> Option<String> {
     entry.actor.as_ref().map(|actor| actor.login.clone())
 }
 
-fn state(entries: &[&Entry<'_>], now: &Now<'_>) -> Vec<Span> {
+fn state(entries: &[&Entry], now: &Now<'_>) -> Vec<Span> {
     let mut line = Line::new("state", "open", now.created_at, now.author.clone());
     for entry in entries {
         match (entry.event.as_str(), line.value()) {
@@ -177,14 +177,13 @@ fn state(entries: &[&Entry<'_>], now: &Now<'_>) -> Vec<Span> {
     line.spans
 }
 
-fn title(entries: &[&Entry<'_>], now: &Now<'_>) -> Vec<Span> {
-    use crate::render::json;
+fn title(entries: &[&Entry], now: &Now<'_>) -> Vec<Span> {
     let renames = || entries.iter().filter(|entry| entry.event == "renamed");
-    let first = renames().find_map(|entry| json::name(entry.value, "/rename/from"));
-    let mut line = Line::new("title", first.as_deref().unwrap_or(now.title), now.created_at, now.author.clone());
+    let first = renames().find_map(|entry| entry.title_before.as_deref());
+    let mut line = Line::new("title", first.unwrap_or(now.title), now.created_at, now.author.clone());
     for entry in renames() {
-        if let Some(title) = json::name(entry.value, "/rename/to") {
-            line.change(&title, entry.at, actor(entry), false);
+        if let Some(title) = &entry.subject {
+            line.change(title, entry.at, actor(entry), false);
         }
     }
     line.change(now.title, now.updated_at, None, true);
@@ -262,7 +261,7 @@ impl<'a> Set<'a> {
 
 fn values(
     dimension: &'static str,
-    entries: &[&Entry<'_>],
+    entries: &[&Entry],
     now: &Now<'_>,
     name_now: NameNow<'_>,
     current: &[String],
@@ -274,18 +273,18 @@ fn values(
             ("label", "unlabeled") | ("assignee", "unassigned") => false,
             _ => continue,
         };
-        let Some(value) = (if dimension == "label" { entry.label() } else { entry.subject() }) else { continue };
+        let Some(value) = (if dimension == "label" { &entry.label } else { &entry.subject }) else { continue };
         if put_on {
-            set.put_on(&value, entry.at, actor(entry));
+            set.put_on(value, entry.at, actor(entry));
         } else {
-            set.take_off(&value, entry.at);
+            set.take_off(value, entry.at);
         }
     }
     set.reconcile(current, now.updated_at)
 }
 
 /// An item has one milestone at a time. One that is taken off, or there now, under another title was renamed.
-fn milestone(entries: &[&Entry<'_>], now: &Now<'_>) -> Vec<Span> {
+fn milestone(entries: &[&Entry], now: &Now<'_>) -> Vec<Span> {
     let mut ended: Vec<Span> = Vec::new();
     let mut open: Option<Span> = None;
     let span = |title: &str, from, by, inferred| Span {
@@ -299,16 +298,16 @@ fn milestone(entries: &[&Entry<'_>], now: &Now<'_>) -> Vec<Span> {
     };
     let last_end = |ended: &[Span]| ended.last().and_then(|span| span.to).unwrap_or(now.created_at);
     for entry in entries {
-        let Some(title) = entry.subject() else { continue };
+        let Some(title) = &entry.subject else { continue };
         match entry.event.as_str() {
-            "milestoned" if open.as_ref().is_some_and(|open| open.value == title) => {}
+            "milestoned" if open.as_ref().is_some_and(|open| open.value == *title) => {}
             "milestoned" => {
                 ended.extend(open.take().map(|before| before.until(entry.at, true)));
-                open = Some(span(&title, entry.at, actor(entry), false));
+                open = Some(span(title, entry.at, actor(entry), false));
             }
             "demilestoned" => {
-                let before = open.take().unwrap_or_else(|| span(&title, last_end(&ended), None, true));
-                ended.push(before.renamed(&title).until(entry.at, false));
+                let before = open.take().unwrap_or_else(|| span(title, last_end(&ended), None, true));
+                ended.push(before.renamed(title).until(entry.at, false));
             }
             _ => {}
         }
@@ -327,7 +326,7 @@ fn milestone(entries: &[&Entry<'_>], now: &Now<'_>) -> Vec<Span> {
 fn switch(
     dimension: &'static str,
     (on, off): (&str, &str),
-    entries: &[&Entry<'_>],
+    entries: &[&Entry],
     now: &Now<'_>,
     is_on: bool,
 ) -> Vec<Span> {

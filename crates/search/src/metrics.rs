@@ -16,7 +16,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) closed_at: Option<Timestamp>,
     pub(crate) merged_at: Option<Timestamp>,
     pub(crate) is_open: bool,
-    pub(crate) entries: &'a [Entry<'a>],
+    pub(crate) entries: &'a [Entry],
     pub(crate) comments: &'a [CommentDocument],
     pub(crate) spans: &'a [Span],
 }

@@ -3,15 +3,27 @@
 //! Parsing is lenient: GitHub adds events and leaves out fields, imports lack whole objects, deleted accounts are null.
 //! Nothing in a record is an error; what cannot be read is left out, and stays in the archive. Everything that comes
 //! from outside is bounded: names at 1 KiB, bodies at 512 KiB, references at 2,000 of each sort.
+//!
+//! The long lists are read in one pass, an entry at a time: what documents say of it is kept, and GitHub's own object
+//! goes before the next one comes. So a thread of any length needs little more memory than its text and its documents.
 
 pub(crate) mod extract;
 pub(crate) mod json;
 pub(crate) mod text;
 pub(crate) mod timeline;
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+    convert::Infallible,
+    mem,
+};
 
-use gharvest_model::{Kind, Record, RepositoryId, labels::LabelRenames, record::Visibility};
+use gharvest_model::{
+    Kind, Record, RepositoryId, Revision,
+    labels::LabelRenames,
+    record::{RecordText, Visibility},
+};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -26,7 +38,7 @@ use crate::{
 use extract::{References, Unique, closed_items};
 use json::{LONGEST_NAME, Person, bounded};
 use text::without_html_comments;
-use timeline::{Entry, entries};
+use timeline::Entry;
 
 /// What documents say that the record does not know.
 #[derive(Debug, Clone)]
@@ -43,119 +55,189 @@ pub struct RenderContext {
 
 /// The documents of a thread.
 pub fn thread(record: &Record, context: &RenderContext) -> ThreadDocuments {
-    let nothing = Value::Null;
-    let record = &*record.shown();
-    let thread = Thread::read(record, context, record.core().unwrap_or(&nothing));
-    let comments = thread.comments();
-    let events = thread.events();
-    let spans = thread.spans();
-    let intervals = thread.intervals(&spans);
-    let mut item = thread.item(&comments, &spans);
-    item.comment_documents = length(&comments);
-    item.event_documents = length(&events);
-    item.interval_documents = length(&intervals);
-    let version = Version::new(record.revision, context.rendered_at);
-    let mut documents = ThreadDocuments { item, comments, events, intervals, version, digest: String::new() };
-    documents.digest = thread_digest(&documents.digests());
+    let Ok(documents) = documents(record, context, |tree| Ok::<_, Infallible>(Cow::Borrowed(tree)));
     documents
+}
+
+/// The same of a record whose entries are still text: each is a tree while it is read.
+///
+/// # Errors
+/// An entry that is no JSON.
+pub fn thread_of_text(record: &RecordText<'_>, context: &RenderContext) -> serde_json::Result<ThreadDocuments> {
+    documents(record, context, |text| serde_json::from_str(text.get()).map(Cow::Owned))
+}
+
+fn documents<E: Clone, F>(
+    record: &Record<E>,
+    context: &RenderContext,
+    tree: impl for<'e> Fn(&'e E) -> Result<Cow<'e, Value>, F>,
+) -> Result<ThreadDocuments, F> {
+    let record = &*record.shown();
+    let mut thread = Thread::new(record, context);
+    for comment in &record.review_comments {
+        thread.read_review_comment(&*tree(comment)?);
+    }
+    for entry in &record.timeline {
+        thread.read_entry(&*tree(entry)?);
+    }
+    Ok(thread.into_documents())
 }
 
 fn length<T>(list: &[T]) -> u32 {
     u32::try_from(list.len()).unwrap_or(u32::MAX)
 }
 
-/// A record with what all its documents have in common.
+static NOTHING: Value = Value::Null;
+
+/// What all documents of a record have in common, and what was read of its lists so far.
 struct Thread<'a> {
-    record: &'a Record,
     context: &'a RenderContext,
     /// GitHub's issue object, or the pull request where there is only that.
     core: &'a Value,
     pull: &'a Value,
-    entries: Vec<Entry<'a>>,
+    repository_id: RepositoryId,
+    number: u64,
+    kind: Kind,
+    revision: Revision,
+    fetched_at: Timestamp,
+    /// When a tombstone was first seen to be one.
+    gone_at: Option<Timestamp>,
+    private: bool,
     key: String,
     title: String,
     author: Option<Person>,
     created_at: Timestamp,
     updated_at: Timestamp,
-    closed_at: Option<Timestamp>,
-    merged_at: Option<Timestamp>,
-    state: &'static str,
     labels: Vec<String>,
     assignees: Vec<String>,
     milestone: Option<String>,
+    entries: Vec<Entry>,
+    /// Comments and reviews, in the order of the timeline.
+    said: Vec<CommentDocument>,
+    review_comments: Vec<CommentDocument>,
+    /// The ids of review comments.
+    known: HashSet<u64>,
+    /// A pull request that refers to this issue says that it closes it.
+    is_closed_elsewhere: bool,
 }
 
 impl<'a> Thread<'a> {
-    fn read(record: &'a Record, context: &'a RenderContext, core: &'a Value) -> Self {
-        let pull = record.pull.as_ref().unwrap_or(&Value::Null);
+    fn new<E>(record: &'a Record<E>, context: &'a RenderContext) -> Self {
+        let core = record.core().unwrap_or(&NOTHING);
         // A record that was fetched before a rename carries the old name.
         let label_now = |name: &str| context.label_renames.name_now(name, record.fetched_at).to_owned();
         let created_at = json::time(core, "/created_at").unwrap_or(record.fetched_at);
-        let entries = entries(&record.timeline, created_at);
-        let merge_event = || entries.iter().find(|entry| entry.event == "merged").map(|entry| entry.at);
-        let merged_at = json::time(pull, "/merged_at")
-            .or_else(|| json::time(core, "/pull_request/merged_at"))
-            .or_else(|| json::flag(pull, "/merged").then(merge_event).flatten());
-        let is_closed =
-            core.pointer("/state").and_then(Value::as_str).is_some_and(|state| state.eq_ignore_ascii_case("closed"));
-        let state = if merged_at.is_some() {
-            "merged"
-        } else if is_closed {
-            "closed"
-        } else {
-            "open"
-        };
         Self {
-            record,
             context,
             core,
-            pull,
+            pull: record.pull.as_ref().unwrap_or(&NOTHING),
+            repository_id: record.repository.id,
+            number: record.number,
+            kind: record.kind,
+            revision: record.revision,
+            fetched_at: record.fetched_at,
+            gone_at: record.state.is_tombstone().then_some(record.changed_at),
+            private: record.visibility == Visibility::Private,
             key: format!("{}:{}", record.repository.id, record.number),
             title: json::name(core, "/title").unwrap_or_default(),
             author: json::person(core, "/user"),
             created_at,
             updated_at: json::time(core, "/updated_at").unwrap_or(created_at),
-            closed_at: json::time(core, "/closed_at").filter(|_| state != "open"),
-            merged_at,
-            state,
             labels: label_names(core).map(|name| label_now(&name)).collect(),
             assignees: json::list(core, "/assignees").iter().filter_map(|user| json::name(user, "/login")).collect(),
             milestone: json::name(core, "/milestone/title"),
-            entries,
+            entries: Vec::with_capacity(record.timeline.len()),
+            said: Vec::new(),
+            review_comments: Vec::with_capacity(record.review_comments.len()),
+            known: HashSet::new(),
+            is_closed_elsewhere: false,
         }
+    }
+
+    fn read_review_comment(&mut self, value: &Value) {
+        if json::number(value, "/id").is_none_or(|id| self.known.insert(id)) {
+            self.review_comments.push(self.comment("review_comment", value, self.created_at));
+        }
+    }
+
+    fn read_entry(&mut self, value: &Value) {
+        let entry = Entry::read(value, self.entries.last().map_or(self.created_at, |previous| previous.at));
+        match entry.event.as_str() {
+            "commented" => self.said.push(self.comment("comment", value, entry.at)),
+            "reviewed" => self.said.push(self.comment("review", value, entry.at)),
+            // Old threads without a review, and comments on commits; most of them are review comments as well.
+            "line-commented" | "commit-commented" => {
+                json::list(value, "/comments").iter().for_each(|comment| self.read_review_comment(comment));
+            }
+            "cross-referenced" => self.is_closed_elsewhere |= self.is_closed_by(&entry, value),
+            _ => {}
+        }
+        self.entries.push(entry);
+    }
+
+    /// Whether a cross reference is a pull request's that says it closes this issue.
+    fn is_closed_by(&self, entry: &Entry, value: &Value) -> bool {
+        let is_pull = value.pointer("/source/issue/pull_request").is_some_and(Value::is_object);
+        let Some(source) = entry.subject.as_ref().filter(|_| is_pull && self.kind == Kind::Issue) else { return false };
+        let repository = source.split('#').next().unwrap_or_default();
+        let own = self.own_reference().to_lowercase();
+        closed_items(json::body(value, "/source/issue/body"), repository).any(|item| item.to_lowercase() == own)
+    }
+
+    fn into_documents(mut self) -> ThreadDocuments {
+        let comments = self.comments();
+        let spans = self.spans();
+        let mut item = self.item(&comments, &spans);
+        let intervals = self.intervals(spans);
+        let events = self.events();
+        item.comment_documents = length(&comments);
+        item.event_documents = length(&events);
+        item.interval_documents = length(&intervals);
+        let version = Version::new(self.revision, self.context.rendered_at);
+        let mut documents = ThreadDocuments { item, comments, events, intervals, version, digest: String::new() };
+        documents.digest = thread_digest(&documents.digests());
+        documents
     }
 
     fn is_deleted(&self) -> bool {
-        self.record.state.is_tombstone()
+        self.gone_at.is_some()
     }
 
-    fn is_private(&self) -> bool {
-        self.record.visibility == Visibility::Private
+    fn merged_at(&self) -> Option<Timestamp> {
+        let merge_event = || self.entries.iter().find(|entry| entry.event == "merged").map(|entry| entry.at);
+        json::time(self.pull, "/merged_at")
+            .or_else(|| json::time(self.core, "/pull_request/merged_at"))
+            .or_else(|| json::flag(self.pull, "/merged").then(merge_event).flatten())
     }
 
-    fn comments(&self) -> Vec<CommentDocument> {
-        let mut found = Vec::new();
-        let mut review_comments: Vec<&Value> = self.record.review_comments.iter().collect();
-        for entry in &self.entries {
-            match entry.event.as_str() {
-                "commented" => found.push(self.comment("comment", entry.value, entry.at)),
-                "reviewed" => found.push(self.comment("review", entry.value, entry.at)),
-                // Old threads without a review, and comments on commits; most of them are review comments as well.
-                "line-commented" | "commit-commented" => review_comments.extend(json::list(entry.value, "/comments")),
-                _ => {}
-            }
+    fn state(&self) -> &'static str {
+        let told = self.core.pointer("/state").and_then(Value::as_str);
+        if self.merged_at().is_some() {
+            "merged"
+        } else if told.is_some_and(|state| state.eq_ignore_ascii_case("closed")) {
+            "closed"
+        } else {
+            "open"
         }
-        let mut seen = HashSet::new();
-        for value in review_comments {
-            if json::number(value, "/id").is_none_or(|id| seen.insert(id)) {
-                found.push(self.comment("review_comment", value, self.created_at));
-            }
-        }
-        found.sort_by_key(|comment| comment.created_at);
-        for (ordinal, comment) in found.iter_mut().enumerate() {
+    }
+
+    fn is_open(&self) -> bool {
+        self.state() == "open"
+    }
+
+    fn closed_at(&self) -> Option<Timestamp> {
+        json::time(self.core, "/closed_at").filter(|_| !self.is_open())
+    }
+
+    /// All that was said, in order of time.
+    fn comments(&mut self) -> Vec<CommentDocument> {
+        let mut comments = mem::take(&mut self.said);
+        comments.append(&mut self.review_comments);
+        comments.sort_by_key(|comment| comment.created_at);
+        for (ordinal, comment) in comments.iter_mut().enumerate() {
             comment.key = format!("{}:c{ordinal}", self.key);
         }
-        found
+        comments
     }
 
     fn comment(&self, part: &str, value: &Value, at: Timestamp) -> CommentDocument {
@@ -163,13 +245,13 @@ impl<'a> Thread<'a> {
         CommentDocument {
             key: String::new(),
             item: self.key.clone(),
-            repository_id: self.record.repository.id,
+            repository_id: self.repository_id,
             repository: self.context.repository.clone(),
-            number: self.record.number,
-            kind: self.record.kind,
+            number: self.number,
+            kind: self.kind,
             title: self.title.clone(),
             deleted: self.is_deleted(),
-            private: self.is_private(),
+            private: self.private,
             part: part.into(),
             id: json::number(value, "/id"),
             author_is_bot: author.as_ref().is_some_and(|author| author.is_bot),
@@ -181,72 +263,74 @@ impl<'a> Thread<'a> {
             reactions: json::count(value, "/reactions/total_count"),
             created_at: json::time(value, "/created_at").unwrap_or(at),
             updated_at: json::time(value, "/updated_at"),
-            revision: self.record.revision,
+            revision: self.revision,
         }
     }
 
-    fn events(&self) -> Vec<EventDocument> {
-        let event = |(ordinal, entry): (usize, &Entry<'_>)| EventDocument {
+    /// The entries become events.
+    fn events(&mut self) -> Vec<EventDocument> {
+        let entries = mem::take(&mut self.entries);
+        let event = |(ordinal, entry): (usize, Entry)| EventDocument {
             key: format!("{}:e{ordinal}", self.key),
             item: self.key.clone(),
-            repository_id: self.record.repository.id,
+            repository_id: self.repository_id,
             repository: self.context.repository.clone(),
-            number: self.record.number,
-            kind: self.record.kind,
+            number: self.number,
+            kind: self.kind,
             deleted: self.is_deleted(),
-            private: self.is_private(),
-            event: entry.event.clone(),
-            actor: entry.actor.as_ref().map(|actor| actor.login.clone()),
+            private: self.private,
+            event: entry.event,
             actor_is_bot: entry.actor.as_ref().is_some_and(|actor| actor.is_bot),
-            label: entry.label(),
-            value: entry.subject(),
+            actor: entry.actor.map(|actor| actor.login),
+            label: entry.label,
+            value: entry.subject,
             created_at: entry.at,
-            revision: self.record.revision,
+            revision: self.revision,
         };
-        self.entries.iter().enumerate().map(event).collect()
+        entries.into_iter().enumerate().map(event).collect()
     }
 
     fn spans(&self) -> Vec<intervals::Span> {
         let now = Now {
-            kind: self.record.kind,
+            kind: self.kind,
             author: self.author.as_ref().map(|author| author.login.clone()),
             created_at: self.created_at,
             updated_at: self.updated_at,
-            closed_at: self.closed_at,
-            merged_at: self.merged_at,
-            state: self.state,
+            closed_at: self.closed_at(),
+            merged_at: self.merged_at(),
+            state: self.state(),
             title: &self.title,
             labels: &self.labels,
             assignees: &self.assignees,
             milestone: self.milestone.as_deref(),
             draft: self.is_draft(),
             locked: json::flag(self.core, "/locked"),
-            gone_at: self.is_deleted().then_some(self.record.changed_at),
+            gone_at: self.gone_at,
         };
         intervals::spans(&self.entries, &now, &self.context.label_renames)
     }
 
-    fn intervals(&self, spans: &[intervals::Span]) -> Vec<IntervalDocument> {
-        let interval = |(ordinal, span): (usize, &intervals::Span)| IntervalDocument {
+    fn intervals(&self, spans: Vec<intervals::Span>) -> Vec<IntervalDocument> {
+        let interval = |(ordinal, span): (usize, intervals::Span)| IntervalDocument {
             key: format!("{}:i{ordinal}", self.key),
             item: self.key.clone(),
-            repository_id: self.record.repository.id,
+            repository_id: self.repository_id,
             repository: self.context.repository.clone(),
-            number: self.record.number,
-            kind: self.record.kind,
+            number: self.number,
+            kind: self.kind,
             deleted: self.is_deleted(),
-            private: self.is_private(),
+            private: self.private,
             dimension: span.dimension.into(),
-            value: span.value.clone(),
-            value_now: span.value_now.clone(),
+            value: span.value,
+            value_now: span.value_now,
             from: span.from,
             to: span.to,
             hours: span.to.map(|to| hours(span.from, to)),
-            by: span.by.clone(),
+            by: span.by,
             inferred: span.inferred,
-            revision: self.record.revision,
+            revision: self.revision,
         };
-        spans.iter().enumerate().map(interval).collect()
+        spans.into_iter().enumerate().map(interval).collect()
     }
 
     fn is_draft(&self) -> bool {
@@ -254,23 +338,23 @@ impl<'a> Thread<'a> {
     }
 
     fn item(&self, comments: &[CommentDocument], spans: &[intervals::Span]) -> ItemDocument {
-        let (record, context, core) = (self.record, self.context, self.core);
+        let (context, core) = (self.context, self.core);
         let references = self.references(comments);
         let people = People::of(self, comments);
         let count = |part: &str| u32::try_from(comments.iter().filter(|c| c.part == part).count()).unwrap_or(u32::MAX);
         let reactions = json::count(core, "/reactions/total_count");
         ItemDocument {
             key: self.key.clone(),
-            repository_id: record.repository.id,
+            repository_id: self.repository_id,
             repository: context.repository.clone(),
-            number: record.number,
-            kind: record.kind,
-            state: self.state.into(),
+            number: self.number,
+            kind: self.kind,
+            state: self.state().into(),
             state_reason: json::name(core, "/state_reason"),
             draft: self.is_draft(),
             locked: json::flag(core, "/locked"),
             deleted: self.is_deleted(),
-            private: self.is_private(),
+            private: self.private,
             archived: context.archived,
             title: self.title.clone(),
             body: without_html_comments(json::body(core, "/body")),
@@ -284,8 +368,8 @@ impl<'a> Thread<'a> {
             milestone: self.milestone.clone(),
             created_at: self.created_at,
             updated_at: self.updated_at,
-            closed_at: self.closed_at,
-            merged_at: self.merged_at,
+            closed_at: self.closed_at(),
+            merged_at: self.merged_at(),
             closed_by: self.closed_by(),
             head: json::name(self.pull, "/head/ref"),
             base: json::name(self.pull, "/base/ref"),
@@ -296,7 +380,7 @@ impl<'a> Thread<'a> {
             mentions: references.mentions.into_vec(),
             commenters: people.commenters.into_vec(),
             reviewers: people.reviewers.into_vec(),
-            review: (record.kind == Kind::PullRequest).then(|| self.review(comments).into()),
+            review: (self.kind == Kind::PullRequest).then(|| self.review(comments).into()),
             review_requested: self.review_requested(),
             actors: people.actors.into_vec(),
             comments: count("comment"),
@@ -310,8 +394,8 @@ impl<'a> Thread<'a> {
             comment_documents: 0,
             event_documents: 0,
             interval_documents: 0,
-            revision: record.revision,
-            fetched_at: record.fetched_at,
+            revision: self.revision,
+            fetched_at: self.fetched_at,
             extra: extra(core, self.pull),
         }
     }
@@ -320,9 +404,9 @@ impl<'a> Thread<'a> {
         Facts {
             author: self.author.as_ref(),
             created_at: self.created_at,
-            closed_at: self.closed_at,
-            merged_at: self.merged_at,
-            is_open: self.state == "open",
+            closed_at: self.closed_at(),
+            merged_at: self.merged_at(),
+            is_open: self.is_open(),
             entries: &self.entries,
             comments,
             spans,
@@ -343,9 +427,9 @@ impl<'a> Thread<'a> {
         ever.extend(self.labels.iter().cloned());
         // An event of a span without length is no interval, and the label was there all the same.
         for entry in self.entries.iter().filter(|entry| entry.event == "labeled") {
-            let Some(label) = entry.label() else { continue };
-            ever.insert(self.context.label_renames.name_now(&label, entry.at));
-            ever.insert(label);
+            let Some(label) = &entry.label else { continue };
+            ever.insert(self.context.label_renames.name_now(label, entry.at));
+            ever.insert(label.as_str());
         }
         for span in spans.iter().filter(|span| span.dimension == "label") {
             ever.insert(span.value.as_str());
@@ -355,12 +439,12 @@ impl<'a> Thread<'a> {
     }
 
     fn closed_by(&self) -> Option<String> {
-        if self.state == "open" {
+        if self.is_open() {
             return None;
         }
         let told = json::name(self.pull, "/merged_by/login").or_else(|| json::name(self.core, "/closed_by/login"));
         told.or_else(|| {
-            let ends = |entry: &&Entry<'_>| matches!(entry.event.as_str(), "closed" | "merged");
+            let ends = |entry: &&Entry| matches!(entry.event.as_str(), "closed" | "merged");
             self.entries.iter().rfind(ends).and_then(|entry| Some(entry.actor.as_ref()?.login.clone()))
         })
     }
@@ -377,14 +461,10 @@ impl<'a> Thread<'a> {
             }
         }
         for entry in &self.entries {
-            for pointer in ["/commit_id", "/sha"] {
-                if let Some(sha) = json::name(entry.value, pointer) {
-                    references.sha(&sha);
-                }
-            }
+            entry.shas.iter().for_each(|sha| references.sha(sha));
             match (entry.event.as_str(), &entry.actor) {
                 ("mentioned", Some(actor)) => references.mentions.insert(actor.login.as_str()),
-                ("cross-referenced", _) => references.items.extend(timeline::source_item(entry.value)),
+                ("cross-referenced", _) => references.items.extend(entry.subject.clone()),
                 _ => {}
             }
         }
@@ -398,7 +478,7 @@ impl<'a> Thread<'a> {
     }
 
     fn own_reference(&self) -> String {
-        format!("{}#{}", self.context.repository, self.record.number)
+        format!("{}#{}", self.context.repository, self.number)
     }
 
     /// Connected by hand, or by closing words: of a pull request, or of one that refers to this issue.
@@ -407,21 +487,10 @@ impl<'a> Thread<'a> {
         if times("connected") > times("disconnected") {
             return true;
         }
-        let repository = &self.context.repository;
-        if self.record.kind == Kind::PullRequest {
-            return closed_items(json::body(self.core, "/body"), repository).next().is_some();
+        if self.kind == Kind::PullRequest {
+            return closed_items(json::body(self.core, "/body"), &self.context.repository).next().is_some();
         }
-        let own = self.own_reference().to_lowercase();
-        let closes_this = |entry: &Entry<'_>| {
-            entry.event == "cross-referenced"
-                && entry.value.pointer("/source/issue/pull_request").is_some_and(Value::is_object)
-                && timeline::source_item(entry.value).is_some_and(|source| {
-                    let source_repository = source.split('#').next().unwrap_or_default().to_owned();
-                    let body = json::body(entry.value, "/source/issue/body");
-                    closed_items(body, &source_repository).any(|item| item.to_lowercase() == own)
-                })
-        };
-        self.entries.iter().any(closes_this)
+        self.is_closed_elsewhere
     }
 
     fn review_requested(&self) -> Vec<String> {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use gharvest_model::{
     Kind, Record, RepositoryId, RepositoryName, Revision,
     labels::LabelRenames,
-    record::{RecordRepository, RecordState},
+    record::{RecordRepository, RecordState, RecordText},
 };
 use gharvest_search::{
     daily,
@@ -299,6 +299,16 @@ fn the_digest_says_what_the_documents_say_and_not_when_they_were_made() {
 }
 
 #[test]
+fn an_entry_that_is_no_json_is_an_error_that_says_so() {
+    let mut record = record(Kind::Issue);
+    record.timeline = vec![json!({"event": "closed"})];
+    let text = serde_json::to_string(&record).unwrap().replace("closed", "\\ud800");
+    let read: RecordText<'_> = serde_json::from_str(&text).unwrap();
+    let error = render::thread_of_text(&read, &context()).unwrap_err();
+    assert!(error.to_string().contains("hex escape"), "{error}");
+}
+
+#[test]
 fn repository_and_releases_become_documents() {
     let object = json!({"private": true, "stargazers_count": 5, "topics": ["rust", 3], "description": null});
     let version = gharvest_search::document::Version(8);
@@ -351,6 +361,9 @@ proptest! {
         let mut record = record(if is_pull { Kind::PullRequest } else { Kind::Issue });
         (record.issue, record.pull, record.timeline, record.review_comments) = (issue, pull, events, review_comments);
         let documents = render::thread(&record, &context());
+        let text = serde_json::to_string(&record).unwrap();
+        let read: RecordText<'_> = serde_json::from_str(&text).unwrap();
+        prop_assert_eq!(&render::thread_of_text(&read, &context()).unwrap(), &documents, "entries as text");
         prop_assert_eq!(documents.intervals.len(), documents.item.interval_documents as usize);
         for interval in &documents.intervals {
             prop_assert!(interval.to.is_none_or(|to| interval.from < to));

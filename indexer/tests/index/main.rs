@@ -11,6 +11,7 @@ use gharvest_search::{
     Access, Applied, SearchIndex, SearchRequest, Start,
     document::{ThreadDocuments, Version},
     query::{ParseContext, Query},
+    render::{self, RenderContext},
 };
 use jiff::Timestamp;
 
@@ -110,7 +111,13 @@ async fn one_commit_serves_many_items() {
 /// The documents of an item as they are, with the version that would be written next.
 async fn documents(world: &World, number: u64) -> ThreadDocuments {
     let record = world.archive.record(item(number)).await.unwrap().unwrap();
-    let mut thread = gharvest_indexer::documents(&world.archive, &record).await.unwrap();
+    let context = RenderContext {
+        repository: "owner/name".to_owned(),
+        archived: false,
+        label_renames: Default::default(),
+        rendered_at: Timestamp::now(),
+    };
+    let mut thread = render::thread(&record, &context);
     thread.version = Version(thread.version.0 + 1_000_000);
     thread
 }
