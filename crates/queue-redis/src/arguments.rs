@@ -29,14 +29,13 @@ impl Kind {
 pub(crate) struct Kinds(Vec<Kind>);
 
 impl Kinds {
-    /// A trigger as the scripts read it: the number of its kind, from 1, and its member.
-    pub(crate) fn trigger(&mut self, kind: Kind, member: &str) -> String {
+    /// The number of a kind, from 1.
+    pub(crate) fn number(&mut self, kind: Kind) -> usize {
         let known = self.0.iter().enumerate().rev().take(LATEST).find(|(_, known)| **known == kind);
-        let number = known.map(|(index, _)| index + 1).unwrap_or_else(|| {
+        known.map(|(index, _)| index + 1).unwrap_or_else(|| {
             self.0.push(kind);
             self.0.len()
-        });
-        format!("{number}|{member}")
+        })
     }
 
     /// How many kinds there are, and what each is.
@@ -84,9 +83,8 @@ mod tests {
             reason: reason.to_owned(),
         };
         let mut kinds = Kinds::default();
-        let told: Vec<String> =
-            ["a", "b", "a", "b"].map(|reason| kinds.trigger(Kind::of(&trigger(reason)), "member")).into();
-        assert_eq!(told, ["1|member", "2|member", "1|member", "2|member"]);
+        let told = ["a", "b", "a", "b"].map(|reason| kinds.number(Kind::of(&trigger(reason))));
+        assert_eq!(told, [1, 2, 1, 2]);
         let arguments: Vec<String> = kinds.into_arguments().collect();
         assert_eq!(arguments, ["2", "download", "1", "now", "a", "download", "1", "now", "b"]);
     }

@@ -106,14 +106,22 @@ async fn together(caller: &Caller, script: &Script, group: Vec<Waiting>) {
     let mut said = Vec::new();
     let mut answers = Vec::with_capacity(group.len());
     let mut delivered = false;
+    let mut latest = 0;
     for (push, answer) in group {
         answers.push((push.triggers.len(), answer));
-        // What is said of a delivery counts for all triggers until another, or none, is named.
+        // What is said of a delivery, and of a kind, counts for all triggers until another, or none, is named.
         if push.delivery.is_some() || delivered {
             said.push(format!("+{}", push.delivery.as_deref().unwrap_or_default()));
             delivered = push.delivery.is_some();
         }
-        said.extend(push.triggers.into_iter().map(|(kind, member)| kinds.trigger(kind, &member)));
+        for (kind, member) in push.triggers {
+            let number = kinds.number(kind);
+            if number != latest {
+                said.push(format!("@{number}"));
+                latest = number;
+            }
+            said.push(member);
+        }
     }
     let arguments: Vec<String> = kinds.into_arguments().chain(said).collect();
     let replies = caller.run::<String>("push", script, QueueName::Download, &arguments).await;

@@ -342,7 +342,8 @@ impl Queue for RedisQueue {
         for (settlement, (key, follow_up)) in settlements.iter().zip(&keys) {
             let follow_up = settlement.follow_up.as_ref().zip(follow_up.as_ref());
             said.extend(arguments::outcome(&settlement.outcome, follow_up.is_some(), key));
-            said.extend(follow_up.map(|(trigger, key)| kinds.trigger(Kind::of(trigger), &member(key))));
+            let told = |(trigger, key)| [kinds.number(Kind::of(trigger)).to_string(), member(key)];
+            said.extend(follow_up.map(told).into_iter().flatten());
         }
         let token = std::iter::once(format!("{:016}", token.0));
         let arguments: Vec<String> = token.chain(kinds.into_arguments()).chain(said).collect();

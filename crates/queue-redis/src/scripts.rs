@@ -1,4 +1,5 @@
-//! The Lua scripts: a shared library before each.
+//! The Lua scripts, each behind the parts of a shared library that it needs: Redis makes all functions of a script anew
+//! at each call, which for the whole library takes longer than one job does.
 
 use redis::Script;
 
@@ -10,7 +11,10 @@ const DRAINS: &str = "#!lua flags=allow-oom\n";
 /// Writes nothing.
 const READS: &str = "#!lua flags=no-writes\n";
 
-const LIBRARY: &str = include_str!("scripts/library.lua");
+const BASE: &str = include_str!("scripts/base.lua");
+const JOBS: &str = include_str!("scripts/jobs.lua");
+const ENDS: &str = include_str!("scripts/ends.lua");
+const TURNS: &str = include_str!("scripts/turns.lua");
 
 /// All scripts.
 #[derive(Debug)]
@@ -34,23 +38,26 @@ pub(crate) struct Scripts {
 
 impl Scripts {
     pub(crate) fn new() -> Self {
-        let script = |flags: &str, body: &str| Script::new(&format!("{flags}{LIBRARY}\n{body}"));
+        let script = |flags: &str, parts: &[&str], body: &str| {
+            let parts = [&[BASE], parts, &[body]].concat();
+            Script::new(&format!("{flags}{}", parts.join("\n")))
+        };
         Self {
-            push: script(ADDS, include_str!("scripts/push.lua")),
-            push_range: script(ADDS, include_str!("scripts/push_range.lua")),
-            lease: script(DRAINS, include_str!("scripts/lease.lua")),
-            settle: script(DRAINS, include_str!("scripts/settle.lua")),
-            extend: script(DRAINS, include_str!("scripts/extend.lua")),
-            pause: script(DRAINS, include_str!("scripts/pause.lua")),
-            outlook: script(READS, include_str!("scripts/outlook.lua")),
-            counts: script(READS, include_str!("scripts/counts.lua")),
-            pauses: script(READS, include_str!("scripts/pauses.lua")),
-            oldest: script(READS, include_str!("scripts/oldest.lua")),
-            job: script(READS, include_str!("scripts/job.lua")),
-            browse: script(READS, include_str!("scripts/browse.lua")),
-            remove: script(DRAINS, include_str!("scripts/remove.lua")),
-            revive: script(DRAINS, include_str!("scripts/revive.lua")),
-            dead: script(READS, include_str!("scripts/dead.lua")),
+            push: script(ADDS, &[JOBS], include_str!("scripts/push.lua")),
+            push_range: script(ADDS, &[JOBS], include_str!("scripts/push_range.lua")),
+            lease: script(DRAINS, &[JOBS, ENDS, TURNS], include_str!("scripts/lease.lua")),
+            settle: script(DRAINS, &[JOBS, ENDS], include_str!("scripts/settle.lua")),
+            extend: script(DRAINS, &[], include_str!("scripts/extend.lua")),
+            pause: script(DRAINS, &[JOBS], include_str!("scripts/pause.lua")),
+            outlook: script(READS, &[TURNS], include_str!("scripts/outlook.lua")),
+            counts: script(READS, &[], include_str!("scripts/counts.lua")),
+            pauses: script(READS, &[], include_str!("scripts/pauses.lua")),
+            oldest: script(READS, &[JOBS], include_str!("scripts/oldest.lua")),
+            job: script(READS, &[JOBS], include_str!("scripts/job.lua")),
+            browse: script(READS, &[JOBS], include_str!("scripts/browse.lua")),
+            remove: script(DRAINS, &[JOBS], include_str!("scripts/remove.lua")),
+            revive: script(DRAINS, &[JOBS], include_str!("scripts/revive.lua")),
+            dead: script(READS, &[], include_str!("scripts/dead.lua")),
         }
     }
 }

@@ -5,11 +5,10 @@
 local padded, place, only = ARGV[4], ARGV[5], ARGV[6] == '1'
 local reply = { '', '' }
 
-local function add(member, packed)
-  local s = subject(member)
-  local record = decode(Q, s, packed)
+local function show(s, packed)
+  local record = decode(s, packed)
   local ends = record.token ~= '' and redis.call('ZSCORE', key(Q, 'leases'), record.token)
-  reply[#reply + 1] = member
+  reply[#reply + 1] = s.member
   reply[#reply + 1] = packed
   reply[#reply + 1] = record.failure or ''
   reply[#reply + 1] = ends and int(tonumber(ends)) or ''
@@ -34,7 +33,8 @@ elseif not redis.call('ZSCORE', key(Q, 'repos'), padded) then
   place = '0'
 end
 if padded == '' then return reply end
-local repository = subject(padded .. '#0000000000000001').repository
+local home = home_of(Q, padded)
+local repository = home.repository
 if place ~= 'p' then
   local bucket, looked, page, done = tonumber(place), 0, nil, false
   while looked < 200 and #reply < 2000 do
@@ -48,7 +48,7 @@ if place ~= 'p' then
     end
     local fields, values = pairs_of('j:' .. repository .. ':' .. int(bucket))
     table.sort(fields, function(a, b) return tonumber(a) < tonumber(b) end)
-    for _, field in ipairs(fields) do add(member_of(padded, field), values[field]) end
+    for _, field in ipairs(fields) do show(subject_of(home, field), values[field]) end
     bucket = bucket + 1
     looked = looked + 1
   end
@@ -58,7 +58,7 @@ if place ~= 'p' then
 end
 local fields, values = pairs_of('p:' .. repository)
 table.sort(fields, less)
-for _, field in ipairs(fields) do add(padded .. '/' .. field, values[field]) end
+for _, field in ipairs(fields) do show(subject_of(home, '/' .. field), values[field]) end
 if not only then
   reply[1] = redis.call('ZRANGEBYLEX', key(Q, 'repos'), '(' .. padded, '+', 'LIMIT', 0, 1)[1] or ''
   reply[2] = '0'

@@ -21,8 +21,8 @@ local function replay()
   if not ends or tonumber(ends) <= now then return nil end
   local reply = { '', token, int(tonumber(ends)) }
   for _, member in ipairs(redis.call('LRANGE', key(Q, 'lease:' .. token), 1, -1)) do
-    local s = subject(member)
-    local record = read(Q, s)
+    local s = subject(Q, member)
+    local record = read(s)
     if record and record.token == token then
       reply[#reply + 1] = job_reply(int(record.lane), int(record.attempts), int(record.lost), text_of(record.first),
         text_of(record.last), #record.reasons > 0 and cjson.encode(record.reasons) or '', member)
@@ -37,13 +37,13 @@ local function sweep()
     table.sort(members, less)
     end_lease(Q, token)
     for _, member in ipairs(members) do
-      local s = subject(member)
-      local old = read(Q, s)
+      local s = subject(Q, member)
+      local old = read(s)
       if old and old.state == 'L' and old.token == token then
         local settled, new = expire(copy(old), text_of_subject(s))
         count(Q, 'cnt', 'lost', 1)
         if settled == 'buried' then count(Q, 'cnt', 'buried_total', 1) end
-        store(Q, s, old, new)
+        store(s, old, new)
       end
     end
   end
@@ -52,14 +52,14 @@ end
 local function promote()
   local due = {}
   for index, member in ipairs(redis.call('ZRANGEBYSCORE', key(Q, 'due'), '-inf', int(now), 'LIMIT', 0, 200)) do
-    due[index] = subject(member)
+    due[index] = subject(Q, member)
   end
-  foresee(Q, due)
+  foresee(due)
   for _, s in ipairs(due) do
-    local old = read(Q, s, true)
+    local old = read(s, true)
     local new = copy(old)
     new.state = 'R'
-    store(Q, s, old, new)
+    store(s, old, new)
   end
 end
 
@@ -81,12 +81,13 @@ local function pop(turn, entries)
 end
 
 -- The jobs of names, with their records' fields as they are stored: a ready one is not dirty, and waits for nothing.
-local function jobs_of(padded, names)
+local function jobs_of(home, names)
   local subjects, jobs = {}, {}
-  for index, name in ipairs(names) do subjects[index] = subject_of(padded, name) end
-  foresee(Q, subjects)
+  for index, name in ipairs(names) do subjects[index] = subject_of(home, name) end
+  foresee(subjects)
+  foresee_reasons(subjects)
   for index, s in ipairs(subjects) do
-    local _, lane, first, last, hard, attempts, lost, _, at, _, _, flags = string.match(packed_of(Q, s), FIELDS)
+    local _, lane, first, last, hard, attempts, lost, _, at, _, _, flags = string.match(packed_of(s), FIELDS)
     jobs[index] = {
       s = s, lane = lane, first = first, last = last, hard = hard, attempts = attempts, lost = lost, at = at,
       flags = flags,
@@ -103,16 +104,15 @@ local function put_back(turn, jobs, from)
 end
 
 -- The jobs of a batch; a suspect, whose lease was lost before, alone or not at all.
-local function take(padded, from_lane)
+local function take(home, from_lane)
   local taken, times, numbers = {}, {}, {}
-  local repository = subject(padded .. '#0000000000000001').repository
   for lane = from_lane, 4 do
-    local turn = repository .. ':' .. lane
+    local turn = home.repository .. ':' .. lane
     local ready = tonumber(redis.call('HGET', key(Q, 'rn'), turn) or '0')
     numbers[lane] = 0
-    if ready > 0 then times[lane] = tonumber(redis.call('ZSCORE', key(Q, 'ring:' .. lane), padded) or '0') end
+    if ready > 0 then times[lane] = tonumber(redis.call('ZSCORE', key(Q, 'ring:' .. lane), home.padded) or '0') end
     while #taken < most and numbers[lane] < ready do
-      local jobs = jobs_of(padded, pop(turn, math.min(most - #taken, ready - numbers[lane])))
+      local jobs = jobs_of(home, pop(turn, math.min(most - #taken, ready - numbers[lane])))
       for index, job in ipairs(jobs) do
         local suspect = job.lost ~= ''
         if suspect and #taken > 0 then
@@ -132,24 +132,6 @@ local function take(padded, from_lane)
   return taken, times, numbers
 end
 
--- The reasons of jobs as they are stored, in the jobs' order.
-local function reasons_of(jobs)
-  local members, found = {}, {}
-  for _, job in ipairs(jobs) do
-    if has(job.flags, 'r') then members[#members + 1] = job.s.member end
-  end
-  if #members > 0 then found = redis.call('HMGET', written(key(Q, 'rs')), unpack(members)) end
-  local reasons, at = {}, 0
-  for index, job in ipairs(jobs) do
-    reasons[index] = ''
-    if has(job.flags, 'r') then
-      at = at + 1
-      reasons[index] = found[at] or ''
-    end
-  end
-  return reasons
-end
-
 -- A ready job that was popped becomes one that is worked on, as `store` would have it: its record is put together from
 -- what was stored.
 local function hold_job(job, token, attempts)
@@ -157,8 +139,8 @@ local function hold_job(job, token, attempts)
   local packed = 'L|' .. job.lane .. '|' .. job.first .. '|' .. job.last .. '|' .. job.hard .. '|' .. attempts .. '|'
     .. job.lost .. '|||' .. token
   if job.flags ~= '' then packed = packed .. '||' .. job.flags end
-  keep(Q, s, packed)
-  if job.at ~= '' then gather('ZREM', key(Q, 'ra:' .. job.lane), s.member) end
+  keep(s, packed)
+  if job.at ~= '' then gather(turn_of(s.home, tonumber(job.lane)).since, 'ZREM', s.member) end
 end
 
 local again = replay()
@@ -181,7 +163,8 @@ if wanted == '' then
   set('served', s.served)
   set('ring' .. lane, s.ring[lane])
 end
-local taken, times, numbers = take(padded, lane)
+local home = home_of(Q, padded)
+local taken, times, numbers = take(home, lane)
 local token = math.max(s.token + 1, now * 1024)
 local name = string.rep('0', 16 - #int(token)) .. int(token)
 set('token', token)
@@ -190,20 +173,20 @@ redis.call('HSET', key(Q, 'held'), name, #taken)
 if request ~= '' then redis.call('HSET', key(Q, 'requests'), request, name) end
 local reply = { '', name, int(now + hold) }
 local held = { request }
-local reasons = reasons_of(taken)
-for index, job in ipairs(taken) do
+for _, job in ipairs(taken) do
   local attempts = int((tonumber(job.attempts) or 0) + 1)
   hold_job(job, name, attempts)
   held[#held + 1] = job.s.member
   local lost = job.lost == '' and '0' or job.lost
-  reply[#reply + 1] = job_reply(job.lane, attempts, lost, job.first, job.last, reasons[index], job.s.member)
+  reply[#reply + 1] = job_reply(job.lane, attempts, lost, job.first, job.last,
+    has(job.flags, 'r') and reasons_of(job.s) or '', job.s.member)
 end
 count(Q, 'cnt', 'L', #taken)
-count(Q, 'rc', taken[1].s.repository .. ':L', #taken)
+count(Q, 'rc', home.repository .. ':L', #taken)
 for from = lane, 4 do
   if (numbers[from] or 0) > 0 then
     count(Q, 'cnt', 'R' .. from, -numbers[from])
-    change_lane(Q, taken[1].s, int(from), -numbers[from])
+    change_lane(turn_of(home, from), -numbers[from])
   end
 end
 redis.call('RPUSH', key(Q, 'lease:' .. name), unpack(held))

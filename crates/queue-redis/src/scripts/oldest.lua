@@ -5,7 +5,7 @@ for lane = 0, 4 do
   oldest[lane] = tonumber(first[2] or '')
 end
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', key(Q, 'due'), '-inf', int(now), 'LIMIT', 0, 200)) do
-  local record = read(Q, subject(member))
+  local record = read(subject(Q, member), true)
   oldest[record.lane] = smaller(oldest[record.lane], record.at)
 end
 local reply = {}

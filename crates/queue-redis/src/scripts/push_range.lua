@@ -2,7 +2,8 @@
 local padded, lane = ARGV[4], ARGV[7]
 local first, last = tonumber(ARGV[5]), tonumber(ARGV[6])
 local request = request_of(tonumber(lane), 'free', '')
-local repository = subject(padded .. '#0000000000000001').repository
+local home = home_of(Q, padded)
+local repository = home.repository
 local turn = repository .. ':' .. lane
 local packed = 'R|' .. lane
 local new, merged = 0, 0
@@ -32,7 +33,7 @@ while from <= last do
   for index, number in ipairs(numbers) do
     if known[index] then
       store_new()
-      merge(Q, subject_of(padded, number), request, false)
+      merge(subject_of(home, number), request)
       merged = merged + 1
     else
       records[#records + 1] = number

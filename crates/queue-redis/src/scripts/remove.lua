@@ -1,8 +1,8 @@
 -- ARGV[4…]: members. What waits or is buried goes, what is worked on is doomed. The reply: how many there were.
 local removed = 0
 for index = 4, #ARGV do
-  local s = subject(ARGV[index])
-  local old = read(Q, s)
+  local s = subject(Q, ARGV[index])
+  local old = read(s)
   if old then
     removed = removed + 1
     local new
@@ -10,7 +10,7 @@ for index = 4, #ARGV do
       new = copy(old)
       new.doomed, new.dirty = true, nil
     end
-    store(Q, s, old, new)
+    store(s, old, new)
   end
 end
 flush()

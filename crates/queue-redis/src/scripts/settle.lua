@@ -1,6 +1,6 @@
 -- ARGV[4]: token; then the kinds of follow-ups; then for each settlement: `f` (finish), `t` (retry), `b` (bury) or `l`
 -- (release), a `+` where a follow-up comes, else a blank, and the member; for `t` and `l` after how many milliseconds,
--- or empty; for `t` and `b` the reason; and the follow-up, `KIND|MEMBER`. The reply: a letter for each.
+-- or empty; for `t` and `b` the reason; and the follow-up, its kind and its member. The reply: a letter for each.
 local OUTCOME = { f = 'finish', t = 'retry', b = 'bury', l = 'release' }
 local LETTER = { finished = 'f', waiting = 'w', buried = 'b', stale = 's', gone = 'g' }
 local token = ARGV[4]
@@ -12,21 +12,20 @@ local held = 0
 local function finish(s, packed)
   local _, last = string.find(packed, token, 1, true)
   if not last or (#packed > last and string.sub(packed, last + 1, last + 2) ~= '||') then return false end
-  forget_texts(Q, s, string.sub(packed, last + 3))
-  keep(Q, s, nil)
-  account(Q, s, -1)
-  count(Q, 'cnt', 'L', -1)
-  count(Q, 'rc', s.repository .. ':L', -1)
+  forget_texts(s, string.sub(packed, last + 3))
+  keep(s, nil)
+  account(s, -1)
+  count_in(s, 'L', nil, -1)
   count(Q, 'cnt', 'finished', 1)
   held = held + 1
   return true
 end
 
 local function one(s, outcome, after, reason)
-  local packed = packed_of(Q, s)
+  local packed = packed_of(s)
   if not packed then return 'gone' end
   if outcome == 'finish' and finish(s, packed) then return 'finished' end
-  local old = decode(Q, s, packed)
+  local old = decode(s, packed)
   if old.state ~= 'L' or old.token ~= token then
     count(Q, 'cnt', 'stale', 1)
     return 'stale'
@@ -37,16 +36,16 @@ local function one(s, outcome, after, reason)
     if outcome == 'retry' then count(Q, 'cnt', 'retried', 1) end
     if settled == 'buried' then count(Q, 'cnt', 'buried_total', 1) end
   end
-  store(Q, s, old, new)
+  store(s, old, new)
   held = held + 1
   return settled
 end
 
 local kinds, index = kinds_from(5)
-local settlements, subjects, followed = {}, {}, {}
+local settlements, subjects = {}, {}
 while index <= #ARGV do
   local text, outcome = ARGV[index], string.sub(ARGV[index], 1, 1)
-  local said = { s = subject(string.sub(text, 3)), outcome = OUTCOME[outcome], reason = '' }
+  local said = { s = subject(Q, string.sub(text, 3)), outcome = OUTCOME[outcome], reason = '' }
   index = index + 1
   if outcome == 't' or outcome == 'l' then
     said.after = tonumber(ARGV[index])
@@ -57,20 +56,18 @@ while index <= #ARGV do
     index = index + 1
   end
   if string.sub(text, 2, 2) == '+' then
-    local kind, s = trigger_of(kinds, ARGV[index])
-    said.kind, said.follow_up = kind, s
-    followed[kind.queue] = followed[kind.queue] or {}
-    table.insert(followed[kind.queue], s)
-    index = index + 1
+    said.kind = kinds[tonumber(ARGV[index])]
+    said.follow_up = subject(said.kind.queue, ARGV[index + 1])
+    subjects[#subjects + 1] = said.follow_up
+    index = index + 2
   end
   settlements[#settlements + 1], subjects[#subjects + 1] = said, said.s
 end
-foresee(Q, subjects)
-for queue, those in pairs(followed) do foresee(queue, those) end
+foresee(subjects)
 for _, said in ipairs(settlements) do
   local settled = one(said.s, said.outcome, said.after, said.reason)
   if said.kind and settled ~= 'stale' and settled ~= 'gone' then
-    merge(said.kind.queue, said.follow_up, said.kind.request, said.kind.hurry)
+    merge(said.follow_up, said.kind.request)
   end
   replies[#replies + 1] = LETTER[settled]
 end
