@@ -1,7 +1,9 @@
-//! What cannot be brought about from outside: a disk that is full.
+//! What cannot be brought about from outside: a disk that is full, an operation that fails beside others.
 
-use gharvest_model::{Lane, QueueName, RepositoryId};
-use gharvest_queue::{Clock, ErrorKind, Filter, Policy, Queue, QueueAdmin};
+use std::sync::mpsc;
+
+use gharvest_model::{Lane, QueueName, RepositoryId, Subject};
+use gharvest_queue::{Clock, ErrorKind, Filter, Policy, Pushed, Queue, QueueAdmin, Timing, Trigger, check};
 
 use crate::{SqliteQueue, schema};
 
@@ -56,4 +58,45 @@ async fn a_file_of_version_1_goes_on_without_its_indices_of_leases() {
     assert_eq!(number("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'lease_%'"), 0);
     assert_eq!(number("PRAGMA user_version"), schema::VERSION);
     assert_eq!(number("SELECT count(*) FROM job"), 3);
+}
+
+fn trigger(number: u64) -> Trigger {
+    Trigger {
+        queue: QueueName::Download,
+        subject: Subject::item(RepositoryId(1), number),
+        lane: Lane::Webhook,
+        timing: Timing::Settled,
+        reason: "issues".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn an_operation_that_fails_leaves_no_trace_and_those_beside_it_stand() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = SqliteQueue::open(&folder.path().join("queue.sqlite"), Policy::default()).await.unwrap();
+    let (go, wait) = mpsc::channel();
+    // Holds the thread until the others wait together.
+    let holding = queue.writer.run("hold", move |_| {
+        // Once more at once, should the whole group be done again.
+        wait.recv().unwrap_or_default();
+        Ok(())
+    });
+    let (one, two, three) = ([trigger(1)], [trigger(2)], [trigger(3)]);
+    let before = queue.push(&one, Some("d-1"));
+    let failing = queue.writer.run("fail", move |unit| {
+        let keys = check::triggers(&two, None).expect("its subject is fine");
+        unit.push(&two, &keys, Some("d-2"))?;
+        Err::<(), _>(rusqlite::Error::InvalidQuery)
+    });
+    let after = queue.push(&three, Some("d-3"));
+    let release = async move { go.send(()) };
+    let (held, before, failed, after, released) = tokio::join!(holding, before, failing, after, release);
+    assert!(held.is_ok() && failed.is_err() && released.is_ok());
+    assert_eq!((before.unwrap(), after.unwrap()), (vec![Pushed::New], vec![Pushed::New]));
+    let jobs = queue.list(QueueName::Download, &Filter::default(), None, 9).await.unwrap();
+    assert_eq!(jobs.iter().map(|job| job.subject.to_string()).collect::<Vec<_>>(), ["1#1", "1#3"]);
+    assert_eq!(queue.verify().await.unwrap(), Vec::<String>::new());
+    // What failed was not remembered as delivered, what stands was.
+    assert_eq!(queue.push(&[trigger(2)], Some("d-2")).await.unwrap(), [Pushed::New]);
+    assert_eq!(queue.push(&[trigger(3)], Some("d-3")).await.unwrap(), [Pushed::Duplicate]);
 }

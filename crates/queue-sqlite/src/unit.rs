@@ -32,71 +32,39 @@ pub(crate) struct Unit<'w> {
     heads: Heads,
     /// The time of the operation under way.
     now: i64,
-    /// Changes of the tally's slots without a virtual time, written at the end of the operation.
+    /// Changes of the tally's slots without a virtual time, written at the end of the transaction or savepoint: nothing
+    /// in between reads them.
     tally: BTreeMap<(QueueName, u64, usize), i64>,
     /// Deliveries that are too old were looked for.
     forgot: bool,
-    refusing: bool,
-    alone: bool,
-    failed: bool,
 }
 
 impl<'w> Unit<'w> {
     pub(crate) fn new(connection: &'w Connection, policy: &'w Policy, clock: &'w Clock, heads: Heads) -> Self {
-        let tally = BTreeMap::new();
-        Self {
-            connection,
-            policy,
-            clock,
-            heads,
-            now: 0,
-            tally,
-            forgot: false,
-            refusing: false,
-            alone: false,
-            failed: false,
-        }
-    }
-
-    /// There will be one operation only, so it needs no savepoint: if it fails, the transaction does.
-    pub(crate) fn be_alone(&mut self) {
-        self.alone = true;
-    }
-
-    /// Whether the only operation failed.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed
-    }
-
-    /// From now on operations fail at once: there is no transaction to do them in.
-    pub(crate) fn refuse(&mut self) {
-        self.refusing = true;
+        Self { connection, policy, clock, heads, now: 0, tally: BTreeMap::new(), forgot: false }
     }
 
     pub(crate) fn into_heads(self) -> Heads {
         self.heads
     }
 
-    /// Runs an operation so that it leaves no trace if it fails.
-    pub(crate) fn in_savepoint<T>(
-        &mut self,
-        operation: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
-        // Outside a transaction (SQLite gives it up on a full disk) the operation must not run on its own. Its answer
-        // will be the transaction's failure.
-        if self.refusing || self.connection.is_autocommit() {
-            return Err(rusqlite::Error::InvalidQuery);
-        }
+    /// Whatever is done next happens now.
+    pub(crate) fn look_at_clock(&mut self) {
         self.now = self.clock.now();
-        if self.alone {
-            let result = self.whole(operation);
-            self.failed = result.is_err();
-            return result;
+    }
+
+    /// Does an operation so that it leaves no trace if it fails.
+    pub(crate) fn in_savepoint(&mut self, operation: impl FnOnce(&mut Self) -> bool) -> rusqlite::Result<()> {
+        // Outside a transaction (SQLite gives it up on a full disk) the operation must not run on its own.
+        if self.connection.is_autocommit() {
+            return Ok(());
         }
+        self.look_at_clock();
         let before = self.heads.clone();
         self.connection.prepare_cached("SAVEPOINT operation")?.execute([])?;
-        let result = self.whole(operation);
-        if result.is_err() {
+        if operation(self) {
+            self.write_tally()?;
+        } else {
             self.heads = before;
             self.tally.clear();
             if !self.connection.is_autocommit() {
@@ -106,13 +74,7 @@ impl<'w> Unit<'w> {
         if !self.connection.is_autocommit() {
             self.connection.prepare_cached("RELEASE operation")?.execute([])?;
         }
-        result
-    }
-
-    fn whole<T>(&mut self, operation: impl FnOnce(&mut Self) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-        let value = operation(self)?;
-        self.write_tally()?;
-        Ok(value)
+        Ok(())
     }
 
     fn head(&mut self, queue: QueueName) -> &mut Head {
@@ -207,7 +169,7 @@ impl<'w> Unit<'w> {
         self.add_to_tally(queue, repository, slot, -signed(jobs))
     }
 
-    fn write_tally(&mut self) -> rusqlite::Result<()> {
+    pub(crate) fn write_tally(&mut self) -> rusqlite::Result<()> {
         for ((queue, repository, slot), change) in std::mem::take(&mut self.tally) {
             if change != 0 {
                 self.add_to_tally(queue, repository, slot, change)?;

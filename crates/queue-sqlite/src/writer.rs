@@ -1,8 +1,11 @@
 //! The one thread that writes.
 //!
-//! Callers send operations; the thread takes all that wait (up to [`GROUP`]) into one transaction, each in a savepoint
-//! of its own so that one may fail alone, and answers after the commit. So what was answered is durable, and under
-//! load many operations share one sync of the disk.
+//! Callers send operations; the thread takes all that wait (up to [`GROUP`]) into one transaction, and answers after the
+//! commit. So what was answered is durable, and under load many operations share one sync of the disk.
+//!
+//! An operation may fail alone. That is so rare that a group is first done without savepoints, for which SQLite would
+//! copy every page that an operation touches; if one fails, all is rolled back and done again, each in a savepoint of
+//! its own.
 //!
 //! The counters are read again only when another process wrote meanwhile.
 
@@ -20,14 +23,51 @@ const GROUP: usize = 256;
 /// The most operations that wait for the thread; more callers wait to be let in.
 const WAITING: usize = 1_024;
 
-/// Does an operation, and gives back how to answer once it is known whether the transaction was committed.
-type Operation = Box<dyn FnOnce(&mut Unit<'_>) -> Answer + Send>;
-type Answer = Box<dyn FnOnce(Result<(), &Error>) + Send>;
+/// An operation and who waits for it.
+trait Operation: Send {
+    /// Does it, and says whether it succeeded; called once more if the transaction has to be begun anew.
+    fn run(&mut self, unit: &mut Unit<'_>) -> bool;
+
+    /// Answers, once it is known whether the transaction was committed.
+    fn answer(self: Box<Self>, committed: Result<(), &Error>);
+}
+
+type Group = Vec<Box<dyn Operation>>;
+
+struct Asked<T, F> {
+    name: &'static str,
+    operation: F,
+    result: Option<rusqlite::Result<T>>,
+    sender: oneshot::Sender<Result<T>>,
+}
+
+impl<T: Send, F> Operation for Asked<T, F>
+where
+    F: FnMut(&mut Unit<'_>) -> rusqlite::Result<T> + Send,
+{
+    fn run(&mut self, unit: &mut Unit<'_>) -> bool {
+        self.result.insert((self.operation)(unit)).is_ok()
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), &Error>) {
+        let answer = match (committed, self.result) {
+            (Ok(()), Some(result)) => result.map_err(|error| from_sqlite(self.name, error)),
+            (Ok(()), None) => Err(stopped(self.name)),
+            (Err(error), _) => Err(Error::new(error.kind(), self.name, error.to_string())),
+        };
+        // Who asked may have gone away; the operation stands.
+        drop(self.sender.send(answer));
+    }
+}
+
+fn stopped(name: &'static str) -> Error {
+    Error::new(ErrorKind::Unavailable, name, "the writer's thread has ended")
+}
 
 /// Sends operations to the thread, which ends when all senders are gone.
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
-    operations: mpsc::Sender<Operation>,
+    operations: mpsc::Sender<Box<dyn Operation>>,
 }
 
 impl Writer {
@@ -52,23 +92,12 @@ impl Writer {
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         name: &'static str,
-        operation: impl FnOnce(&mut Unit<'_>) -> rusqlite::Result<T> + Send + 'static,
+        operation: impl FnMut(&mut Unit<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         let (sender, receiver) = oneshot::channel();
-        let operation: Operation = Box::new(move |unit| {
-            let result = unit.in_savepoint(operation);
-            Box::new(move |committed| {
-                let answer = match committed {
-                    Ok(()) => result.map_err(|error| from_sqlite(name, error)),
-                    Err(error) => Err(Error::new(error.kind(), name, error.to_string())),
-                };
-                // Who asked may have gone away; the operation stands.
-                drop(sender.send(answer));
-            })
-        });
-        let stopped = || Error::new(ErrorKind::Unavailable, name, "the writer's thread has ended");
-        self.operations.send(operation).await.map_err(|_| stopped())?;
-        receiver.await.map_err(|_| stopped())?
+        let asked = Asked { name, operation, result: None, sender };
+        self.operations.send(Box::new(asked)).await.map_err(|_| stopped(name))?;
+        receiver.await.map_err(|_| stopped(name))?
     }
 }
 
@@ -76,19 +105,13 @@ fn run(
     connection: &Connection,
     policy: &Policy,
     clock: &Clock,
-    mut waiting: mpsc::Receiver<Operation>,
+    mut waiting: mpsc::Receiver<Box<dyn Operation>>,
     committed: &dyn Fn(),
 ) {
     let mut known = None;
-    while let Some(first) = waiting.blocking_recv() {
-        let mut group = vec![first];
-        while group.len() < GROUP
-            && let Ok(next) = waiting.try_recv()
-        {
-            group.push(next);
-        }
-        let mut answers = Vec::with_capacity(group.len());
-        let result = commit(connection, policy, clock, group, &mut known, &mut answers);
+    let mut group = Group::new();
+    while waiting.blocking_recv_many(&mut group, GROUP) > 0 {
+        let result = commit(connection, policy, clock, &mut group, &mut known);
         if let Err(error) = &result {
             known = None;
             tracing::warn!(%error, "the queue could not be written");
@@ -96,8 +119,8 @@ fn run(
         } else {
             committed();
         }
-        for answer in answers {
-            answer(result.as_ref().copied());
+        for operation in group.drain(..) {
+            operation.answer(result.as_ref().copied());
         }
     }
 }
@@ -116,45 +139,25 @@ fn begin(connection: &Connection, known: &mut Known) -> rusqlite::Result<(i64, H
     }
 }
 
-/// Runs a group of operations in one transaction. Every operation leaves its answer, also when this fails.
-fn commit(
-    connection: &Connection,
-    policy: &Policy,
-    clock: &Clock,
-    group: Vec<Operation>,
-    known: &mut Known,
-    answers: &mut Vec<Answer>,
-) -> Result<()> {
-    let (version, loaded) = match begin(connection, known) {
-        Ok(begun) => begun,
-        Err(error) => {
-            roll_back(connection);
-            let mut dead = Unit::new(connection, policy, clock, Heads::default());
-            dead.refuse();
-            answers.extend(group.into_iter().map(|operation| operation(&mut dead)));
-            return Err(from_sqlite("write", error));
-        }
-    };
+/// Does a group of operations in one transaction. Each keeps its own result, which counts if this succeeds.
+fn commit(connection: &Connection, policy: &Policy, clock: &Clock, group: &mut Group, known: &mut Known) -> Result<()> {
+    let failed = |error| from_sqlite("write", error);
+    let (mut version, mut loaded) = begin(connection, known).map_err(failed)?;
     let mut unit = Unit::new(connection, policy, clock, loaded.clone());
-    if group.len() == 1 {
-        unit.be_alone();
-    }
-    for operation in group {
-        answers.push(operation(&mut unit));
-    }
-    // A full disk makes SQLite give up the whole transaction, with the operations before the one that failed.
-    if connection.is_autocommit() {
-        return Err(Error::new(
-            ErrorKind::Unavailable,
-            "write",
-            "the transaction was given up: the disk is full or failing; nothing was changed",
-        ));
-    }
-    // The only operation failed, and its answer says so.
-    if unit.has_failed() {
+    if !together(&mut unit, group).map_err(failed)? {
+        check_alive(connection)?;
         roll_back(connection);
-        return Ok(());
+        // The only operation failed, and its answer says so.
+        if group.len() == 1 {
+            return Ok(());
+        }
+        (version, loaded) = begin(connection, known).map_err(failed)?;
+        unit = Unit::new(connection, policy, clock, loaded.clone());
+        for operation in group {
+            unit.in_savepoint(|unit| operation.run(unit)).map_err(failed)?;
+        }
     }
+    check_alive(connection)?;
     let heads = unit.into_heads();
     heads
         .save(connection, &loaded)
@@ -162,8 +165,32 @@ fn commit(
             fail_point!("queue-written");
             connection.prepare_cached("COMMIT")?.execute([])
         })
-        .map_err(|error| from_sqlite("write", error))?;
+        .map_err(failed)?;
     *known = Some((version, heads));
+    Ok(())
+}
+
+/// Does operations until one fails, and says whether none did. After a failure all have to be rolled back.
+fn together(unit: &mut Unit<'_>, group: &mut Group) -> rusqlite::Result<bool> {
+    for operation in group {
+        unit.look_at_clock();
+        if !operation.run(unit) {
+            return Ok(false);
+        }
+    }
+    unit.write_tally()?;
+    Ok(true)
+}
+
+/// A full disk makes SQLite give up the whole transaction, with the operations before the one that failed.
+fn check_alive(connection: &Connection) -> Result<()> {
+    if connection.is_autocommit() {
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            "write",
+            "the transaction was given up: the disk is full or failing; nothing was changed",
+        ));
+    }
     Ok(())
 }
 
