@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use gharvest_state::State;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::{sync::RwLock, time::Instant};
+use tokio::time::Instant;
 use tracing::Span;
 
 use crate::{
@@ -289,7 +289,7 @@ impl Receiver {
 
     async fn is_tracked(&self, repository: RepositoryId) -> bool {
         {
-            let (read_at, ids) = &*self.tracked.read().await;
+            let (read_at, ids) = &*self.tracked.read().unwrap_or_else(PoisonError::into_inner);
             if read_at.is_some_and(|at| at.elapsed() < TRACKING_LIVES) && ids.contains(&repository) {
                 return true;
             }
@@ -298,7 +298,7 @@ impl Receiver {
             Ok(tracking) => {
                 let ids: HashSet<_> = tracking.into_iter().map(|tracked| tracked.id).collect();
                 let found = ids.contains(&repository);
-                *self.tracked.write().await = (Some(Instant::now()), ids);
+                *self.tracked.write().unwrap_or_else(PoisonError::into_inner) = (Some(Instant::now()), ids);
                 found
             }
             // Without the list, a download too many is better than a trigger lost.
@@ -312,7 +312,8 @@ impl Receiver {
     /// Tracks repositories, all in one step: an installation may bring thousands.
     async fn track(&self, new: &[Tracked]) -> Result<(), NotDurable> {
         self.archive.track_new(new).await.map_err(|error| NotDurable::inbox(&error))?;
-        self.tracked.write().await.1.extend(new.iter().map(|tracked| tracked.id));
+        let mut tracked = self.tracked.write().unwrap_or_else(PoisonError::into_inner);
+        tracked.1.extend(new.iter().map(|tracked| tracked.id));
         Ok(())
     }
 

@@ -7,8 +7,8 @@ use std::{
 
 use axum::{
     Json, Router,
-    body::Body,
-    extract::State,
+    body::{Body, HttpBody as _},
+    extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
@@ -72,16 +72,18 @@ pub fn router(receiver: Receiver, settings: &WebhookSettings) -> Router {
         .with_state(Arc::new(context))
 }
 
-async fn deliver(State(context): State<Arc<Context>>, headers: HeaderMap, body: Body) -> Response {
+async fn deliver(State(context): State<Arc<Context>>, request: Request) -> Response {
     let begun = Instant::now();
+    let (parts, body) = request.into_parts();
+    let headers = parts.headers;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (event, delivery) = (text("x-github-event"), text("x-github-delivery"));
     let span = match trace::is_on() {
         true => tracing::info_span!(parent: None, "webhook", event = printable(event), delivery = printable(delivery)),
         false => Span::none(),
     };
-    let accepted = accept(&context, &headers, Headers { event, delivery }, body).instrument(span);
-    let result = match tokio::time::timeout(DEADLINE, accepted).await {
+    let accepting = accept(&context, &headers, Headers { event, delivery }, body).instrument(span);
+    let result = match tokio::time::timeout(DEADLINE, accepting).await {
         Ok(result) => result,
         Err(_) => Err(Refusal::NotDurable("neither queue nor inbox answers in time".to_owned())),
     };
@@ -93,23 +95,28 @@ async fn deliver(State(context): State<Arc<Context>>, headers: HeaderMap, body: 
         Ok((received, action)) => (received.subject.as_str(), action.as_deref().unwrap_or_default()),
         Err(_) => ("", ""),
     };
-    let event = printable(event);
     tracing::info!(
         delivery = printable(delivery),
-        event,
+        event = printable(event),
         action = printable(action),
         subject,
         outcome,
         milliseconds = begun.elapsed().as_millis() as u64,
         "delivery"
     );
-    metrics::counter!("gharvest_webhook_deliveries_total", "event" => metric_label(&event), "outcome" => outcome)
+    metrics::counter!("gharvest_webhook_deliveries_total", "event" => metric_label(event), "outcome" => outcome)
         .increment(1);
     metrics::histogram!("gharvest_webhook_seconds").record(begun.elapsed().as_secs_f64());
     match result {
-        Ok((received, _)) => (StatusCode::ACCEPTED, Json(json!({ "outcome": received.outcome }))).into_response(),
+        Ok(_) => accepted(outcome),
         Err(refusal) => refusal.into_response(),
     }
+}
+
+/// What GitHub's list of deliveries will show: made by hand, because this is the answer to nearly every delivery.
+fn accepted(outcome: &'static str) -> Response {
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    (StatusCode::ACCEPTED, json, format!("{{\"outcome\":\"{outcome}\"}}")).into_response()
 }
 
 /// Verify first, decode later: nothing unsigned is looked into.
@@ -144,6 +151,10 @@ fn is_delivery_id(text: &str) -> bool {
 
 /// Reads a body as far as it may go, and holds room for it.
 async fn read(context: &Context, mut body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refusal> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > context.max_body_bytes {
+        return Err(Refusal::TooLarge(context.max_body_bytes));
+    }
     let mut bytes = BytesMut::new();
     let mut room: Option<OwnedSemaphorePermit> = None;
     while let Some(frame) = body.frame().await {
@@ -163,6 +174,13 @@ async fn read(context: &Context, mut body: Body) -> Result<(Bytes, Option<OwnedS
                 Some(room) => room.merge(more),
                 None => room = Some(more),
             }
+        }
+        if bytes.is_empty() {
+            if body.is_end_stream() {
+                return Ok((data, room));
+            }
+            // What every delivery may hold, so that most are copied once.
+            bytes.reserve(announced.min(SMALL_BODY));
         }
         bytes.extend_from_slice(&data);
     }
@@ -199,7 +217,7 @@ fn printable(text: &str) -> String {
 }
 
 /// Label values must not grow without bound: only what looks like one of GitHub's events is named.
-fn metric_label(event: &str) -> String {
+fn metric_label(event: &str) -> &'static str {
     const KNOWN: &[&str] = &[
         "create",
         "delete",
@@ -227,7 +245,7 @@ fn metric_label(event: &str) -> String {
         "sub_issues",
         "watch",
     ];
-    if KNOWN.contains(&event) { event.to_owned() } else { "other".to_owned() }
+    KNOWN.iter().find(|known| **known == event).copied().unwrap_or("other")
 }
 
 /// Why a delivery was not taken.
