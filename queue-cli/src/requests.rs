@@ -172,7 +172,7 @@ impl JobFilter {
             Some(text) => Some(jobs.repository(text).await?),
             None => None,
         };
-        Ok(Filter { repository, lane: self.lane, state: self.state })
+        Ok(Filter { repository, lane: self.lane, state: self.state, numbers: None })
     }
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use gharvest_model::{Lane, QueueName, RepositoryId, Subject};
 use gharvest_queue::{
     Counts, Durability, Extended, Filter, Job, JobState, JobView, Lease, LeaseReply, LeaseRequest, Paused, Policy,
-    Pushed, Queue, QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Token, Totals, Trigger, check,
+    Purged, Pushed, Queue, QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Token, Totals, Trigger, check,
     clock::{Clock, milliseconds, timestamp},
     key::{Key, Name},
     wake::{self, Outlook},
@@ -124,8 +124,7 @@ impl RedisQueue {
                 return Err(unexpected("list", "too little"));
             };
             for job in found.chunks_exact(4) {
-                let view = record::view(queue, &job[0], &job[1], &job[2], &job[3]);
-                if !take(view.ok_or_else(|| unexpected("list", &job[1]))?) {
+                if !take(shown(queue, job)?) {
                     return Ok(());
                 }
             }
@@ -155,7 +154,8 @@ impl RedisQueue {
         let within = after.filter(|after| filter.repository.is_none_or(|repository| repository.0 == after.repository));
         self.browse(queue, filter.repository, within, |job| {
             let key = Key::new("list", &job.subject).ok();
-            if matches(filter, &job) && after.is_none_or(|after| key.as_ref() > Some(after)) {
+            if filter.matches(&job.subject, job.lane, job.state) && after.is_none_or(|after| key.as_ref() > Some(after))
+            {
                 found.push(job);
             }
             found.len() < limit
@@ -175,13 +175,13 @@ impl RedisQueue {
         let mut found = Vec::new();
         let mut from = after.map(member).unwrap_or_default();
         while found.len() < limit {
-            let members: Vec<String> =
+            let reply: Vec<String> =
                 self.bulk.run("list", &self.scripts.dead, queue, std::slice::from_ref(&from)).await?;
-            let Some(last) = members.last() else { break };
+            let Some([last, ..]) = reply.chunks_exact(4).last() else { break };
             from.clone_from(last);
-            for member in &members {
-                let Some(job) = self.job_of(queue, member).await? else { continue };
-                if found.len() < limit && matches(filter, &job) {
+            for job in reply.chunks_exact(4) {
+                let job = shown(queue, job)?;
+                if found.len() < limit && filter.matches(&job.subject, job.lane, job.state) {
                     found.push(job);
                 }
             }
@@ -194,22 +194,6 @@ impl RedisQueue {
         let [packed, failure, lease_end] = reply.as_slice() else { return Ok(None) };
         let view = record::view(queue, member, packed, failure, lease_end);
         view.map(Some).ok_or_else(|| unexpected("job", packed))
-    }
-
-    async fn change(
-        &self,
-        operation: &'static str,
-        script: &Script,
-        queue: QueueName,
-        jobs: &[JobView],
-    ) -> Result<u64> {
-        let mut changed = 0;
-        for chunk in jobs.chunks(MEMBER_CHUNK) {
-            let keys: Result<Vec<Key>> = chunk.iter().map(|job| Key::new(operation, &job.subject)).collect();
-            let members: Vec<String> = keys?.iter().map(member).collect();
-            changed += self.run::<u64>(&self.bulk, operation, script, queue, &members).await?;
-        }
-        Ok(changed)
     }
 }
 
@@ -230,11 +214,34 @@ fn heard_of(signals: &Signals, queue: Option<&str>) {
     }
 }
 
-fn matches(filter: &Filter, job: &JobView) -> bool {
-    let repository = job.subject.repository().unwrap_or(RepositoryId(0));
-    filter.repository.is_none_or(|wanted| wanted == repository)
-        && filter.lane.is_none_or(|wanted| wanted == job.lane)
-        && filter.state.is_none_or(|wanted| wanted == job.state)
+/// A job of a list: member, record, failure and lease end.
+fn shown(queue: QueueName, job: &[String]) -> Result<JobView> {
+    let view = record::view(queue, &job[0], &job[1], &job[2], &job[3]);
+    view.ok_or_else(|| unexpected("list", &job[1]))
+}
+
+/// The repository and the place within it at which a piece of a purge begins, see `scripts/purge.lua`.
+fn purge_from(filter: &Filter, after: Option<&str>) -> Result<(String, String)> {
+    let wanted = filter.repository.map(|repository| padded(repository.0)).unwrap_or_default();
+    let is_buried = filter.state == Some(JobState::Buried);
+    let Some(after) = after else {
+        let first = filter.numbers.as_ref().map_or(0, |numbers| numbers.start() / BUCKET);
+        return Ok((wanted, if is_buried { String::new() } else { first.to_string() }));
+    };
+    let is_place = |place: &str| match is_buried {
+        true => record::key(place).is_some(),
+        false => place == "p" || place.parse::<u64>().is_ok(),
+    };
+    match after.split_once('|') {
+        Some((repository, place))
+            if is_place(place)
+                && (wanted.is_empty() || wanted == repository)
+                && (repository.is_empty() || record::repository(repository).is_some()) =>
+        {
+            Ok((repository.to_owned(), place.to_owned()))
+        }
+        _ => Err(check::no_place("purge", after)),
+    }
 }
 
 fn settled(letter: u8) -> Result<Settled> {
@@ -438,15 +445,21 @@ impl QueueAdmin for RedisQueue {
         self.matching(queue, filter, after.as_ref(), limit).await
     }
 
-    async fn purge(&self, queue: QueueName, filter: &Filter) -> Result<u64> {
-        let mut purged = 0;
-        let mut after: Option<Key> = None;
-        loop {
-            let found = self.matching(queue, filter, after.as_ref(), 10_000).await?;
-            let Some(last) = found.last() else { return Ok(purged) };
-            after = Some(Key::new("purge", &last.subject)?);
-            purged += self.change("purge", &self.scripts.remove, queue, &found).await?;
-        }
+    async fn purge_some(&self, queue: QueueName, filter: &Filter, after: Option<&str>) -> Result<Purged> {
+        let (repository, place) = purge_from(filter, after)?;
+        let numbers = filter.numbers.as_ref();
+        let arguments = [
+            repository,
+            place,
+            if filter.repository.is_some() { "1" } else { "" }.to_owned(),
+            filter.lane.map(|lane| lane.index().to_string()).unwrap_or_default(),
+            filter.state.map(record::letter).unwrap_or_default().to_owned(),
+            numbers.map(|numbers| numbers.start().to_string()).unwrap_or_default(),
+            numbers.map(|numbers| numbers.end().to_string()).unwrap_or_default(),
+        ];
+        let (repository, place, removed, doomed): (String, String, u64, u64) =
+            self.run(&self.bulk, "purge", &self.scripts.purge, queue, &arguments).await?;
+        Ok(Purged { removed, doomed, next: (!place.is_empty()).then(|| format!("{repository}|{place}")) })
     }
 
     async fn remove(&self, queue: QueueName, subject: &Subject) -> Result<bool> {
@@ -460,7 +473,13 @@ impl QueueAdmin for RedisQueue {
         }
         let filter = Filter { state: Some(JobState::Buried), ..filter.clone() };
         let found = self.matching(queue, &filter, None, limit).await?;
-        self.change("revive", &self.scripts.revive, queue, &found).await
+        let mut revived = 0;
+        for chunk in found.chunks(MEMBER_CHUNK) {
+            let keys: Result<Vec<Key>> = chunk.iter().map(|job| Key::new("revive", &job.subject)).collect();
+            let members: Vec<String> = keys?.iter().map(member).collect();
+            revived += self.run::<u64>(&self.bulk, "revive", &self.scripts.revive, queue, &members).await?;
+        }
+        Ok(revived)
     }
 
     async fn pauses(&self) -> Result<Vec<(Scope, Paused)>> {

@@ -37,6 +37,16 @@ pub(crate) fn repository(padded: &str) -> Option<RepositoryId> {
     padded.parse().ok().map(RepositoryId)
 }
 
+/// The letter of a state.
+pub(crate) fn letter(state: JobState) -> &'static str {
+    match state {
+        JobState::Delayed => "D",
+        JobState::Ready => "R",
+        JobState::Leased => "L",
+        JobState::Buried => "X",
+    }
+}
+
 /// The job of a stored record; none if it is not one.
 pub(crate) fn view(queue: QueueName, member: &str, packed: &str, failure: &str, lease_end: &str) -> Option<JobView> {
     let fields: Vec<&str> = packed.split('|').collect();

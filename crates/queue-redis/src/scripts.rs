@@ -15,6 +15,7 @@ const BASE: &str = include_str!("scripts/base.lua");
 const JOBS: &str = include_str!("scripts/jobs.lua");
 const ENDS: &str = include_str!("scripts/ends.lua");
 const TURNS: &str = include_str!("scripts/turns.lua");
+const MANY: &str = include_str!("scripts/many.lua");
 
 /// All scripts.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub(crate) struct Scripts {
     pub(crate) job: Script,
     pub(crate) browse: Script,
     pub(crate) remove: Script,
+    pub(crate) purge: Script,
     pub(crate) revive: Script,
     pub(crate) dead: Script,
 }
@@ -54,10 +56,11 @@ impl Scripts {
             pauses: script(READS, &[], include_str!("scripts/pauses.lua")),
             oldest: script(READS, &[JOBS], include_str!("scripts/oldest.lua")),
             job: script(READS, &[JOBS], include_str!("scripts/job.lua")),
-            browse: script(READS, &[JOBS], include_str!("scripts/browse.lua")),
-            remove: script(DRAINS, &[JOBS], include_str!("scripts/remove.lua")),
+            browse: script(READS, &[JOBS, MANY], include_str!("scripts/browse.lua")),
+            remove: script(DRAINS, &[JOBS, MANY], include_str!("scripts/remove.lua")),
+            purge: script(DRAINS, &[JOBS, MANY], include_str!("scripts/purge.lua")),
             revive: script(DRAINS, &[JOBS], include_str!("scripts/revive.lua")),
-            dead: script(READS, &[], include_str!("scripts/dead.lua")),
+            dead: script(READS, &[JOBS, MANY], include_str!("scripts/dead.lua")),
         }
     }
 }

@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use gharvest_model::{Lane, QueueName, RepositoryId, Subject};
 use gharvest_queue::{
     Clock, Counts, Durability, Error, ErrorKind, Extended, Filter, JobView, LeaseReply, LeaseRequest, Paused, Policy,
-    Pushed, Queue, QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Token, Trigger, check,
+    Purged, Pushed, Queue, QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Token, Trigger, check,
     clock::timestamp, key::Key, wake,
 };
 use jiff::Timestamp;
@@ -214,20 +214,9 @@ impl QueueAdmin for SqliteQueue {
         self.readers.read("list", list).await
     }
 
-    async fn purge(&self, queue: QueueName, filter: &Filter) -> Result<u64> {
-        let mut purged = 0;
-        if filter.state.is_none_or(|state| state == gharvest_queue::JobState::Leased) {
-            let filter = filter.clone();
-            purged += self.writer.run("purge", move |unit| unit.doom(queue, &filter)).await?;
-        }
-        loop {
-            let filter = filter.clone();
-            let step = self.writer.run("purge", move |unit| unit.purge(queue, &filter)).await?;
-            purged += step;
-            if step < unit::PURGED as u64 {
-                return Ok(purged);
-            }
-        }
+    async fn purge_some(&self, queue: QueueName, filter: &Filter, after: Option<&str>) -> Result<Purged> {
+        let (filter, after) = (filter.clone(), check::place("purge", after)?);
+        self.writer.run("purge", move |unit| unit.purge(queue, &filter, after.as_ref())).await
     }
 
     async fn remove(&self, queue: QueueName, subject: &Subject) -> Result<bool> {

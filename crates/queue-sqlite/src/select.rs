@@ -20,7 +20,7 @@ pub(crate) fn job(connection: &Connection, queue: QueueName, key: &Key) -> rusql
 /// A filter as a part of a statement: numbers only, written out, so that partial indexes are found.
 pub(crate) struct Matching {
     /// The table, and the index that keeps other jobs out.
-    pub(crate) source: &'static str,
+    source: &'static str,
     /// Conditions, each after an `AND`.
     pub(crate) condition: String,
 }
@@ -42,6 +42,10 @@ impl Matching {
         }
         if let Some(state) = filter.state {
             condition += &format!(" AND state = {}", state_number(state));
+        }
+        if let Some(numbers) = &filter.numbers {
+            // Names that are texts are greater than every number.
+            condition += &format!(" AND name BETWEEN {} AND {}", signed(*numbers.start()), signed(*numbers.end()));
         }
         Self { source, condition }
     }

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use gharvest_model::{Lane, QueueName, RepositoryId};
 use gharvest_queue::{
-    Clock, Extended, Filter, JobState, Outcome, Policy, Pushed, RangePushed, Settled, Settlement, Timing, Token,
-    Trigger,
+    Clock, Extended, Filter, JobState, Outcome, Policy, Purged, Pushed, RangePushed, Settled, Settlement, Timing,
+    Token, Trigger,
     clock::{milliseconds, timestamp},
     key::{Key, Name},
     model::DELIVERIES_KEPT,
@@ -22,7 +22,7 @@ use crate::{
 mod lease;
 
 /// How many jobs one step of a purge removes: other callers get their turn between steps.
-pub(crate) const PURGED: usize = 5_000;
+const PURGED: usize = 5_000;
 
 /// What an operation works with.
 pub(crate) struct Unit<'w> {
@@ -418,48 +418,76 @@ impl<'w> Unit<'w> {
 
     pub(crate) fn remove(&mut self, queue: QueueName, key: &Key) -> rusqlite::Result<bool> {
         let Some(old) = self.get(queue, key)? else { return Ok(false) };
-        let record = old.record.clone().remove();
+        let record = old.record.clone().remove(None);
         self.store(queue, key, Some(&old), record.as_ref())?;
         Ok(true)
     }
 
+    /// One piece of a purge: of the next [`PURGED`] matching jobs those that nobody works on go, and the others up to
+    /// there are doomed.
+    pub(crate) fn purge(&mut self, queue: QueueName, filter: &Filter, after: Option<&Key>) -> rusqlite::Result<Purged> {
+        let (removed, last) = self.delete_some(queue, filter, after)?;
+        let doomed = self.doom(queue, filter, after, last.as_ref())?;
+        Ok(Purged { removed, doomed, next: last.map(|key| key.subject().to_string()) })
+    }
+
     /// Marks the matching jobs that are being worked on for removal, and says how many.
-    pub(crate) fn doom(&mut self, queue: QueueName, filter: &Filter) -> rusqlite::Result<u64> {
-        let filter = Filter { state: Some(JobState::Leased), ..filter.clone() };
-        let leased = select::list(self.connection, queue, &filter, None, usize::MAX)?;
+    fn doom(
+        &mut self,
+        queue: QueueName,
+        filter: &Filter,
+        after: Option<&Key>,
+        last: Option<&Key>,
+    ) -> rusqlite::Result<u64> {
+        if filter.state.is_some_and(|state| state != JobState::Leased) {
+            return Ok(0);
+        }
+        let leased = Filter { state: Some(JobState::Leased), ..filter.clone() };
+        let mut leased = select::list(self.connection, queue, &leased, after, usize::MAX)?;
+        leased.retain(|(key, _)| last.is_none_or(|last| key <= last));
         for (key, old) in &leased {
-            let record = old.record.clone().remove();
+            let record = old.record.clone().remove(filter.lane);
             self.store(queue, key, Some(old), record.as_ref())?;
         }
         Ok(leased.len() as u64)
     }
 
-    /// Removes up to [`PURGED`] matching jobs that nobody works on, and says how many.
-    pub(crate) fn purge(&mut self, queue: QueueName, filter: &Filter) -> rusqlite::Result<u64> {
-        let matching = select::Matching::new(filter);
+    /// Removes the next matching jobs that nobody works on, up to [`PURGED`]. Says how many, and the last one if there
+    /// may be more.
+    fn delete_some(
+        &mut self,
+        queue: QueueName,
+        filter: &Filter,
+        after: Option<&Key>,
+    ) -> rusqlite::Result<(u64, Option<Key>)> {
+        let condition = select::Matching::new(filter).condition;
+        // Only this index has the order of keys.
+        let source = if filter.state == Some(JobState::Buried) { "job INDEXED BY job_buried" } else { "job" };
+        let beyond = if after.is_some() { "AND (repository, name) > (?2, ?3)" } else { "" };
         let mut delete = self.connection.prepare_cached(&format!(
             "DELETE FROM job WHERE queue = ?1 AND (repository, name) IN (
-                 SELECT repository, name FROM {} WHERE queue = ?1 {} AND state <> 2 LIMIT {PURGED})
-             RETURNING repository, state, lane",
-            matching.source, matching.condition
+                 SELECT repository, name FROM {source} WHERE queue = ?1 {condition} {beyond} AND state <> 2
+                 ORDER BY repository, name LIMIT {PURGED})
+             RETURNING {COLUMNS}"
         ))?;
-        let mut removed = BTreeMap::<(u64, usize), u64>::new();
-        let mut rows = delete.query([queue_number(queue)])?;
+        let number = queue_number(queue);
+        let mut rows = match after {
+            None => delete.query([number])?,
+            Some(key) => delete.query(params![number, signed(key.repository), NameColumn(&key.name)])?,
+        };
+        let (mut removed, mut last) = (BTreeMap::<(u64, usize), u64>::new(), None);
         while let Some(row) = rows.next()? {
-            let (state, lane): (i64, usize) = (row.get(1)?, row.get(2)?);
-            let slot = match state {
-                0 => 5,
-                1 => lane,
-                _ => 7,
-            };
-            *removed.entry((row.get(0)?, slot)).or_default() += 1;
+            let (key, stored) = row::read(row)?;
+            *removed.entry((key.repository, slot(&stored.record))).or_default() += 1;
+            last = last.max(Some(key));
         }
         drop(rows);
         drop(delete);
         for ((repository, slot), jobs) in &removed {
             self.leave(queue, *repository, *slot, *jobs)?;
         }
-        Ok(removed.values().sum())
+        let all: u64 = removed.values().sum();
+        Ok((all, last.filter(|_| all == PURGED as u64)))
     }
 
     pub(crate) fn revive(&mut self, queue: QueueName, filter: &Filter, limit: usize) -> rusqlite::Result<u64> {

@@ -118,6 +118,20 @@ pub fn scope(operation: &'static str, scope: &Scope) -> Result<()> {
     }
 }
 
+/// Where a piece of a purge begins that a backend names by the last job of the piece before.
+pub fn place(operation: &'static str, after: Option<&str>) -> Result<Option<Key>> {
+    let key = |text: &str| {
+        let subject = text.parse().map_err(|_| no_place(operation, text))?;
+        Key::new(operation, &subject)
+    };
+    after.map(key).transpose()
+}
+
+/// The error of a place that no piece ended at.
+pub fn no_place(operation: &'static str, text: &str) -> Error {
+    refused(operation, format!("`{text}` is not where an earlier piece ended: give its `next` as it was"))
+}
+
 /// The text up to `longest` bytes, never within a character.
 pub fn cut(text: &str, longest: usize) -> &str {
     let end = (0..=longest.min(text.len())).rev().find(|end| text.is_char_boundary(*end));

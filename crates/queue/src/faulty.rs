@@ -14,8 +14,8 @@ use gharvest_model::{QueueName, RepositoryId, Subject};
 use jiff::Timestamp;
 
 use crate::{
-    Counts, Durability, Error, ErrorKind, Extended, Filter, JobView, LeaseReply, LeaseRequest, Paused, Pushed, Queue,
-    QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Token, Trigger,
+    Counts, Durability, Error, ErrorKind, Extended, Filter, JobView, LeaseReply, LeaseRequest, Paused, Purged, Pushed,
+    Queue, QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Token, Trigger,
 };
 
 /// Whether the failing call took effect.
@@ -143,8 +143,8 @@ impl QueueAdmin for FaultyQueue {
         self.pass("list", self.inner.list(queue, filter, after, limit)).await
     }
 
-    async fn purge(&self, queue: QueueName, filter: &Filter) -> Result<u64> {
-        self.pass("purge", self.inner.purge(queue, filter)).await
+    async fn purge_some(&self, queue: QueueName, filter: &Filter, after: Option<&str>) -> Result<Purged> {
+        self.pass("purge", self.inner.purge_some(queue, filter, after)).await
     }
 
     async fn remove(&self, queue: QueueName, subject: &Subject) -> Result<bool> {

@@ -425,6 +425,30 @@ pub struct Filter {
     pub lane: Option<Lane>,
     /// Only in this state.
     pub state: Option<JobState>,
+    /// Only items with these numbers.
+    pub numbers: Option<RangeInclusive<u64>>,
+}
+
+impl Filter {
+    /// Whether a job is meant.
+    pub fn matches(&self, subject: &Subject, lane: Lane, state: JobState) -> bool {
+        let number = if let Subject::Item(item) = subject { Some(item.number) } else { None };
+        self.repository.is_none_or(|wanted| wanted == subject.repository().unwrap_or(RepositoryId(0)))
+            && self.lane.is_none_or(|wanted| wanted == lane)
+            && self.state.is_none_or(|wanted| wanted == state)
+            && self.numbers.as_ref().is_none_or(|wanted| number.is_some_and(|number| wanted.contains(&number)))
+    }
+}
+
+/// What one piece of a purge did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Jobs that are gone.
+    pub removed: u64,
+    /// Jobs that are being worked on: they go when they are settled.
+    pub doomed: u64,
+    /// Where the next piece begins, in the backend's own words; none after the last one.
+    pub next: Option<String>,
 }
 
 /// What operators do; workers cannot call it.
@@ -448,8 +472,25 @@ pub trait QueueAdmin: Queue {
         limit: usize,
     ) -> Result<Vec<JobView>>;
 
-    /// Removes jobs that match; one being worked on is removed when it is settled. Says how many.
-    async fn purge(&self, queue: QueueName, filter: &Filter) -> Result<u64>;
+    /// Removes jobs that match, a bounded piece a call, from where an earlier piece with this filter ended. One being
+    /// worked on is removed when it is settled, and so is what was asked for since its lease began, but for a trigger
+    /// of another lane than the filter's.
+    ///
+    /// A job is judged and removed in one atomic step: what no longer matches when its turn comes stays as it is.
+    async fn purge_some(&self, queue: QueueName, filter: &Filter, after: Option<&str>) -> Result<Purged>;
+
+    /// Removes all jobs that match, piece by piece. Says how many, with those being worked on.
+    async fn purge(&self, queue: QueueName, filter: &Filter) -> Result<u64> {
+        let (mut jobs, mut after) = (0, None);
+        loop {
+            let piece = self.purge_some(queue, filter, after.as_deref()).await?;
+            jobs += piece.removed + piece.doomed;
+            after = piece.next;
+            if after.is_none() {
+                return Ok(jobs);
+            }
+        }
+    }
 
     /// Removes one job, or marks it for removal while it is worked on. Says whether there was one.
     async fn remove(&self, queue: QueueName, subject: &Subject) -> Result<bool>;

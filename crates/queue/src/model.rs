@@ -27,8 +27,8 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::{
-    Counts, Durability, Extended, Filter, JobView, LeaseReply, LeaseRequest, Paused, Policy, Pushed, Queue, QueueAdmin,
-    RangePushed, Result, Scope, Settled, Settlement, Token, Trigger, check,
+    Counts, Durability, Extended, Filter, JobView, LeaseReply, LeaseRequest, Paused, Policy, Purged, Pushed, Queue,
+    QueueAdmin, RangePushed, Result, Scope, Settled, Settlement, Token, Trigger, check,
     clock::{Clock, timestamp},
     key::Key,
     wake,
@@ -42,6 +42,8 @@ use one::One;
 pub const SWEPT: usize = 10;
 /// The most delayed jobs promoted by one lease call.
 pub const PROMOTED: usize = 200;
+/// The most jobs of one piece of a purge.
+pub const PURGED: usize = 1_000;
 /// How long delivery ids are remembered, in milliseconds: four days. GitHub redelivers for three.
 pub const DELIVERIES_KEPT: i64 = 4 * 86_400_000;
 
@@ -226,16 +228,14 @@ impl QueueAdmin for MemoryQueue {
         Ok(keys.take(limit).filter_map(|key| one.view(queue, &key)).collect())
     }
 
-    async fn purge(&self, queue: QueueName, filter: &Filter) -> Result<u64> {
-        Ok(self.change(|state, _| {
-            let one = state.queue(queue);
-            one.matching(filter).iter().filter(|key| one.remove(key)).count() as u64
-        }))
+    async fn purge_some(&self, queue: QueueName, filter: &Filter, after: Option<&str>) -> Result<Purged> {
+        let after = check::place("purge", after)?;
+        Ok(self.change(|state, _| state.queue(queue).purge(filter, after.as_ref())))
     }
 
     async fn remove(&self, queue: QueueName, subject: &Subject) -> Result<bool> {
         let key = Key::new("remove", subject)?;
-        Ok(self.change(|state, _| state.queue(queue).remove(&key)))
+        Ok(self.change(|state, _| state.queue(queue).remove(&key, None).is_some()))
     }
 
     async fn revive(&self, queue: QueueName, filter: &Filter, limit: usize) -> Result<u64> {

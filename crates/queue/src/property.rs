@@ -98,8 +98,9 @@ fn scope() -> impl Strategy<Value = Scope> {
 fn filter() -> impl Strategy<Value = Filter> {
     let states = vec![JobState::Delayed, JobState::Ready, JobState::Leased, JobState::Buried];
     let repository = proptest::option::of(repository().prop_map(RepositoryId));
-    (repository, proptest::option::of(lane()), proptest::option::of(proptest::sample::select(states)))
-        .prop_map(|(repository, lane, state)| Filter { repository, lane, state })
+    let numbers = proptest::option::weighted(0.2, (1_u64..13, 0_u64..5).prop_map(|(first, more)| first..=first + more));
+    (repository, proptest::option::of(lane()), proptest::option::of(proptest::sample::select(states)), numbers)
+        .prop_map(|(repository, lane, state, numbers)| Filter { repository, lane, state, numbers })
 }
 
 fn operation() -> impl Strategy<Value = Operation> {

@@ -287,13 +287,14 @@ impl Record {
         }
     }
 
-    /// Removes the job, or dooms it while it is worked on: triggers so far are forgotten.
-    pub fn remove(mut self) -> Option<Self> {
+    /// Removes the job, or dooms it while it is worked on: triggers so far are forgotten, where only one lane is meant
+    /// those of that lane.
+    pub fn remove(mut self, lane: Option<Lane>) -> Option<Self> {
         if self.state != JobState::Leased {
             return None;
         }
         self.doomed = true;
-        self.dirty = None;
+        self.dirty = self.dirty.filter(|dirty| lane.is_some_and(|lane| lane != dirty.lane));
         Some(self)
     }
 

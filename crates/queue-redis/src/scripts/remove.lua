@@ -5,12 +5,7 @@ for index = 4, #ARGV do
   local old = read(s)
   if old then
     removed = removed + 1
-    local new
-    if old.state == 'L' then
-      new = copy(old)
-      new.doomed, new.dirty = true, nil
-    end
-    store(s, old, new)
+    store(s, old, remove(copy(old)))
   end
 end
 flush()

@@ -173,6 +173,78 @@ behaviours! { $
         assert_eq!(f.listed(&Filter::default()).await, [3]);
     }
 
+    async fn what_changed_since_a_purge_began_is_judged_as_it_is_now(f) {
+        f.queue.push_range(QUEUE, RepositoryId(1), 1..=20_000, Lane::Backfill).await.expect("push");
+        let backfill = Filter { lane: Some(Lane::Backfill), ..Filter::default() };
+        let mut piece = f.queue.purge_some(QUEUE, &backfill, None).await.expect("purge");
+        let mut removed = piece.removed;
+        assert!((1..19_998).contains(&removed), "not all at once: {removed}");
+        // Before their turn comes, some are asked for by others, and some are worked on.
+        assert_eq!(f.webhook(19_999).await, Pushed::Merged);
+        assert_eq!(f.manual(20_000).await, Pushed::Merged);
+        let leases = [f.lease(1).await, f.lease(1).await, f.lease(1).await];
+        assert_eq!(f.webhook(19_998).await, Pushed::Merged);
+        while let Some(next) = piece.next {
+            piece = f.queue.purge_some(QUEUE, &backfill, Some(&next)).await.expect("purge");
+            removed += piece.removed;
+        }
+        let leased: Vec<u64> = leases.iter().flat_map(|lease| numbers(&lease.jobs)).collect();
+        let [19_999, 20_000, begun] = leased[..] else { panic!("{leased:?}") };
+        assert_eq!(f.listed(&Filter::default()).await, [begun, 19_998, 19_999, 20_000]);
+        assert_eq!(removed, 19_996);
+        // What was not meant is not removed either once the work on it is done.
+        for (lease, (number, settled)) in
+            leases.iter().zip([(19_999, Settled::Waiting), (20_000, Settled::Waiting), (begun, Settled::Gone)])
+        {
+            assert_eq!(f.settle(lease.token, number, super::retry()).await, settled, "{number}");
+        }
+    }
+
+    async fn a_purge_goes_on_only_where_it_ended(f) {
+        f.manual(1).await;
+        for place in ["nonsense", "1#0", "0000000000000001|x", "0000000000000001|1|p", "x|p"] {
+            let error = f.queue.purge_some(QUEUE, &Filter::default(), Some(place)).await.expect_err("refused");
+            assert_eq!(error.kind(), ErrorKind::Refused, "{place}");
+        }
+        assert_eq!(f.state(1).await, Some(JobState::Ready));
+    }
+
+    async fn purging_a_range_of_numbers_leaves_the_rest(f) {
+        f.queue.push_range(QUEUE, RepositoryId(1), 1..=1_000, Lane::Backfill).await.expect("push");
+        f.push(item_of(2, 500), Lane::Backfill, Timing::WhenFree).await;
+        f.push(Subject::part(RepositoryId(1), "labels"), Lane::Backfill, Timing::WhenFree).await;
+        let numbers = |numbers| Filter { repository: Some(RepositoryId(1)), numbers: Some(numbers), ..Filter::default() };
+        assert_eq!(f.queue.purge(QUEUE, &numbers(300..=899)).await.expect("purge"), 600);
+        assert_eq!(f.queue.purge(QUEUE, &numbers(899..=900)).await.expect("purge"), 1);
+        assert_eq!(f.queue.purge(QUEUE, &numbers(2_000..=5_000_000_000)).await.expect("purge"), 0);
+        assert_eq!(f.counts().await.outstanding(), 401);
+        assert_eq!((f.state(299).await, f.state(300).await), (Some(JobState::Ready), None));
+        assert_eq!((f.state(900).await, f.state(901).await), (None, Some(JobState::Ready)));
+    }
+
+    async fn purging_a_lane_keeps_what_another_lane_asks_for_meanwhile(f) {
+        f.backfill(1).await;
+        let lease = f.lease(1).await;
+        f.webhook(1).await;
+        let backfill = Filter { lane: Some(Lane::Backfill), ..Filter::default() };
+        assert_eq!(f.queue.purge(QUEUE, &backfill).await.expect("purge"), 1);
+        assert_eq!(f.settle(lease.token, 1, Outcome::Finish).await, Settled::Waiting);
+        f.seconds(60);
+        assert_eq!(f.lease(1).await.jobs[0].lane, Lane::Webhook);
+    }
+
+    async fn purging_what_is_buried_leaves_what_was_revived(f) {
+        for number in 1..=3 {
+            f.bury(number).await;
+        }
+        f.manual(2).await;
+        let buried = Filter { state: Some(JobState::Buried), ..Filter::default() };
+        let of_another = Filter { repository: Some(RepositoryId(2)), ..buried.clone() };
+        assert_eq!(f.queue.purge(QUEUE, &of_another).await.expect("purge"), 0);
+        assert_eq!(f.queue.purge(QUEUE, &buried).await.expect("purge"), 2);
+        assert_eq!(f.listed(&Filter::default()).await, [2]);
+    }
+
     async fn a_job_purged_while_worked_on_goes_when_it_is_settled(f) {
         for (number, outcome, settled) in [
             (1, Outcome::Finish, Settled::Finished),

@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use gharvest_model::{Lane, QueueName, RepositoryId};
 
-use super::{PROMOTED, SWEPT};
+use super::{PROMOTED, PURGED, SWEPT};
 use crate::{
-    Counts, Extended, Filter, JobState, JobView, Lease, LeaseReply, LeaseRequest, Outcome, Paused, Policy, Pushed,
-    RangePushed, Settled, Timing, Token, Totals, Trigger,
+    Counts, Extended, Filter, JobState, JobView, Lease, LeaseReply, LeaseRequest, Outcome, Paused, Policy, Purged,
+    Pushed, RangePushed, Settled, Timing, Token, Totals, Trigger,
     clock::{milliseconds, timestamp},
     key::{Key, Name},
     rules::{Record, Request},
@@ -296,18 +296,33 @@ impl One {
     /// The keys of the jobs that match, in order.
     pub(super) fn matching(&self, filter: &Filter) -> Vec<Key> {
         let matches = |(key, stored): &(&Key, &Stored)| {
-            filter.repository.is_none_or(|repository| repository.0 == key.repository)
-                && filter.lane.is_none_or(|lane| lane == stored.record.request.lane)
-                && filter.state.is_none_or(|state| state == stored.record.state)
+            filter.matches(&key.subject(), stored.record.request.lane, stored.record.state)
         };
         self.jobs.iter().filter(matches).map(|(key, _)| key.clone()).collect()
     }
 
-    pub(super) fn remove(&mut self, key: &Key) -> bool {
-        let Some(stored) = self.jobs.get(key) else { return false };
-        let record = stored.record.clone().remove();
+    /// Removes a job, and says whether somebody works on it; none if there is none.
+    pub(super) fn remove(&mut self, key: &Key, lane: Option<Lane>) -> Option<bool> {
+        let record = self.jobs.get(key)?.record.clone().remove(lane);
+        let doomed = record.is_some();
         self.store(key.clone(), record);
-        true
+        Some(doomed)
+    }
+
+    /// One piece of a purge.
+    pub(super) fn purge(&mut self, filter: &Filter, after: Option<&Key>) -> Purged {
+        let keys = self.matching(filter).into_iter().filter(|key| after.is_none_or(|after| key > after));
+        let keys: Vec<Key> = keys.take(PURGED).collect();
+        let mut purged = Purged::default();
+        for key in &keys {
+            match self.remove(key, filter.lane) {
+                Some(true) => purged.doomed += 1,
+                Some(false) => purged.removed += 1,
+                None => {}
+            }
+        }
+        purged.next = keys.last().filter(|_| keys.len() == PURGED).map(|key| key.subject().to_string());
+        purged
     }
 
     pub(super) fn revive(&mut self, filter: &Filter, limit: usize, now: i64) -> u64 {
