@@ -18,6 +18,25 @@ behaviours! { $
         assert_eq!((counts.outstanding(), counts.totals.finished), (0, 1));
     }
 
+    async fn what_was_removed_while_it_was_worked_on_has_no_follow_up(f) {
+        let index = Trigger { queue: QueueName::Index, ..trigger(item(1), Lane::Manual, Timing::Now) };
+        let finish = || Settlement { subject: item(1), outcome: Outcome::Finish, follow_up: Some(index.clone()) };
+        for (again, settled) in [(false, Settled::Finished), (true, Settled::Waiting)] {
+            f.manual(1).await;
+            let lease = f.lease(1).await;
+            assert!(f.queue.remove(QUEUE, &item(1)).await.expect("remove"));
+            if again {
+                // Asked for after its removal it runs once more, and that run has its follow-up.
+                f.manual(1).await;
+            }
+            assert_eq!(f.queue.settle(QUEUE, lease.token, &[finish()]).await.expect("settle"), [settled]);
+            assert_eq!(f.queue.counts(QueueName::Index).await.expect("counts").outstanding(), 0, "{settled:?}");
+        }
+        let lease = f.lease(1).await;
+        assert_eq!(f.queue.settle(QUEUE, lease.token, &[finish()]).await.expect("settle"), [Settled::Finished]);
+        assert_eq!(f.queue.counts(QueueName::Index).await.expect("counts").outstanding(), 1);
+    }
+
     async fn finishing_twice_is_gone(f) {
         f.manual(1).await;
         let lease = f.lease(1).await;
