@@ -15,6 +15,7 @@ use crate::{HISTORY, State};
 pub struct Fixture {
     state: Arc<dyn State>,
     advance: Box<dyn Fn(Duration) + Send + Sync>,
+    stored: Box<dyn Fn() -> usize + Send + Sync>,
     _kept: Box<dyn Any + Send + Sync>,
 }
 
@@ -25,13 +26,15 @@ impl std::fmt::Debug for Fixture {
 }
 
 impl Fixture {
-    /// A fixture; `kept` lives as long as it, for a temporary folder or a server.
+    /// A fixture; `stored` counts the values that lie in the backend, with those whose time is over, and `kept` lives as
+    /// long as it, for a temporary folder or a server.
     pub fn new(
         state: Arc<dyn State>,
         advance: impl Fn(Duration) + Send + Sync + 'static,
+        stored: impl Fn() -> usize + Send + Sync + 'static,
         kept: impl Any + Send + Sync,
     ) -> Self {
-        Self { state, advance: Box::new(advance), _kept: Box::new(kept) }
+        Self { state, advance: Box::new(advance), stored: Box::new(stored), _kept: Box::new(kept) }
     }
 
     fn advance(&self, seconds: u64) {
@@ -156,6 +159,28 @@ contract! { $
         assert_eq!(f.value("key").await, None);
         assert!(f.state.list("").await.expect("list").is_empty());
         assert!(f.put("key", "again", Some(0)).await, "an expired value counts as none");
+    }
+
+    async fn what_has_ended_is_removed_however_many_names_live_for_ever(f) {
+        let minute = Some(Duration::from_secs(60));
+        for number in 0..300 {
+            f.put(&format!("feed/{number}"), "for ever", None).await;
+        }
+        for number in 0..50 {
+            f.state.put(&format!("trouble/{number}"), b"for a minute", None, minute).await.expect("put");
+        }
+        // One lives on because it was stored again, and one because it has no end any more.
+        f.advance(30);
+        f.state.put("trouble/1", b"again", None, minute).await.expect("put");
+        f.put("trouble/2", "for ever", None).await;
+        assert_eq!((f.stored)(), 350);
+        f.advance(31);
+        f.put("feed/0", "again", None).await;
+        assert_eq!((f.stored)(), 302);
+        assert_eq!(f.state.list("trouble/").await.expect("list").len(), 2);
+        f.advance(60);
+        f.put("feed/0", "again", None).await;
+        assert_eq!((f.stored)(), 301);
     }
 
     async fn values_are_listed_by_prefix_in_order(f) {

@@ -22,7 +22,13 @@ async fn make() -> Option<Fixture> {
     let advance = move |by: Duration| {
         now.fetch_add(i64::try_from(by.as_millis()).expect("short"), Ordering::SeqCst);
     };
-    Some(Fixture::new(state, advance, folder))
+    let path = folder.path().join("state.sqlite");
+    let stored = move || {
+        let connection = rusqlite::Connection::open(&path).expect("opening again");
+        let count = connection.query_row("SELECT count(*) FROM state_value", [], |row| row.get(0));
+        count.expect("a number")
+    };
+    Some(Fixture::new(state, advance, stored, folder))
 }
 
 gharvest_state::state_contract!(make);

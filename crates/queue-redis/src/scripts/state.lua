@@ -2,7 +2,8 @@
 --
 -- KEYS[1] is the prefix; ARGV[1] the time in milliseconds, or empty for the server's; ARGV[2] the operation.
 -- Keys: `state:values`, `state:versions`, `state:ends` (hashes by name), `state:names` (sorted set, for listing),
--- `state:meta` (the last version and sequence), `state:events` (sorted set of `sequence|json` by sequence).
+-- `state:due` (sorted set of the names that have an end, by it), `state:meta` (the last version and sequence),
+-- `state:events` (sorted set of `sequence|json` by sequence).
 local P = KEYS[1] .. 'state:'
 local now
 if ARGV[1] ~= '' then
@@ -20,7 +21,31 @@ local function forget(name)
   redis.call('HDEL', P .. 'values', name)
   redis.call('HDEL', P .. 'versions', name)
   redis.call('HDEL', P .. 'ends', name)
+  redis.call('ZREM', P .. 'due', name)
   redis.call('ZREM', P .. 'names', name)
+end
+
+-- A process of a version before `state:due` writes ends alone. Then there are more of one than of the other.
+local function catch_up()
+  if redis.call('HLEN', P .. 'ends') == redis.call('ZCARD', P .. 'due') then return end
+  redis.call('DEL', P .. 'due')
+  local ends = redis.call('HGETALL', P .. 'ends')
+  for index = 1, #ends, 2 do redis.call('ZADD', P .. 'due', ends[index + 1], ends[index]) end
+end
+
+-- Removes values whose time is over, many more than a write adds.
+local function sweep()
+  catch_up()
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', int(now), 'LIMIT', 0, 100)) do
+    local ends = redis.call('HGET', P .. 'ends', name)
+    if not ends then
+      redis.call('ZREM', P .. 'due', name)
+    elseif tonumber(ends) <= now then
+      forget(name)
+    else
+      redis.call('ZADD', P .. 'due', ends, name)
+    end
+  end
 end
 
 -- The version of a living value, 0 for none.
@@ -31,12 +56,16 @@ local function version_of(name)
 end
 
 local function write(name, value, ttl)
+  sweep()
   redis.call('HSET', P .. 'values', name, value)
   redis.call('HSET', P .. 'versions', name, int(redis.call('HINCRBY', P .. 'meta', 'version', 1)))
   if ttl == '' then
     redis.call('HDEL', P .. 'ends', name)
+    redis.call('ZREM', P .. 'due', name)
   else
-    redis.call('HSET', P .. 'ends', name, int(now + tonumber(ttl)))
+    local ends = int(now + tonumber(ttl))
+    redis.call('HSET', P .. 'ends', name, ends)
+    redis.call('ZADD', P .. 'due', ends, name)
   end
   redis.call('ZADD', P .. 'names', 0, name)
 end
@@ -72,20 +101,9 @@ function operations.list(prefix)
   return reply
 end
 
--- Removes a few values whose time is over; called where writing is allowed.
-local function sweep()
-  local swept = 0
-  for _, name in ipairs(redis.call('ZRANGE', P .. 'names', 0, 199)) do
-    if version_of(name) == '0' then forget(name) end
-    swept = swept + 1
-  end
-  return swept
-end
-
 function operations.lead(name, holder, hold)
   if version_of(name) ~= '0' and redis.call('HGET', P .. 'values', name) ~= holder then return { '0' } end
   write(name, holder, hold)
-  sweep()
   return { '1' }
 end
 

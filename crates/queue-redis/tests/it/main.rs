@@ -7,5 +7,6 @@ mod faults;
 mod grouping;
 mod memory;
 mod proxy;
+mod state;
 mod support;
 mod work;

@@ -47,8 +47,22 @@ impl Place {
         let namespace = Namespace::new(&url);
         let clock = ManualClock::default();
         let state = RedisState::connect_with_clock(&url, &namespace.name, clock.clone()).await.unwrap();
-        Some(gharvest_state::contract::Fixture::new(state, move |by| clock.advance(by), namespace))
+        let (counted, of) = (url.clone(), namespace.name.clone());
+        let stored = move || names(&counted, &of);
+        Some(gharvest_state::contract::Fixture::new(state, move |by| clock.advance(by), stored, namespace))
     }
+}
+
+/// How many values the state of a namespace has, on whichever node of a cluster has them.
+pub(crate) fn names(url: &str, namespace: &str) -> usize {
+    let count = |node: &str| -> redis::RedisResult<usize> {
+        let mut connection = redis::Client::open(node)?.get_connection()?;
+        redis::cmd("ZCARD").arg(format!("gharvest:{{{namespace}}}:state:names")).query(&mut connection)
+    };
+    count(url).unwrap_or_else(|error| {
+        let (node, _) = error.redirect_node().unwrap();
+        count(&format!("redis://{node}")).unwrap()
+    })
 }
 
 /// The harness names a test's thread after it.
