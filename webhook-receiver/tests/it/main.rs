@@ -4,6 +4,5 @@
 mod abuse;
 mod deliveries;
 mod examples;
-mod fuzz;
 mod process;
 mod scene;
