@@ -20,6 +20,9 @@ use crate::{
     telemetry,
 };
 
+/// After so long settings that were refused are tried again.
+const REFUSED_AGAIN: Duration = Duration::from_secs(10);
+
 /// What a component is given to run with.
 #[derive(Debug, Clone)]
 pub struct Service {
@@ -157,7 +160,8 @@ where
     Ok(Exit::Done)
 }
 
-/// Makes the routes anew at each change.
+/// Makes the routes anew at each change. Settings that nothing could be made of are tried again: what they name may have
+/// been away for a moment, and nobody changes a file twice to be heard.
 async fn follow<F>(
     front: Front,
     shutdown: CancellationToken,
@@ -168,18 +172,33 @@ async fn follow<F>(
     F: Future<Output = anyhow::Result<Router>>,
 {
     let mut stop = front.shutdown.clone();
+    let mut refused = None;
     loop {
-        let settings = changes.next().await.settings;
+        let settings = tokio::select! {
+            changed = changes.next() => changed.settings,
+            Some(again) = later(refused.take()) => again,
+        };
         let next = shutdown.child_token();
-        match routes(Front { settings, shutdown: next.clone(), ..front.clone() }).await {
+        match routes(Front { settings: settings.clone(), shutdown: next.clone(), ..front.clone() }).await {
             Ok(routes) => {
                 drop(current.send_replace(routes));
                 stop.cancel();
                 stop = next;
             }
-            Err(error) => refuse(&format!("{error:#}")),
+            Err(error) => {
+                refuse(&format!("{error:#}; tried again in {} s", REFUSED_AGAIN.as_secs()));
+                refused = Some(settings);
+            }
         }
     }
+}
+
+/// Refused settings, after a pause.
+async fn later(refused: Option<Arc<Settings>>) -> Option<Arc<Settings>> {
+    if refused.is_some() {
+        tokio::time::sleep(REFUSED_AGAIN).await;
+    }
+    refused
 }
 
 /// Each request is answered by the routes that there are when it comes.
@@ -188,4 +207,47 @@ pub fn of_the_moment(routes: watch::Receiver<Router>) -> Router {
         let routes = routes.borrow().clone();
         async move { routes.oneshot(request).await }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, sync::Mutex};
+
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_that_comes_while_a_backend_is_away_is_taken_once_it_is_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gharvest.toml");
+        fs::write(&file, "[webhook]\nsecrets = [\"first\"]").unwrap();
+        let common = CommonArgs { config: Some(file.clone()), data_dir: Some(folder.path().to_owned()), log: None };
+        let loaded = common.load().unwrap();
+        let changes = Changes::new(&common, &loaded);
+        let shutdown = CancellationToken::new();
+        let front = Front {
+            settings: Arc::new(loaded.settings),
+            readiness: Readiness::default(),
+            metrics: metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle(),
+            shutdown: shutdown.clone(),
+        };
+        // Away when it is asked first, and second; what it was asked for.
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let routes = {
+            let asked = Arc::clone(&asked);
+            move |front: Front| {
+                let mut asked = asked.lock().unwrap();
+                asked.push(front.settings.webhook.secrets[0].expose_secret().to_owned());
+                let answer = if asked.len() > 2 { Ok(Router::new()) } else { Err(anyhow::anyhow!("Redis is away")) };
+                std::future::ready(answer)
+            }
+        };
+        let (current, mut answering) = watch::channel(Router::new());
+        let follower = tokio::spawn(follow(front, shutdown, changes, current, routes));
+        fs::write(&file, "[webhook]\nsecrets = [\"second\"]").unwrap();
+        answering.changed().await.unwrap();
+        assert_eq!(*asked.lock().unwrap(), ["second", "second", "second"]);
+        follower.abort();
+    }
 }
