@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use gharvest_model::{
     RepositoryId, RepositoryName,
     drift::Drift,
-    ledger::NumberState,
-    progress::{Completeness, ItemsCursor, runs},
+    ledger::{Ledger, NumberState},
+    progress::{Completeness, ItemsCursor},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{Archive, Result, from_bytes, to_bytes};
 
-/// The most numbers listed of one state: a report stays readable, the counts are exact.
-const MOST_LISTED: usize = 10_000;
+/// The most runs of numbers listed of one state: a report stays bounded, the counts are exact.
+const MOST_RUNS: usize = 10_000;
 
 /// Silent changes of one kind that were found and healed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,16 +34,21 @@ pub struct Audit {
     pub repository: RepositoryName,
     /// Its id.
     pub id: RepositoryId,
-    /// Whether every number up to the highest is accounted for, and the highest is known.
+    /// Whether every number up to the highest is accounted for, and the highest is known: the list of items was read to
+    /// its end, and what comes after it can be heard of. A repository that is gone for certain gets no more numbers.
     pub complete: bool,
+    /// Why it cannot be fetched at present, in words: what GitHub has new since then is not known. None when all is well.
+    pub trouble: Option<String>,
+    /// Since when it cannot be fetched.
+    pub trouble_since: Option<Timestamp>,
     /// The counts.
     #[serde(flatten)]
     pub counts: Completeness,
     /// When the number verified longest ago was verified; none if one never was.
     pub oldest_verification: Option<Timestamp>,
-    /// Numbers of which nothing is known, or nothing for certain, as first and last of each run.
+    /// Numbers of which nothing is known, or nothing for certain, as first and last of each run; the first 10,000 runs.
     pub unknown_numbers: Vec<(u64, u64)>,
-    /// Numbers that could not be fetched; why stands with the buried jobs.
+    /// Numbers that could not be fetched, likewise; why stands with the buried jobs.
     pub failed_numbers: Vec<(u64, u64)>,
     /// Gone numbers by state.
     pub gone_by_state: BTreeMap<NumberState, u64>,
@@ -55,7 +60,11 @@ impl Audit {
     /// A badge for people, as SVG.
     pub fn badge(&self) -> String {
         let percent = format!("{:.1}%", (self.counts.share() * 1000.0).floor() / 10.0);
-        let value = if self.complete { "complete" } else { percent.as_str() };
+        let value = match (self.complete, &self.trouble) {
+            (true, _) => "complete",
+            (false, Some(_)) => "stands still",
+            (false, None) => percent.as_str(),
+        };
         let color = if self.complete { "#1a7f37" } else { "#9a6700" };
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"130\" height=\"20\" role=\"img\" \
@@ -74,20 +83,21 @@ impl Archive {
         let cursor = ItemsCursor::read(self.cursor(&ItemsCursor::feed(id)).await?);
         let ledger = self.ledger(id).await?;
         let counts = Completeness::new(&ledger, cursor.as_ref());
-        let listed = |state| {
-            let numbers: Vec<u64> = ledger.numbers(state).take(MOST_LISTED).collect();
-            runs(&numbers).into_iter().map(|run| (*run.start(), *run.end())).collect()
-        };
+        let tracked = self.tracking().await?.into_iter().find(|tracked| tracked.id == id);
+        let (trouble, trouble_since) = tracked.map_or((None, None), |tracked| (tracked.trouble, tracked.trouble_since));
+        let hears = trouble.is_none() || repository.gone_at.is_some();
         let all = ledger.counts();
         let gone = [NumberState::Deleted, NumberState::Transferred, NumberState::Hidden];
         Ok(Some(Audit {
             repository: repository.full_name,
             id,
-            complete: counts.is_complete(),
+            complete: counts.is_complete() && hears,
+            trouble,
+            trouble_since,
             counts,
             oldest_verification: ledger.oldest_verification(),
-            unknown_numbers: listed(NumberState::Unknown),
-            failed_numbers: listed(NumberState::Failed),
+            unknown_numbers: runs(&ledger, NumberState::Unknown),
+            failed_numbers: runs(&ledger, NumberState::Failed),
             gone_by_state: gone.into_iter().map(|state| (state, all[state as usize])).collect(),
             drift: self.read(&drift_key(id)).await?.unwrap_or_default(),
         }))
@@ -107,6 +117,20 @@ impl Archive {
         };
         self.swap(&key, &change).await.map(|_| ())
     }
+}
+
+/// The numbers in a state as first and last of each run.
+fn runs(ledger: &Ledger, state: NumberState) -> Vec<(u64, u64)> {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for number in ledger.numbers(state) {
+        let is_full = runs.len() == MOST_RUNS;
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ if is_full => break,
+            _ => runs.push((number, number)),
+        }
+    }
+    runs
 }
 
 fn drift_key(id: RepositoryId) -> String {

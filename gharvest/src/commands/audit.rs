@@ -12,7 +12,7 @@ use gharvest_service_kit::{
 
 use crate::output::{BOLD, GREEN, RED, grouped, json, line};
 
-/// Runs of numbers, and reasons, that are shown; `--json` has all runs.
+/// Runs of numbers, and reasons, that are shown; `--json` has 10,000 runs.
 const MOST_LINES: usize = 20;
 
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ Examples:
   gharvest audit rust-lang/log --json      the gap report, for programs
   gharvest audit rust-lang/log --badge     the badge, as SVG
 
-Exit code 3 when anything is unaccounted for. `_docs/completeness.md` says how silent changes are found.")]
+Exit code 3 when anything is unaccounted for, or a repository cannot be fetched, so that what is new is not known. `_docs/completeness.md` says how silent changes are found.")]
 pub(crate) struct AuditArgs {
     /// Repositories: OWNER/NAME or a GitHub URL; all that are tracked unless named
     #[arg(value_name = "OWNER/NAME")]
@@ -90,10 +90,12 @@ fn print(audit: &Audit) {
     let counts = &audit.counts;
     let verdict = if audit.complete {
         format!("{GREEN}complete{GREEN:#}")
-    } else if counts.walked {
-        format!("{RED}not complete{RED:#}")
-    } else {
+    } else if !counts.walked {
         format!("{RED}not complete: the list of items was not read to its end yet{RED:#}")
+    } else if let (true, Some(trouble)) = (counts.is_complete(), &audit.trouble) {
+        format!("{RED}stands still: {trouble}; what is new since then is not known{RED:#}")
+    } else {
+        format!("{RED}not complete{RED:#}")
     };
     line(format_args!("{BOLD}{}{BOLD:#}  {verdict}", audit.repository));
     line(format_args!(

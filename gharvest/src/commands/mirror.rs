@@ -141,17 +141,21 @@ pub(crate) async fn follow(
     let waits_for_delayed = once;
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    let settled = loop {
         look.tick().await;
         let so_far = so_far(system, ids, waits_for_delayed).await?;
         progress.set(so_far.searchable(), so_far.total, &note(system, &so_far).await?);
         if so_far.is_settled() {
-            break;
+            break so_far;
         }
-    }
+    };
     progress.finish();
     if !once {
-        say("complete; following changes until stopped (Ctrl-C)");
+        let verdict = match settled.open() {
+            0 => "complete".to_owned(),
+            open => format!("{} numbers could not be had, `gharvest audit` says which and why", grouped(open)),
+        };
+        say(format_args!("{verdict}; following changes until stopped (Ctrl-C)"));
         shutdown.cancelled().await;
     }
     Ok(Exit::Done)
@@ -170,6 +174,11 @@ impl SoFar {
     /// Numbers whose documents are searchable: those accounted for whose index job is done.
     fn searchable(&self) -> u64 {
         self.accounted.saturating_sub(self.indexes)
+    }
+
+    /// Numbers of which nothing certain is known.
+    fn open(&self) -> u64 {
+        self.total - self.accounted
     }
 
     /// Nothing is left to do: complete, or what is missing is buried.

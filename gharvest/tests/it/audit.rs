@@ -117,6 +117,23 @@ async fn an_unread_list_is_not_complete_though_every_known_number_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_cannot_be_fetched_is_not_said_to_be_complete() {
+    let written = Written::with(&[Present, Present]).await;
+    let trouble = "GitHub refuses these tokens";
+    let tracked = json!({"id": ID, "name": NAME, "since": at(0), "trouble": trouble, "trouble_since": at(1)});
+    written.archive.track(serde_json::from_value(tracked).unwrap()).await.unwrap();
+    let told = written.audit(&[]).await;
+    assert_eq!(told.code, Some(3), "{told:?}");
+    assert!(told.stdout.contains(&format!("stands still: {trouble}")), "{told:?}");
+    let badge = written.audit(&["--badge"]).await;
+    assert!(badge.code == Some(3) && badge.stdout.contains(">stands still</text>"), "{badge:?}");
+    // One that is gone for certain gets no more numbers: what there was is all there will be.
+    let known = written.archive.repository(ID).await.unwrap().unwrap();
+    written.archive.put_repository(&Repository { gone_at: Some(at(2)), ..known }).await.unwrap();
+    assert_eq!(written.audit(&[]).await.code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn drift_is_listed_by_kind_and_healed_drift_is_no_gap() {
     let written = Written::with(&[Present, Present]).await;
     written.archive.add_drift(ID, 1, &[Drift::Title, Drift::CommentDeleted], at(1)).await.unwrap();

@@ -21,7 +21,7 @@ use crate::{
     state::WebState,
 };
 
-/// Runs of numbers shown at once; the gap report has all.
+/// Runs of numbers shown at once; the gap report has 10,000.
 const RUNS_SHOWN: usize = 100;
 
 /// `GET /-/{owner}/{name}/audit`
@@ -66,7 +66,10 @@ fn verdict(answer: &AuditAnswer) -> Markup {
     html! {
         @if answer.complete { span class="good" { "Complete" } ": every number to " (count(answer.highest)) " is accounted for." }
         @else if !answer.walked { span class="bad" { "Not complete" } ": the list of items was not read to its end yet." }
-        @else { span class="bad" { "Not complete" } ": " (counted(open, "number")) " not accounted for." }
+        @else if open > 0 { span class="bad" { "Not complete" } ": " (counted(open, "number")) " not accounted for." }
+        @else if let Some(trouble) = &answer.trouble {
+            span class="bad" { "Stands still" } ": " (trouble) ". Every number to " (count(answer.highest)) " is accounted for; what is new is not known."
+        }
     }
 }
 

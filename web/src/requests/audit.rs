@@ -21,8 +21,13 @@ pub struct AuditAnswer {
     pub repository: String,
     /// GitHub's numeric id.
     pub id: u64,
-    /// Whether every number up to the highest is accounted for, and the highest is known.
+    /// Whether every number up to the highest is accounted for, the highest is known, and what is new can be heard of.
     pub complete: bool,
+    /// Why the repository cannot be fetched at present, in words; none when all is well.
+    pub trouble: Option<String>,
+    /// Since when it cannot be fetched.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub trouble_since: Option<Timestamp>,
     /// Whether the list of all items was read to its end: only then is the highest number known.
     pub walked: bool,
     /// The highest number seen.
@@ -40,9 +45,9 @@ pub struct AuditAnswer {
     /// When the number verified longest ago was verified; none if one never was.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub oldest_verification: Option<Timestamp>,
-    /// First and last of each run of unknown numbers; at most 10,000 numbers are looked at.
+    /// First and last of each run of unknown numbers; the first 10,000 runs.
     pub unknown_numbers: Vec<[u64; 2]>,
-    /// First and last of each run of numbers that could not be fetched; at most 10,000 numbers are looked at.
+    /// First and last of each run of numbers that could not be fetched; the first 10,000 runs.
     pub failed_numbers: Vec<[u64; 2]>,
     /// Gone numbers by state: deleted, transferred, hidden.
     pub gone_by_state: BTreeMap<String, u64>,
@@ -73,6 +78,8 @@ impl From<Audit> for AuditAnswer {
             repository: audit.repository.to_string(),
             id: audit.id.0,
             complete: audit.complete,
+            trouble: audit.trouble,
+            trouble_since: audit.trouble_since,
             walked: audit.counts.walked,
             highest: audit.counts.highest,
             present: audit.counts.present,

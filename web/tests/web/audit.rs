@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use gharvest_archive::LedgerChange;
-use gharvest_model::{RepositoryId, drift::Drift, ledger::NumberState};
+use gharvest_model::{RepositoryId, drift::Drift, ledger::NumberState, tracking::Tracked};
 use serde_json::json;
 
 use crate::mirror::{Mirror, now};
@@ -52,6 +52,15 @@ async fn a_list_that_was_not_read_to_its_end_is_not_complete() {
     mirror.get(PAGE).await.shows("was not read to its end yet");
     assert_eq!(mirror.get("/api/v1/repositories/octo/box").await.json()["ledger"]["complete"], false);
     mirror.get(BADGE).await.shows(">99.9%</text>");
+}
+
+#[tokio::test]
+async fn a_repository_that_cannot_be_fetched_stands_still_whatever_is_accounted_for() {
+    let mirror = Mirror::new().await;
+    let trouble = |entry: &mut Tracked| entry.trouble = Some("GitHub blocks it".to_owned());
+    assert!(mirror.archive.change_tracked(BOX, &trouble).await.unwrap());
+    mirror.get(PAGE).await.shows("GitHub blocks it");
+    mirror.get(BADGE).await.shows(">stands still</text>");
 }
 
 #[tokio::test]
