@@ -137,6 +137,18 @@ fn a_service_starts_with_exactly_what_it_needs() {
     }
 }
 
+#[test]
+fn redis_refuses_what_is_new_before_the_kernel_kills_it() {
+    let Some(config) = composed("redis_refuses_what_is_new_before_the_kernel_kills_it", FILES[0]) else { return };
+    let redis = &config["services"]["redis"];
+    let words: Vec<_> = redis["command"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let after = |flag: &str| words[words.iter().position(|word| *word == flag).unwrap() + 1];
+    let most = after("--maxmemory").strip_suffix("mb").unwrap().parse::<u64>().unwrap() << 20;
+    let limit: u64 = redis["mem_limit"].as_str().unwrap().parse().unwrap();
+    assert!(most <= limit * 2 / 3, "{most} of {limit} bytes: the rest is for rewriting the append-only file");
+    assert_eq!(after("--maxmemory-policy"), "noeviction");
+}
+
 fn collect_needed(services: &Value, service: &str, found: &mut BTreeSet<String>) {
     for (needed, _) in services[service]["depends_on"].as_object().into_iter().flatten() {
         if found.insert(needed.clone()) {
