@@ -1,6 +1,6 @@
 //! The few fields of a payload that matter, read leniently: a 25 MB payload is skipped over, not built in memory.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
@@ -88,34 +88,33 @@ pub struct PayloadRepository {
 }
 
 /// Who did it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Sender {
     /// The login.
     pub login: String,
 }
 
 /// A user or an organisation.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Account {
     pub(crate) login: String,
 }
 
 /// An installation of an App; the account is named in events of the installation itself only.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Installation {
-    #[serde(default)]
     pub(crate) account: Option<Account>,
 }
 
 /// A label of a repository.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Label {
     pub(crate) id: u64,
     pub(crate) name: String,
 }
 
 /// Anything with a number.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Numbered {
     pub(crate) number: u64,
 }
@@ -195,13 +194,210 @@ impl Payload {
 
 /// An unexpected type is an absent field: GitHub adds and changes, and an accepted delivery beats a strict one.
 ///
-/// For what has few fields of its own: they are read out of the payload's text, and the rest is passed over, not built.
-fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
-    let text = <&RawValue>::deserialize(deserializer)?.get();
-    match serde_json::from_str(text) {
-        Ok(value) => Ok(Some(value)),
-        // Of another type, or nothing that can be read at all.
-        Err(_) => values(text).map(|_| None).map_err(D::Error::custom),
+/// What has few fields of its own is read where it stands; the rest of it is passed over, not built.
+fn lenient<'de, D: Deserializer<'de>, T: Lenient>(deserializer: D) -> Result<Option<T>, D::Error> {
+    IfRight::new().deserialize(deserializer)
+}
+
+/// What is read of a value of its own type; a value of any other type is none.
+trait Lenient: Sized {
+    fn of_text(_: &str) -> Option<Self> {
+        None
+    }
+
+    fn of_number(_: u64) -> Option<Self> {
+        None
+    }
+
+    fn of_flag(_: bool) -> Option<Self> {
+        None
+    }
+
+    fn of_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+        let mut left = MOST_VALUES;
+        while map.next_key::<IgnoredAny>()?.is_some() {
+            map.next_value_seed(Bounded { left: &mut left })?;
+        }
+        Ok(None)
+    }
+}
+
+/// Reads a value if it is of the right type.
+struct IfRight<T>(PhantomData<T>);
+
+impl<T> IfRight<T> {
+    fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<'de, T: Lenient> DeserializeSeed<'de> for IfRight<T> {
+    type Value = Option<T>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<T>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, T: Lenient> Visitor<'de> for IfRight<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Option<T>, E> {
+        Ok(T::of_flag(value))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Option<T>, E> {
+        Ok(T::of_number(value))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Option<T>, E> {
+        Ok(T::of_text(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Option<T>, A::Error> {
+        let mut left = MOST_VALUES;
+        while seq.next_element_seed(Bounded { left: &mut left })?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
+        T::of_object(map)
+    }
+}
+
+impl Lenient for u64 {
+    fn of_number(number: u64) -> Option<Self> {
+        Some(number)
+    }
+}
+
+impl Lenient for bool {
+    fn of_flag(flag: bool) -> Option<Self> {
+        Some(flag)
+    }
+}
+
+impl Lenient for String {
+    fn of_text(text: &str) -> Option<Self> {
+        Some(text.to_owned())
+    }
+}
+
+impl Lenient for RepositoryName {
+    fn of_text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl Lenient for Numbered {
+    fn of_object<'de, A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
+        Ok(only(map, "number")?.map(|number| Self { number }))
+    }
+}
+
+impl Lenient for Sender {
+    fn of_object<'de, A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
+        Ok(only(map, "login")?.map(|login| Self { login }))
+    }
+}
+
+impl Lenient for Account {
+    fn of_object<'de, A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
+        Ok(only(map, "login")?.map(|login| Self { login }))
+    }
+}
+
+impl Lenient for Installation {
+    fn of_object<'de, A: MapAccess<'de>>(map: A) -> Result<Option<Self>, A::Error> {
+        Ok(Some(Self { account: only(map, "account")? }))
+    }
+}
+
+impl Lenient for Label {
+    fn of_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+        let (mut id, mut name) = (None, None);
+        while let Some(field) = next_of(&mut map, &["id", "name"])? {
+            match field {
+                0 => id = map.next_value_seed(IfRight::new())?,
+                _ => name = map.next_value_seed(IfRight::new())?,
+            }
+        }
+        Ok(id.zip(name).map(|(id, name)| Self { id, name }))
+    }
+}
+
+impl Lenient for PayloadRepository {
+    fn of_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
+        let (mut id, mut full_name, mut private, mut default_branch) = (None, None, Some(false), None);
+        while let Some(field) = next_of(&mut map, &["id", "full_name", "private", "default_branch"])? {
+            match field {
+                0 => id = map.next_value_seed(IfRight::new())?,
+                1 => full_name = map.next_value_seed(IfRight::new())?,
+                2 => private = map.next_value_seed(IfRight::new())?,
+                _ => default_branch = map.next_value_seed(IfRight::new())?,
+            }
+        }
+        let needed = id.map(RepositoryId).zip(full_name).zip(private);
+        Ok(needed.map(|((id, full_name), private)| Self { id, full_name, private, default_branch }))
+    }
+}
+
+/// The one field of an object that is asked for.
+fn only<'de, T: Lenient, A: MapAccess<'de>>(mut map: A, name: &str) -> Result<Option<T>, A::Error> {
+    let mut found = None;
+    while next_of(&mut map, &[name])?.is_some() {
+        found = map.next_value_seed(IfRight::new())?;
+    }
+    Ok(found)
+}
+
+/// The next of some fields, by its place among them; what comes before it is passed over.
+fn next_of<'de, A: MapAccess<'de>>(map: &mut A, names: &[&str]) -> Result<Option<usize>, A::Error> {
+    while let Some(place) = map.next_key_seed(PlaceAmong(names))? {
+        if place.is_some() {
+            return Ok(place);
+        }
+        map.next_value::<IgnoredAny>()?;
+    }
+    Ok(None)
+}
+
+/// Reads a name as its place among others.
+struct PlaceAmong<'n>(&'n [&'n str]);
+
+impl<'de> DeserializeSeed<'de> for PlaceAmong<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
+        deserializer.deserialize_identifier(self)
+    }
+}
+
+impl<'de> Visitor<'de> for PlaceAmong<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field's name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Option<usize>, E> {
+        Ok(self.0.iter().position(|known| *known == name))
     }
 }
 
@@ -329,6 +525,36 @@ mod tests {
     }
 
     #[test]
+    fn an_object_counts_as_absent_without_what_it_needs() {
+        let repository = |text: &str| {
+            let body = format!("{{\"repository\":{text},\"issue\":{{\"number\":7}}}}");
+            let payload = Payload::read("application/json", body.as_bytes()).unwrap();
+            assert_eq!(payload.issue.unwrap().number, 7, "what comes behind is read: {text}");
+            payload.repository.map(|found| (found.id.0, found.full_name.to_string(), found.private))
+        };
+        let found = |private: bool| Some((9, "o/r".to_owned(), private));
+        let private = r#"{"owner":{"id":1},"id":9,"private":true,"full_name":"o/r","default_branch":null}"#;
+        assert_eq!(repository(private), found(true));
+        assert_eq!(repository(r#"{"full_name":"o/r","id":9}"#), found(false));
+        assert_eq!(repository(r#"{"id":1,"full_name":"x/y","id":9,"full_name":"o/r"}"#), found(false), "the last word");
+        for odd in [
+            r#"{"id":9}"#,
+            r#"{"id":"9","full_name":"o/r"}"#,
+            r#"{"id":9,"full_name":["o/r"]}"#,
+            r#"{"id":9,"full_name":"o/../r"}"#,
+            r#"{"id":9,"full_name":"o/r","private":"no"}"#,
+            r#"{"id":9,"full_name":"o/r","private":null}"#,
+            "null",
+            "true",
+            "-1.5",
+            r#""o/r""#,
+            r#"[{"id":9,"full_name":"o/r"}]"#,
+        ] {
+            assert_eq!(repository(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
     fn a_field_of_too_many_values_is_passed_over() {
         let body = format!("{{\"changes\":[{}0],\"issue\":{{\"number\":7}}}}", "0,".repeat(2 * MOST_VALUES));
         let payload = Payload::read("application/json", body.as_bytes()).unwrap();
@@ -338,7 +564,11 @@ mod tests {
     #[test]
     fn what_is_no_payload_is_said_clearly() {
         let deep = format!("{{\"changes\":{}", "[".repeat(100_000));
+        let deep_list = format!("{{\"action\":{}1{}}}", "[".repeat(1_000), "]".repeat(1_000));
+        let deep_object = format!("{{\"number\":{}1{}}}", "{\"a\":".repeat(1_000), "}".repeat(1_000));
         for (content_type, body, expected) in [
+            ("application/json", deep_list.as_str(), "not JSON"),
+            ("application/json", &deep_object, "not JSON"),
             ("application/json", "{", "not JSON"),
             ("application/json", "[1]", "not JSON"),
             ("application/json", "\u{fffd}", "not JSON"),
