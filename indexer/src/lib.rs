@@ -51,7 +51,7 @@ use outcome::{Failure, Verdict, verdict};
 /// Batches that may wait for a commit at once. They hold no documents while they wait.
 const WAITING_BATCHES: usize = 32;
 /// Bytes of documents rendered before they are handed to the engine: bounds memory, whatever the threads are like. The
-/// engine's client has them a second time as text, and the record of one thread stands beside them.
+/// engine's client has some of them a second time as text, and the text of one record stands beside them.
 pub(crate) const BYTES_AT_ONCE: usize = 2 << 20;
 
 /// What the indexer is set to.

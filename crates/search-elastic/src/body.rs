@@ -1,16 +1,15 @@
 //! Documents as the engine gets them: ours, with what queries ask beside it.
 
-use bytes::{BufMut, Bytes, BytesMut};
 use gharvest_search::{
-    document::{CommentDocument, IntervalDocument, ThreadDocuments},
+    document::{CommentDocument, IntervalDocument, ItemDocument, ThreadDocuments},
     marks::exact_title,
     query::{
         fields,
         tree::{Flag, Keyword, Number, Time},
     },
 };
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::{Value, json};
 
 use crate::schema::{flag_name, keyword_name, number_name, time_name};
 
@@ -24,55 +23,104 @@ const MOST_SAID: usize = 16 << 20;
 /// The most children that a thread ever had, by sort: comments, events, intervals.
 pub(crate) type Children = [u64; 3];
 
-/// A document with one more field.
-pub(crate) fn with(document: &impl Serialize, more: &Value) -> Bytes {
-    let mut bytes = BytesMut::new().writer();
-    serde_json::to_writer(&mut bytes, document).expect("documents have text keys and plain values");
-    let mut bytes = bytes.into_inner();
-    if let Some(more) = more.as_object().filter(|more| !more.is_empty()) {
-        bytes.truncate(bytes.len() - 1);
-        let more = serde_json::to_string(more).expect("a value has text keys");
-        bytes.put_u8(b',');
-        bytes.put_slice(&more.as_bytes()[1..]);
-    }
-    bytes.freeze()
+/// A document as it is.
+pub(crate) fn plain(into: &mut Vec<u8>, document: &impl Serialize) {
+    serde_json::to_writer(into, document).expect("documents have text keys and plain values");
+}
+
+/// A document with the fields of another object.
+fn with(into: &mut Vec<u8>, document: &impl Serialize, more: &impl Serialize) {
+    plain(into, document);
+    let end = into.len() - 1;
+    into.truncate(end);
+    plain(into, more);
+    // The opening brace of the other object stands where the document's closing one was.
+    into[end] = b',';
 }
 
 /// A child with its ordinal.
-pub(crate) fn child(document: &impl Serialize, ordinal: usize) -> Bytes {
-    with(document, &json!({"q": {"ordinal": ordinal}}))
+pub(crate) fn child(into: &mut Vec<u8>, document: &impl Serialize, ordinal: u64) {
+    #[derive(Serialize)]
+    struct Asked {
+        q: Place,
+    }
+    #[derive(Serialize)]
+    struct Place {
+        ordinal: u64,
+    }
+    with(into, document, &Asked { q: Place { ordinal } });
 }
 
 /// What stays where a document was.
-pub(crate) fn gone(key: &str, repository: u64) -> Bytes {
-    Bytes::from(json!({"key": key, "repository_id": repository, "deleted": true, "q": {"gone": true}}).to_string())
+pub(crate) fn gone(into: &mut Vec<u8>, key: &str, repository: u64) {
+    plain(into, &json!({"key": key, "repository_id": repository, "deleted": true, "q": {"gone": true}}));
+}
+
+/// What an item's document has beside its own fields.
+#[derive(Serialize)]
+struct Beside<'a> {
+    q: Prepared<'a>,
+    said: Vec<&'a str>,
+    history: Vec<Span<'a>>,
+    meta: Meta<'a>,
+}
+
+#[derive(Serialize)]
+struct Meta<'a> {
+    digest: &'a str,
+    children: Children,
+}
+
+/// An interval, asked by its names then and now.
+#[derive(Serialize)]
+struct Span<'a> {
+    dimension: &'a str,
+    value: Vec<String>,
+    during: During,
+}
+
+/// In milliseconds.
+#[derive(Serialize)]
+struct During {
+    gte: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lt: Option<i64>,
 }
 
 /// An item's document.
-pub(crate) fn item(thread: &ThreadDocuments, children: Children) -> Bytes {
-    let item = &thread.item;
-    let mut asked = Map::new();
-    for field in Keyword::ALL {
-        let values: Vec<String> = fields::keywords(item, field).iter().map(|value| value.to_lowercase()).collect();
-        asked.insert(keyword_name(field), values.into());
+pub(crate) fn item(into: &mut Vec<u8>, thread: &ThreadDocuments, children: Children) {
+    let beside = Beside {
+        q: Prepared(&thread.item),
+        said: said(&thread.comments),
+        history: thread.intervals.iter().rev().take(MOST_SPANS).filter_map(span).collect(),
+        meta: Meta { digest: &thread.digest, children },
+    };
+    with(into, &thread.item, &beside);
+}
+
+/// What queries ask of an item.
+struct Prepared<'a>(&'a ItemDocument);
+
+impl Serialize for Prepared<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let item = self.0;
+        let mut asked = serializer.serialize_map(None)?;
+        for field in Keyword::ALL {
+            let values: Vec<String> = fields::keywords(item, field).iter().map(|value| value.to_lowercase()).collect();
+            asked.serialize_entry(&keyword_name(field), &values)?;
+        }
+        for field in Number::ALL {
+            asked.serialize_entry(&number_name(field), &fields::number(item, field))?;
+        }
+        for field in Time::ALL {
+            asked.serialize_entry(&time_name(field), &fields::time(item, field).map(|at| at.as_microsecond()))?;
+        }
+        let flags: Vec<_> = Flag::ALL.into_iter().filter(|flag| fields::flag(item, *flag)).map(flag_name).collect();
+        asked.serialize_entry("flags", &flags)?;
+        asked.serialize_entry("exact_title", &exact_title(&item.title))?;
+        asked.serialize_entry("number_text", &item.number.to_string())?;
+        asked.end()
     }
-    for field in Number::ALL {
-        asked.insert(number_name(field), fields::number(item, field).into());
-    }
-    for field in Time::ALL {
-        asked.insert(time_name(field), fields::time(item, field).map(|at| at.as_microsecond()).into());
-    }
-    let flags: Vec<String> = Flag::ALL.into_iter().filter(|flag| fields::flag(item, *flag)).map(flag_name).collect();
-    asked.insert("flags".into(), flags.into());
-    asked.insert("exact_title".into(), exact_title(&item.title).into());
-    asked.insert("number_text".into(), item.number.to_string().into());
-    let more = json!({
-        "q": asked,
-        "said": said(&thread.comments),
-        "history": thread.intervals.iter().rev().take(MOST_SPANS).filter_map(span).collect::<Vec<_>>(),
-        "meta": {"digest": thread.digest, "children": children},
-    });
-    with(item, &more)
 }
 
 fn said(comments: &[CommentDocument]) -> Vec<&str> {
@@ -84,19 +132,15 @@ fn said(comments: &[CommentDocument]) -> Vec<&str> {
     comments.iter().take_while(fits).map(|comment| comment.body.as_str()).collect()
 }
 
-/// An interval, asked by its names then and now. The engine knows milliseconds, and refuses a span without length.
-fn span(interval: &IntervalDocument) -> Option<Value> {
-    let (from, to) = (interval.from.as_millisecond(), interval.to.map(|to| to.as_millisecond()));
-    if to.is_some_and(|to| to <= from) {
+/// The engine knows milliseconds, and refuses a span without length.
+fn span(interval: &IntervalDocument) -> Option<Span<'_>> {
+    let (gte, lt) = (interval.from.as_millisecond(), interval.to.map(|to| to.as_millisecond()));
+    if lt.is_some_and(|lt| lt <= gte) {
         return None;
     }
-    let mut names = vec![interval.value.to_lowercase()];
-    names.extend(interval.value_now.as_ref().map(|now| now.to_lowercase()));
-    let during = match to {
-        Some(to) => json!({"gte": from, "lt": to}),
-        None => json!({"gte": from}),
-    };
-    Some(json!({"dimension": interval.dimension, "value": names, "during": during}))
+    let mut value = vec![interval.value.to_lowercase()];
+    value.extend(interval.value_now.as_ref().map(|now| now.to_lowercase()));
+    Some(Span { dimension: &interval.dimension, value, during: During { gte, lt } })
 }
 
 /// A stored source without what is the engine's.

@@ -16,21 +16,23 @@
 
 use std::{
     collections::VecDeque,
+    ops::Range,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use elasticsearch::http::Method;
 use gharvest_search::{Error, ErrorKind, Result};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::client::{Answer, Client};
 
 /// The most documents of a request.
-const MOST_DOCUMENTS: usize = 2_000;
+pub(crate) const MOST_DOCUMENTS: usize = 2_000;
 /// Bytes of a request: to begin with and at most, at least, and a step.
-const LARGEST_BATCH: usize = 5 << 20;
+pub(crate) const LARGEST_BATCH: usize = 5 << 20;
 const SMALLEST_BATCH: usize = 512 << 10;
 const BATCH_STEP: usize = 256 << 10;
 /// How often a batch is sent before the write fails.
@@ -41,26 +43,110 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 const LONGEST_ID: usize = 512;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One write.
-#[derive(Debug, Clone)]
-pub(crate) struct Action {
-    /// The alias.
-    pub(crate) alias: String,
-    pub(crate) id: String,
-    pub(crate) version: u64,
-    /// The document; none to delete.
-    pub(crate) document: Option<Bytes>,
+/// Writes as the engine takes them, one after another. Documents are written out where they are sent from: they stand
+/// in memory once.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    bytes: Vec<u8>,
+    /// Where each write stands, the break behind its last line included.
+    places: Vec<Range<usize>>,
+    /// Those that no engine takes: whole requests would fail for them.
+    unfit: Vec<usize>,
 }
 
-impl Action {
-    fn line(&self) -> Value {
-        let verb = if self.document.is_some() { "index" } else { "delete" };
-        // The same version may come again: a write that was sent twice is no conflict.
-        json!({verb: {"_index": self.alias, "_id": self.id, "version": self.version, "version_type": "external_gte"}})
+/// The line that says what is to be done.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Action<'a> {
+    Index(Target<'a>),
+    Delete(Target<'a>),
+}
+
+#[derive(Serialize)]
+struct Target<'a> {
+    _index: &'a str,
+    _id: &'a str,
+    version: u64,
+    /// The same version may come again: a write that was sent twice is no conflict.
+    version_type: &'static str,
+}
+
+impl<'a> Target<'a> {
+    fn new(alias: &'a str, id: &'a str, version: u64) -> Self {
+        Self { _index: alias, _id: id, version, version_type: "external_gte" }
+    }
+}
+
+impl Lines {
+    /// Adds a document, which `document` writes out.
+    pub(crate) fn index(&mut self, alias: &str, id: &str, version: u64, document: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.begin(&Action::Index(Target::new(alias, id, version)), id, version);
+        document(&mut self.bytes);
+        self.bytes.push(b'\n');
+        self.places.push(start..self.bytes.len());
     }
 
-    fn size(&self) -> usize {
-        self.document.as_ref().map_or(0, Bytes::len) + self.id.len() + self.alias.len() + 100
+    /// Adds a removal.
+    pub(crate) fn delete(&mut self, alias: &str, id: &str, version: u64) {
+        let start = self.begin(&Action::Delete(Target::new(alias, id, version)), id, version);
+        self.places.push(start..self.bytes.len());
+    }
+
+    fn begin(&mut self, action: &Action<'_>, id: &str, version: u64) -> usize {
+        if id.len() > LONGEST_ID || i64::try_from(version).is_err() {
+            self.unfit.push(self.places.len());
+        }
+        let start = self.bytes.len();
+        serde_json::to_writer(&mut self.bytes, action).expect("an action is plain text");
+        self.bytes.push(b'\n');
+        start
+    }
+
+    /// How many writes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// How many bytes they are.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// How many bytes the largest is.
+    #[cfg(test)]
+    pub(crate) fn largest(&self) -> usize {
+        self.places.iter().map(Range::len).max().unwrap_or_default()
+    }
+
+    /// All of them as one request.
+    pub(crate) fn into_body(self) -> Bytes {
+        self.bytes.into()
+    }
+}
+
+/// Writes that are being sent.
+struct Writes {
+    bytes: Bytes,
+    places: Vec<Range<usize>>,
+}
+
+impl Writes {
+    /// The request of some of them: no copy where they stand side by side.
+    fn body(&self, batch: &[usize]) -> Bytes {
+        let places = || batch.iter().map(|index| &self.places[*index]);
+        let is_one_piece = places().zip(places().skip(1)).all(|(one, next)| one.end == next.start);
+        match (places().next(), places().last()) {
+            (Some(first), Some(last)) if is_one_piece => self.bytes.slice(first.start..last.end),
+            _ => places().flat_map(|place| &self.bytes[place.clone()]).copied().collect(),
+        }
+    }
+
+    /// The id in a write's first line.
+    fn id(&self, index: usize) -> String {
+        let mut lines = serde_json::Deserializer::from_slice(&self.bytes[self.places[index].clone()]).into_iter();
+        let action: Option<Value> = lines.next().and_then(std::result::Result::ok);
+        let target = action.as_ref().and_then(Value::as_object).and_then(|action| action.values().next());
+        target.and_then(|target| target["_id"].as_str()).unwrap_or_default().to_owned()
     }
 }
 
@@ -69,7 +155,10 @@ impl Action {
 pub(crate) enum Outcome {
     Done,
     Stale,
-    Refused(String),
+    Refused {
+        id: String,
+        reason: String,
+    },
     /// There is no such alias.
     Missing,
 }
@@ -85,11 +174,38 @@ pub(crate) struct Bulk {
 
 /// What became of one request.
 enum Sent {
-    Items(Vec<Value>),
+    Items(Vec<Item>),
     /// Too much at once, or one of them is wrong.
     Halve(String),
     /// To be sent again.
     Again(Error),
+}
+
+/// What an answer says, by item.
+#[derive(Default, Deserialize)]
+struct Told {
+    #[serde(default)]
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Item {
+    Index(Done),
+    Delete(Done),
+}
+
+#[derive(Deserialize)]
+struct Done {
+    status: u16,
+    error: Option<Fault>,
+}
+
+#[derive(Deserialize)]
+struct Fault {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    reason: Option<String>,
 }
 
 impl Bulk {
@@ -98,20 +214,19 @@ impl Bulk {
     }
 
     /// Writes all of them, in order. The outcomes are in the order given.
-    pub(crate) async fn write(&self, actions: &[Action]) -> Result<Vec<Outcome>> {
-        let mut outcomes: Vec<Option<Outcome>> = vec![None; actions.len()];
-        let mut waiting: VecDeque<usize> = VecDeque::new();
-        for (index, action) in actions.iter().enumerate() {
-            if action.id.len() > LONGEST_ID || i64::try_from(action.version).is_err() {
-                outcomes[index] = Some(Outcome::Refused("its id or version is larger than engines take".into()));
-            } else {
-                waiting.push_back(index);
-            }
+    pub(crate) async fn write(&self, lines: Lines) -> Result<Vec<Outcome>> {
+        let Lines { bytes, places, unfit } = lines;
+        let writes = Writes { bytes: bytes.into(), places };
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; writes.places.len()];
+        for index in unfit {
+            let reason = "its id or version is larger than engines take".to_owned();
+            outcomes[index] = Some(Outcome::Refused { id: writes.id(index), reason });
         }
+        let mut waiting: VecDeque<usize> = (0..outcomes.len()).filter(|index| outcomes[*index].is_none()).collect();
         let mut attempt = 0;
         while !waiting.is_empty() {
-            let batch = self.next_batch(&mut waiting, actions);
-            let Some((again, why)) = self.batch(actions, batch, &mut outcomes).await? else {
+            let batch = self.next_batch(&mut waiting, &writes);
+            let Some((again, why)) = self.batch(&writes, batch, &mut outcomes).await? else {
                 attempt = 0;
                 continue;
             };
@@ -125,11 +240,11 @@ impl Bulk {
         Ok(outcomes.into_iter().map(|outcome| outcome.expect("every action was sent")).collect())
     }
 
-    fn next_batch(&self, waiting: &mut VecDeque<usize>, actions: &[Action]) -> Vec<usize> {
+    fn next_batch(&self, waiting: &mut VecDeque<usize>, writes: &Writes) -> Vec<usize> {
         let limit = self.batch_bytes.load(Ordering::Relaxed);
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while let Some(index) = waiting.front().copied() {
-            bytes += actions[index].size();
+            bytes += writes.places[index].len();
             if !batch.is_empty() && (bytes > limit || batch.len() >= MOST_DOCUMENTS) {
                 break;
             }
@@ -142,7 +257,7 @@ impl Bulk {
     /// Sends a batch, in halves where it must be. Gives back what has to be sent again, and why.
     async fn batch(
         &self,
-        actions: &[Action],
+        writes: &Writes,
         batch: Vec<usize>,
         outcomes: &mut [Option<Outcome>],
     ) -> Result<Option<(Vec<usize>, Error)>> {
@@ -151,14 +266,16 @@ impl Bulk {
         let mut why =
             Error::new(ErrorKind::Unavailable, "write", "the engine is too busy to write; it is tried again later");
         while let Some(batch) = pending.pop() {
-            match self.send(actions, &batch).await? {
-                Sent::Items(items) => again.extend(sort_out(&items, &batch, outcomes)?),
+            match self.send(writes.body(&batch), batch.len()).await? {
+                Sent::Items(items) => again.extend(sort_out(items, &batch, writes, outcomes)?),
                 Sent::Halve(_) if batch.len() > 1 => {
                     self.shrink();
                     let (first, second) = batch.split_at(batch.len() / 2);
                     pending.extend([second.to_vec(), first.to_vec()]);
                 }
-                Sent::Halve(reason) => outcomes[batch[0]] = Some(Outcome::Refused(reason)),
+                Sent::Halve(reason) => {
+                    outcomes[batch[0]] = Some(Outcome::Refused { id: writes.id(batch[0]), reason });
+                }
                 Sent::Again(error) => {
                     again.extend(batch);
                     why = error;
@@ -173,37 +290,37 @@ impl Bulk {
         Ok(Some((again, why)))
     }
 
-    async fn send(&self, actions: &[Action], batch: &[usize]) -> Result<Sent> {
+    /// Sends a request with so many writes.
+    async fn send(&self, body: Bytes, writes: usize) -> Result<Sent> {
+        let path =
+            "/_bulk?require_alias=true&filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason";
         let mut delay_attempt = 0;
         loop {
-            let body = body(batch.iter().map(|index| &actions[*index]));
-            let path =
-                "/_bulk?require_alias=true&filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason";
-            let sent =
-                self.client.ask("write", Method::Post, path, Some(("application/x-ndjson", body)), TIMEOUT).await;
-            match sent {
-                Ok(answer) if answer.is_success() => return items(answer, batch.len()),
-                Ok(answer) if matches!(answer.status, 400 | 413) => return Ok(Sent::Halve(answer.reason())),
-                Ok(answer) if answer.status == 429 && batch.len() > 1 => {
+            let request = Some(("application/x-ndjson", body.clone()));
+            let answer: Answer = match self.client.send("write", Method::Post, path, request, TIMEOUT).await {
+                Ok(answer) if answer.is_success() => return items(&answer.body, writes),
+                Ok(answer) => answer.into(),
+                Err(error) => return Ok(Sent::Again(error)),
+            };
+            match answer.status {
+                400 | 413 => return Ok(Sent::Halve(answer.reason())),
+                429 if writes > 1 => {
                     self.back_off(1).await;
                     return Ok(Sent::Halve(answer.reason()));
                 }
-                Ok(answer) if answer.status == 429 && never_fits(&answer.reason()) => {
-                    return Ok(Sent::Halve(answer.reason()));
-                }
-                Ok(answer) if matches!(answer.status, 429 | 502..=504) => {
+                429 if never_fits(&answer.reason()) => return Ok(Sent::Halve(answer.reason())),
+                429 | 502..=504 => {
                     delay_attempt += 1;
                     if delay_attempt >= MOST_ATTEMPTS {
                         return Err(answer.error("write"));
                     }
                     self.back_off(delay_attempt).await;
                 }
-                Ok(answer) if answer.status == 500 && delay_attempt < 2 => {
+                500 if delay_attempt < 2 => {
                     delay_attempt += 1;
                     self.back_off(delay_attempt).await;
                 }
-                Ok(answer) => return Err(answer.error("write")),
-                Err(error) => return Ok(Sent::Again(error)),
+                _ => return Err(answer.error("write")),
             }
         }
     }
@@ -226,33 +343,6 @@ impl Bulk {
     }
 }
 
-/// The requests of many writes, each as large as requests are to begin with.
-pub(crate) fn bodies(actions: &[Action]) -> Vec<Bytes> {
-    let (mut bodies, mut from, mut bytes) = (Vec::new(), 0, 0);
-    for (to, action) in actions.iter().enumerate() {
-        if to > from && (bytes + action.size() > LARGEST_BATCH || to - from >= MOST_DOCUMENTS) {
-            bodies.push(body(actions[from..to].iter()));
-            (from, bytes) = (to, 0);
-        }
-        bytes += action.size();
-    }
-    bodies.push(body(actions[from..].iter()));
-    bodies
-}
-
-fn body<'a>(actions: impl Iterator<Item = &'a Action> + Clone) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(actions.clone().map(Action::size).sum());
-    for action in actions {
-        bytes.put_slice(action.line().to_string().as_bytes());
-        bytes.put_u8(b'\n');
-        if let Some(document) = &action.document {
-            bytes.put_slice(document);
-            bytes.put_u8(b'\n');
-        }
-    }
-    bytes.freeze()
-}
-
 /// Whether a request alone is more than the engine takes in at once: asked again it would be rejected each time.
 fn never_fits(reason: &str) -> bool {
     let number = |name: &str| {
@@ -262,8 +352,8 @@ fn never_fits(reason: &str) -> bool {
     number("_operation_bytes").zip(number("max_")).is_some_and(|(bytes, limit)| bytes > limit)
 }
 
-fn items(answer: Answer, expected: usize) -> Result<Sent> {
-    let items = answer.body.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+fn items(body: &[u8], expected: usize) -> Result<Sent> {
+    let Told { items } = serde_json::from_slice(body).unwrap_or_default();
     if items.len() != expected {
         let message =
             format!("the engine answered {} of {expected} writes; a proxy may have cut the answer", items.len());
@@ -273,36 +363,44 @@ fn items(answer: Answer, expected: usize) -> Result<Sent> {
 }
 
 /// Notes what became of each, and gives back those to be sent again.
-fn sort_out(items: &[Value], batch: &[usize], outcomes: &mut [Option<Outcome>]) -> Result<Vec<usize>> {
+fn sort_out(
+    items: Vec<Item>,
+    batch: &[usize],
+    writes: &Writes,
+    outcomes: &mut [Option<Outcome>],
+) -> Result<Vec<usize>> {
     let mut again = Vec::new();
-    for (item, index) in items.iter().zip(batch) {
-        let result = item.as_object().and_then(|verbs| verbs.values().next()).unwrap_or(&Value::Null);
-        let status = result.get("status").and_then(Value::as_u64).unwrap_or_default();
-        let error = result.get("error");
-        let text = |name: &str| error.and_then(|error| error.get(name)).and_then(Value::as_str).unwrap_or_default();
-        let reason = format!("{}: {}", text("type"), text("reason"));
-        outcomes[*index] = Some(match (status, error.is_some()) {
-            (200..=299, _) | (404, false) => Outcome::Done,
+    for (item, index) in items.into_iter().zip(batch) {
+        let (Item::Index(done) | Item::Delete(done)) = item;
+        outcomes[*index] = Some(match (done.status, done.error) {
+            (200..=299, _) | (404, None) => Outcome::Done,
             (409, _) => Outcome::Stale,
             (429 | 502..=504, _) => {
                 again.push(*index);
                 continue;
             }
-            (404, true) => Outcome::Missing,
-            (401 | 403, _) => {
+            (404, Some(_)) => Outcome::Missing,
+            (401 | 403, error) => {
                 let message = format!(
-                    "these credentials may not write ({reason}); they need monitor on the cluster, and manage, read and write on the indices of [search] index_prefix"
+                    "these credentials may not write ({}); they need monitor on the cluster, and manage, read and write on the indices of [search] index_prefix",
+                    reason(error)
                 );
                 return Err(Error::new(ErrorKind::Refused, "write", message));
             }
-            _ => Outcome::Refused(reason),
+            (_, error) => Outcome::Refused { id: writes.id(*index), reason: reason(error) },
         });
     }
     Ok(again)
 }
 
+fn reason(fault: Option<Fault>) -> String {
+    let (kind, reason) = fault.map(|fault| (fault.kind, fault.reason)).unwrap_or_default();
+    format!("{}: {}", kind.unwrap_or_default(), reason.unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -364,14 +462,16 @@ mod tests {
         }
     }
 
-    fn actions(count: usize) -> Vec<Action> {
-        let action = |number| Action {
-            alias: "a".into(),
-            id: format!("id{number}"),
-            version: 1,
-            document: Some(Bytes::from("{}")),
-        };
-        (0..count).map(action).collect()
+    fn writes(count: usize) -> Lines {
+        let mut lines = Lines::default();
+        for number in 0..count {
+            lines.index("a", &format!("id{number}"), 1, |document| document.extend(b"{}"));
+        }
+        lines
+    }
+
+    fn refused(id: &str, reason: &str) -> Outcome {
+        Outcome::Refused { id: id.to_owned(), reason: reason.to_owned() }
     }
 
     fn items(statuses: &[u16]) -> String {
@@ -386,11 +486,31 @@ mod tests {
     async fn each_item_is_settled_by_its_own_status_and_only_busy_ones_are_sent_again() {
         let answers = vec![(200, items(&[201, 409, 429, 400, 404])), (200, items(&[200]))];
         let (bulk, server) = engine(answers).await;
-        let outcomes = bulk.write(&actions(5)).await.unwrap();
-        let refused = Outcome::Refused("some_exception: why".into());
+        let outcomes = bulk.write(writes(5)).await.unwrap();
+        let refused = refused("id3", "some_exception: why");
         assert_eq!(outcomes, [Outcome::Done, Outcome::Stale, Outcome::Done, refused, Outcome::Missing]);
         let got = server.await.unwrap();
         assert!(got[1].contains("id2") && !got[1].contains("id0") && !got[1].contains("id3"), "{}", got[1]);
+    }
+
+    #[tokio::test]
+    async fn what_no_engine_takes_is_refused_without_a_request() {
+        let (bulk, server) = engine(vec![(200, items(&[201, 200]))]).await;
+        let mut lines = writes(1);
+        lines.index("a", &"x".repeat(LONGEST_ID + 1), 1, |document| document.extend(b"{}"));
+        lines.delete("a", "old", 2);
+        lines.delete("a", "future", u64::MAX);
+        let outcomes = bulk.write(lines).await.unwrap();
+        let told = "its id or version is larger than engines take";
+        let long = refused(&"x".repeat(LONGEST_ID + 1), told);
+        assert_eq!(outcomes, [Outcome::Done, long, Outcome::Done, refused("future", told)]);
+        let lines = [
+            r#"{"index":{"_index":"a","_id":"id0","version":1,"version_type":"external_gte"}}"#,
+            "{}",
+            r#"{"delete":{"_index":"a","_id":"old","version":2,"version_type":"external_gte"}}"#,
+            "",
+        ];
+        assert_eq!(server.await.unwrap(), [lines.join("\n")]);
     }
 
     #[tokio::test]
@@ -398,8 +518,8 @@ mod tests {
         let ok = items(&[201]);
         let answers = vec![(413, String::new()), (200, ok), (400, r#"{"error":{"type":"t","reason":"r"}}"#.into())];
         let (bulk, server) = engine(answers).await;
-        let outcomes = bulk.write(&actions(2)).await.unwrap();
-        assert_eq!(outcomes, [Outcome::Done, Outcome::Refused("400: t: r".into())]);
+        let outcomes = bulk.write(writes(2)).await.unwrap();
+        assert_eq!(outcomes, [Outcome::Done, refused("id1", "400: t: r")]);
         assert_eq!(server.await.unwrap().len(), 3);
         assert!(bulk.batch_bytes.load(Ordering::Relaxed) < LARGEST_BATCH);
     }
@@ -410,7 +530,7 @@ mod tests {
             [(vec![(401, String::new())], "credentials"), (vec![(200, items(&[403]))], "may not write")]
         {
             let (bulk, _server) = engine(answers).await;
-            let error = bulk.write(&actions(1)).await.unwrap_err();
+            let error = bulk.write(writes(1)).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Refused);
             assert!(error.to_string().contains(word), "{error}");
         }
@@ -419,7 +539,7 @@ mod tests {
     #[tokio::test]
     async fn a_busy_engine_is_asked_again() {
         let (bulk, server) = engine(vec![(503, String::new()), (200, items(&[201]))]).await;
-        assert_eq!(bulk.write(&actions(1)).await.unwrap(), [Outcome::Done]);
+        assert_eq!(bulk.write(writes(1)).await.unwrap(), [Outcome::Done]);
         assert_eq!(server.await.unwrap().len(), 2);
     }
 
@@ -429,7 +549,7 @@ mod tests {
         let busy = || (429, String::new());
         let answers = vec![busy(), busy(), (200, items(&[201])), (200, items(&[201])), (200, items(&[201, 201]))];
         let (bulk, server) = engine(answers).await;
-        assert_eq!(bulk.write(&actions(4)).await.unwrap(), vec![Outcome::Done; 4]);
+        assert_eq!(bulk.write(writes(4)).await.unwrap(), vec![Outcome::Done; 4]);
         let got = server.await.unwrap();
         let documents: Vec<_> = got.iter().map(|body| body.lines().count() / 2).collect();
         assert_eq!(documents, [4, 2, 1, 1, 2]);
@@ -446,14 +566,14 @@ mod tests {
                 .map(|answers: Vec<_>| (answers, MOST_ATTEMPTS as usize))
         {
             let (bulk, server) = engine(answers).await;
-            let error = bulk.write(&actions(1)).await.unwrap_err();
+            let error = bulk.write(writes(1)).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
             assert_eq!(server.await.unwrap().len(), attempts);
         }
         let (bulk, server) = engine(vec![(429, rejected(600, 500))]).await;
-        let outcomes = bulk.write(&actions(1)).await.unwrap();
+        let outcomes = bulk.write(writes(1)).await.unwrap();
         assert!(
-            matches!(&outcomes[0], Outcome::Refused(reason) if reason.contains("operation_bytes=600")),
+            matches!(&outcomes[0], Outcome::Refused { reason, .. } if reason.contains("operation_bytes=600")),
             "{outcomes:?}"
         );
         assert_eq!(server.await.unwrap().len(), 1);
@@ -470,11 +590,11 @@ mod tests {
     #[tokio::test]
     async fn a_lost_connection_loses_no_write_and_a_short_answer_is_an_error() {
         let (bulk, server) = engine(vec![(0, String::new()), (200, items(&[201]))]).await;
-        assert_eq!(bulk.write(&actions(1)).await.unwrap(), [Outcome::Done]);
+        assert_eq!(bulk.write(writes(1)).await.unwrap(), [Outcome::Done]);
         let got = server.await.unwrap();
         assert_eq!(got[0], got[1], "the same write, with the same version, is sent again");
         let (bulk, _server) = engine(vec![(200, items(&[201]))]).await;
-        let error = bulk.write(&actions(2)).await.unwrap_err();
+        let error = bulk.write(writes(2)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(error.to_string().contains("1 of 2"), "{error}");
     }
@@ -486,7 +606,7 @@ mod tests {
         let bulk = bulk(format!("http://{down}, {up}"));
         for _ in 0..4 {
             // Two attempts in turn, so the repetition by the bulk itself would show as a shrunk batch.
-            assert_eq!(bulk.write(&actions(1)).await.unwrap(), [Outcome::Done]);
+            assert_eq!(bulk.write(writes(1)).await.unwrap(), [Outcome::Done]);
             assert_eq!(bulk.batch_bytes.load(Ordering::Relaxed), LARGEST_BATCH);
         }
         assert_eq!(server.await.unwrap().len(), 4);
@@ -509,7 +629,7 @@ mod tests {
         let mut bulk = bulk(format!("http://{address}, {up}"));
         bulk.client.connecting = Duration::from_millis(100);
         for _ in 0..2 {
-            assert_eq!(bulk.write(&actions(1)).await.unwrap(), [Outcome::Done]);
+            assert_eq!(bulk.write(writes(1)).await.unwrap(), [Outcome::Done]);
         }
         assert_eq!(server.await.unwrap().len(), 2);
     }

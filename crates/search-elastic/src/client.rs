@@ -113,11 +113,32 @@ pub(crate) struct Answer {
     pub(crate) body: Value,
 }
 
-impl Answer {
-    pub(crate) fn is_success(&self) -> bool {
-        (200..300).contains(&self.status)
-    }
+/// An answer as it came.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    pub(crate) status: u16,
+    product: Option<String>,
+    pub(crate) body: Bytes,
+}
 
+impl Unread {
+    pub(crate) fn is_success(&self) -> bool {
+        is_success(self.status)
+    }
+}
+
+impl From<Unread> for Answer {
+    fn from(Unread { status, product, body }: Unread) -> Self {
+        // A 413 has no body, and a proxy's answers are no JSON.
+        Self { status, product, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }
+    }
+}
+
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
+}
+
+impl Answer {
     /// The engine's own reason.
     pub(crate) fn reason(&self) -> String {
         let text = |pointer: &str| self.body.pointer(pointer).and_then(Value::as_str);
@@ -131,7 +152,7 @@ impl Answer {
 
     /// The answer if it is a success, an error otherwise.
     pub(crate) fn success(self, operation: &'static str) -> Result<Value> {
-        if self.is_success() { Ok(self.body) } else { Err(self.error(operation)) }
+        if is_success(self.status) { Ok(self.body) } else { Err(self.error(operation)) }
     }
 
     /// The error that a refusal is.
@@ -207,6 +228,18 @@ impl Client {
         body: Option<(&'static str, Bytes)>,
         timeout: Duration,
     ) -> Result<Answer> {
+        Ok(self.send(operation, method, path, body, timeout).await?.into())
+    }
+
+    /// The same, for who reads long answers as what they are.
+    pub(crate) async fn send(
+        &self,
+        operation: &'static str,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, Bytes)>,
+        timeout: Duration,
+    ) -> Result<Unread> {
         let mut headers = HeaderMap::new();
         headers.insert("x-opaque-id", HeaderValue::from_static("gharvest"));
         let bytes = body.map(|(content_type, bytes)| {
@@ -238,11 +271,9 @@ impl Client {
         let status = response.status_code().as_u16();
         let product =
             response.headers().get("x-elastic-product").and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let bytes = response.bytes().await;
-        let bytes = bytes.map_err(|error| unreachable_engine(operation, &error, error.is_timeout()))?;
-        // A 413 has no body, and a proxy's answers are no JSON.
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Ok(Answer { status, product, body })
+        let body = response.bytes().await;
+        let body = body.map_err(|error| unreachable_engine(operation, &error, error.is_timeout()))?;
+        Ok(Unread { status, product, body })
     }
 
     /// Sends JSON and wants a success.

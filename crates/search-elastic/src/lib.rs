@@ -61,7 +61,7 @@ impl ElasticIndex {
 /// The bulk requests that put threads into an index that has nothing of them, ready made: what sending alone costs is
 /// measured with them.
 pub fn bulk_bodies(prefix: &str, threads: &[ThreadDocuments]) -> Vec<Bytes> {
-    bulk::bodies(&write::first_writes(&Names { prefix: prefix.to_owned() }, threads))
+    write::first_requests(&Names { prefix: prefix.to_owned() }, threads)
 }
 
 #[async_trait]

@@ -24,7 +24,8 @@ use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use serde_json::{Value, json};
 
 use crate::{
-    bulk::{Action, Bulk, Outcome},
+    body,
+    bulk::{Bulk, Lines, Outcome},
     client::{Client, Options},
     generation::{Made, check},
     schema::{MAPPING, fields, keyword, merged, of},
@@ -71,24 +72,22 @@ impl ElasticOperations {
 
     async fn write(&self, month: &str, observations: &[&Observation]) -> Result<()> {
         let alias = self.writing(month);
-        let actions: Vec<_> = observations.iter().map(|observation| action(&alias, observation)).collect();
         let is_prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).as_deref() == Some(month);
         if !is_prepared {
             self.prepare(month).await?;
         }
-        let mut outcomes = self.bulk.write(&actions).await?;
+        let mut outcomes = self.bulk.write(lines(&alias, observations)).await?;
         if outcomes.contains(&Outcome::Missing) {
             // Somebody has removed the index since.
             self.prepare(month).await?;
-            outcomes = self.bulk.write(&actions).await?;
+            outcomes = self.bulk.write(lines(&alias, observations)).await?;
         }
-        for (action, outcome) in actions.iter().zip(outcomes) {
-            let reason = match outcome {
+        for outcome in outcomes {
+            let message = match outcome {
                 Outcome::Done | Outcome::Stale => continue,
-                Outcome::Refused(reason) => reason,
-                Outcome::Missing => "its index is missing".to_owned(),
+                Outcome::Refused { id, reason } => format!("the engine refuses the observation {id}: {reason}"),
+                Outcome::Missing => format!("the engine refuses observations of {month}: their index is missing"),
             };
-            let message = format!("the engine refuses the observation {}: {reason}", action.id);
             return Err(Error::new(ErrorKind::Refused, "operations", message));
         }
         Ok(())
@@ -155,17 +154,17 @@ impl OperationsLog for ElasticOperations {
     }
 }
 
-fn action(alias: &str, observation: &Observation) -> Action {
-    let id = observation.key();
-    let mut document = serde_json::to_value(observation).expect("an observation is plain data");
-    document["key"] = id.as_str().into();
-    Action {
-        alias: alias.to_owned(),
-        id,
+fn lines(alias: &str, observations: &[&Observation]) -> Lines {
+    let mut lines = Lines::default();
+    for observation in observations {
+        let id = observation.key();
+        let mut document = serde_json::to_value(observation).expect("an observation is plain data");
+        document["key"] = id.as_str().into();
         // Engines want versions that do not sink; the moment of one observation is always the same.
-        version: u64::try_from(observation.at.as_second()).unwrap_or_default(),
-        document: Some(document.to_string().into()),
+        let version = u64::try_from(observation.at.as_second()).unwrap_or_default();
+        lines.index(alias, &id, version, |into| body::plain(into, &document));
     }
+    lines
 }
 
 fn month_of(at: Timestamp) -> String {

@@ -6,9 +6,13 @@
 //! thread's version, so a late one changes nothing, whichever comes first. A late writer may have written its item before
 //! the newer one did, and its children after: so everyone looks once more when done, and who finds a newer item buries
 //! what of its own children that one does not have.
+//!
+//! Threads go in waves, one request each: the children of the items that the waves before brought, then further items,
+//! whose children may only come when the engine has accepted them. While the engine has a wave the next one is written out, as if all items of that one were accepted; where one
+//! was not, it is written out again. So two requests of bounded size are in memory, whatever the threads are like.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     time::Duration,
 };
 
@@ -19,12 +23,13 @@ use gharvest_search::{
     Applied, Error, ErrorKind, Result,
     document::{DailyDocument, ReleaseDocument, RepositoryDocument, ThreadDocuments, Version},
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
     ElasticIndex,
     body::{self, Children},
-    bulk::{Action, Outcome},
+    bulk::{LARGEST_BATCH, Lines, MOST_DOCUMENTS, Outcome},
     read::Page,
     schema::{Names, Sort},
 };
@@ -40,10 +45,14 @@ struct Stored {
 }
 
 /// What [`Stored`] is made of.
-const STORED_FIELDS: &str = "_source_includes=meta,comment_documents,event_documents,interval_documents";
+const STORED_FIELDS: &str = "_source_includes=meta,comment_documents,event_documents,interval_documents&filter_path=docs._id,docs._version,docs._source";
+/// What the versions of items are told by.
+const VERSION_FIELDS: &str = "_source=false&filter_path=docs._id,docs.error.reason";
 
-/// So many threads are written in two halves at once: with fewer, requests cost more than waiting for them.
-const MANY_THREADS: usize = 32;
+/// Bytes after which a wave is sent.
+const WAVE: usize = 2 << 20;
+/// Bytes of items after which a wave takes no more of them: their children are the next one.
+const WAVE_ITEMS: usize = 384 << 10;
 /// Records count their revisions from one.
 const NO_VERSION: u64 = 0;
 
@@ -54,32 +63,186 @@ enum Target {
     Next,
 }
 
-/// A thread's children: sort, id, document.
-fn children(thread: &ThreadDocuments) -> impl Iterator<Item = (Sort, &str, Bytes)> {
-    let comments = thread.comments.iter().enumerate();
-    let comments = comments.map(|(at, one)| (Sort::Comments, one.key.as_str(), body::child(one, at)));
-    let events = thread.events.iter().enumerate();
-    let events = events.map(|(at, one)| (Sort::Events, one.key.as_str(), body::child(one, at)));
-    let intervals = thread.intervals.iter().enumerate();
-    let intervals = intervals.map(|(at, one)| (Sort::Intervals, one.key.as_str(), body::child(one, at)));
-    comments.chain(events).chain(intervals)
+/// The names under which the documents of threads are written.
+struct Aliases {
+    items: String,
+    children: [String; 3],
 }
 
-/// The writes that put threads into an index that has nothing of them.
-pub(crate) fn first_writes(names: &Names, threads: &[ThreadDocuments]) -> Vec<Action> {
-    let of = |thread: &ThreadDocuments| {
-        let action = |sort: Sort, id: &str, document| Action {
-            alias: names.all(sort),
-            id: id.to_owned(),
-            version: thread.version.0,
-            document: Some(document),
+/// A thread to be written.
+struct Fresh<'a> {
+    thread: &'a ThreadDocuments,
+    /// Its place among those given.
+    place: usize,
+    /// The most children that there ever were, this version's included.
+    most: Children,
+}
+
+impl Fresh<'_> {
+    fn item(&self, aliases: &Aliases, lines: &mut Lines) {
+        let thread = self.thread;
+        lines.index(&aliases.items, &thread.item.key, thread.version.0, |into| body::item(into, thread, self.most));
+    }
+
+    /// Adds the nth child, or the tombstone in its place where the thread had more once. Says whether there is one.
+    fn child(&self, nth: u64, aliases: &Aliases, lines: &mut Lines) -> bool {
+        let Some((sort, ordinal)) = sort_and_ordinal(self.most, nth) else { return false };
+        let (thread, place) = (self.thread, ordinal as usize);
+        match sort {
+            0 => self.put(thread.comments.get(place).map(|one| (&one.key, one)), (sort, ordinal), aliases, lines),
+            1 => self.put(thread.events.get(place).map(|one| (&one.key, one)), (sort, ordinal), aliases, lines),
+            _ => self.put(thread.intervals.get(place).map(|one| (&one.key, one)), (sort, ordinal), aliases, lines),
+        }
+        true
+    }
+
+    fn put(
+        &self,
+        document: Option<(&String, &impl Serialize)>,
+        (sort, ordinal): (usize, u64),
+        aliases: &Aliases,
+        lines: &mut Lines,
+    ) {
+        let version = self.thread.version.0;
+        let Some((key, document)) = document else {
+            return bury(self.thread, (sort, ordinal), version, aliases, lines);
         };
-        let item = body::item(thread, raised(Children::default(), thread));
-        let mut actions = vec![action(Sort::Items, &thread.item.key, item)];
-        actions.extend(children(thread).map(|(sort, key, document)| action(sort, key, document)));
-        actions
-    };
-    threads.iter().flat_map(of).collect()
+        lines.index(&aliases.children[sort], key, version, |into| body::child(into, document, ordinal));
+    }
+}
+
+/// Adds the tombstone of a thread's child.
+fn bury(thread: &ThreadDocuments, (sort, ordinal): (usize, u64), version: u64, aliases: &Aliases, lines: &mut Lines) {
+    let key = format!("{}:{}{ordinal}", thread.item.key, Sort::CHILDREN[sort].1);
+    let repository = thread.item.repository_id.0;
+    lines.index(&aliases.children[sort], &key, version, |into| body::gone(into, &key, repository));
+}
+
+/// Which child is the nth, where all sorts are counted through.
+fn sort_and_ordinal(most: Children, mut nth: u64) -> Option<(usize, u64)> {
+    for (sort, most) in most.into_iter().enumerate() {
+        if nth < most {
+            return Some((sort, nth));
+        }
+        nth -= most;
+    }
+    None
+}
+
+/// Different threads that are written together.
+struct Round<'a> {
+    aliases: Aliases,
+    fresh: Vec<Fresh<'a>>,
+}
+
+/// How much of a round is written out.
+#[derive(Clone, Default)]
+struct Progress {
+    items: usize,
+    /// Threads whose items were, and how many of their children.
+    children: VecDeque<(usize, u64)>,
+}
+
+impl Progress {
+    /// Leaves out the children of threads.
+    fn forget(&mut self, threads: &BTreeSet<usize>) {
+        self.children.retain(|(thread, _)| !threads.contains(thread));
+    }
+}
+
+/// Writes of one request, and to which thread each belongs.
+#[derive(Default)]
+struct Wave {
+    lines: Lines,
+    owners: Vec<Owner>,
+}
+
+#[derive(Clone, Copy)]
+enum Owner {
+    Item(usize),
+    Child(usize),
+}
+
+impl Wave {
+    fn is_full(&self) -> bool {
+        self.lines.size() >= WAVE || self.lines.len() >= MOST_DOCUMENTS
+    }
+}
+
+impl Round<'_> {
+    /// The next wave; an empty one at the end.
+    fn wave(&self, progress: &mut Progress) -> Wave {
+        let mut wave = Wave::default();
+        while !wave.is_full()
+            && let Some((thread, nth)) = progress.children.front_mut()
+        {
+            if self.fresh[*thread].child(*nth, &self.aliases, &mut wave.lines) {
+                wave.owners.push(Owner::Child(*thread));
+                *nth += 1;
+            } else {
+                progress.children.pop_front();
+            }
+        }
+        let enough = wave.lines.size() + WAVE_ITEMS;
+        while !wave.is_full()
+            && wave.lines.size() < enough
+            && let Some(fresh) = self.fresh.get(progress.items)
+        {
+            fresh.item(&self.aliases, &mut wave.lines);
+            wave.owners.push(Owner::Item(progress.items));
+            progress.children.push_back((progress.items, 0));
+            progress.items += 1;
+        }
+        wave
+    }
+
+    /// Notes what became of a wave. Gives back the threads whose items were not accepted: their children must not come.
+    fn settle(
+        &self,
+        target: Target,
+        owners: &[Owner],
+        outcomes: Vec<Outcome>,
+        applied: &mut [Applied],
+    ) -> Result<BTreeSet<usize>> {
+        let mut lost = BTreeSet::new();
+        for (owner, outcome) in owners.iter().zip(outcomes) {
+            let outcome = judged(target, outcome)?;
+            let (Owner::Item(thread) | Owner::Child(thread)) = *owner;
+            if outcome != Applied::Written && matches!(owner, Owner::Item(_)) {
+                lost.insert(thread);
+            }
+            let applied = &mut applied[self.fresh[thread].place];
+            // A stale child: a newer write of the thread overtook this one, and makes it whole.
+            if *applied == Applied::Written || matches!(outcome, Applied::Refused { .. }) {
+                *applied = outcome;
+            }
+        }
+        Ok(lost)
+    }
+}
+
+/// The requests that put threads into an index that has nothing of them, each as large as requests are to begin with.
+pub(crate) fn first_requests(names: &Names, threads: &[ThreadDocuments]) -> Vec<Bytes> {
+    let aliases = aliases(|sort| names.all(sort));
+    let (mut bodies, mut lines) = (Vec::new(), Lines::default());
+    for thread in threads {
+        let fresh = Fresh { thread, place: 0, most: counts(thread) };
+        fresh.item(&aliases, &mut lines);
+        let mut nth = 0;
+        while fresh.child(nth, &aliases, &mut lines) {
+            nth += 1;
+        }
+        if lines.size() >= LARGEST_BATCH || lines.len() >= MOST_DOCUMENTS {
+            bodies.push(std::mem::take(&mut lines).into_body());
+        }
+    }
+    bodies.push(lines.into_body());
+    bodies.retain(|body| !body.is_empty());
+    bodies
+}
+
+fn aliases(alias: impl Fn(Sort) -> String) -> Aliases {
+    Aliases { items: alias(Sort::Items), children: Sort::CHILDREN.map(|(sort, _)| alias(sort)) }
 }
 
 /// The version in an engine's reason why it does not read another: `[7:1]: version conflict, current version [3] is
@@ -103,6 +266,9 @@ impl ElasticIndex {
 
     pub(crate) async fn write_threads(&self, threads: &[ThreadDocuments]) -> Result<Vec<Applied>> {
         let mut applied = Vec::with_capacity(threads.len());
+        if threads.is_empty() {
+            return Ok(applied);
+        }
         let targets = self.targets().await?;
         // A thread that comes twice is written twice, one after the other.
         for round in rounds(threads) {
@@ -116,55 +282,32 @@ impl ElasticIndex {
         Ok(applied)
     }
 
-    /// Writes different threads, many of them in two halves: while the engine has one, the other is made ready.
+    /// Writes different threads.
     async fn write_round(&self, target: Target, threads: &[ThreadDocuments]) -> Result<Vec<Applied>> {
-        if threads.len() < MANY_THREADS {
-            return self.write_half(target, threads).await;
-        }
-        let (first, second) = threads.split_at(threads.len() / 2);
-        let (first, second) = tokio::join!(self.write_half(target, first), self.write_half(target, second));
-        let mut applied = first?;
-        applied.extend(second?);
-        Ok(applied)
-    }
-
-    async fn write_half(&self, target: Target, threads: &[ThreadDocuments]) -> Result<Vec<Applied>> {
         let stored = self.look_up(target, threads.iter()).await?;
         let mut applied = Vec::with_capacity(threads.len());
-        let (mut items, mut fresh) = (Vec::new(), Vec::new());
-        for (index, thread) in threads.iter().enumerate() {
+        let mut round = Round { aliases: aliases(|sort| self.alias(target, sort)), fresh: Vec::new() };
+        for (place, thread) in threads.iter().enumerate() {
             let known = stored.get(&thread.item.key).copied().unwrap_or_default();
-            if known.version > thread.version.0 {
-                applied.push(Applied::Stale);
-                continue;
-            }
-            applied.push(Applied::Written);
-            let children = raised(known.children, thread);
-            let document = body::item(thread, children);
-            items.push(self.action(target, Sort::Items, &thread.item.key, thread.version.0, Some(document)));
-            fresh.push((index, children));
-        }
-        let outcomes = self.bulk.write(&items).await?;
-        let mut children = Vec::new();
-        let mut owners = Vec::new();
-        for ((index, most), outcome) in fresh.into_iter().zip(outcomes) {
-            match judged(target, &threads[index].item.key, outcome)? {
-                Applied::Written => {
-                    let actions = self.children(target, &threads[index], most);
-                    owners.extend(std::iter::repeat_n(index, actions.len()));
-                    children.extend(actions);
-                }
-                other => applied[index] = other,
+            let is_stale = known.version > thread.version.0;
+            applied.push(if is_stale { Applied::Stale } else { Applied::Written });
+            if !is_stale {
+                round.fresh.push(Fresh { thread, place, most: raised(known.children, thread) });
             }
         }
-        let outcomes = self.bulk.write(&children).await?;
-        for ((action, index), outcome) in children.iter().zip(owners).zip(outcomes) {
-            match judged(target, &action.id, outcome)? {
-                Applied::Refused { id, reason } => applied[index] = Applied::Refused { id, reason },
-                // A newer write of the thread overtook this one, and makes it whole.
-                Applied::Stale if applied[index] == Applied::Written => applied[index] = Applied::Stale,
-                _ => {}
-            }
+        let mut progress = Progress::default();
+        let mut wave = round.wave(&mut progress);
+        while !wave.owners.is_empty() {
+            let mut ahead = progress.clone();
+            let (outcomes, next) = tokio::join!(self.bulk.write(wave.lines), async { round.wave(&mut ahead) });
+            let lost = round.settle(target, &wave.owners, outcomes?, &mut applied)?;
+            (progress, wave) = if lost.is_empty() {
+                (ahead, next)
+            } else {
+                progress.forget(&lost);
+                let wave = round.wave(&mut progress);
+                (progress, wave)
+            };
         }
         self.yield_to_newer(target, threads, &mut applied).await?;
         Ok(applied)
@@ -180,39 +323,20 @@ impl ElasticIndex {
             return Ok(());
         }
         let stored = self.look_up(target, overtaken.iter().map(|(thread, _)| *thread)).await?;
-        let mut graves = Vec::new();
+        let aliases = aliases(|sort| self.alias(target, sort));
+        let mut graves = Lines::default();
         for (thread, applied) in overtaken {
             let Some(newer) = stored.get(&thread.item.key) else { continue };
             if *applied == Applied::Written {
                 *applied = Applied::Stale;
             }
-            graves.extend(self.graves(target, thread, newer.version, newer.counts, counts(thread)));
-        }
-        self.write_all(target, &graves).await.map(drop)
-    }
-
-    /// Tombstones for a thread's ordinals from some counts to others.
-    fn graves(
-        &self,
-        target: Target,
-        thread: &ThreadDocuments,
-        version: u64,
-        from: Children,
-        to: Children,
-    ) -> Vec<Action> {
-        let mut actions = Vec::new();
-        for (((sort, letter), to), from) in Sort::CHILDREN.into_iter().zip(to).zip(from) {
-            for ordinal in from..to {
-                let key = format!("{}:{letter}{ordinal}", thread.item.key);
-                let document = body::gone(&key, thread.item.repository_id.0);
-                actions.push(self.action(target, sort, &key, version, Some(document)));
+            for (sort, count) in counts(thread).into_iter().enumerate() {
+                for ordinal in newer.counts[sort]..count {
+                    bury(thread, (sort, ordinal), newer.version, &aliases, &mut graves);
+                }
             }
         }
-        actions
-    }
-
-    fn action(&self, target: Target, sort: Sort, id: &str, version: u64, document: Option<Bytes>) -> Action {
-        Action { alias: self.alias(target, sort), id: id.to_owned(), version, document }
+        self.write_all(target, graves).await.map(drop)
     }
 
     /// What is stored of threads, read by id: also what is not searchable yet.
@@ -240,7 +364,7 @@ impl ElasticIndex {
     async fn versions(&self, target: Target, threads: &[ThreadDocuments]) -> Result<HashMap<String, u64>> {
         let asked = |key: &str| json!({"_id": key, "version": NO_VERSION, "version_type": "external"});
         let asked: Vec<_> = threads.iter().map(|thread| asked(&thread.item.key)).collect();
-        let found = self.get_items(target, asked, "_source=false").await?;
+        let found = self.get_items(target, asked, VERSION_FIELDS).await?;
         let refused = |found: &Value| Some(found.get("error")?.get("reason")?.as_str()?.to_owned());
         let mut versions = HashMap::new();
         let mut untold = Vec::new();
@@ -271,25 +395,14 @@ impl ElasticIndex {
         }
     }
 
-    /// A thread's children, and what stays where it had more.
-    fn children(&self, target: Target, thread: &ThreadDocuments, most: Children) -> Vec<Action> {
-        let version = thread.version.0;
-        let child =
-            |(sort, key, document): (Sort, &str, Bytes)| self.action(target, sort, key, version, Some(document));
-        let mut actions: Vec<_> = children(thread).map(child).collect();
-        actions.extend(self.graves(target, thread, version, counts(thread), most));
-        actions
-    }
-
     pub(crate) async fn write_repositories(&self, documents: &[RepositoryDocument]) -> Result<()> {
         for target in self.targets().await? {
-            let actions: Vec<_> = documents
-                .iter()
-                .map(|one| {
-                    self.action(target, Sort::Repositories, &one.key, one.version, Some(body::with(one, &Value::Null)))
-                })
-                .collect();
-            self.write_all(target, &actions).await?;
+            let alias = self.alias(target, Sort::Repositories);
+            let mut lines = Lines::default();
+            for one in documents {
+                lines.index(&alias, &one.key, one.version, |into| body::plain(into, one));
+            }
+            self.write_all(target, lines).await?;
         }
         Ok(())
     }
@@ -301,22 +414,21 @@ impl ElasticIndex {
         documents: &[ReleaseDocument],
     ) -> Result<()> {
         for target in self.targets().await? {
+            let alias = self.alias(target, Sort::Releases);
             // A document that says how new the list is: an older list changes nothing.
             let marker = format!("{repository}:r");
-            let action =
-                self.action(target, Sort::Releases, &marker, version.0, Some(body::gone(&marker, repository.0)));
-            if self.write_all(target, &[action]).await? == [Outcome::Stale] {
+            let mut first = Lines::default();
+            first.index(&alias, &marker, version.0, |into| body::gone(into, &marker, repository.0));
+            if self.write_all(target, first).await? == [Outcome::Stale] {
                 continue;
             }
             let kept: BTreeSet<&str> = documents.iter().map(|one| one.key.as_str()).chain([marker.as_str()]).collect();
-            let mut actions: Vec<_> = documents
-                .iter()
-                .map(|one| {
-                    self.action(target, Sort::Releases, &one.key, version.0, Some(body::with(one, &Value::Null)))
-                })
-                .collect();
-            actions.extend(self.bury(target, Sort::Releases, repository, version.0, &kept).await?);
-            self.write_all(target, &actions).await?;
+            let mut lines = Lines::default();
+            for one in documents {
+                lines.index(&alias, &one.key, version.0, |into| body::plain(into, one));
+            }
+            self.bury_others(target, Sort::Releases, repository, version.0, &kept, &mut lines).await?;
+            self.write_all(target, lines).await?;
         }
         Ok(())
     }
@@ -328,37 +440,38 @@ impl ElasticIndex {
         replace: bool,
     ) -> Result<()> {
         for target in self.targets().await? {
-            let mut actions: Vec<_> = documents
-                .iter()
-                .map(|one| self.action(target, Sort::Daily, &one.key, one.version, Some(body::with(one, &Value::Null))))
-                .collect();
+            let alias = self.alias(target, Sort::Daily);
+            let mut lines = Lines::default();
+            for one in documents {
+                lines.index(&alias, &one.key, one.version, |into| body::plain(into, one));
+            }
             if replace {
                 let kept = documents.iter().map(|one| one.key.as_str()).collect();
                 let version = documents.iter().map(|one| one.version).max().unwrap_or_default();
-                actions.extend(self.bury(target, Sort::Daily, repository, version, &kept).await?);
+                self.bury_others(target, Sort::Daily, repository, version, &kept, &mut lines).await?;
             }
-            self.write_all(target, &actions).await?;
+            self.write_all(target, lines).await?;
         }
         Ok(())
     }
 
-    /// Tombstones for a repository's documents that are not kept; of at least their own version.
-    async fn bury(
+    /// Adds tombstones for a repository's documents that are not kept; of at least their own version.
+    async fn bury_others(
         &self,
         target: Target,
         sort: Sort,
         repository: RepositoryId,
         version: u64,
         kept: &BTreeSet<&str>,
-    ) -> Result<Vec<Action>> {
-        let mut actions = Vec::new();
+        lines: &mut Lines,
+    ) -> Result<()> {
+        let alias = self.alias(target, sort);
         for (id, stored) in self.ids(target, sort, repository).await? {
             if !kept.contains(id.as_str()) {
-                let document = body::gone(&id, repository.0);
-                actions.push(self.action(target, sort, &id, stored.max(version), Some(document)));
+                lines.index(&alias, &id, stored.max(version), |into| body::gone(into, &id, repository.0));
             }
         }
-        Ok(actions)
+        Ok(())
     }
 
     /// Ids and versions of all of a repository's documents of a sort.
@@ -382,15 +495,12 @@ impl ElasticIndex {
         Ok(ids)
     }
 
-    async fn write_all(&self, target: Target, actions: &[Action]) -> Result<Vec<Outcome>> {
-        let outcomes = self.bulk.write(actions).await?;
-        for (action, outcome) in actions.iter().zip(&outcomes) {
-            if let Applied::Refused { id, reason } = judged(target, &action.id, outcome.clone())? {
-                return Err(Error::new(
-                    ErrorKind::Refused,
-                    "write",
-                    format!("the engine refuses the document {id}: {reason}"),
-                ));
+    async fn write_all(&self, target: Target, lines: Lines) -> Result<Vec<Outcome>> {
+        let outcomes = self.bulk.write(lines).await?;
+        for outcome in &outcomes {
+            if let Applied::Refused { id, reason } = judged(target, outcome.clone())? {
+                let message = format!("the engine refuses the document {id}: {reason}");
+                return Err(Error::new(ErrorKind::Refused, "write", message));
             }
         }
         Ok(outcomes)
@@ -400,9 +510,12 @@ impl ElasticIndex {
     pub(crate) async fn purge(&self, repository: RepositoryId) -> Result<()> {
         for target in self.targets().await? {
             for sort in Sort::ALL {
-                let ids = self.ids(target, sort, repository).await?;
-                let delete = |(id, version): (String, u64)| self.action(target, sort, &id, version, None);
-                self.write_all(target, &ids.into_iter().map(delete).collect::<Vec<_>>()).await?;
+                let alias = self.alias(target, sort);
+                for some in self.ids(target, sort, repository).await?.chunks(MOST_DOCUMENTS) {
+                    let mut lines = Lines::default();
+                    some.iter().for_each(|(id, version)| lines.delete(&alias, id, *version));
+                    self.write_all(target, lines).await?;
+                }
             }
             let aliases: Vec<_> = Sort::ALL.into_iter().map(|sort| self.alias(target, sort)).collect();
             self.forget_deleted(&aliases.join(",")).await?;
@@ -448,11 +561,11 @@ fn raised(known: Children, thread: &ThreadDocuments) -> Children {
 }
 
 /// What an outcome means for the thread. An index being built may vanish: it was swapped or given up meanwhile.
-fn judged(target: Target, id: &str, outcome: Outcome) -> Result<Applied> {
+fn judged(target: Target, outcome: Outcome) -> Result<Applied> {
     match outcome {
         Outcome::Done => Ok(Applied::Written),
         Outcome::Stale => Ok(Applied::Stale),
-        Outcome::Refused(reason) => Ok(Applied::Refused { id: id.to_owned(), reason }),
+        Outcome::Refused { id, reason } => Ok(Applied::Refused { id, reason }),
         Outcome::Missing if target == Target::Next => Ok(Applied::Written),
         Outcome::Missing => Err(missing()),
     }
@@ -460,4 +573,74 @@ fn judged(target: Target, id: &str, outcome: Outcome) -> Result<Applied> {
 
 pub(crate) fn missing() -> Error {
     Error::new(ErrorKind::Corrupt, "write", "the index is missing; `ensure` makes it, then rebuild it")
+}
+
+#[cfg(test)]
+mod tests {
+    use gharvest_search::sample;
+
+    use super::*;
+
+    fn thread(number: u64, comments: usize, text: &str) -> ThreadDocuments {
+        let item = sample::item(number);
+        let comments = (0..comments).map(|ordinal| sample::comment(&item, ordinal, text)).collect();
+        sample::thread(item, comments, Vec::new(), 1)
+    }
+
+    #[test]
+    fn threads_of_any_size_go_in_waves_of_bounded_size_each_child_after_its_item() {
+        let long = "word ".repeat(10_000);
+        let mut threads: Vec<_> = (2..500).map(|number| thread(number, 3, "A few words.")).collect();
+        threads.insert(100, thread(1, 300, &long));
+        let fresh = |(place, thread)| Fresh { thread, place, most: [counts(thread)[0] + 1, 0, 2] };
+        let fresh: Vec<_> = threads.iter().enumerate().map(fresh).collect();
+        let round = Round { aliases: aliases(|sort| sort.name().to_owned()), fresh };
+        let (mut progress, mut items, mut children) = (Progress::default(), BTreeSet::new(), vec![0; threads.len()]);
+        let mut waves = 0;
+        loop {
+            let wave = round.wave(&mut progress);
+            if wave.owners.is_empty() {
+                break;
+            }
+            waves += 1;
+            let largest = wave.lines.largest();
+            assert!(wave.lines.size() < WAVE + largest, "wave {waves} has {} bytes", wave.lines.size());
+            let mut brought = Vec::new();
+            for owner in &wave.owners {
+                match owner {
+                    Owner::Item(thread) => brought.push(*thread),
+                    Owner::Child(thread) => {
+                        assert!(items.contains(thread), "a child of {thread} comes before its item");
+                        children[*thread] += 1;
+                    }
+                }
+            }
+            items.extend(brought);
+        }
+        assert_eq!(items.len(), threads.len());
+        let expected: Vec<_> = round.fresh.iter().map(|fresh| fresh.most.iter().sum::<u64>()).collect();
+        assert_eq!(children, expected, "every child comes once, and a tombstone for each that is no more");
+        assert!((8..16).contains(&waves), "{waves} waves for 15 MB");
+    }
+
+    #[test]
+    fn the_children_of_an_item_that_was_not_accepted_do_not_come() {
+        let threads = [thread(1, 2, "x"), thread(2, 2, "x"), thread(3, 2, "x")];
+        let fresh = |(place, thread)| Fresh { thread, place, most: counts(thread) };
+        let fresh = threads.iter().enumerate().map(fresh).collect();
+        let round = Round { aliases: aliases(|sort| sort.name().to_owned()), fresh };
+        let mut applied = vec![Applied::Written; 3];
+        let mut progress = Progress::default();
+        let wave = round.wave(&mut progress);
+        let refused = Outcome::Refused { id: "1:1".into(), reason: "why".into() };
+        let outcomes = vec![refused, Outcome::Done, Outcome::Stale];
+        let lost = round.settle(Target::Serving, &wave.owners, outcomes, &mut applied).unwrap();
+        progress.forget(&lost);
+        let wave = round.wave(&mut progress);
+        assert!(matches!(*wave.owners, [Owner::Child(1), Owner::Child(1)]));
+        let refused = Applied::Refused { id: "1:1".into(), reason: "why".into() };
+        assert_eq!(applied, [refused, Applied::Written, Applied::Stale]);
+        let lost = round.settle(Target::Serving, &wave.owners, vec![Outcome::Stale, Outcome::Done], &mut applied);
+        assert_eq!((lost.unwrap().len(), &applied[1]), (0, &Applied::Stale), "a newer write of it makes it whole");
+    }
 }

@@ -140,13 +140,16 @@ async fn a_batch_that_is_too_large_is_sent_in_halves_and_one_document_alone_is_r
     let Some(server) = SearchServer::start(name, &limits) else { return };
     let index = ensured(&options(server.url())).await;
     let mut threads: Vec<_> = (1..=40).map(|number| plain(number, "word ".repeat(4_000))).collect();
-    threads.push(plain(41, "word ".repeat(100_000)));
+    let said = |number| vec![sample::comment(&sample::item(number), 0, "said")];
+    threads.push(ThreadDocuments { comments: said(41), ..plain(41, "word ".repeat(100_000)) });
+    threads.push(ThreadDocuments { comments: said(42), ..plain(42, "word".into()) });
     let applied = index.apply(threads).await.unwrap();
     assert!(applied[..40].iter().all(|one| *one == Applied::Written), "{applied:?}");
     assert!(matches!(&applied[40], Applied::Refused { id, .. } if id == "1:41"), "{:?}", applied[40]);
     index.commit().await.unwrap();
     let status = index.status().await.unwrap();
-    assert_eq!(status.documents[0], ("gharvest-items".to_owned(), 40));
+    assert_eq!(status.documents[0], ("gharvest-items".to_owned(), 41));
+    assert_eq!(status.documents[1], ("gharvest-comments".to_owned(), 1), "nothing is written below a refused item");
     assert!(status.engine.starts_with("OpenSearch 2."), "{}", status.engine);
 }
 
