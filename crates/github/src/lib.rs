@@ -184,7 +184,8 @@ pub enum Answer {
 pub struct Found {
     /// The body.
     pub body: Value,
-    /// Its ETag. It holds for the token that asked; the client sends it back with the same token only.
+    /// Its ETag. It holds for the token that asked; the client sends it back with the same token only. None of a list's
+    /// last page that is full: what is added to the list would stand behind it, and not change it.
     pub etag: Option<String>,
     /// The address of the next page, for [`Resource::Address`].
     pub next: Option<String>,

@@ -7,7 +7,7 @@ use url::Url;
 use crate::{Resource, Result, Sort, base::Base};
 
 /// The largest page that GitHub gives.
-const PER_PAGE: (&str, &str) = ("per_page", "100");
+pub(crate) const PER_PAGE: (&str, &str) = ("per_page", "100");
 const EVERY_STATE: (&str, &str) = ("state", "all");
 
 impl Resource {

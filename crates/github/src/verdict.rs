@@ -14,8 +14,12 @@ use crate::{
     base::cut,
     limits::{Reading, retry_after},
     link::Links,
+    resource::PER_PAGE,
     transport::Reply,
 };
+
+/// So many entries GitHub puts on a page when it is not asked for a number.
+const USUAL_PAGE: usize = 30;
 
 /// What one reply means for the request that asked.
 #[derive(Debug)]
@@ -124,8 +128,17 @@ fn etag_of(reply: &Reply) -> Option<&str> {
 
 fn found_with(body: Value, reply: &Reply, sent: &Sent<'_>) -> Found {
     let links = Links::of(&reply.headers);
-    let etag = etag_of(reply).map(|etag| format!("{}:{etag}", sent.fingerprint));
+    let tells = !is_full_last_page(&body, sent.url, links.next.as_deref());
+    let etag = etag_of(reply).filter(|_| tells).map(|etag| format!("{}:{etag}", sent.fingerprint));
     Found { body, etag, next: links.next, last_page: links.last_page }
+}
+
+/// Whether a page is full and says of no other behind it. What comes next stands on a new page then: this one stays as
+/// it is, so its ETag, which is of its body alone, would say for ever that nothing has come.
+fn is_full_last_page(body: &Value, url: &Url, next: Option<&str>) -> bool {
+    let asked = url.query_pairs().find_map(|(name, value)| (name == PER_PAGE.0).then(|| value.parse().ok()).flatten());
+    let entries = body.as_array().map_or(0, Vec::len);
+    next.is_none() && entries >= asked.unwrap_or(USUAL_PAGE)
 }
 
 fn moved(reply: &Reply, sent: &Sent<'_>) -> Verdict<Answer> {

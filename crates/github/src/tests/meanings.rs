@@ -296,3 +296,19 @@ async fn no_token_and_no_body_is_told_by_logs_errors_or_debug_output() {
     assert!(told.contains("set aside"), "something was logged: {told}");
     assert!(!told.contains("canary"), "{told}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_full_last_page_has_no_etag_for_what_comes_next_would_not_change_it() {
+    for (entries, next, has_etag) in
+        [(0, false, true), (99, false, true), (100, false, false), (100, true, true), (101, false, false)]
+    {
+        let (client, _) = client_of(&config(&["t"]), move |_| {
+            let next = next.then_some(("link", r#"<https://api.github.com/repositories/1/issues?page=2>; rel="next""#));
+            let headers: Vec<_> = [("etag", r#""abc""#)].into_iter().chain(next).collect();
+            reply(200, &headers, &json!(vec![json!({}); entries]).to_string())
+        });
+        let answer = client.get(&Resource::Timeline(name(), 7), None, Purpose::Live).await.unwrap();
+        let Answer::Found(found) = answer else { panic!("{answer:?}") };
+        assert_eq!(found.etag.is_some(), has_etag, "{entries} entries, another page: {next}");
+    }
+}
