@@ -15,7 +15,10 @@
 //! | 404, and GraphQL shows a discussion | tombstone with the discussion's address | not an item in the ledger |
 //! | 404, and a webhook said what happened | tombstone | ledger only |
 //! | 404, the token sees no other item | nothing, tried again | nothing, tried again |
-//! | 404 | suspected in the ledger (unknown, with the time); a tombstone if so again a day later | hidden in the ledger: nothing can be lost, and the sweep asks again |
+//! | 404, and GitHub's own list showed it | suspected in the ledger (unknown, with the time); a tombstone if so again a day later, and no list showed it since | the same; then hidden in the ledger |
+//! | 404 | the same | hidden in the ledger: nothing can be lost, and the sweep asks again |
+//!
+//! What a 404 means is decided in `unshown`.
 //!
 //! States of the repository (disabled, blocked, not to be seen) change no item.
 
@@ -23,7 +26,7 @@ use std::time::Duration;
 
 use fail::fail_point;
 use gharvest_archive::{InboxEntry, LedgerChange, Repository, Written};
-use gharvest_github::{Answer, Listed, Purpose, Resource};
+use gharvest_github::{Answer, ErrorKind, Listed, Purpose, Resource};
 use gharvest_model::{
     ItemId, Kind, Lane, Record, RepositoryName,
     drift::{self, Drift},
@@ -41,6 +44,7 @@ use crate::{
     location::{self, Place},
     outcome::Failure,
     repository,
+    unshown::{Meaning, Unshown},
 };
 
 /// The reasons of jobs that the sweep pushes begin so.
@@ -56,6 +60,8 @@ pub(crate) struct Prepared {
     item: ItemId,
     existing: Option<Record>,
     inbox: Vec<InboxEntry>,
+    /// When a list of GitHub's showed it last, if it was not stored since.
+    listed_at: Option<Timestamp>,
 }
 
 /// How one round ended.
@@ -81,6 +87,7 @@ impl Downloader {
         let known = known.map(|known| self.options.twins.without_what_hides_a_link(repository, known));
         let inbox = self.archive.inbox(item).await?;
         let hint = self.archive.hint(item).await?;
+        let listed_at = hint.as_ref().map(|hint| hint.seen_at);
         let hint = hint.filter(|hint| {
             let newer_than_stored = existing.as_ref().is_none_or(|record| hint.seen_at > record.fetched_at);
             newer_than_stored && (job.lane >= Lane::Reconcile || job.last_at.is_some_and(|last| hint.seen_at > last))
@@ -90,7 +97,7 @@ impl Downloader {
             Listed::new(&hint.issue, review_comments)
         });
         let wanted = Wanted { number, hint, known };
-        Ok((Prepared { item, existing, inbox }, wanted))
+        Ok((Prepared { item, existing, inbox, listed_at }, wanted))
     }
 
     /// Stores what GitHub said.
@@ -307,13 +314,29 @@ impl Downloader {
         Ok(name.map_or_else(|| address.to_owned(), |name| format!("{name}#{number}")))
     }
 
-    /// Whether GraphQL shows a discussion under the number; it alone tells.
-    async fn is_discussion(&self, repository: &Repository, number: u64, purpose: Purpose) -> bool {
-        let found = self.client.discussions(&repository.full_name, &[number], purpose).await;
-        found.is_ok_and(|found| found.contains(&number))
+    /// Whether GraphQL shows a discussion under the number; none where it cannot be asked. It alone tells, so a failure
+    /// that passes is one of the job.
+    async fn is_discussion(
+        &self,
+        repository: &Repository,
+        number: u64,
+        purpose: Purpose,
+    ) -> Result<Option<bool>, Failure> {
+        if !self.client.can_graphql() {
+            return Ok(None);
+        }
+        match self.client.discussions(&repository.full_name, &[number], purpose).await {
+            Ok(found) => Ok(Some(found.contains(&number))),
+            Err(error) => match error.kind() {
+                ErrorKind::Unavailable | ErrorKind::BadAnswer => Err(error.into()),
+                // REST has a budget of its own, so other jobs go on.
+                ErrorKind::RateLimited { .. } => Err(Failure::Again(error.to_string())),
+                _ => Ok(None),
+            },
+        }
     }
 
-    /// 404: see the table of this module.
+    /// 404: see [`Unshown`].
     async fn missing(
         &self,
         repository: &Repository,
@@ -321,43 +344,42 @@ impl Downloader {
         prepared: &Prepared,
         purpose: Purpose,
     ) -> Result<Round, Failure> {
-        if let Some(state) = prepared.last_word() {
-            return self.bury_item(repository, job, prepared, state).await;
-        }
-        if !self.shows_items(repository, purpose).await? {
-            return Err(Failure::Again(format!(
+        let ItemId { number, .. } = prepared.item;
+        let last_word = prepared.last_word();
+        // Where a webhook said it, nothing is asked.
+        let (shows_others, discussion) = match last_word {
+            Some(_) => (true, None),
+            None if !self.shows_items(repository, purpose).await? => (false, None),
+            None => (true, self.is_discussion(repository, number, purpose).await?),
+        };
+        let entry = self.archive.ledger(repository.id).await?.get(number);
+        let known = Unshown {
+            last_word,
+            record: prepared.existing.as_ref().map(|record| record.state.clone()),
+            listed_at: prepared.listed_at,
+            shows_others,
+            discussion,
+            entry,
+            is_named: job.lane == Lane::Webhook && job.attempt < BELIEVED_ATTEMPTS,
+        };
+        let now = Timestamp::now();
+        match known.meaning(now) {
+            Meaning::Ended(state) => self.bury_item(repository, job, prepared, state).await,
+            Meaning::Discussion => self.discussion(repository, job, prepared).await,
+            Meaning::Suspected => Ok(Round::Done { index: false }),
+            Meaning::Suspect => {
+                let change = LedgerChange { number, state: NumberState::Unknown, verified_at: now };
+                self.archive.update_ledger(repository.id, &[change]).await?;
+                tracing::warn!(item = %prepared.item, "Item answers 404, to be confirmed in a day");
+                Ok(Round::Done { index: false })
+            }
+            Meaning::Unseen => Err(Failure::Again(format!(
                 "{} answers 404, but the token sees no other item of {} either",
                 prepared.item, repository.full_name
-            )));
-        }
-        let now = Timestamp::now();
-        let present = prepared.existing.as_ref().is_some_and(|record| !record.state.is_tombstone());
-        if present && self.is_discussion(repository, prepared.item.number, purpose).await {
-            return self.discussion(repository, job, prepared).await;
-        }
-        if present {
-            let entry = self.archive.ledger(repository.id).await?.get(prepared.item.number);
-            let suspected = (entry.state == NumberState::Unknown).then_some(entry.verified_at).flatten();
-            return match suspected {
-                Some(since) if is_confirmed(since, now) => {
-                    self.bury_item(repository, job, prepared, RecordState::Hidden).await
-                }
-                Some(_) => Ok(Round::Done { index: false }),
-                None => {
-                    let number = prepared.item.number;
-                    let change = LedgerChange { number, state: NumberState::Unknown, verified_at: now };
-                    self.archive.update_ledger(repository.id, &[change]).await?;
-                    tracing::warn!(item = %prepared.item, "Item answers 404, to be confirmed in a day");
-                    Ok(Round::Done { index: false })
-                }
-            };
-        }
-        if job.lane == Lane::Webhook && job.attempt < BELIEVED_ATTEMPTS {
-            return Err(Failure::Again(format!("a webhook named {}, but GitHub answers 404", prepared.item)));
-        }
-        match &prepared.existing {
-            Some(tombstone) => self.bury_item(repository, job, prepared, tombstone.state.clone()).await,
-            None => self.bury_item(repository, job, prepared, RecordState::Hidden).await,
+            ))),
+            Meaning::TooEarly => {
+                Err(Failure::Again(format!("a webhook named {}, but GitHub answers 404", prepared.item)))
+            }
         }
     }
 }

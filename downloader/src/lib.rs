@@ -46,6 +46,7 @@ pub mod plan;
 mod repository;
 pub mod track;
 mod twin;
+mod unshown;
 pub mod walk;
 
 pub use images::ImageOptions;

@@ -179,9 +179,9 @@ impl World {
                     Some(_) => (state != NumberState::Present).then(|| format!("ledger {state:?}")),
                 },
                 Truth::Deleted => (state != NumberState::Deleted).then(|| format!("deleted, ledger {state:?}")),
-                Truth::Hidden | Truth::NotAnItem => {
-                    let is_hidden = matches!(state, NumberState::Hidden | NumberState::NotAnItem);
-                    (!is_hidden).then(|| format!("hidden, ledger {state:?}"))
+                Truth::Hidden => (state != NumberState::Hidden).then(|| format!("hidden, ledger {state:?}")),
+                Truth::NotAnItem => {
+                    (state != NumberState::NotAnItem).then(|| format!("a discussion, ledger {state:?}"))
                 }
                 Truth::Transferred { .. } => {
                     let is_so = record.is_some_and(|record| matches!(record.state, RecordState::Transferred { .. }));
