@@ -1,8 +1,9 @@
 //! Download jobs: from GitHub to the archive, and on to the index queue.
 //!
 //! A batch holds jobs of one repository. Jobs of items go through the flow of `item`, jobs of parts through `parts`
-//! (the repository's object and its short lists), `walk` (the lists of items) and, last of all, `edits` (what edited
-//! texts said before). A failure is judged by [`outcome::verdict`]: it concerns the job, the repository, or the whole
+//! (the repository's object and its short lists), `walk` (the lists of items) and `edits` (what edited texts said
+//! before). What somebody waits for goes first, walks over everything last; when the turn is over, what is left goes
+//! back. A failure is judged by [`outcome::verdict`]: it concerns the job, the repository, or the whole
 //! queue; then everything in hand is given back and the queue pauses with the reason, so that a limit, a full disk or a
 //! lost token never buries a job.
 //!
@@ -164,6 +165,35 @@ impl Handler for Downloader {
     }
 }
 
+/// The jobs of a batch in the order in which they are worked on: what somebody waits for first, what takes long last.
+#[derive(Debug, Default)]
+struct Order {
+    /// Items of webhooks, people and schedules, one at a time.
+    live: Vec<Job>,
+    /// The repository's object, its short lists, and what was updated lately.
+    parts: Vec<Job>,
+    /// Items of first mirrors, many at a time.
+    backfill: Vec<Job>,
+    /// Walks over everything, which stop when the turn is over and go on in another one.
+    walks: Vec<Job>,
+}
+
+impl Order {
+    fn of(jobs: &[Job]) -> Self {
+        let mut order = Self::default();
+        for job in jobs {
+            let place = match &job.subject {
+                Subject::Item(_) if purpose(job.lane) == Purpose::Backfill => &mut order.backfill,
+                Subject::Item(_) => &mut order.live,
+                _ if is_part(job, part::ITEMS) || is_part(job, part::EDITS) => &mut order.walks,
+                _ => &mut order.parts,
+            };
+            place.push(job.clone());
+        }
+        order
+    }
+}
+
 /// Why the rest of a batch is not worked on.
 struct Stopped {
     repository: Option<RepositoryId>,
@@ -247,47 +277,63 @@ impl Downloader {
         }
     }
 
+    /// Works on a batch in its [`Order`] until the turn is over. Something is always begun, so each turn brings something.
     async fn handle_jobs(&self, batch: &Batch, mut repository: Repository) -> Result<(), Stopped> {
-        let id = repository.id;
-        let (items, parts): (Vec<Job>, Vec<Job>) =
-            batch.jobs().iter().cloned().partition(|job| matches!(job.subject, Subject::Item(_)));
-        let is_walk = |job: &Job| matches!(&job.subject, Subject::Part { part, .. } if part == part::EDITS);
-        let (walks, parts): (Vec<Job>, Vec<Job>) = parts.into_iter().partition(is_walk);
+        let (id, begun) = (repository.id, Instant::now());
+        let Order { live, parts, backfill, walks } = Order::of(batch.jobs());
+        let mut has_begun = false;
+        let mut goes_on = || !std::mem::replace(&mut has_begun, true) || !self.is_over(begun);
         let mut fetched_items = false;
-        for job in parts {
-            let done = self.part(&repository, &job).await;
-            let Subject::Part { part, .. } = &job.subject else { continue };
-            fetched_items |= done.is_ok() && matches!(part.as_str(), part::ITEMS | part::UPDATES);
-            self.settle_one(batch, id, &job, done).await?;
-            if part == part::METADATA
-                && let Ok(Some(fresh)) = self.archive.repository(id).await
-            {
-                repository = fresh;
-            }
-        }
-        let begun = Instant::now();
-        let (live, backfill): (Vec<Job>, Vec<Job>) =
-            items.into_iter().partition(|job| purpose(job.lane) != Purpose::Backfill);
-        let size = self.fetcher.batch(&repository.full_name, backfill.len(), Purpose::Backfill);
-        for jobs in live.chunks(1).chain(backfill.chunks(size.max(1))).take_while(|_| !self.is_over(begun)) {
+        for jobs in live.chunks(1).take_while(|_| goes_on()) {
             fetched_items |= self.items(batch, &mut repository, jobs).await?;
+        }
+        for job in parts.iter().take_while(|_| goes_on()) {
+            fetched_items |= self.handle_part(batch, &mut repository, job).await?;
+        }
+        let size = self.fetcher.batch(&repository.full_name, backfill.len(), Purpose::Backfill);
+        for jobs in backfill.chunks(size.max(1)).take_while(|_| goes_on()) {
+            fetched_items |= self.items(batch, &mut repository, jobs).await?;
+        }
+        for job in walks.iter().take_while(|_| goes_on()) {
+            match self.walk(&repository, job, begun).await {
+                Ok(Walked::Interrupted) => {}
+                done => {
+                    fetched_items |= done.is_ok() && is_part(job, part::ITEMS);
+                    self.settle_one(batch, id, job, done.map(|_| None)).await?;
+                }
+            }
         }
         if fetched_items {
             self.end_trouble(id).await.map_err(|failure| Stopped { repository: Some(id), failure })?;
-        }
-        // One that is alone always begins: so each of its turns brings something.
-        let may_walk = batch.jobs().len() == walks.len() || !self.is_over(begun);
-        for job in walks.iter().filter(|_| may_walk) {
-            match self.walk_edits(&repository, begun).await {
-                Ok(Walked::Interrupted) => {}
-                done => self.settle_one(batch, id, job, done.map(|_| None)).await?,
-            }
         }
         if self.is_over(begun) {
             // Given back without an attempt: what is live is leased first.
             batch.settle(batch.all_unsettled(&Outcome::Release { after: Duration::ZERO })).await;
         }
         Ok(())
+    }
+
+    /// Fetches a part and settles its job. Says whether it showed items.
+    async fn handle_part(&self, batch: &Batch, repository: &mut Repository, job: &Job) -> Result<bool, Stopped> {
+        let id = repository.id;
+        let done = self.part(repository, job).await;
+        let showed_items = done.is_ok() && is_part(job, part::UPDATES);
+        self.settle_one(batch, id, job, done).await?;
+        if is_part(job, part::METADATA)
+            && let Ok(Some(fresh)) = self.archive.repository(id).await
+        {
+            *repository = fresh;
+        }
+        Ok(showed_items)
+    }
+
+    /// A turn of a walk.
+    async fn walk(&self, repository: &Repository, job: &Job, begun: Instant) -> Result<Walked, Failure> {
+        if is_part(job, part::ITEMS) {
+            self.walk_items(repository, job.lane, purpose(job.lane), begun).await
+        } else {
+            self.walk_edits(repository, begun).await
+        }
     }
 
     /// Whether a turn that began then is over.
@@ -305,7 +351,6 @@ impl Downloader {
             part::LABELS => self.short_list(repository, part::LABELS, job.lane, purpose).await,
             part::MILESTONES => self.short_list(repository, part::MILESTONES, job.lane, purpose).await,
             part::RELEASES => self.short_list(repository, part::RELEASES, job.lane, purpose).await,
-            part::ITEMS => self.walk_items(repository, job.lane, purpose).await.map(|()| None),
             part::UPDATES => self.walk_updates(repository, purpose).await.map(|()| None),
             other => Err(Failure::Hopeless(format!("this version knows no part `{other}` of a repository"))),
         }
@@ -547,6 +592,10 @@ impl Downloader {
         }
         Ok(true)
     }
+}
+
+fn is_part(job: &Job, name: &str) -> bool {
+    matches!(&job.subject, Subject::Part { part, .. } if part == name)
 }
 
 fn number(job: &Job) -> Result<u64, Failure> {

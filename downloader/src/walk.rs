@@ -2,7 +2,7 @@
 //!
 //! The first walk is followed by one over the review comments of all pull requests, where that is cheaper than asking
 //! each: pull requests get their jobs afterwards. All walks keep their place in a cursor after each page, so that one
-//! that was killed goes on where it was. What a page says is durable before the cursor moves: hints, then the ledger,
+//! that was killed goes on where it was; the first walk gives its lease back when its turn is over. What a page says is durable before the cursor moves: hints, then the ledger,
 //! then jobs, then the cursor. So a page read twice changes nothing, and none is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +20,11 @@ use gharvest_queue::{Timing, Trigger};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::Instant;
 
-use crate::{Downloader, fetch::kind_of, location, outcome::Failure, parts::is_number, plan, repository};
+use crate::{
+    Downloader, edits::Walked, fetch::kind_of, location, outcome::Failure, parts::is_number, plan, repository,
+};
 
 /// The place of the walk over updated items: cursor `updates/{repository}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,33 +39,31 @@ struct UpdatesCursor {
 /// The place of the walk over review comments: cursor `review-comments/{repository}`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct CommentsCursor {
-    /// Only what was updated since was asked for.
+    /// When the last comment that was read was updated.
     since: Option<Timestamp>,
-    /// The address of the next page.
-    next: Option<String>,
+    /// Stretches read so far.
     pages: u64,
     is_done: bool,
 }
 
-/// GitHub shows 30,000 comments of a list, and no more: 300 pages.
-const MOST_COMMENT_PAGES: u64 = 290;
-
-impl CommentsCursor {
-    /// Goes on behind a page whose last comment was updated at `latest`. False if GitHub cannot show the rest.
-    fn step(&mut self, next: Option<String>, latest: Option<Timestamp>) -> bool {
-        self.pages += 1;
-        self.is_done = next.is_none();
-        self.next = next;
-        if !self.is_done && self.pages.is_multiple_of(MOST_COMMENT_PAGES) {
-            // The walk goes on from the last one's time, which must be a later one than it began with.
-            if latest <= self.since {
-                return false;
-            }
-            (self.since, self.next) = (latest, None);
-        }
-        true
-    }
+/// Review comments in the order of their updates, from one time to a later one.
+struct Stretch {
+    comments: Vec<Value>,
+    latest: Option<Timestamp>,
+    is_last: bool,
 }
+
+/// A page of review comments as it was read.
+struct CommentsPage {
+    resource: Resource,
+    etag: Option<String>,
+    comments: Vec<Value>,
+}
+
+/// Pages of review comments of one second; where there are more, each pull request is asked.
+const MOST_OF_A_SECOND: usize = 30;
+/// How often comments of one second are read when they change meanwhile.
+const MOST_READINGS: usize = 4;
 
 /// Numbers of several pages that are pushed at once.
 const PUSHED_AT_ONCE: usize = 400;
@@ -75,32 +76,66 @@ struct Listed {
 }
 
 impl Downloader {
-    /// Walks the list of all items: keeps their bodies as hints, fills the ledger, pushes a job for each number up to
-    /// the highest, those that the list leaves out included.
+    /// A turn of the walk over the list of all items: keeps their bodies as hints, fills the ledger, pushes a job for each
+    /// number up to the highest, those that the list leaves out included. The turn began with the lease.
     pub(crate) async fn walk_items(
         &self,
         repository: &Repository,
         lane: Lane,
         purpose: Purpose,
-    ) -> Result<(), Failure> {
+        begun: Instant,
+    ) -> Result<Walked, Failure> {
         let feed = ItemsCursor::feed(repository.id);
         // A schedule that found the walk unfinished while it was under way asks for nothing new; a person does.
         if lane != Lane::Manual && self.walk_is_finished(&feed).await? {
-            return Ok(());
+            return Ok(Walked::Enough);
         }
         let mut cursor = self.items_cursor(&feed).await?;
-        // Review comments come as a list of all, so pull requests wait for that list.
-        let waits = self.options.graphql && self.client.can_graphql();
+        if self.list_items(repository, &mut cursor, lane, purpose, begun).await? == Walked::Interrupted {
+            return Ok(Walked::Interrupted);
+        }
+        let waits = self.waits_for_comments();
+        let comments = match waits {
+            true => self.walk_review_comments(repository, cursor.pulls, purpose, begun).await?,
+            false => Some(false),
+        };
+        let Some(comments) = comments else { return Ok(Walked::Interrupted) };
+        self.push_unknown(repository, lane, purpose, waits, comments).await?;
+        fail_point!("walk-pushed");
+        cursor.finished_at = Some(Timestamp::now());
+        self.set_cursor(&feed, &cursor).await?;
+        Ok(Walked::Enough)
+    }
+
+    /// Whether pull requests wait for the list of all review comments.
+    fn waits_for_comments(&self) -> bool {
+        self.options.graphql && self.client.can_graphql()
+    }
+
+    /// Reads the list on from its cursor.
+    async fn list_items(
+        &self,
+        repository: &Repository,
+        cursor: &mut ItemsCursor,
+        lane: Lane,
+        purpose: Purpose,
+        begun: Instant,
+    ) -> Result<Walked, Failure> {
+        let feed = ItemsCursor::feed(repository.id);
+        let waits = self.waits_for_comments();
+        let mut is_kept = cursor.next.is_some();
         let mut ready = Vec::new();
         while !cursor.listed {
-            let page = match self.items_page(repository, &cursor, purpose).await {
-                // An address kept for too long is refused: the walk begins again.
-                Err(Failure::Github(error)) if *error.kind() == ErrorKind::Refused && cursor.next.is_some() => {
-                    cursor = new_walk();
+            let page = match self.items_page(repository, cursor, purpose).await {
+                // An address kept for too long is refused: the walk begins again. One that GitHub gave just now is
+                // refused again.
+                Err(Failure::Github(error)) if *error.kind() == ErrorKind::Refused && is_kept => {
+                    (*cursor, is_kept) = (new_walk(), false);
                     continue;
                 }
                 page => page?,
             };
+            is_kept = false;
             let listed = listed(page.body);
             cursor.seen += listed.len() as u64;
             cursor.pulls += listed.iter().filter(|item| item.is_pull()).count() as u64;
@@ -108,17 +143,17 @@ impl Downloader {
             fail_point!("walk-page-taken");
             cursor.next = page.next;
             cursor.listed = cursor.next.is_none();
+            let is_over = self.is_over(begun);
             // Larger leases are cheaper, so a few pages are pushed at once; the cursor moves when they are.
-            if ready.len() >= PUSHED_AT_ONCE || cursor.listed {
+            if ready.len() >= PUSHED_AT_ONCE || cursor.listed || is_over {
                 self.push_numbers(repository, std::mem::take(&mut ready), lane).await?;
-                self.set_cursor(&feed, &cursor).await?;
+                self.set_cursor(&feed, &*cursor).await?;
+            }
+            if is_over && !cursor.listed {
+                return Ok(Walked::Interrupted);
             }
         }
-        let comments = waits && self.walk_review_comments(repository, cursor.pulls, purpose).await?;
-        self.push_unknown(repository, lane, purpose, waits, comments).await?;
-        fail_point!("walk-pushed");
-        cursor.finished_at = Some(Timestamp::now());
-        self.set_cursor(&feed, &cursor).await
+        Ok(Walked::Enough)
     }
 
     async fn walk_is_finished(&self, feed: &str) -> Result<bool, Failure> {
@@ -226,37 +261,101 @@ impl Downloader {
     }
 
     /// Walks the list of the repository's review comments and keeps them with the hints of their pull requests. Says
-    /// whether that is now done: not if a list for each pull request is cheaper, or the list cannot be read whole.
+    /// whether that is now done: not if a list for each pull request is cheaper, or the list cannot be read whole; and
+    /// nothing while its turn is over and it is not.
     async fn walk_review_comments(
         &self,
         repository: &Repository,
         pulls: u64,
         purpose: Purpose,
-    ) -> Result<bool, Failure> {
+        begun: Instant,
+    ) -> Result<Option<bool>, Failure> {
         let feed = format!("{}/{}", part::REVIEW_COMMENTS, repository.id);
         let stored = self.archive.cursor(&feed).await?.and_then(|cursor| serde_json::from_value(cursor).ok());
         let mut cursor: CommentsCursor = stored.unwrap_or_default();
         while pulls > 0 && !cursor.is_done {
-            let name = repository.full_name.clone();
-            let first = Resource::AllReviewComments { repository: name, since: cursor.since };
-            let resource = cursor.next.clone().map_or(first, Resource::Address);
-            let page = match self.client.get(&resource, None, purpose).await {
-                Ok(Answer::Found(page)) => page,
-                Ok(other) => return Err(self.not_a_list(repository, &other, purpose).await),
-                // GitHub ends long lists somewhere: what was listed stays, and each pull request is asked.
-                Err(error) if *error.kind() == ErrorKind::Refused => return Ok(false),
-                Err(error) => return Err(error.into()),
+            let is_cheap = |pages| cursor.pages > 0 || plan::lists_review_comments(pages, pulls);
+            let Some(stretch) = self.read_stretch(repository, cursor.since, &is_cheap, purpose).await? else {
+                return Ok(Some(false));
             };
-            if cursor.pages == 0 && !plan::lists_review_comments(page.last_page.unwrap_or(1), pulls) {
-                return Ok(false);
-            }
-            let Value::Array(comments) = page.body else { return Ok(false) };
-            let latest = comments.iter().rev().find_map(|comment| time_of(comment, "updated_at"));
-            self.take_review_comments(repository, comments).await?;
-            if !cursor.step(page.next, latest) {
-                return Ok(false);
-            }
+            self.take_review_comments(repository, stretch.comments).await?;
+            cursor = CommentsCursor { since: stretch.latest, pages: cursor.pages + 1, is_done: stretch.is_last };
             self.set_cursor(&feed, &cursor).await?;
+            if !cursor.is_done && self.is_over(begun) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(true))
+    }
+
+    /// Reads the review comments updated since a time, up to a page that reaches a later one; none if so many pages are
+    /// not cheap, or GitHub cannot show them.
+    ///
+    /// A page by its number is what stands there now: when an earlier comment changes, those behind it move up, and one
+    /// slips to a page that was read already. So each stretch begins with the last one's time. Only where more comments
+    /// are of one second than stand on a page is the next one asked for by its address; then those before it are asked
+    /// for once more, for nothing while they are the same.
+    async fn read_stretch(
+        &self,
+        repository: &Repository,
+        since: Option<Timestamp>,
+        is_cheap: &(dyn Fn(u64) -> bool + Sync),
+        purpose: Purpose,
+    ) -> Result<Option<Stretch>, Failure> {
+        for _ in 0..MOST_READINGS {
+            let (mut pages, mut stretch) = (Vec::new(), None);
+            // GitHub does not say whether its `since` takes in the second itself.
+            let asked = since.map(|since| since - SignedDuration::from_secs(1));
+            let mut resource = Resource::AllReviewComments { repository: repository.full_name.clone(), since: asked };
+            while pages.len() < MOST_OF_A_SECOND && stretch.is_none() {
+                let Some(page) = self.comments_page(repository, &resource, purpose).await? else { return Ok(None) };
+                if !is_cheap(page.last_page.unwrap_or(1)) {
+                    return Ok(None);
+                }
+                let Value::Array(comments) = page.body else { return Ok(None) };
+                let latest = comments.iter().rev().find_map(|comment| time_of(comment, "updated_at"));
+                let next = page.next.map(Resource::Address);
+                let is_last = next.is_none();
+                pages.push(CommentsPage { etag: page.etag, comments, resource: resource.clone() });
+                match next {
+                    Some(next) if latest <= since => resource = next,
+                    _ => stretch = Some((latest.max(since), is_last)),
+                }
+            }
+            let Some((latest, is_last)) = stretch else { return Ok(None) };
+            let before_last = pages.len() - 1;
+            if self.still_stand(&pages[..before_last], purpose).await? {
+                let comments = pages.into_iter().flat_map(|page| page.comments).collect();
+                return Ok(Some(Stretch { comments, latest, is_last }));
+            }
+        }
+        Err(Failure::Again(format!("review comments of {} change as often as they are read", repository.full_name)))
+    }
+
+    /// A page of review comments; none if GitHub refuses it: it ends long lists somewhere.
+    async fn comments_page(
+        &self,
+        repository: &Repository,
+        resource: &Resource,
+        purpose: Purpose,
+    ) -> Result<Option<Found>, Failure> {
+        match self.client.get(resource, None, purpose).await {
+            Ok(Answer::Found(page)) => Ok(Some(page)),
+            Ok(other) => Err(self.not_a_list(repository, &other, purpose).await),
+            Err(error) if *error.kind() == ErrorKind::Refused => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the same comments stand on these pages as when they were read.
+    async fn still_stand(&self, pages: &[CommentsPage], purpose: Purpose) -> Result<bool, Failure> {
+        let ids = |comments: &[Value]| comments.iter().map(|comment| comment["id"].as_u64()).collect::<Vec<_>>();
+        for page in pages {
+            match self.client.get(&page.resource, page.etag.as_deref(), purpose).await? {
+                Answer::NotModified => {}
+                Answer::Found(Found { body: Value::Array(now), .. }) if ids(&now) == ids(&page.comments) => {}
+                _ => return Ok(false),
+            }
         }
         Ok(true)
     }

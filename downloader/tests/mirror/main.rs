@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 
 mod cost;
 mod deletions;
+mod edges;
 mod edits;
 mod full;
 mod kill;

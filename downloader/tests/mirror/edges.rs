@@ -1,0 +1,289 @@
+//! Where lists end: at the edge of a page, in the middle of a change, and where an address is refused.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use gharvest_archive::LedgerChange;
+use gharvest_downloader::{
+    Downloader,
+    fetch::{Answers, Fetcher, RestFetcher, Wanted},
+    track,
+};
+use gharvest_github::Purpose;
+use gharvest_github_simulator::{Change, Control, Fault, Rule, Truth};
+use gharvest_model::{
+    ItemId, Lane, QueueName, Record, RepositoryName, Subject, job::part, ledger::NumberState, progress::ItemsCursor,
+};
+use gharvest_queue::{Filter, QueueAdmin as _};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::world::{World, nothing};
+
+/// What GitHub gives on a page.
+const PAGE: usize = 100;
+
+async fn record(world: &World, number: u64) -> Record {
+    world.archive.record(ItemId { repository: world.id, number }).await.unwrap().unwrap()
+}
+
+async fn visit(world: &World, number: u64) {
+    world.push(Subject::item(world.id, number), Lane::Manual).await;
+    world.work().await;
+}
+
+/// The timeline and the review comments that GitHub shows of a number.
+fn told(world: &World, number: u64) -> (Vec<Value>, Vec<Value>) {
+    match world.control.truth(&world.name, number) {
+        Some(Truth::Present { timeline, review_comments, .. }) => (timeline, review_comments),
+        other => panic!("#{number} is {other:?}"),
+    }
+}
+
+fn ids(entries: &[Value]) -> Vec<Option<u64>> {
+    entries.iter().map(|entry| entry["id"].as_u64()).collect()
+}
+
+/// How many pages of lists of items were given.
+fn pages(control: &Control) -> u64 {
+    control.requests().get("GET /repos/{owner}/{repo}/issues").copied().unwrap_or(0)
+}
+
+/// The first pull request with few review comments.
+fn pull(world: &World) -> u64 {
+    let is_pull =
+        |number: &u64| matches!(world.control.truth(&world.name, *number), Some(Truth::Present { pull: Some(_), .. }));
+    let is_short = |number: &u64| told(world, *number).0.len() < PAGE && told(world, *number).1.len() < PAGE;
+    world.control.truth_numbers(&world.name).into_iter().filter(is_pull).find(is_short).unwrap()
+}
+
+#[tokio::test]
+async fn a_list_that_grows_across_the_edge_of_a_page_loses_nothing() {
+    let world = World::new(12).await;
+    world.track().await;
+    world.work().await;
+    let issue = world.issues().into_iter().find(|number| told(&world, *number).0.len() < PAGE).unwrap();
+    let pull = pull(&world);
+    let comment = |number| Change::Comment { number, body: "One more".to_owned() };
+    let review = |number| Change::ReviewComment { number, body: "One more".to_owned() };
+    for (number, change) in [(issue, comment as fn(u64) -> Change), (pull, review)] {
+        let length = || {
+            let (timeline, comments) = told(&world, number);
+            if number == issue { timeline.len() } else { comments.len() }
+        };
+        while length() < PAGE - 2 {
+            world.control.change(&world.name, change(number)).unwrap();
+        }
+        for expected in [PAGE - 1, PAGE, PAGE + 1, PAGE + 2] {
+            world.control.change(&world.name, change(number)).unwrap();
+            assert_eq!(length(), expected);
+            // The second visit has the ETags of the first.
+            for _ in 0..2 {
+                visit(&world, number).await;
+                let (record, (timeline, comments)) = (record(&world, number).await, told(&world, number));
+                assert_eq!(ids(&record.timeline), ids(&timeline), "#{number} at {expected}");
+                assert_eq!(ids(&record.review_comments), ids(&comments), "#{number} at {expected}");
+            }
+        }
+    }
+    nothing(&world.differences().await);
+}
+
+#[tokio::test]
+async fn what_is_updated_behind_a_full_page_is_found() {
+    let mut world = World::new(90).await;
+    world.options.overlap = Duration::from_secs(50 * 366 * 24 * 3600);
+    world.track().await;
+    world.work().await;
+    let reconcile = async || {
+        // Twice, so that what was found is known, and the ETag of the answer with it.
+        for _ in 0..2 {
+            world.push(Subject::part(world.id, part::UPDATES), Lane::Reconcile).await;
+            world.work().await;
+        }
+    };
+    let open = || world.control.change(&world.name, Change::OpenIssue { title: "One more".to_owned(), body: None });
+    while world.control.truth_numbers(&world.name).len() < PAGE - 1 {
+        open().unwrap();
+    }
+    for _ in 0..4 {
+        reconcile().await;
+        nothing(&world.differences().await);
+        open().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_always_refused_ends_the_walk_and_a_kept_one_begins_it_again() {
+    let world = World::new(230).await;
+    let further = format!("/repositories/{}/issues", world.id);
+    world.control.inject(Rule::often(Fault::Status { status: 422 }, 1.0).on(&further));
+    world.track().await;
+    let pages = || pages(&world.control);
+    world.work_with(world.queue.clone(), |counts| counts.buried > 0 && counts.outstanding() == 0).await;
+    assert_eq!(pages(), 1, "the walk fails, it does not begin again for ever");
+    let subject = Subject::part(world.id, part::ITEMS);
+    let job = world.queue.job(QueueName::Download, &subject).await.unwrap().unwrap();
+    assert!(format!("{job:?}").contains("422"), "{job:?}");
+    world.control.clear_faults();
+    // An address of another host stands in the cursor, as after a move of the API.
+    let kept = ItemsCursor {
+        started_at: Some(Timestamp::now()),
+        next: Some("https://elsewhere.example/repositories/1/issues?page=2".to_owned()),
+        ..ItemsCursor::default()
+    };
+    world.archive.set_cursor(&ItemsCursor::feed(world.id), json!(kept)).await.unwrap();
+    world.queue.revive(QueueName::Download, &Filter::default(), 10).await.unwrap();
+    world.work().await;
+    nothing(&world.differences().await);
+    assert_eq!(pages(), 5, "three pages, and a look whether the token sees items");
+}
+
+/// All review comments with their pull requests, in the order of the repository's list.
+fn review_comments(world: &World) -> Vec<(u64, Value)> {
+    let numbers = world.control.truth_numbers(&world.name);
+    let of = |number: u64| told(world, number).1.into_iter().map(move |comment| (number, comment));
+    let mut all: Vec<(u64, Value)> = numbers.into_iter().flat_map(of).collect();
+    let at = |comment: &Value| (comment["updated_at"].as_str().map(str::to_owned), comment["id"].as_u64());
+    all.sort_by_key(|(_, comment)| at(comment));
+    all
+}
+
+#[tokio::test]
+async fn a_review_comment_that_changes_while_all_are_walked_takes_no_other_with_it() {
+    let mut world = World::new(120).await;
+    world.options.graphql = true;
+    world.options.worker.batch = 400;
+    let number = pull(&world);
+    // More of one second than stand on a page.
+    world.control.freeze(Some(Timestamp::now().as_second() - 3600));
+    for _ in 0..250 {
+        world.control.change(&world.name, Change::ReviewComment { number, body: "In one second".to_owned() }).unwrap();
+    }
+    world.control.freeze(None);
+    let all = review_comments(&world);
+    let (first, comment) = all.first().unwrap();
+    let edited =
+        Change::EditReviewComment { number: *first, comment: comment["id"].as_u64().unwrap(), body: "Later".into() };
+    let gone = Change::DeleteReviewComment { number, comment: all[all.len() - 240].1["id"].as_u64().unwrap() };
+    let pages = all.len().div_ceil(PAGE) as u64;
+    for (what, after) in [(edited, 1), (gone, pages - 2)] {
+        let change = Fault::Change { repository: world.name.clone(), what };
+        world.control.inject(Rule::once(change).on("/pulls/comments").after(after));
+    }
+    world.track().await;
+    world.work().await;
+    assert_eq!(world.control.fault_hits(), 2);
+    for (number, _) in all {
+        let (record, (_, comments)) = (record(&world, number).await, told(&world, number));
+        assert_eq!(ids(&record.review_comments), ids(&comments), "#{number}");
+    }
+    let requests = world.control.requests();
+    let own = requests.get("GET /repos/{owner}/{repo}/pulls/{pull_number}/comments").copied().unwrap_or(0);
+    assert!(own < 5, "the list of all was walked: {requests:?}");
+    let completeness = track::completeness(&world.archive, world.id).await.unwrap();
+    assert!(completeness.is_complete(), "{completeness:?}");
+}
+
+#[tokio::test]
+async fn a_discussion_is_no_item_however_often_its_number_is_visited() {
+    let mut world = World::new(300).await;
+    world.options.graphql = true;
+    world.options.worker.batch = 400;
+    world.track().await;
+    world.work().await;
+    let highest = world.control.highest_number(&world.name);
+    let is_discussion = |number: &u64| world.control.truth(&world.name, *number) == Some(Truth::NotAnItem);
+    let number = (1..=highest).find(is_discussion).unwrap();
+    for _ in 0..2 {
+        visit(&world, number).await;
+        assert_eq!(world.archive.ledger(world.id).await.unwrap().get(number).state, NumberState::NotAnItem);
+    }
+}
+
+#[tokio::test]
+async fn what_githubs_own_list_shows_is_not_hidden_by_one_404() {
+    let world = World::new(12).await;
+    let number = world.issues()[2];
+    world.control.inject(Rule::often(Fault::Status { status: 404 }, 1.0).on(&format!("/issues/{number}")));
+    world.track().await;
+    world.work().await;
+    let entry = || async { world.archive.ledger(world.id).await.unwrap().get(number) };
+    assert_eq!(entry().await.state, NumberState::Unknown);
+    assert!(entry().await.verified_at.is_some(), "it is suspected");
+    // A day later the list that showed it is older than the suspicion.
+    let item = ItemId { repository: world.id, number };
+    let hint = world.archive.hint(item).await.unwrap().unwrap();
+    let yesterday = Timestamp::now() - SignedDuration::from_hours(25);
+    let suspect = |at| LedgerChange { number, state: NumberState::Unknown, verified_at: at };
+    world.archive.update_ledger(world.id, &[suspect(yesterday)]).await.unwrap();
+    visit(&world, number).await;
+    assert_eq!(entry().await.state, NumberState::Unknown, "the list was read since");
+    let older = gharvest_archive::Hint { seen_at: yesterday - SignedDuration::from_hours(1), ..hint };
+    world.archive.forget_hint(item).await.unwrap();
+    world.archive.put_hints(world.id, vec![older]).await.unwrap();
+    world.archive.update_ledger(world.id, &[suspect(yesterday)]).await.unwrap();
+    visit(&world, number).await;
+    assert_eq!(entry().await.state, NumberState::Hidden);
+}
+
+/// Notes which items are fetched, and how many pages of lists had been read by then.
+#[derive(Debug)]
+struct Noting {
+    rest: RestFetcher,
+    control: Control,
+    fetched: Arc<Mutex<Vec<(u64, u64)>>>,
+}
+
+impl Fetcher for Noting {
+    fn batch(&self, _: &RepositoryName, _: usize, _: Purpose) -> usize {
+        1
+    }
+
+    fn fetch<'a>(&'a self, repository: &'a RepositoryName, wanted: Vec<Wanted>, purpose: Purpose) -> Answers<'a> {
+        let pages = pages(&self.control);
+        self.fetched.lock().unwrap().extend(wanted.iter().map(|wanted| (wanted.number, pages)));
+        self.rest.fetch(repository, wanted, purpose)
+    }
+}
+
+fn downloader(world: &World) -> Downloader {
+    Downloader::new(Arc::clone(&world.queue) as _, world.archive.clone(), world.client.clone(), world.options.clone())
+}
+
+async fn work_by(world: &World, downloader: Downloader) {
+    let shutdown = CancellationToken::new();
+    let (queue, worker) = (Arc::clone(&world.queue), world.options.worker.clone());
+    let running = gharvest_worker::run(queue, Arc::new(downloader), worker, shutdown.clone());
+    world.until(|counts| counts.outstanding() == 0, running, shutdown).await;
+}
+
+#[tokio::test]
+async fn what_somebody_waits_for_goes_before_a_walk_of_the_same_batch() {
+    let world = World::new(12).await;
+    world.track().await;
+    world.work().await;
+    let before = pages(&world.control);
+    let fetched = Arc::new(Mutex::default());
+    let rest = RestFetcher::new(world.client.clone(), world.options.max_timeline_pages);
+    let noting = Noting { rest, control: world.control.clone(), fetched: Arc::clone(&fetched) };
+    world.push(Subject::part(world.id, part::ITEMS), Lane::Manual).await;
+    world.push(Subject::item(world.id, 1), Lane::Webhook).await;
+    work_by(&world, downloader(&world).with_fetcher(Arc::new(noting))).await;
+    assert!(pages(&world.control) > before);
+    assert_eq!(fetched.lock().unwrap().first(), Some(&(1, before)));
+}
+
+#[tokio::test]
+async fn a_walk_that_stops_after_each_page_comes_to_its_end() {
+    let mut world = World::new(230).await;
+    world.options.graphql = true;
+    world.options.worker.batch = 400;
+    world.track().await;
+    work_by(&world, downloader(&world).with_turn(Duration::ZERO)).await;
+    nothing(&world.differences().await);
+    assert_eq!(world.without_index_job().await, Vec::<u64>::new());
+}
