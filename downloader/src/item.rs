@@ -314,25 +314,24 @@ impl Downloader {
         Ok(name.map_or_else(|| address.to_owned(), |name| format!("{name}#{number}")))
     }
 
-    /// Whether GraphQL shows a discussion under the number; none where it cannot be asked. It alone tells, so a failure
+    /// Which of these numbers GraphQL shows to be discussions; none where it cannot be asked. It alone tells, so a failure
     /// that passes is one of the job.
-    async fn is_discussion(
+    pub(crate) async fn discussions(
         &self,
         repository: &Repository,
-        number: u64,
+        numbers: &[u64],
         purpose: Purpose,
-    ) -> Result<Option<bool>, Failure> {
+    ) -> Result<Option<Vec<u64>>, Failure> {
         if !self.client.can_graphql() {
             return Ok(None);
         }
-        match self.client.discussions(&repository.full_name, &[number], purpose).await {
-            Ok(found) => Ok(Some(found.contains(&number))),
-            Err(error) => match error.kind() {
-                ErrorKind::Unavailable | ErrorKind::BadAnswer => Err(error.into()),
-                // REST has a budget of its own, so other jobs go on.
-                ErrorKind::RateLimited { .. } => Err(Failure::Again(error.to_string())),
-                _ => Ok(None),
-            },
+        match self.client.discussions(&repository.full_name, numbers, purpose).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::BadAnswer) => Err(error.into()),
+            Err(error) => {
+                tracing::warn!(repo.name = %repository.full_name, error = %error, "Nobody tells what is a discussion");
+                Ok(None)
+            }
         }
     }
 
@@ -350,7 +349,12 @@ impl Downloader {
         let (shows_others, discussion) = match last_word {
             Some(_) => (true, None),
             None if !self.shows_items(repository, purpose).await? => (false, None),
-            None => (true, self.is_discussion(repository, number, purpose).await?),
+            // The walk of a first mirror asked for all that its list left out at once.
+            None if purpose == Purpose::Backfill && prepared.existing.is_none() => (true, None),
+            None => {
+                let found = self.discussions(repository, &[number], purpose).await?;
+                (true, found.map(|found| found.contains(&number)))
+            }
         };
         let entry = self.archive.ledger(repository.id).await?.get(number);
         let known = Unshown {

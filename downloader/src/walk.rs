@@ -247,7 +247,7 @@ impl Downloader {
         // A hint goes when its item was stored: the ledger knows those by now.
         let ledger = self.archive.ledger(repository.id).await?;
         unlisted.retain(|number| ledger.get(*number).state == NumberState::Unknown);
-        let discussions = self.client.discussions(&repository.full_name, &unlisted, purpose).await.unwrap_or_default();
+        let discussions = self.discussions(repository, &unlisted, purpose).await?.unwrap_or_default();
         let verified_at = Timestamp::now();
         let not_items = discussions.iter().map(|number| LedgerChange {
             number: *number,
