@@ -252,7 +252,7 @@ impl RestFetcher {
                 if pages.len() >= self.max_timeline_pages {
                     return Err(too_long(self.max_timeline_pages));
                 }
-                let (page, further) = self.page(Resource::Address(address), number, purpose).await?;
+                let (page, further) = self.page(pages[0].resource.next_page(address), number, purpose).await?;
                 pages.push(page);
                 next = further;
             }
@@ -377,7 +377,7 @@ pub(crate) async fn list(
             _ => return Err(Failure::Again(format!("GitHub's answer to {resource:?} is not a list"))),
         }
         match found.next {
-            Some(next) => resource = Resource::Address(next),
+            Some(next) => resource = resource.next_page(next),
             None => return Ok(Ok(all)),
         }
     }

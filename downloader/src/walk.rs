@@ -173,7 +173,8 @@ impl Downloader {
         purpose: Purpose,
     ) -> Result<Found, Failure> {
         let first = || Resource::Issues { repository: repository.full_name.clone(), since: None, sort: Sort::Created };
-        let resource = cursor.next.clone().map_or_else(first, Resource::Address);
+        let page = |address| Resource::Page(repository.full_name.clone(), address);
+        let resource = cursor.next.clone().map_or_else(first, page);
         self.page(repository, &resource, None, purpose).await?.ok_or_else(|| unexpected_304(repository))
     }
 
@@ -314,7 +315,7 @@ impl Downloader {
                 }
                 let Value::Array(comments) = page.body else { return Ok(None) };
                 let latest = comments.iter().rev().find_map(|comment| time_of(comment, "updated_at"));
-                let next = page.next.map(Resource::Address);
+                let next = page.next.map(|address| resource.next_page(address));
                 let is_last = next.is_none();
                 pages.push(CommentsPage { etag: page.etag, comments, resource: resource.clone() });
                 match next {
@@ -402,7 +403,7 @@ impl Downloader {
             cursor.etag = page.etag.filter(|_| only_page && cursor.since == asked_since);
             self.set_cursor(&feed, &cursor).await?;
             match page.next {
-                Some(next) => resource = Resource::Address(next),
+                Some(next) => resource = resource.next_page(next),
                 None => break,
             }
         }

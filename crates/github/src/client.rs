@@ -30,6 +30,7 @@ use crate::{
     limits::{Reading, ends_at, later, reset_time, scopes, until as until_then},
     resource::CORE,
     sharing::Sharing,
+    sight::{Others, View},
     spending::Spending,
     spent::{Ledger, Speeds, Spent},
     tokens::{Closed, Seat, Token, Tokens},
@@ -88,6 +89,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) patient: bool,
     /// Whose request it is; none where the address tells.
     pub(crate) repository: Option<&'a RepositoryName>,
+    /// Whether a token that is shown it sees what else there is of the repository.
+    pub(crate) tells_sight: bool,
 }
 
 impl Client {
@@ -159,7 +162,8 @@ impl Client {
             purpose,
             etag: etag.and_then(|etag| etag.split_once(':')),
             patient: true,
-            repository: None,
+            repository: resource.repository(),
+            tells_sight: resource.tells_sight(),
         };
         let answer = self.inner.ask(&ask, judge).await?;
         if let (Resource::Repository(_), Answer::Found(found)) = (resource, &answer)
@@ -194,6 +198,7 @@ impl Client {
             etag: None,
             patient: false,
             repository: None,
+            tells_sight: false,
         };
         let permit = inner.gate.enter(ask.purpose).await;
         let now = inner.clock.now();
@@ -206,13 +211,17 @@ impl Client {
         let took = started.elapsed();
         inner.count(&ask, &reply, took);
         let reply = reply.map_err(|failure| match inner.failed::<Answer>(&ask, failure) {
-            Attempt::Again(error) | Attempt::Failed(error) => error,
-            Attempt::Done(_) | Attempt::ChooseAgain => inner.error(&ask, ErrorKind::Unavailable, "not sent"),
+            Attempt::Again(error) | Attempt::Failed(error) | Attempt::Unseen(Err(error)) => error,
+            Attempt::Done(_) | Attempt::Unseen(Ok(_)) | Attempt::ChooseAgain => {
+                inner.error(&ask, ErrorKind::Unavailable, "not sent")
+            }
         })?;
         match judge(&reply, &Sent { url: &url, fingerprint: ANONYMOUS, etag: None, now, took }) {
-            Verdict::Done(answer) => Ok(Some(answer)),
+            Verdict::Done(answer) | Verdict::Unseen(Ok(answer)) => Ok(Some(answer)),
             Verdict::TokenRefused(reason) => Err(inner.error(&ask, ErrorKind::Unauthorized, &reason)),
-            Verdict::Again(kind, reason) | Verdict::Failed(kind, reason) => Err(inner.error(&ask, kind, &reason)),
+            Verdict::Again(kind, reason) | Verdict::Failed(kind, reason) | Verdict::Unseen(Err((kind, reason))) => {
+                Err(inner.error(&ask, kind, &reason))
+            }
             Verdict::Limited(_) => {
                 Err(inner.rate_limited(&ask, later(inner.clock.now(), SignedDuration::from_mins(1))))
             }
@@ -268,12 +277,13 @@ impl Client {
                 etag: None,
                 patient: false,
                 repository: None,
+                tells_sight: false,
             };
             let permit = self.inner.gate.enter(Purpose::Live).await;
             let seat = tokens.seat(index, None);
             let attempt = self.inner.once(&ask, &seat, &judge).await;
             drop((seat, permit));
-            if let Attempt::Failed(error) | Attempt::Again(error) = attempt {
+            if let Attempt::Failed(error) | Attempt::Again(error) | Attempt::Unseen(Err(error)) = attempt {
                 failure = Some(error);
             }
         }
@@ -313,7 +323,7 @@ impl Client {
     ///
     /// None also when no token is accepted any more: the next request then fails as [`ErrorKind::Unauthorized`].
     pub fn blocked_until(&self, purpose: Purpose) -> Option<Timestamp> {
-        match self.inner.tokens().opening(Some(CORE), purpose, self.inner.clock.now()) {
+        match self.inner.tokens().opening(Some(CORE), purpose, &View::default(), self.inner.clock.now()) {
             Err(Closed::Until(time)) => Some(time),
             Ok(()) | Err(Closed::Refused(_)) => None,
         }
@@ -357,6 +367,8 @@ fn tokens_of(personal: &[PersonalToken], installations: &[AppInstallation]) -> R
 #[derive(Debug)]
 pub(crate) enum Attempt<T> {
     Done(T),
+    /// The token is shown nothing: what to give if no other is shown more.
+    Unseen(Result<T>),
     /// The token must wait or is set aside: choose again.
     ChooseAgain,
     /// Passing; the error to give if it stays so.
@@ -373,20 +385,30 @@ impl Inner {
     /// Asks until it is answered, with any token, within the limits of time and attempts.
     pub(crate) async fn ask<T>(&self, ask: &Ask<'_>, judge: impl Fn(&Reply, &Sent<'_>) -> Verdict<T>) -> Result<T> {
         let (mut failures, mut limits, mut patience) = (0, 0_usize, LONGEST_WAIT);
+        let mut view = self.view(ask);
         loop {
-            self.wait_for_budget(ask, &mut patience).await?;
+            self.wait_for_budget(ask, &view, &mut patience).await?;
             self.sharing.announce([&self.gate, &self.graphql.turns]).await;
             self.spending.write_if_due(&self.spent).await;
             let permit = self.gate.enter(ask.purpose).await;
             // Nothing is awaited between choosing and sending: a token just told to wait is not used any more.
             let tokens = self.tokens();
-            let Ok(seat) = tokens.take(ask.budget, ask.purpose, owner(&tokens, ask), self.clock.now()) else {
+            let preferred = owner(&tokens, ask);
+            let Ok(seat) = tokens.take(ask.budget, ask.purpose, &view, preferred, self.clock.now()) else {
                 continue;
             };
             let attempt = self.once(ask, &seat, &judge).await;
-            drop((seat, permit));
+            drop(permit);
             match attempt {
-                Attempt::Done(answer) => return Ok(answer),
+                Attempt::Done(answer) => {
+                    self.learn_sight(ask, &view, seat.token());
+                    return Ok(answer);
+                }
+                Attempt::Unseen(answer) => {
+                    if let Some(answer) = self.last_word(ask, &mut view, seat.token(), answer) {
+                        return answer;
+                    }
+                }
                 Attempt::Failed(error) => return Err(error),
                 Attempt::ChooseAgain => {
                     limits += 1;
@@ -400,18 +422,67 @@ impl Inner {
                     if failures >= MOST_ATTEMPTS || !ask.patient {
                         return Err(error);
                     }
+                    drop(seat);
                     tokio::time::sleep(self.backoff(failures)).await;
                 }
             }
         }
     }
 
+    /// Whom a request is for.
+    fn view(&self, ask: &Ask<'_>) -> View {
+        View { repository: self.spent.repository(ask.repository, ask.url.path()), ..View::default() }
+    }
+
+    /// A token was shown something: those that were not do not see the repository, unless they did lately.
+    fn learn_sight(&self, ask: &Ask<'_>, view: &View, token: &Token) {
+        let now = self.clock.now();
+        if !ask.tells_sight {
+            return;
+        }
+        // GraphQL also answers with nothing in it.
+        if ask.budget == Some(CORE) {
+            token.learn_sight(view, true, now);
+        }
+        let tokens = self.tokens();
+        let blind = tokens.all().iter().filter(|token| view.tried.contains(&token.identity) && !token.sees(view, now));
+        for token in blind {
+            tracing::warn!(token.name, repository = view.repository, "A token does not see what another one sees");
+            token.learn_sight(view, false, now);
+        }
+    }
+
+    /// What a token's answer means that is shown nothing; none if another one is to be asked. A refusal says that there
+    /// is something, so it stands before a 404.
+    fn last_word<T>(&self, ask: &Ask<'_>, view: &mut View, token: &Token, answer: Result<T>) -> Option<Result<T>> {
+        let now = self.clock.now();
+        if answer.is_ok() && ask.tells_sight && token.sees(view, now) {
+            return Some(answer);
+        }
+        view.tried.push(token.identity.clone());
+        let answer = match (answer, view.refused.take()) {
+            (Ok(_), Some(refused)) => Err(refused),
+            (answer, _) => answer,
+        };
+        match self.tokens().others(ask.budget, ask.purpose, view, now) {
+            Others::Ready => {
+                view.refused = answer.err();
+                None
+            }
+            Others::Nobody => Some(answer),
+            Others::Closed(why) => {
+                let message = format!("{} is shown nothing, and {why}", token.name);
+                Some(Err(self.error(ask, ErrorKind::Forbidden, &message)))
+            }
+        }
+    }
+
     /// Returns when some token may be used; fails when that takes longer than a job should hold its lease.
-    async fn wait_for_budget(&self, ask: &Ask<'_>, patience: &mut Duration) -> Result<()> {
+    async fn wait_for_budget(&self, ask: &Ask<'_>, view: &View, patience: &mut Duration) -> Result<()> {
         loop {
             self.sharing.read(&self.tokens(), &self.clock).await;
             let now = self.clock.now();
-            match self.tokens().opening(ask.budget, ask.purpose, now) {
+            match self.tokens().opening(ask.budget, ask.purpose, view, now) {
                 Ok(()) => return Ok(()),
                 Err(Closed::Refused(reason)) => {
                     let message = format!("no token is accepted any more ({reason}): check [github] tokens");
@@ -545,6 +616,12 @@ impl Inner {
                 is_accepted(token, true);
                 Attempt::Done(answer)
             }
+            Verdict::Unseen(Ok(answer)) => {
+                token.accepted();
+                is_accepted(token, true);
+                Attempt::Unseen(Ok(answer))
+            }
+            Verdict::Unseen(Err((kind, message))) => Attempt::Unseen(Err(self.error(ask, kind, &message))),
             Verdict::Limited(limit) => {
                 self.apply(limit, token, ask.budget.unwrap_or(CORE), sent_at);
                 Attempt::ChooseAgain

@@ -195,6 +195,11 @@ impl Data {
         self.0.get(field).and_then(|text| serde_json::from_str(text.get()).ok()).unwrap_or_default()
     }
 
+    /// Whether a field is there and null.
+    fn is_null(&self, field: &str) -> bool {
+        self.0.get(field).is_some_and(|text| text.get() == "null")
+    }
+
     /// Whether nothing that was asked for is answered.
     fn is_empty(&self) -> bool {
         self.0.iter().all(|(field, text)| field == "rateLimit" || text.get() == "null")
@@ -350,6 +355,7 @@ impl Client {
             etag: None,
             patient,
             repository,
+            tells_sight: true,
         };
         let _turn = self.inner.graphql.turns.enter(purpose).await;
         let reached = self.inner.ask(&ask, judge).await?;
@@ -393,8 +399,17 @@ fn judge(reply: &Reply, sent: &Sent<'_>) -> Verdict<Reached> {
         (Some(data), Some(_)) if data.is_empty() && errors.iter().any(is_too_much) => {
             Verdict::Done(Reached::TooMuch("answered with nothing but limits of resources".to_owned()))
         }
-        (Some(data), _) => Verdict::Done(Reached::Data { data, errors, took: sent.took }),
+        (Some(data), _) => {
+            let is_unseen = data.is_null("repository") && errors.iter().any(hides_repository);
+            let reached = Reached::Data { data, errors, took: sent.took };
+            if is_unseen { Verdict::Unseen(Ok(reached)) } else { Verdict::Done(reached) }
+        }
     }
+}
+
+/// Whether an error says that the repository is not there, or may not be seen.
+fn hides_repository(error: &Value) -> bool {
+    error["path"] == json!(["repository"]) && matches!(error["type"].as_str(), Some("NOT_FOUND" | "FORBIDDEN"))
 }
 
 /// An answer's body.

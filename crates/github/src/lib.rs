@@ -39,6 +39,7 @@ mod node_id;
 mod packed;
 mod resource;
 mod sharing;
+mod sight;
 mod spending;
 mod spent;
 #[cfg(test)]
@@ -143,6 +144,9 @@ pub enum Resource {
     RateLimit,
     /// An address that GitHub gave: `Link` or `Location`. Refused unless it lies under the API's base address.
     Address(String),
+    /// The same of a further page of this repository's list: it is counted as the repository's, whose name such an
+    /// address does not have.
+    Page(RepositoryName, String),
 }
 
 /// The order of a list.
@@ -187,7 +191,7 @@ pub struct Found {
     /// Its ETag. It holds for the token that asked; the client sends it back with the same token only. None of a list's
     /// last page that is full: what is added to the list would stand behind it, and not change it.
     pub etag: Option<String>,
-    /// The address of the next page, for [`Resource::Address`].
+    /// The address of the next page, for [`Resource::Page`].
     pub next: Option<String>,
     /// The number of the last page, where GitHub says it: how long a list is.
     pub last_page: Option<u64>,

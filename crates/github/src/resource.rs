@@ -30,7 +30,7 @@ impl Resource {
             Self::Deliveries(..) | Self::AppDeliveries => "deliveries",
             Self::Delivery(..) | Self::AppDelivery(_) => "delivery",
             Self::RateLimit => "rate_limit",
-            Self::Address(_) => "address",
+            Self::Address(_) | Self::Page(..) => "address",
         }
     }
 
@@ -76,8 +76,57 @@ impl Resource {
             Self::AppDeliveries => base.join(&["app", "hook", "deliveries"], &[PER_PAGE]),
             Self::AppDelivery(id) => base.join(&["app", "hook", "deliveries", &id.to_string()], &[]),
             Self::RateLimit => base.join(&["rate_limit"], &[]),
-            Self::Address(address) => base.admit(address)?,
+            Self::Address(address) | Self::Page(_, address) => base.admit(address)?,
         })
+    }
+
+    /// The next page of this list, by the address that GitHub gave for it.
+    pub fn next_page(&self, address: String) -> Self {
+        match self.repository() {
+            Some(name) => Self::Page(name.clone(), address),
+            None => Self::Address(address),
+        }
+    }
+
+    /// The repository that it is about, as far as it is known by name.
+    pub(crate) fn repository(&self) -> Option<&RepositoryName> {
+        match self {
+            Self::Repository(name)
+            | Self::Issues { repository: name, .. }
+            | Self::NewestIssue(name)
+            | Self::Issue(name, _)
+            | Self::Timeline(name, _)
+            | Self::Pull(name, _)
+            | Self::ReviewComments(name, _)
+            | Self::AllComments { repository: name, .. }
+            | Self::AllReviewComments { repository: name, .. }
+            | Self::Labels(name)
+            | Self::Milestones(name)
+            | Self::Releases(name)
+            | Self::Hooks(name)
+            | Self::Deliveries(name, _)
+            | Self::Delivery(name, ..)
+            | Self::Page(name, _) => Some(name),
+            Self::RepositoryById(_)
+            | Self::AppDeliveries
+            | Self::AppDelivery(_)
+            | Self::RateLimit
+            | Self::Address(_) => None,
+        }
+    }
+
+    /// Whether what a token is shown of it says what it is shown of the repository: a repository's object is shown to
+    /// tokens that may not read its items, and hooks are shown to few.
+    pub(crate) fn tells_sight(&self) -> bool {
+        !matches!(
+            self,
+            Self::Repository(_)
+                | Self::RepositoryById(_)
+                | Self::Hooks(_)
+                | Self::Deliveries(..)
+                | Self::Delivery(..)
+                | Self::Address(_)
+        )
     }
 
     /// The budget that pays, or none for what is free.

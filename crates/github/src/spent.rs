@@ -76,19 +76,21 @@ impl Ledger {
         self.0.lock().expect("nothing panics while this is locked")
     }
 
-    /// Whose request it is: by name, or by the address of a page.
+    /// Whom a request is counted for.
     pub(crate) fn owner(&self, repository: Option<&RepositoryName>, path: &str) -> String {
+        self.repository(repository, path).unwrap_or_else(|| NONE.to_owned())
+    }
+
+    /// The repository that a request is about: by name, or by the address of a page.
+    pub(crate) fn repository(&self, repository: Option<&RepositoryName>, path: &str) -> Option<String> {
         if let Some(repository) = repository {
-            return repository.key();
+            return Some(repository.key());
         }
         let mut segments = path.split('/').skip_while(|segment| !matches!(*segment, "repos" | "repositories")).skip(1);
-        let Some(first) = segments.next() else { return NONE.to_owned() };
-        match (first.parse::<u64>(), segments.next()) {
-            (Ok(id), _) => self.lock().names.get(&id).cloned().unwrap_or_else(|| NONE.to_owned()),
-            (Err(_), Some(name)) => {
-                RepositoryName::new(first, name).map_or_else(|_| NONE.to_owned(), |name| name.key())
-            }
-            _ => NONE.to_owned(),
+        let first = segments.next()?;
+        match first.parse::<u64>() {
+            Ok(id) => self.lock().names.get(&id).cloned(),
+            Err(_) => RepositoryName::new(first, segments.next()?).ok().map(|name| name.key()),
         }
     }
 

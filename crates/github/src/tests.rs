@@ -3,6 +3,7 @@
 mod installations;
 mod limits;
 mod meanings;
+mod sight;
 mod spending;
 mod stub;
 mod threads;

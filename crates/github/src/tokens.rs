@@ -16,6 +16,7 @@ use crate::{
     Budget, Purpose, TokenKind, TokenReport, TokenUse,
     credential::Source,
     limits::{LONGEST_LIMIT, Reading, later},
+    sight::{Others, Sight, View},
 };
 
 /// How long a token that GitHub did not accept is left alone: it may have been an outage of GitHub's.
@@ -88,6 +89,7 @@ struct Standing {
     scopes: Option<Vec<String>>,
     /// When the token ends, for those that do.
     ends_at: Option<Timestamp>,
+    sight: Sight,
 }
 
 /// A token in use by one request in flight.
@@ -138,15 +140,17 @@ impl Tokens {
         Self { reserve: self.reserve, tokens }
     }
 
-    /// Takes the token with the most left; `preferred` (the one an ETag belongs to) goes first while it has enough.
+    /// Takes the token with the most left among those that may be shown what is asked for; `preferred` (the one an ETag
+    /// belongs to) goes first while it has enough.
     pub(crate) fn take(
         self: &Arc<Self>,
         budget: Option<&'static str>,
         purpose: Purpose,
+        view: &View,
         preferred: Option<usize>,
         now: Timestamp,
     ) -> Result<Seat, Closed> {
-        self.best(budget, purpose, preferred, now).map(|index| self.seat(index, budget))
+        self.best(budget, purpose, view, preferred, now).map(|index| self.seat(index, budget))
     }
 
     /// Takes this token, whatever is left of it.
@@ -158,12 +162,44 @@ impl Tokens {
     }
 
     /// When a request could go, without taking anything: now, then, or never.
-    pub(crate) fn opening(&self, budget: Option<&str>, purpose: Purpose, now: Timestamp) -> Result<(), Closed> {
-        self.best(budget, purpose, None, now).map(drop)
+    pub(crate) fn opening(
+        &self,
+        budget: Option<&str>,
+        purpose: Purpose,
+        view: &View,
+        now: Timestamp,
+    ) -> Result<(), Closed> {
+        self.best(budget, purpose, view, None, now).map(drop)
+    }
+
+    /// The tokens for this purpose that were not shown nothing already.
+    fn untried<'a>(&'a self, purpose: Purpose, view: &'a View) -> impl Iterator<Item = (usize, &'a Token)> {
+        let is_untried = |token: &Token| !view.tried.contains(&token.identity);
+        self.tokens.iter().enumerate().filter(move |(_, token)| token.used_for.serves(purpose) && is_untried(token))
     }
 
     fn best(
         &self,
+        budget: Option<&str>,
+        purpose: Purpose,
+        view: &View,
+        preferred: Option<usize>,
+        now: Timestamp,
+    ) -> Result<usize, Closed> {
+        let best_of = |blind: bool| {
+            let among = self.untried(purpose, view).filter(|(_, token)| blind || !token.is_blind(view, now));
+            self.best_of(among, budget, purpose, preferred, now)
+        };
+        // Where nobody sees it, or may be asked, one that did not may do so now.
+        match best_of(false) {
+            Err(Closed::Refused(_)) => best_of(true),
+            found => found,
+        }
+    }
+
+    fn best_of<'a>(
+        &self,
+        among: impl Iterator<Item = (usize, &'a Token)>,
         budget: Option<&str>,
         purpose: Purpose,
         preferred: Option<usize>,
@@ -172,8 +208,7 @@ impl Tokens {
         let mut best: Option<(u64, usize)> = None;
         let mut opens: Option<Timestamp> = None;
         let mut refused = None;
-        let serving = self.tokens.iter().enumerate().filter(|(_, token)| token.used_for.serves(purpose));
-        for (index, token) in serving {
+        for (index, token) in among {
             match token.left(budget, self.floor(token, purpose), now) {
                 Ok(_) if preferred == Some(index) => return Ok(index),
                 Ok(left) if best.is_none_or(|(most, _)| left > most) => best = Some((left, index)),
@@ -187,6 +222,24 @@ impl Tokens {
             (None, Some(time)) => Err(Closed::Until(time)),
             (None, None) => Err(Closed::Refused(refused.unwrap_or_else(|| "there is no token".to_owned()))),
         }
+    }
+
+    /// Whether another token than those tried may be shown more.
+    pub(crate) fn others(&self, budget: Option<&str>, purpose: Purpose, view: &View, now: Timestamp) -> Others {
+        let mut others = Others::Nobody;
+        for (_, token) in self.untried(purpose, view).filter(|(_, token)| !token.is_blind(view, now)) {
+            match token.left(budget, self.floor(token, purpose), now) {
+                Ok(_) => return Others::Ready,
+                Err(Closed::Until(time)) => {
+                    others = Others::Closed(format!("{} has no budget before {time}", token.name))
+                }
+                Err(Closed::Refused(reason)) if token.has_seen(view) => {
+                    others = Others::Closed(format!("{} is set aside: {reason}", token.name));
+                }
+                Err(Closed::Refused(_)) => {}
+            }
+        }
+        others
     }
 
     /// What is kept for live work; nothing of a token that live work may not use.
@@ -248,6 +301,26 @@ impl Token {
         if at.is_some() && !matches!(*self.source, Source::Installation(_)) {
             self.standing().ends_at = at;
         }
+    }
+
+    /// Learns whether it sees the repository that a request is about.
+    pub(crate) fn learn_sight(&self, view: &View, sees: bool, now: Timestamp) {
+        if let Some(repository) = &view.repository {
+            self.standing().sight.learn(repository, sees, now);
+        }
+    }
+
+    /// Whether it lately saw the repository that a request is about.
+    pub(crate) fn sees(&self, view: &View, now: Timestamp) -> bool {
+        view.repository.as_ref().is_some_and(|repository| self.standing().sight.sees(repository, now))
+    }
+
+    fn has_seen(&self, view: &View) -> bool {
+        view.repository.as_ref().is_some_and(|repository| self.standing().sight.has_seen(repository))
+    }
+
+    fn is_blind(&self, view: &View, now: Timestamp) -> bool {
+        view.repository.as_ref().is_some_and(|repository| self.standing().sight.is_blind(repository, now))
     }
 
     /// How many more requests this budget bears above `floor`.

@@ -28,6 +28,8 @@ pub(crate) enum Verdict<T> {
     Done(T),
     /// The token must wait.
     Limited(Limit),
+    /// The token is shown nothing, or may not see it, and another one may: the answer, or the error, if none does.
+    Unseen(Result<T, (ErrorKind, String)>),
     /// The token is not accepted; GitHub's reason.
     TokenRefused(String),
     /// Worth another attempt; what to say if it stays so.
@@ -67,7 +69,7 @@ pub(crate) fn judge(reply: &Reply, sent: &Sent<'_>) -> Verdict<Answer> {
         204 => Verdict::Done(Answer::Found(found_with(Value::Array(Vec::new()), reply, sent))),
         304 if sent.etag.is_some() => Verdict::Done(Answer::NotModified),
         301 | 302 | 307 | 308 => moved(reply, sent),
-        404 => Verdict::Done(Answer::NotFound),
+        404 => Verdict::Unseen(Ok(Answer::NotFound)),
         410 => gone(&Refusal::of(reply)),
         451 => Verdict::Done(Answer::Blocked { reason: Refusal::of(reply).reason() }),
         _ => judge_refusal(reply, sent.now).unwrap_or_else(|refusal| {
@@ -162,8 +164,11 @@ fn gone(refusal: &Refusal) -> Verdict<Answer> {
 
 /// What is left of 4xx: a permission, or a fault of ours.
 pub(crate) fn refused<T>(status: StatusCode, refusal: &Refusal) -> Verdict<T> {
-    let kind = if status == StatusCode::FORBIDDEN { ErrorKind::Forbidden } else { ErrorKind::Refused };
-    Verdict::Failed(kind, format!("answered {}: {}", status.as_u16(), refusal.reason()))
+    let message = format!("answered {}: {}", status.as_u16(), refusal.reason());
+    match status {
+        StatusCode::FORBIDDEN => Verdict::Unseen(Err((ErrorKind::Forbidden, message))),
+        _ => Verdict::Failed(ErrorKind::Refused, message),
+    }
 }
 
 /// The body of a refusal.

@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gharvest_github::TokenKind;
+use gharvest_github::{Client, Config, TokenKind};
 use gharvest_github_simulator::{Options, Simulator, Token, Truth, World as Github};
 use gharvest_model::{ItemId, Lane, QueueName, Subject};
 use serde_json::Value;
 
-use crate::world::{MIRRORED, OTHER, World, client, nothing};
+use crate::world::{MIRRORED, OTHER, World, client, config, nothing};
 
 async fn world(items: u64, options: Options) -> World {
     let github = Github::generated(1, MIRRORED.parse().unwrap(), items).and_generated(OTHER.parse().unwrap(), 12);
@@ -94,6 +94,32 @@ async fn what_a_fine_grained_token_cannot_see_is_said_and_comes_with_another_tok
     world.push(Subject::item(world.id, number), Lane::Manual).await;
     world.work().await;
     assert!(record(&world).await.timeline.iter().any(is_reference));
+}
+
+#[tokio::test]
+async fn tokens_that_see_only_some_repositories_mirror_all_of_them() {
+    const SEEING: &str = "simulated-seeing";
+    const BLIND: &str = "simulated-blind";
+    let options = Options { core_limit: 100_000, ..Options::unlimited() };
+    let mut world = world(60, options).await;
+    // The one that sees it has less left, so the other is asked first.
+    world.control.allow_token(SEEING, "ann", 50_000);
+    world.control.blind_token(BLIND, &world.name);
+    let config = Config { tokens: vec![BLIND.into(), SEEING.into()], ..config(&world.simulator) };
+    for (graphql, batch) in [(true, 400), (false, 4)] {
+        let mut mirror = World::on(Arc::clone(&world.simulator)).await;
+        mirror.client = Client::new(config.clone()).unwrap();
+        mirror.options.graphql = graphql;
+        mirror.options.worker.batch = batch;
+        mirror.track().await;
+        mirror.work().await;
+        nothing(&mirror.differences().await);
+        let counts = mirror.counts(QueueName::Download).await;
+        assert_eq!((counts.buried, counts.totals.retried), (0, 0));
+        assert_eq!(mirror.archive.tracking().await.unwrap()[0].trouble, None);
+        world = mirror;
+    }
+    assert_eq!(world.control.violations(), []);
 }
 
 fn is_reference(entry: &Value) -> bool {

@@ -35,16 +35,19 @@ pub(crate) const RENAMED: &str = "lumen/lantern";
 
 /// A client with this token that never waits by itself.
 pub(crate) fn client(simulator: &Simulator, token: &str) -> Client {
-    let config = Config {
+    Client::new(Config { tokens: vec![token.into()], ..config(simulator) }).unwrap()
+}
+
+/// The settings of one without a token.
+pub(crate) fn config(simulator: &Simulator) -> Config {
+    Config {
         api_url: simulator.api_url(),
-        tokens: vec![token.into()],
         points_per_minute: 900_000,
         backoff: Duration::from_millis(1),
         // How quick this machine is must not change what is counted.
         slow_graphql: Duration::from_secs(3600),
         ..Config::default()
-    };
-    Client::new(config).unwrap()
+    }
 }
 
 /// Nothing takes so long: a repository of nearly two thousand items, by REST, in a build that is not optimised.

@@ -188,6 +188,13 @@ impl Control {
         self.shared.limits.lock().end(login, at);
     }
 
+    /// From now on the token is not shown this repository, whatever is asked about it: 404, and null by GraphQL.
+    pub fn blind_token(&self, token: &str, repository: &RepositoryName) {
+        if let Some(id) = self.repository_id(repository) {
+            self.shared.limits.lock().blind(token, id);
+        }
+    }
+
     /// From now on the token answers 401.
     pub fn revoke_token(&self, token: &str) {
         self.shared.limits.lock().revoke(token);

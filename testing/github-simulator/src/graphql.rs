@@ -3,7 +3,11 @@
 //! Price: every connection costs as many requests as its parents have nodes at most; a hundredth of the sum, at least
 //! one. Where a field may be an issue or a pull request, connections of both are counted.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    rc::Rc,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use graphql_parser::query::{
@@ -47,8 +51,15 @@ type Set = SelectionSet<'static, String>;
 type Asked = Field<'static, String>;
 type Fragments<'a> = HashMap<&'a str, &'a FragmentDefinition<'static, String>>;
 
-/// Answers a POST to `/graphql`; `blind` is a token that sees no cross-references. The second part names what was wrong with the request.
-pub(crate) fn answer(shared: &Shared, caller: &Caller, blind: bool, body: &[u8]) -> (Reply, Option<String>) {
+/// Answers a POST to `/graphql`; `blind` is a token that sees no cross-references, `unseen` the repositories that it is
+/// not shown. The second part names what was wrong with the request.
+pub(crate) fn answer(
+    shared: &Shared,
+    caller: &Caller,
+    blind: bool,
+    unseen: HashSet<u64>,
+    body: &[u8],
+) -> (Reply, Option<String>) {
     if *caller == Caller::Anonymous {
         let message = "This endpoint requires you to be authenticated.";
         return (Reply::error(401, message, "/guides/getting-started-with-the-rest-api"), None);
@@ -94,6 +105,7 @@ pub(crate) fn answer(shared: &Shared, caller: &Caller, blind: bool, body: &[u8])
         unknown: None,
         seen: RefCell::default(),
         blind,
+        unseen,
         work: 0,
     };
     let data = run.root(set);
@@ -265,6 +277,8 @@ struct Run<'a> {
     /// Items of this answer: many nodes asked for by id belong to the same one.
     seen: RefCell<HashMap<(u64, u64), Rc<Value>>>,
     blind: bool,
+    /// The repositories that the caller is not shown.
+    unseen: HashSet<u64>,
     /// Nodes gathered so far.
     work: usize,
 }
@@ -361,7 +375,8 @@ impl<'a> Run<'a> {
         let (owner, name) = (owner.as_str().unwrap_or_default(), name.as_str().unwrap_or_default());
         let found =
             state.find(owner, name).and_then(|(Found::Here(id) | Found::Moved(id))| state.repositories.get(&id));
-        let Some(found) = found.filter(|found| found.standing == Standing::Public) else {
+        let Some(found) = found.filter(|found| found.standing == Standing::Public && !self.unseen.contains(&found.id))
+        else {
             let message = format!("Could not resolve to a Repository with the name '{owner}/{name}'.");
             return self.not_found(field, &[key], message);
         };

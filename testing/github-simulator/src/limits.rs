@@ -1,7 +1,7 @@
 //! Who calls, what they have left, and who was told to wait.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -58,6 +58,8 @@ pub(crate) struct Limits {
     tokens: HashMap<String, Option<(String, u64)>>,
     /// When tokens of a login end, as the header says it.
     ends: HashMap<String, String>,
+    /// The repositories that a token is not shown.
+    unseen: HashMap<String, HashSet<u64>>,
     shift_ms: u64,
 }
 
@@ -82,6 +84,16 @@ impl Limits {
 
     pub(crate) fn allow(&mut self, token: &str, login: &str, limit: u64) {
         self.tokens.insert(token.to_owned(), Some((login.to_owned(), limit)));
+    }
+
+    /// From now on the token is not shown the repository.
+    pub(crate) fn blind(&mut self, token: &str, repository: u64) {
+        self.unseen.entry(token.to_owned()).or_default().insert(repository);
+    }
+
+    /// The repositories that are not shown to who sends this token.
+    pub(crate) fn unseen(&self, token: Option<&str>) -> HashSet<u64> {
+        token.and_then(|token| self.unseen.get(token)).cloned().unwrap_or_default()
     }
 
     pub(crate) fn end(&mut self, login: &str, at: &str) {

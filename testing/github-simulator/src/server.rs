@@ -243,7 +243,8 @@ impl Shared {
     /// Finds the route and lets it answer.
     async fn answer(&self, asked: &Asked, caller: &Caller) -> Reply {
         if asked.path == "/graphql" && asked.method == "POST" {
-            let (reply, problem) = crate::graphql::answer(self, caller, asked.is_blind(), &asked.body);
+            let unseen = self.limits.lock().unseen(asked.token.as_deref());
+            let (reply, problem) = crate::graphql::answer(self, caller, asked.is_blind(), unseen, &asked.body);
             if let Some(problem) = problem {
                 self.violate(asked, problem);
             }
@@ -255,8 +256,11 @@ impl Shared {
             *self.requests.lock().entry("POST /graphql".to_owned()).or_default() += 1;
             return reply;
         }
+        let unseen = self.limits.lock().unseen(asked.token.as_deref());
         let state = self.state.lock();
         let (repository, rest) = match locate(&state, &asked.path) {
+            Place::Here(repository, _) if unseen.contains(&repository.id) => return Reply::not_found(),
+            Place::Moved(id, _) if unseen.contains(&id) => return Reply::not_found(),
             Place::Nowhere => (None, asked.path.as_str()),
             Place::Missing => {
                 return if ROUTES.iter().any(|route| capture(route.template, &plain_path(&asked.path)).is_some()) {
