@@ -11,6 +11,9 @@
 //! | `snapshot` | every `snapshot_every` | nothing: a snapshot of the archive is made, and old ones are removed |
 //! | `inbox` | every minute | deliveries that waited for the queue, facts without a trigger |
 //!
+//! Each task runs aside, once at a time: whatever one of them waits for, the lead is renewed, the others go on, and the
+//! end of the process is heard at once.
+//!
 //! Any number of seeders may run: the state grants one the lead. When the lead changes during a long run two may push
 //! the same; pushes coalesce, so that costs nothing. When a task last ran, is due, and how it ended stand in the state
 //! under `schedule/{task}`; if the state is lost, each runs once. [`run_now`] has any of them run at once.
@@ -25,14 +28,12 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use gharvest_archive::Archive;
 use gharvest_github::Client;
-use gharvest_model::{Lane, QueueName, Subject, job::part, tracking::Tracked};
-use gharvest_queue::{Queue, Timing, Trigger};
+use gharvest_queue::Queue;
 use gharvest_service_kit::{
     cadence::Cadence,
-    settings::{DeliveryLog, Settings, Untracked},
+    settings::{DeliveryLog, Settings},
 };
 use gharvest_state::State;
-use gharvest_webhook_receiver::Receiver;
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 use serde::{Deserialize, Serialize};
@@ -47,11 +48,11 @@ pub mod operations;
 pub mod schedule;
 pub mod snapshots;
 pub mod sweep;
+mod work;
 
-use deliveries::Recovery;
 use schedule::{Schedule, later};
 use snapshots::Snapshots;
-use sweep::{Pace, Sweep};
+use work::Tools;
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +78,8 @@ pub enum Failure {
     /// Snapshots are wanted of an archive that is no folder, and nobody said where they go.
     #[error("the archive is no folder: set [seeder] snapshot_folder to where snapshots go")]
     NoSnapshotFolder,
-    /// A snapshot ended in a fault of the program.
-    #[error("the snapshot ended unexpectedly: {0}")]
+    /// A task ended in a fault of the program.
+    #[error("the task ended unexpectedly: {0}")]
     Ended(#[from] tokio::task::JoinError),
 }
 
@@ -142,7 +143,7 @@ pub enum Task {
 }
 
 impl Task {
-    /// Every task, in the order in which they run.
+    /// Every task, in the order in which they begin.
     pub const ALL: [Self; 8] = [
         Self::Inbox,
         Self::Reconcile,
@@ -240,20 +241,25 @@ const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// Produces jobs on a schedule.
 #[derive(Debug)]
 pub struct Seeder {
-    archive: Archive,
-    queue: Arc<dyn Queue>,
-    state: Arc<dyn State>,
-    client: Client,
-    receiver: Receiver,
-    options: Options,
+    tools: Tools,
     /// Names this process to the others.
     holder: String,
     runs: HashMap<Task, Run>,
     saved: HashMap<Task, Timestamp>,
     failed: HashMap<Task, Timestamp>,
-    /// The snapshot that is being made.
-    making: Option<JoinHandle<Result<(), Failure>>>,
+    /// What is being done.
+    at_work: HashMap<Task, AtWork>,
     leads: bool,
+}
+
+/// A task that is being done.
+#[derive(Debug)]
+struct AtWork {
+    began: Timestamp,
+    /// Whether somebody wanted it to run now.
+    is_wanted: bool,
+    /// Ends with how many jobs were pushed.
+    running: JoinHandle<Result<u64, Failure>>,
 }
 
 /// Seeds until `shutdown`, whenever it has the lead.
@@ -267,18 +273,21 @@ pub async fn run(
 ) {
     // A new name at each start: what a former process of this host held is not ours.
     let holder = format!("{}-{:08x}", std::process::id(), fastrand::u32(..));
-    let mut seeder = Seeder::new(archive, queue, state, client, options, holder);
+    let mut seeder = Seeder::new(archive, queue, state, client.clone(), options, holder);
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            _ = ticks.tick() => seeder.tick(Timestamp::now()).await,
+        let tick = async {
+            ticks.tick().await;
+            seeder.tick(Timestamp::now()).await;
+        };
+        // A tick that is given up half-way is as if this process had died then.
+        if shutdown.run_until_cancelled(tick).await.is_none() {
+            break;
         }
     }
     seeder.resign().await;
-    seeder.client.keep_spent().await;
+    client.keep_spent().await;
 }
 
 impl Seeder {
@@ -291,25 +300,19 @@ impl Seeder {
         options: Options,
         holder: String,
     ) -> Self {
-        // Events of repositories that are not tracked were a matter of the receiver; here they are past.
-        let receiver = Receiver::new(Arc::clone(&queue), archive.clone(), Untracked::Ignore);
         Self {
-            receiver,
-            archive,
-            queue,
-            state,
-            client,
-            options,
+            tools: Tools::new(archive, queue, state, client, options),
             holder,
             runs: HashMap::new(),
             saved: HashMap::new(),
             failed: HashMap::new(),
-            making: None,
+            at_work: HashMap::new(),
             leads: false,
         }
     }
 
-    /// Runs what is due, if this seeder leads. A failure is counted, and the task stays due; it is tried again soon.
+    /// Takes note of what has ended, and begins what is due, if this seeder leads. A failure is counted, and the task
+    /// stays due; it is tried again soon.
     pub async fn tick(&mut self, now: Timestamp) {
         match self.lead().await {
             Ok(leads) => self.leads = leads,
@@ -322,67 +325,82 @@ impl Seeder {
         if !self.leads {
             return;
         }
+        self.take_notes().await;
+        if let Some(last) = self.last(Task::Snapshot) {
+            gauge!("gharvest_snapshot_timestamp_seconds").set(last.as_second() as f64);
+        }
         let wanted = self.wanted().await;
         for task in Task::ALL {
-            if wanted.contains(&task) {
-                // As if it had never run: it is due, and every repository has its turn.
-                self.runs.remove(&task);
-                self.failed.remove(&task);
+            self.begin_if_due(task, wanted.contains(&task), now);
+        }
+    }
+
+    /// Waits until everything that was begun has ended, and takes note of it.
+    pub async fn settle(&mut self) {
+        for task in Task::ALL {
+            self.end(task).await;
+        }
+    }
+
+    /// Takes note of every task that has ended.
+    async fn take_notes(&mut self) {
+        for task in Task::ALL {
+            if self.at_work.get(&task).is_some_and(|at_work| at_work.running.is_finished()) {
+                self.end(task).await;
             }
-            if task == Task::Snapshot {
-                self.tend_snapshot(wanted.contains(&task), now).await;
-            } else if self.is_due(task, now) {
-                self.run_task(task, now).await;
-            }
-            if wanted.contains(&task)
-                && !self.failed.contains_key(&task)
-                && let Err(error) = self.state.delete(&task.wanted_key()).await
-            {
-                tracing::warn!(task = task.as_str(), error = %error, "Task may run once more than wanted");
-            }
+        }
+    }
+
+    /// Waits for a task's end, if it is at work, and takes note of it.
+    async fn end(&mut self, task: Task) {
+        let Some(AtWork { began, is_wanted, running }) = self.at_work.remove(&task) else { return };
+        let result = running.await.map_err(Failure::from).flatten();
+        self.take_note(task, result, began).await;
+        if is_wanted && let Err(error) = self.tools.state.delete(&task.wanted_key()).await {
+            tracing::warn!(task = task.as_str(), error = %error, "Task may run once more than wanted");
         }
     }
 
     /// What somebody wants to run now.
     async fn wanted(&self) -> Vec<Task> {
-        let kept = self.state.list(WANTED).await.unwrap_or_else(|error| {
+        let kept = self.tools.state.list(WANTED).await.unwrap_or_else(|error| {
             tracing::warn!(error = %error, "State does not say what is wanted now");
             Vec::new()
         });
         kept.iter().filter_map(|(key, _)| Task::named(key.trim_start_matches(WANTED))).collect()
     }
 
-    /// Takes note of a snapshot that ended, and begins one that is due or wanted.
-    async fn tend_snapshot(&mut self, is_wanted: bool, now: Timestamp) {
-        if let Some(making) = self.making.take_if(|making| making.is_finished()) {
-            let result = making.await.map_err(Failure::from).and_then(|made| made);
-            self.take_note(Task::Snapshot, result.map(|()| 0), now).await;
+    fn begin_if_due(&mut self, task: Task, is_wanted: bool, now: Timestamp) {
+        if self.at_work.contains_key(&task) {
+            return;
         }
-        if let Some(last) = self.last(Task::Snapshot) {
-            gauge!("gharvest_snapshot_timestamp_seconds").set(last.as_second() as f64);
+        if is_wanted {
+            // As if it had never run: every repository has its turn. Tried once; if that fails, as any other.
+            self.runs.remove(&task);
+        } else if !self.is_due(task, now) {
+            return;
         }
-        let is_scheduled = self.options.snapshots.every.is_some();
-        if self.making.is_none() && (is_wanted || is_scheduled && self.is_due(Task::Snapshot, now)) {
-            self.making = Some(self.options.snapshots.begin(self.archive.clone()));
-        }
+        let (tools, schedule, last) = (self.tools.clone(), self.schedule(task), self.last(task));
+        let running = tokio::spawn(async move { tools.run(task, &schedule, last, now).await });
+        self.at_work.insert(task, AtWork { began: now, is_wanted, running });
     }
 
-    /// Gives the lead back, so that another seeder need not wait for its end. A snapshot that is being made is given up.
+    /// Gives the lead back, so that another seeder need not wait for its end. What is being done is given up.
     pub async fn resign(&mut self) {
         self.leads = false;
-        if let Some(making) = self.making.take() {
-            making.abort();
+        for (_, at_work) in self.at_work.drain() {
+            at_work.running.abort();
         }
-        if let Err(error) = self.state.resign("seeder", &self.holder).await {
+        if let Err(error) = self.tools.state.resign("seeder", &self.holder).await {
             tracing::warn!(error = %error, "Lead could not be given back, another seeder takes over when it runs out");
         }
     }
 
     /// Takes or renews the lead; whoever takes it goes on where the last leader was.
     async fn lead(&mut self) -> Result<bool, Failure> {
-        let leads = self.state.lead("seeder", &self.holder, LEAD).await?;
+        let leads = self.tools.state.lead("seeder", &self.holder, LEAD).await?;
         if leads && !self.leads {
-            self.runs = runs(self.state.as_ref()).await?.into_iter().collect();
+            self.runs = runs(self.tools.state.as_ref()).await?.into_iter().collect();
         }
         Ok(leads)
     }
@@ -392,16 +410,17 @@ impl Seeder {
     }
 
     fn schedule(&self, task: Task) -> Schedule {
+        let options = &self.tools.options;
         match task {
-            Task::Reconcile => Schedule::new(&self.options.reconcile_every),
-            Task::Metadata => Schedule::new(&self.options.metadata_every),
-            Task::Gaps => Schedule::new(&self.options.gap_every),
+            Task::Reconcile => Schedule::new(&options.reconcile_every),
+            Task::Metadata => Schedule::new(&options.metadata_every),
+            Task::Gaps => Schedule::new(&options.gap_every),
             Task::Daily => Schedule::every(DAY),
-            Task::Sweep => Schedule::every(SWEEP_EVERY.min(self.options.sweep_period)),
+            Task::Sweep => Schedule::every(SWEEP_EVERY.min(options.sweep_period)),
             Task::Inbox => Schedule::every(INBOX_EVERY),
-            Task::Deliveries => Schedule::every(self.options.deliveries_every),
+            Task::Deliveries => Schedule::every(options.deliveries_every),
             // Only asked for where there is one; what somebody wants once is noted as if it came daily.
-            Task::Snapshot => self.options.snapshots.every.as_ref().map_or_else(|| Schedule::every(DAY), Schedule::new),
+            Task::Snapshot => options.snapshots.every.as_ref().map_or_else(|| Schedule::every(DAY), Schedule::new),
         }
     }
 
@@ -412,17 +431,14 @@ impl Seeder {
         }
         match task {
             _ if task.is_spread() => true,
+            // Made only when somebody asks, and again if that failed.
+            Task::Snapshot if self.tools.options.snapshots.every.is_none() => self.failed.contains_key(&task),
             Task::Daily => self.last(task).is_none_or(|last| day(last) != day(now)),
             _ => self.schedule(task).is_due(self.last(task), now),
         }
     }
 
-    async fn run_task(&mut self, task: Task, now: Timestamp) {
-        let result = self.push_for(task, now).await;
-        self.take_note(task, result, now).await;
-    }
-
-    /// Keeps how a run ended.
+    /// Keeps how a run ended that began at `now`: what comes up meanwhile is the next run's.
     async fn take_note(&mut self, task: Task, result: Result<u64, Failure>, now: Timestamp) {
         let label = if result.is_ok() { "done" } else { "failed" };
         let next = self.schedule(task).next(Some(now), now);
@@ -457,104 +473,12 @@ impl Seeder {
         if silent && saved_lately {
             return;
         }
-        match self.state.put(&task.key(), &value, None, None).await {
+        match self.tools.state.put(&task.key(), &value, None, None).await {
             Ok(_) => {
                 self.saved.insert(task, last);
             }
             Err(error) => tracing::warn!(task = task.as_str(), error = %error, "Last run cannot be kept"),
         }
-    }
-
-    async fn push_for(&self, task: Task, now: Timestamp) -> Result<u64, Failure> {
-        let tracked = self.archive.tracking().await?;
-        match task {
-            Task::Inbox => inbox::sweep(&self.archive, self.queue.as_ref(), now).await,
-            Task::Reconcile => self.push_turns(&tracked, task, &[part::UPDATES], now).await,
-            Task::Metadata => {
-                let parts = [part::METADATA, part::LABELS, part::MILESTONES, part::RELEASES, part::EDITS];
-                self.push_turns(&tracked, task, &parts, now).await
-            }
-            Task::Daily => {
-                let daily = |tracked: &Tracked| trigger(QueueName::Index, tracked, part::DAILY);
-                self.push(tracked.iter().map(daily).collect()).await
-            }
-            Task::Gaps => {
-                let mut pushed = 0;
-                for tracked in &tracked {
-                    pushed += gaps::check(&self.archive, self.queue.as_ref(), tracked, now).await?;
-                }
-                Ok(pushed)
-            }
-            Task::Sweep => self.sweep(&tracked, now).await,
-            Task::Deliveries => {
-                let (schedule, last) = (self.schedule(task), self.last(task));
-                let turns: Vec<_> = tracked.iter().filter(|one| schedule.has_turn(one.id, last, now)).collect();
-                self.recovery().run(&turns, now).await
-            }
-            // It pushes nothing, and is made aside: see `tend_snapshot`.
-            Task::Snapshot => Ok(0),
-        }
-    }
-
-    fn recovery(&self) -> Recovery<'_> {
-        Recovery {
-            archive: &self.archive,
-            receiver: &self.receiver,
-            state: self.state.as_ref(),
-            client: &self.client,
-            log: self.options.deliveries_of,
-        }
-    }
-
-    async fn push_turns(&self, all: &[Tracked], task: Task, parts: &[&str], now: Timestamp) -> Result<u64, Failure> {
-        let (schedule, last) = (self.schedule(task), self.last(task));
-        let turns = all.iter().filter(|tracked| schedule.has_turn(tracked.id, last, now));
-        let triggers = turns.flat_map(|tracked| parts.iter().map(|part| trigger(QueueName::Download, tracked, part)));
-        self.push(triggers.collect()).await
-    }
-
-    async fn push(&self, triggers: Vec<Trigger>) -> Result<u64, Failure> {
-        for step in triggers.chunks(500) {
-            self.queue.push(step, None).await?;
-        }
-        Ok(triggers.len() as u64)
-    }
-
-    async fn sweep(&self, all: &[Tracked], now: Timestamp) -> Result<u64, Failure> {
-        // The first mirror of a repository verifies everything by itself.
-        let complete: Vec<&Tracked> = all.iter().filter(|tracked| tracked.complete_at.is_some()).collect();
-        if complete.is_empty() {
-            return Ok(0);
-        }
-        let budgets = self.client.refresh_budgets().await?;
-        let core = budgets.iter().filter(|budget| budget.resource == "core" && budget.trouble.is_none());
-        let calls_an_hour = core.map(|budget| budget.limit).sum::<u64>();
-        let pace = Pace {
-            every: SWEEP_EVERY.min(self.options.sweep_period).max(Duration::from_secs(1)),
-            period: self.options.sweep_period,
-            cost_per_hour: calls_an_hour as f64 * self.options.sweep_share,
-        };
-        let (archive, queue, client) = (&self.archive, self.queue.as_ref(), &self.client);
-        let (mut left, mut pushed) = (pace.affordable(), 0);
-        // A different repository begins each time, so that none takes all.
-        let first =
-            usize::try_from(now.as_second().unsigned_abs() / SWEEP_EVERY.as_secs()).unwrap_or(0) % complete.len();
-        for tracked in complete[first..].iter().chain(&complete[..first]) {
-            let mut sweep = Sweep { archive, queue, client, tracked, pace, now, left };
-            pushed += sweep.run().await?;
-            left = sweep.left.max(4);
-        }
-        Ok(pushed)
-    }
-}
-
-fn trigger(queue: QueueName, tracked: &Tracked, part: &str) -> Trigger {
-    Trigger {
-        queue,
-        subject: Subject::part(tracked.id, part),
-        lane: Lane::Reconcile,
-        timing: Timing::WhenFree,
-        reason: "schedule".to_owned(),
     }
 }
 

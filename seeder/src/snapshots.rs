@@ -5,7 +5,6 @@ use std::{path::PathBuf, time::Duration};
 use gharvest_archive::{Archive, snapshot};
 use gharvest_service_kit::{cadence::Cadence, settings::Settings};
 use jiff::Timestamp;
-use tokio::task::JoinHandle;
 
 use crate::Failure;
 
@@ -30,20 +29,16 @@ impl Snapshots {
         }
     }
 
-    /// Begins one aside: it may take minutes, and meanwhile the lead is renewed and other tasks go on. Dropped before
-    /// its end it publishes nothing.
-    pub(crate) fn begin(&self, archive: Archive) -> JoinHandle<Result<(), Failure>> {
-        let (folder, keep) = (self.folder.clone(), self.keep);
-        tokio::spawn(async move {
-            let folder = folder.ok_or(Failure::NoSnapshotFolder)?;
-            let (made, manifest) = archive.snapshot(&folder).await?;
-            tracing::info!(file = %made.path.display(), records = manifest.records, "Snapshot is made");
-            // An age longer than time itself removes nothing.
-            let oldest = Timestamp::now().checked_sub(keep).unwrap_or(Timestamp::MIN);
-            for removed in snapshot::prune(&folder, oldest).await? {
-                tracing::info!(file = %removed.path.display(), "Old snapshot is removed");
-            }
-            Ok(())
-        })
+    /// Makes one, which may take minutes, and removes old ones. Dropped before its end it publishes nothing.
+    pub(crate) async fn make(&self, archive: &Archive) -> Result<(), Failure> {
+        let folder = self.folder.as_ref().ok_or(Failure::NoSnapshotFolder)?;
+        let (made, manifest) = archive.snapshot(folder).await?;
+        tracing::info!(file = %made.path.display(), records = manifest.records, "Snapshot is made");
+        // An age longer than time itself removes nothing.
+        let oldest = Timestamp::now().checked_sub(self.keep).unwrap_or(Timestamp::MIN);
+        for removed in snapshot::prune(folder, oldest).await? {
+            tracing::info!(file = %removed.path.display(), "Old snapshot is removed");
+        }
+        Ok(())
     }
 }

@@ -178,6 +178,7 @@ async fn the_seeder_looks_for_failed_deliveries_at_its_start_and_at_each_turn() 
     let (some, mut seeder) = (world.some(), world.seeder());
     world.comment(some[0]).await;
     seeder.tick(at(1)).await;
+    seeder.settle().await;
     assert_eq!(world.numbers().await, some[..1]);
     world.control.freeze(Some(NOW + 90));
     world.comment(some[1]).await;
@@ -185,6 +186,7 @@ async fn the_seeder_looks_for_failed_deliveries_at_its_start_and_at_each_turn() 
     for minutes in 2..=6 {
         let before = world.client.calls();
         seeder.tick(at(minutes)).await;
+        seeder.settle().await;
         asked.push(world.client.calls() > before);
     }
     assert_eq!(asked.iter().filter(|asked| **asked).count(), 1, "one turn in five minutes: {asked:?}");

@@ -29,6 +29,7 @@ use gharvest_state::{SqliteState, State};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 const ID: RepositoryId = RepositoryId(7);
 const MINUTE: i64 = 60;
@@ -112,6 +113,7 @@ impl World {
 
     async fn tick(&self, seeder: &mut Seeder) {
         seeder.tick(self.now()).await;
+        seeder.settle().await;
     }
 
     async fn track(&self, id: RepositoryId, complete: bool) {
@@ -151,6 +153,17 @@ impl World {
         let stored = self.state.get(&task.key()).await.unwrap()?;
         Some(serde_json::from_slice(&stored.value).unwrap())
     }
+}
+
+/// A client of a GitHub that takes connections and never says a word.
+fn client_of(silent: &std::net::TcpListener) -> Client {
+    let api_url = format!("http://{}", silent.local_addr().unwrap());
+    Client::new(Config { api_url, tokens: vec!["simulated-token".into()], ..Config::default() }).unwrap()
+}
+
+/// A failure if something that must not wait for GitHub does: four requests of half a minute each.
+async fn soon<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), work).await.expect("nothing waits for GitHub")
 }
 
 fn job(part: &str) -> String {
@@ -381,4 +394,50 @@ async fn the_inbox_is_pushed_when_the_queue_is_back_and_facts_are_not_forgotten(
     world.pass(2 * MINUTE);
     world.tick(&mut seeder).await;
     assert_eq!(world.take(QueueName::Download).await, ["webhook 7#2"]);
+}
+
+#[tokio::test]
+async fn a_github_that_hangs_keeps_neither_the_inbox_nor_the_lead_nor_the_end_waiting() {
+    let mut world = World::new().await;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    world.client = client_of(&silent);
+    world.track(ID, true).await;
+    let (mut seeder, mut other) = (world.seeder("a"), world.seeder("b"));
+    soon(seeder.tick(world.now())).await;
+    let trigger = Trigger {
+        queue: QueueName::Download,
+        subject: Subject::item(ID, 1),
+        lane: Lane::Webhook,
+        timing: Timing::Now,
+        reason: "issues".into(),
+    };
+    let triggers = serde_json::to_value([trigger]).unwrap();
+    world.archive.put_inbox(&InboxEntry { item: None, fact: fact("waiting", world.now()), triggers }).await.unwrap();
+    soon(async {
+        let subject = Subject::item(ID, 1);
+        while world.queue.job(QueueName::Download, &subject).await.unwrap().is_none() {
+            world.pass(20);
+            seeder.tick(world.now()).await;
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(world.client.calls() > 0, "GitHub was asked, and is waited for");
+    other.tick(world.now()).await;
+    assert!(world.state.lead("seeder", "a", Duration::from_secs(30)).await.unwrap(), "the lead was kept");
+    seeder.resign().await;
+
+    let (queue, shutdown) = (Arc::clone(&world.queue) as Arc<dyn Queue>, CancellationToken::new());
+    let (archive, state, client) = (world.archive.clone(), Arc::clone(&world.state), client_of(&silent));
+    let running =
+        tokio::spawn(gharvest_seeder::run(queue, archive, state, client.clone(), world.options(), shutdown.clone()));
+    soon(async {
+        while client.calls() == 0 {
+            tokio::task::yield_now().await;
+        }
+        shutdown.cancel();
+        running.await.unwrap();
+    })
+    .await;
+    assert!(world.state.lead("seeder", "c", Duration::from_secs(30)).await.unwrap(), "the lead was given back");
 }

@@ -192,6 +192,7 @@ impl World {
     pub(crate) async fn look(&mut self, seconds: i64) {
         let passed = self.passed.fetch_add(seconds, Ordering::SeqCst) + seconds;
         self.seeder.tick(Timestamp::now() + SignedDuration::from_secs(passed)).await;
+        self.seeder.settle().await;
     }
 
     pub(crate) async fn pass(&mut self, seconds: i64) {

@@ -257,6 +257,7 @@ impl Sweep {
             let step = LOOK.as_secs() as i64;
             let passed = self.passed.fetch_add(step, Ordering::SeqCst) + step;
             self.seeder.tick(Timestamp::now() + SignedDuration::from_secs(passed)).await;
+            self.seeder.settle().await;
         }
     }
 }

@@ -1,0 +1,138 @@
+//! What each task does, apart from when it does it.
+
+use std::{sync::Arc, time::Duration};
+
+use gharvest_archive::Archive;
+use gharvest_github::Client;
+use gharvest_model::{Lane, QueueName, Subject, job::part, tracking::Tracked};
+use gharvest_queue::{Queue, Timing, Trigger};
+use gharvest_service_kit::settings::Untracked;
+use gharvest_state::State;
+use gharvest_webhook_receiver::Receiver;
+use jiff::Timestamp;
+
+use crate::{
+    Failure, Options, SWEEP_EVERY, Task,
+    deliveries::Recovery,
+    gaps, inbox,
+    schedule::Schedule,
+    sweep::{Pace, Sweep},
+};
+
+/// What tasks work with. Cheap to clone: each task has its own while it runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Tools {
+    pub(crate) archive: Archive,
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) state: Arc<dyn State>,
+    pub(crate) client: Client,
+    pub(crate) receiver: Arc<Receiver>,
+    pub(crate) options: Arc<Options>,
+}
+
+impl Tools {
+    pub(crate) fn new(
+        archive: Archive,
+        queue: Arc<dyn Queue>,
+        state: Arc<dyn State>,
+        client: Client,
+        options: Options,
+    ) -> Self {
+        // Events of repositories that are not tracked were a matter of the receiver; here they are past.
+        let receiver = Receiver::new(Arc::clone(&queue), archive.clone(), Untracked::Ignore);
+        Self { receiver: Arc::new(receiver), archive, queue, state, client, options: Arc::new(options) }
+    }
+
+    /// Does a task that last ran at `last`. Says how many jobs were pushed.
+    pub(crate) async fn run(
+        &self,
+        task: Task,
+        schedule: &Schedule,
+        last: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<u64, Failure> {
+        let tracked = self.archive.tracking().await?;
+        let turns = || tracked.iter().filter(|tracked| schedule.has_turn(tracked.id, last, now));
+        match task {
+            Task::Inbox => inbox::sweep(&self.archive, self.queue.as_ref(), now).await,
+            Task::Reconcile => self.push_parts(turns(), &[part::UPDATES]).await,
+            Task::Metadata => {
+                let parts = [part::METADATA, part::LABELS, part::MILESTONES, part::RELEASES, part::EDITS];
+                self.push_parts(turns(), &parts).await
+            }
+            Task::Daily => {
+                let daily = |tracked: &Tracked| trigger(QueueName::Index, tracked, part::DAILY);
+                self.push(tracked.iter().map(daily).collect()).await
+            }
+            Task::Gaps => {
+                let mut pushed = 0;
+                for tracked in &tracked {
+                    pushed += gaps::check(&self.archive, self.queue.as_ref(), tracked, now).await?;
+                }
+                Ok(pushed)
+            }
+            Task::Sweep => self.sweep(&tracked, now).await,
+            Task::Deliveries => self.recovery().run(&turns().collect::<Vec<_>>(), now).await,
+            Task::Snapshot => self.options.snapshots.make(&self.archive).await.map(|()| 0),
+        }
+    }
+
+    fn recovery(&self) -> Recovery<'_> {
+        Recovery {
+            archive: &self.archive,
+            receiver: &self.receiver,
+            state: self.state.as_ref(),
+            client: &self.client,
+            log: self.options.deliveries_of,
+        }
+    }
+
+    async fn push_parts(&self, of: impl Iterator<Item = &Tracked>, parts: &[&str]) -> Result<u64, Failure> {
+        let triggers = of.flat_map(|tracked| parts.iter().map(|part| trigger(QueueName::Download, tracked, part)));
+        self.push(triggers.collect()).await
+    }
+
+    async fn push(&self, triggers: Vec<Trigger>) -> Result<u64, Failure> {
+        for step in triggers.chunks(500) {
+            self.queue.push(step, None).await?;
+        }
+        Ok(triggers.len() as u64)
+    }
+
+    async fn sweep(&self, all: &[Tracked], now: Timestamp) -> Result<u64, Failure> {
+        // The first mirror of a repository verifies everything by itself.
+        let complete: Vec<&Tracked> = all.iter().filter(|tracked| tracked.complete_at.is_some()).collect();
+        if complete.is_empty() {
+            return Ok(0);
+        }
+        let budgets = self.client.refresh_budgets().await?;
+        let core = budgets.iter().filter(|budget| budget.resource == "core" && budget.trouble.is_none());
+        let calls_an_hour = core.map(|budget| budget.limit).sum::<u64>();
+        let pace = Pace {
+            every: SWEEP_EVERY.min(self.options.sweep_period).max(Duration::from_secs(1)),
+            period: self.options.sweep_period,
+            cost_per_hour: calls_an_hour as f64 * self.options.sweep_share,
+        };
+        let (archive, queue, client) = (&self.archive, self.queue.as_ref(), &self.client);
+        let (mut left, mut pushed) = (pace.affordable(), 0);
+        // A different repository begins each time, so that none takes all.
+        let first =
+            usize::try_from(now.as_second().unsigned_abs() / SWEEP_EVERY.as_secs()).unwrap_or(0) % complete.len();
+        for tracked in complete[first..].iter().chain(&complete[..first]) {
+            let mut sweep = Sweep { archive, queue, client, tracked, pace, now, left };
+            pushed += sweep.run().await?;
+            left = sweep.left.max(4);
+        }
+        Ok(pushed)
+    }
+}
+
+fn trigger(queue: QueueName, tracked: &Tracked, part: &str) -> Trigger {
+    Trigger {
+        queue,
+        subject: Subject::part(tracked.id, part),
+        lane: Lane::Reconcile,
+        timing: Timing::WhenFree,
+        reason: "schedule".to_owned(),
+    }
+}
