@@ -1,13 +1,16 @@
 //! The inbox: deliveries that waited for the queue, and facts whose trigger may have been lost.
+//!
+//! Metrics: `gharvest_inbox_unreadable`, entries that are damaged.
 
 use std::time::Duration;
 
 use futures::StreamExt;
-use gharvest_archive::{Archive, InboxEntry};
+use gharvest_archive::{Archive, ErrorKind, InboxEntry};
 use gharvest_model::{Lane, QueueName, Subject};
 use gharvest_queue::{Queue, Timing, Trigger};
 use gharvest_webhook_receiver::SPOOL;
 use jiff::Timestamp;
+use metrics::gauge;
 use serde_json::Value;
 
 use crate::{Failure, schedule::earlier};
@@ -18,13 +21,25 @@ const OVERDUE: Duration = Duration::from_secs(300);
 /// Pushes what waits in the inbox. Says how many entries caused a push.
 ///
 /// A delivery that waited for the queue is removed once it is pushed; facts stay until a download merged them.
+///
+/// # Errors
+/// When archive or queue do not answer; and after all others were pushed, when there are entries that cannot be read.
 pub async fn sweep(archive: &Archive, queue: &dyn Queue, now: Timestamp) -> Result<u64, Failure> {
     let mut entries = archive.inbox_all();
-    let mut pushed = 0;
+    let (mut pushed, mut unreadable) = (0, Vec::new());
     while let Some(entry) = entries.next().await {
-        pushed += u64::from(push(archive, queue, &entry?, now).await?);
+        match entry {
+            Ok(entry) => pushed += u64::from(push(archive, queue, &entry, now).await?),
+            Err(error) if error.kind() == ErrorKind::Corrupt => unreadable.push(error),
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(pushed)
+    gauge!("gharvest_inbox_unreadable").set(unreadable.len() as f64);
+    let Some(first) = unreadable.first() else { return Ok(pushed) };
+    let count = unreadable.len();
+    Err(Failure::Partly(format!(
+        "{count} entries of the inbox cannot be read, restore or remove them; the first: {first}"
+    )))
 }
 
 async fn push(archive: &Archive, queue: &dyn Queue, entry: &InboxEntry, now: Timestamp) -> Result<bool, Failure> {

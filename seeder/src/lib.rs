@@ -78,6 +78,9 @@ pub enum Failure {
     /// Snapshots are wanted of an archive that is no folder, and nobody said where they go.
     #[error("the archive is no folder: set [seeder] snapshot_folder to where snapshots go")]
     NoSnapshotFolder,
+    /// Something stands against a part of the work; the rest was done.
+    #[error("{0}")]
+    Partly(String),
     /// A task ended in a fault of the program.
     #[error("the task ended unexpectedly: {0}")]
     Ended(#[from] tokio::task::JoinError),

@@ -140,6 +140,20 @@ impl World {
         self.archive.update_ledger(ID, &[LedgerChange { number, state, verified_at }]).await.unwrap();
     }
 
+    /// A delivery that waits for the queue: the download of item 1.
+    async fn spool(&self, delivery: &str) {
+        let trigger = Trigger {
+            queue: QueueName::Download,
+            subject: Subject::item(ID, 1),
+            lane: Lane::Webhook,
+            timing: Timing::Now,
+            reason: "issues".into(),
+        };
+        let triggers = serde_json::to_value([trigger]).unwrap();
+        let entry = InboxEntry { item: None, fact: fact(delivery, self.now()), triggers };
+        self.archive.put_inbox(&entry).await.unwrap();
+    }
+
     /// What waits on a queue; taken away.
     async fn take(&self, queue: QueueName) -> Vec<String> {
         let jobs = self.queue.list(queue, &Filter::default(), None, 1000).await.unwrap();
@@ -367,20 +381,12 @@ fn fact(delivery: &str, received_at: Timestamp) -> Fact {
 #[tokio::test]
 async fn the_inbox_is_pushed_when_the_queue_is_back_and_facts_are_not_forgotten() {
     let world = World::new().await;
-    let trigger = Trigger {
-        queue: QueueName::Download,
-        subject: Subject::item(ID, 1),
-        lane: Lane::Webhook,
-        timing: Timing::Now,
-        reason: "issues".into(),
-    };
-    let triggers = serde_json::to_value([trigger]).unwrap();
-    let waiting = InboxEntry { item: None, fact: fact("waiting", world.now()), triggers };
     let overdue_at = world.now() - SignedDuration::from_mins(6);
     let about = |number| Some(ItemId { repository: ID, number });
     let overdue = InboxEntry { item: about(2), fact: fact("overdue", overdue_at), triggers: Value::Null };
     let fresh = InboxEntry { item: about(3), fact: fact("fresh", world.now()), triggers: Value::Null };
-    for entry in [&waiting, &overdue, &fresh] {
+    world.spool("waiting").await;
+    for entry in [&overdue, &fresh] {
         world.archive.put_inbox(entry).await.unwrap();
     }
     let mut seeder = world.seeder("a");
@@ -397,6 +403,21 @@ async fn the_inbox_is_pushed_when_the_queue_is_back_and_facts_are_not_forgotten(
 }
 
 #[tokio::test]
+async fn an_entry_of_the_inbox_that_cannot_be_read_is_said_and_stops_no_other() {
+    let world = World::new().await;
+    let damaged = world.folder.path().join("archive/inbox/7-1");
+    std::fs::create_dir_all(&damaged).unwrap();
+    std::fs::write(damaged.join("damaged.json"), "{").unwrap();
+    world.spool("waiting").await;
+    let mut seeder = world.seeder("a");
+    world.tick(&mut seeder).await;
+    assert_eq!(world.take(QueueName::Download).await, ["webhook 7#1"]);
+    let swept = gharvest_seeder::inbox::sweep(&world.archive, world.queue.as_ref(), world.now()).await;
+    let error = swept.unwrap_err().to_string();
+    assert!(error.contains("1 entries") && error.contains("inbox/7-1/damaged.json"), "{error}");
+}
+
+#[tokio::test]
 async fn a_github_that_hangs_keeps_neither_the_inbox_nor_the_lead_nor_the_end_waiting() {
     let mut world = World::new().await;
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -404,15 +425,7 @@ async fn a_github_that_hangs_keeps_neither_the_inbox_nor_the_lead_nor_the_end_wa
     world.track(ID, true).await;
     let (mut seeder, mut other) = (world.seeder("a"), world.seeder("b"));
     soon(seeder.tick(world.now())).await;
-    let trigger = Trigger {
-        queue: QueueName::Download,
-        subject: Subject::item(ID, 1),
-        lane: Lane::Webhook,
-        timing: Timing::Now,
-        reason: "issues".into(),
-    };
-    let triggers = serde_json::to_value([trigger]).unwrap();
-    world.archive.put_inbox(&InboxEntry { item: None, fact: fact("waiting", world.now()), triggers }).await.unwrap();
+    world.spool("waiting").await;
     soon(async {
         let subject = Subject::item(ID, 1);
         while world.queue.job(QueueName::Download, &subject).await.unwrap().is_none() {

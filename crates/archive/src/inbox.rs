@@ -104,7 +104,8 @@ impl Archive {
         Ok(entries)
     }
 
-    /// All entries, a page at a time: for pushing what waits for the queue, and for `status`.
+    /// All entries, a page at a time: for pushing what waits for the queue, and for `status`. An entry that cannot be read
+    /// is an error in its place, and those after it follow.
     pub fn inbox_all(&self) -> BoxStream<'static, Result<InboxEntry>> {
         let archive = self.clone();
         let folders = async move {
