@@ -31,7 +31,7 @@ use gharvest_github::Client;
 use gharvest_queue::Queue;
 use gharvest_service_kit::{
     cadence::Cadence,
-    settings::{DeliveryLog, Settings},
+    settings::{DeliveryLog, Settings, Untracked},
 };
 use gharvest_state::State;
 use jiff::Timestamp;
@@ -99,6 +99,8 @@ pub struct Options {
     pub deliveries_every: Duration,
     /// Whose log of deliveries is read.
     pub deliveries_of: DeliveryLog,
+    /// What becomes of recovered deliveries of repositories that are not tracked.
+    pub untracked: Untracked,
     /// Every item is verified once in this time.
     pub sweep_period: Duration,
     /// The sweep's share of the budget, 0 to 1.
@@ -117,6 +119,7 @@ impl Options {
             gap_every: set.gap_every.clone(),
             deliveries_every: set.deliveries_every,
             deliveries_of: set.deliveries_of,
+            untracked: settings.webhook.untracked,
             sweep_period: set.sweep_period,
             sweep_share: set.sweep_share,
             snapshots: Snapshots::new(settings),

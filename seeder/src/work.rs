@@ -6,7 +6,6 @@ use gharvest_archive::Archive;
 use gharvest_github::Client;
 use gharvest_model::{Lane, QueueName, Subject, job::part, tracking::Tracked};
 use gharvest_queue::{Queue, Timing, Trigger};
-use gharvest_service_kit::settings::Untracked;
 use gharvest_state::State;
 use gharvest_webhook_receiver::Receiver;
 use jiff::Timestamp;
@@ -38,8 +37,7 @@ impl Tools {
         client: Client,
         options: Options,
     ) -> Self {
-        // Events of repositories that are not tracked were a matter of the receiver; here they are past.
-        let receiver = Receiver::new(Arc::clone(&queue), archive.clone(), Untracked::Ignore);
+        let receiver = Receiver::new(Arc::clone(&queue), archive.clone(), options.untracked);
         Self { receiver: Arc::new(receiver), archive, queue, state, client, options: Arc::new(options) }
     }
 

@@ -120,6 +120,7 @@ impl World {
             gap_every: Cadence::Every(never),
             deliveries_every: Duration::from_secs(5 * 60),
             deliveries_of: DeliveryLog::Auto,
+            untracked: Untracked::Track,
             sweep_period: never,
             sweep_share: 0.2,
             snapshots: Snapshots { every: None, folder: None, keep: never },
@@ -191,6 +192,23 @@ async fn the_seeder_looks_for_failed_deliveries_at_its_start_and_at_each_turn() 
     }
     assert_eq!(asked.iter().filter(|asked| **asked).count(), 1, "one turn in five minutes: {asked:?}");
     assert_eq!(world.numbers().await, some[..2]);
+}
+
+#[tokio::test]
+async fn recovered_deliveries_of_an_untracked_repository_have_it_tracked_where_the_setting_says_so() {
+    let world = World::with(|config| Config { installations: vec![app()], ..config }).await;
+    let (number, other) = (world.some()[0], RepositoryId(world.tracked.id.0 + 1));
+    world.comment(number).await;
+    // The App's log tells of every repository; only another one is tracked.
+    world.archive.untrack(world.tracked.id).await.unwrap();
+    let name: RepositoryName = "lumen/other".parse().unwrap();
+    world.archive.track(Tracked { id: other, name, ..world.tracked.clone() }).await.unwrap();
+    let mut seeder = world.seeder();
+    seeder.tick(at(1)).await;
+    seeder.settle().await;
+    let tracked: Vec<RepositoryId> = world.archive.tracking().await.unwrap().iter().map(|entry| entry.id).collect();
+    assert!(tracked.contains(&world.tracked.id), "{tracked:?}");
+    assert!(world.numbers().await.contains(&number));
 }
 
 #[tokio::test]

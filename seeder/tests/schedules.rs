@@ -24,7 +24,10 @@ use gharvest_queue::{
     model::MemoryQueue,
 };
 use gharvest_seeder::{Options, Run, Seeder, Task, run_now, snapshots::Snapshots};
-use gharvest_service_kit::{cadence::Cadence, settings::DeliveryLog};
+use gharvest_service_kit::{
+    cadence::Cadence,
+    settings::{DeliveryLog, Untracked},
+};
 use gharvest_state::{SqliteState, State};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -83,6 +86,7 @@ impl World {
             gap_every: Cadence::Every(Duration::from_secs(3600)),
             deliveries_every: Duration::from_secs(300),
             deliveries_of: DeliveryLog::Auto,
+            untracked: Untracked::Ignore,
             sweep_period: Duration::from_secs(30 * 24 * 3600),
             sweep_share: 0.2,
             snapshots: Snapshots {

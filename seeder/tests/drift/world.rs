@@ -20,7 +20,10 @@ use gharvest_queue::{
     Counts, Policy, Queue, QueueAdmin, Scope, Timing, Trigger, clock::ManualClock, model::MemoryQueue,
 };
 use gharvest_seeder::{Options, Seeder, snapshots::Snapshots};
-use gharvest_service_kit::{cadence::Cadence, settings::DeliveryLog};
+use gharvest_service_kit::{
+    cadence::Cadence,
+    settings::{DeliveryLog, Untracked},
+};
 use gharvest_state::SqliteState;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -102,6 +105,7 @@ impl World {
             gap_every: Cadence::Every(if setting.gaps { Duration::from_secs(HOUR.unsigned_abs()) } else { never }),
             deliveries_every: never,
             deliveries_of: DeliveryLog::Auto,
+            untracked: Untracked::Ignore,
             sweep_period: Duration::from_secs(setting.period.unsigned_abs()),
             sweep_share: setting.share,
             snapshots: Snapshots { every: None, folder: None, keep: never },

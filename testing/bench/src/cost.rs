@@ -242,6 +242,7 @@ impl Sweep {
             gap_every: Cadence::Every(never),
             deliveries_every: never,
             deliveries_of: gharvest_service_kit::settings::DeliveryLog::Auto,
+            untracked: gharvest_service_kit::settings::Untracked::Ignore,
             sweep_period: PERIOD,
             sweep_share: 0.5,
             snapshots: Snapshots { every: None, folder: None, keep: never },
