@@ -190,6 +190,14 @@ impl Task {
         format!("{WANTED}{}", self.as_str())
     }
 
+    /// How soon it is tried again once it failed.
+    fn again_after(self) -> Duration {
+        match self {
+            Self::Snapshot => SNAPSHOT_AGAIN_AFTER,
+            _ => RETRY_AFTER,
+        }
+    }
+
     /// Whether repositories have turns spread over the interval, instead of one run for all.
     fn is_spread(self) -> bool {
         matches!(self, Self::Reconcile | Self::Metadata | Self::Deliveries)
@@ -197,15 +205,16 @@ impl Task {
 }
 
 /// A task's last run, for `status`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// When it last ran.
-    pub last: Timestamp,
+    /// When it last began and did not fail; none if it never did.
+    #[serde(default)]
+    pub last: Option<Timestamp>,
     /// When it is due again.
     pub next: Timestamp,
-    /// What it pushed last.
+    /// What it pushed then.
     pub pushed: u64,
-    /// Why the last attempt failed; none if it did not.
+    /// Why the attempt after that failed; none if it did not. May name any repository: for operators.
     #[serde(default)]
     pub error: Option<String>,
 }
@@ -412,7 +421,7 @@ impl Seeder {
     }
 
     fn last(&self, task: Task) -> Option<Timestamp> {
-        self.runs.get(&task).map(|run| run.last)
+        self.runs.get(&task).and_then(|run| run.last)
     }
 
     fn schedule(&self, task: Task) -> Schedule {
@@ -431,8 +440,7 @@ impl Seeder {
     }
 
     fn is_due(&self, task: Task, now: Timestamp) -> bool {
-        let again_after = if task == Task::Snapshot { SNAPSHOT_AGAIN_AFTER } else { RETRY_AFTER };
-        if self.failed.get(&task).is_some_and(|failed| later(*failed, again_after) > now) {
+        if self.failed.get(&task).is_some_and(|failed| later(*failed, task.again_after()) > now) {
             return false;
         }
         match task {
@@ -447,41 +455,38 @@ impl Seeder {
     /// Keeps how a run ended that began at `now`: what comes up meanwhile is the next run's.
     async fn take_note(&mut self, task: Task, result: Result<u64, Failure>, now: Timestamp) {
         let label = if result.is_ok() { "done" } else { "failed" };
-        let next = self.schedule(task).next(Some(now), now);
-        self.failed.remove(&task);
-        match result {
+        if !matches!(result, Ok(0)) || !task.is_spread() {
+            counter!("gharvest_seeder_runs_total", "task" => task.as_str(), "result" => label).increment(1);
+        }
+        let run = match result {
             Ok(pushed) => {
-                if pushed > 0 || !task.is_spread() {
-                    counter!("gharvest_seeder_runs_total", "task" => task.as_str(), "result" => label).increment(1);
-                    counter!("gharvest_seeder_pushed_total", "task" => task.as_str()).increment(pushed);
-                    tracing::debug!(task = task.as_str(), pushed, "Task ran");
-                }
-                self.remember(task, Run { last: now, next, pushed, error: None }).await;
+                counter!("gharvest_seeder_pushed_total", "task" => task.as_str()).increment(pushed);
+                tracing::debug!(task = task.as_str(), pushed, "Task ran");
+                self.failed.remove(&task);
+                Run { last: Some(now), next: self.schedule(task).next(Some(now), now), pushed, error: None }
             }
             // `last` stays: what was missed is still due.
             Err(error) => {
-                self.failed.insert(task, now);
-                counter!("gharvest_seeder_runs_total", "task" => task.as_str(), "result" => label).increment(1);
                 tracing::error!(task = task.as_str(), error = %error, "Task failed, it is tried again");
-                if let Some(run) = self.runs.get_mut(&task) {
-                    run.error = Some(error.to_string());
-                }
+                self.failed.insert(task, now);
+                let (last, pushed) = self.runs.get(&task).map_or((None, 0), |run| (run.last, run.pushed));
+                Run { last, next: later(now, task.again_after()), pushed, error: Some(error.to_string()) }
             }
-        }
+        };
+        self.remember(task, run, now).await;
     }
 
-    async fn remember(&mut self, task: Task, run: Run) {
-        let silent = task.is_spread() && run.pushed == 0;
-        let saved_lately = self.saved.get(&task).is_some_and(|at| later(*at, SAVE_EVERY) > run.last);
+    async fn remember(&mut self, task: Task, run: Run, now: Timestamp) {
         let value = serde_json::to_vec(&run).expect("a run is plain data");
-        let last = run.last;
-        self.runs.insert(task, run);
-        if silent && saved_lately {
+        let says_nothing_new = task.is_spread() && run.pushed == 0 && run.error.is_none();
+        let saved_lately = self.saved.get(&task).is_some_and(|at| later(*at, SAVE_EVERY) > now);
+        let former = self.runs.insert(task, run);
+        if says_nothing_new && saved_lately && former.is_some_and(|former| former.error.is_none()) {
             return;
         }
         match self.tools.state.put(&task.key(), &value, None, None).await {
             Ok(_) => {
-                self.saved.insert(task, last);
+                self.saved.insert(task, now);
             }
             Err(error) => tracing::warn!(task = task.as_str(), error = %error, "Last run cannot be kept"),
         }

@@ -198,7 +198,7 @@ async fn each_task_runs_at_its_time_and_says_so() {
     assert_eq!(world.take(QueueName::Download).await, all);
     assert_eq!(world.take(QueueName::Index).await, [job(part::DAILY)]);
     let run = world.run_of(Task::Gaps).await.unwrap();
-    assert_eq!((run.last, run.next), (world.now(), world.now() + SignedDuration::from_hours(1)));
+    assert_eq!((run.last, run.next), (Some(world.now()), world.now() + SignedDuration::from_hours(1)));
     // Exactly one question in five minutes, whatever the second.
     let mut pushed = Vec::new();
     for _ in 0..300 {
@@ -230,7 +230,7 @@ async fn what_a_person_wants_now_runs_once_for_every_repository() {
     world.tick(&mut seeder).await;
     let pushed = world.take(QueueName::Download).await;
     assert!(pushed.iter().any(|subject| subject.ends_with("/labels")), "{pushed:?}");
-    assert_eq!(world.run_of(Task::Metadata).await.unwrap().last, world.now());
+    assert_eq!(world.run_of(Task::Metadata).await.unwrap().last, Some(world.now()));
     world.pass(1);
     world.tick(&mut seeder).await;
     assert_eq!(world.take(QueueName::Download).await, Vec::<String>::new());
@@ -242,7 +242,7 @@ async fn snapshot_after(world: &World, seeder: &mut Seeder, before: Option<Times
         loop {
             world.tick(seeder).await;
             match world.run_of(Task::Snapshot).await {
-                Some(run) if Some(run.last) != before => return run,
+                Some(run) if run.last.is_some() && run.last != before => return run,
                 _ => tokio::task::yield_now().await,
             }
         }
@@ -260,7 +260,7 @@ async fn snapshots_are_made_at_their_time_and_when_somebody_asks() {
     let made = gharvest_archive::snapshot::list(&world.snapshots()).await.unwrap();
     assert_eq!(made.len(), 1, "{made:?}");
     gharvest_archive::snapshot::verify(&made[0].path).await.unwrap();
-    assert!(first.next > first.last && first.next.to_string().ends_with("T03:17:00Z"), "{first:?}");
+    assert!(Some(first.next) > first.last && first.next.to_string().ends_with("T03:17:00Z"), "{first:?}");
 
     // Not again before its time, whoever leads; the file's name is of the real clock, so it is looked for by its run.
     seeder.resign().await;
@@ -272,12 +272,12 @@ async fn snapshots_are_made_at_their_time_and_when_somebody_asks() {
     world.tick(&mut other).await;
     assert_eq!(world.run_of(Task::Snapshot).await.unwrap().last, first.last);
     world.pass(1);
-    let second = snapshot_after(&world, &mut other, Some(first.last)).await;
-    assert_eq!(second.last, first.next);
+    let second = snapshot_after(&world, &mut other, first.last).await;
+    assert_eq!(second.last, Some(first.next));
     run_now(world.state.as_ref(), Task::Snapshot).await.unwrap();
     world.pass(1);
-    let third = snapshot_after(&world, &mut other, Some(second.last)).await;
-    assert_eq!(third.last, world.now());
+    let third = snapshot_after(&world, &mut other, second.last).await;
+    assert_eq!(third.last, Some(world.now()));
 }
 
 #[tokio::test]
@@ -332,6 +332,25 @@ async fn what_a_queue_did_not_take_is_pushed_soon_afterwards() {
     let mut pushed = world.take(QueueName::Download).await;
     pushed.retain(|subject| subject.contains(part::METADATA) || subject.contains(part::UPDATES));
     assert_eq!(pushed, [job(part::METADATA), job(part::UPDATES)]);
+}
+
+#[tokio::test]
+async fn how_the_last_attempt_failed_is_kept_until_one_does_not() {
+    let world = World::new().await;
+    world.track(ID, true).await;
+    let mut seeder = world.seeder("a");
+    world.faulty.fail(1, Fault::Before);
+    world.tick(&mut seeder).await;
+    let mut failed = Vec::new();
+    for task in Task::ALL {
+        failed.extend(world.run_of(task).await.filter(|run| run.error.is_some()).map(|run| (task, run)));
+    }
+    let [(task, run)] = &failed[..] else { panic!("one push failed, and one task with it: {failed:?}") };
+    assert_eq!((run.last, run.next), (None, world.now() + SignedDuration::from_secs(10)), "it never ran through");
+    world.pass(10);
+    world.tick(&mut seeder).await;
+    let run = world.run_of(*task).await.unwrap();
+    assert_eq!((run.last, &run.error), (Some(world.now()), &None));
 }
 
 #[tokio::test]

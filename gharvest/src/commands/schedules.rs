@@ -63,7 +63,8 @@ fn print(scheduled: &Scheduled) {
     match &scheduled.run {
         None => line(format_args!("{task:<12} never ran")),
         Some(run) => {
-            line(format_args!("{task:<12} last {}  next {}  {} jobs pushed", run.last, run.next, run.pushed));
+            let last = run.last.map_or_else(|| "never".to_owned(), |last| last.to_string());
+            line(format_args!("{task:<12} last {last}  next {}  {} jobs pushed", run.next, run.pushed));
             if let Some(error) = &run.error {
                 line(format_args!("{:<12} failed: {}", "", safe(error)));
             }

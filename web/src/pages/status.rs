@@ -134,7 +134,7 @@ fn schedules(schedules: &[ScheduleAnswer], now: Timestamp) -> Markup {
                             @for task in schedules {
                                 tr {
                                     th scope="row" { (task.task) }
-                                    td { (moment(task.last, now)) }
+                                    td { @match task.last { Some(last) => (moment(last, now)), None => "never" } }
                                     td { (moment(task.next, now)) }
                                     td class="number" { (count(task.pushed)) }
                                     td { @if let Some(error) = &task.error { span class="bad" { (error) } } }

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     access::{Caller, Role},
+    data_access::any_private,
     error::ApiResult,
     state::{Budget, WebState},
 };
@@ -136,15 +137,15 @@ pub struct FeedAnswer {
 pub struct ScheduleAnswer {
     /// `reconcile`, `sweep` …
     pub task: String,
-    /// When it last ran.
-    #[schema(value_type = String, format = DateTime)]
-    pub last: Timestamp,
+    /// When it last ran without failing; none if it never did.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last: Option<Timestamp>,
     /// When it is due again.
     #[schema(value_type = String, format = DateTime)]
     pub next: Timestamp,
     /// Jobs that it pushed last.
     pub pushed: u64,
-    /// Why the last attempt failed; none if it did not.
+    /// That the last attempt failed, and why for those who may operate and see every repository; none if it did not.
     #[serde(default)]
     pub error: Option<String>,
 }
@@ -239,7 +240,7 @@ pub async fn status(state: &WebState, caller: &Caller) -> ApiResult<StatusAnswer
         index: index(state, caller).await,
         free_bytes: state.backends.archive.space().await?.free,
         feeds: feeds(state, &repositories, &heard).await?,
-        schedules: schedules(state).await?,
+        schedules: schedules(state, caller).await?,
         repositories,
         failures,
         last_change_at: heard.iter().map(|published| published.event.at).max(),
@@ -297,13 +298,18 @@ async fn feeds(state: &WebState, repositories: &[RepositoryAnswer], heard: &[Pub
     Ok(feeds)
 }
 
-/// What the seeder keeps of its last runs; what cannot be read is left out.
-async fn schedules(state: &WebState) -> ApiResult<Vec<ScheduleAnswer>> {
+/// What the seeder keeps of its last runs; what cannot be read is left out. Why one failed may name any repository.
+async fn schedules(state: &WebState, caller: &Caller) -> ApiResult<Vec<ScheduleAnswer>> {
+    let may_know_why = caller.is(Role::Operate) && (caller.sees_everything() || !any_private(state).await?);
     let kept = state.backends.state.list(SCHEDULES).await?;
     let read = kept.into_iter().filter_map(|(key, value)| {
         let mut run: Value = serde_json::from_slice(&value).ok()?;
         run["task"] = key.trim_start_matches(SCHEDULES).into();
-        serde_json::from_value(run).ok()
+        let mut answer: ScheduleAnswer = serde_json::from_value(run).ok()?;
+        if let Some(error) = answer.error.as_mut().filter(|_| !may_know_why) {
+            *error = "failed".to_owned();
+        }
+        Some(answer)
     });
     Ok(read.collect())
 }

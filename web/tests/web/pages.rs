@@ -171,13 +171,33 @@ async fn the_status_page_says_when_schedules_ran_and_will() {
     let run = serde_json::json!({"last": "2024-06-01T11:00:00Z", "next": "2024-06-02T11:00:00Z", "pushed": 1234, "error": "disk <full>"});
     mirror.live.put("schedule/sweep", run.to_string().as_bytes(), None, None).await.unwrap();
     mirror.live.put("schedule/reconcile", b"{}", None, None).await.unwrap();
+    let failed = serde_json::json!({"next": "2024-06-01T11:00:10Z", "pushed": 0, "error": "octo/box does not answer"});
+    mirror.live.put("schedule/gaps", failed.to_string().as_bytes(), None, None).await.unwrap();
     let page = mirror.get("/status").await;
+    page.shows("octo/box does not answer");
+    page.shows("never");
     for shown in ["sweep", "2024-06-01T11:00:00Z", "2024-06-02T11:00:00Z", "1,234", "disk &lt;full&gt;"] {
         page.shows(shown);
     }
     let schedules = mirror.get("/api/v1/status").await.json()["schedules"].clone();
-    assert_eq!(schedules.as_array().unwrap().len(), 1, "what cannot be read is left out: {schedules}");
-    assert_eq!((&schedules[0]["task"], &schedules[0]["pushed"]), (&"sweep".into(), &1234.into()));
+    assert_eq!(schedules.as_array().unwrap().len(), 2, "what cannot be read is left out: {schedules}");
+    assert_eq!((&schedules[0]["task"], &schedules[0]["last"]), (&"gaps".into(), &serde_json::Value::Null));
+    assert_eq!((&schedules[1]["task"], &schedules[1]["pushed"]), (&"sweep".into(), &1234.into()));
+}
+
+#[tokio::test]
+async fn why_a_schedule_failed_is_told_to_those_who_may_operate_and_see_everything() {
+    let mirror = Mirror::with_settings(&[("GHARVEST_WEB__ANONYMOUS", "public")]).await;
+    for (key, role, private) in
+        [("reader", "read", &["*"][..]), ("operator", "operate", &[]), ("all", "operate", &["*"])]
+    {
+        mirror.key(key, role, private).await;
+    }
+    let run = serde_json::json!({"next": "2024-06-01T11:00:10Z", "pushed": 0, "error": "octo/vault: no right"});
+    mirror.live.put("schedule/sweep", run.to_string().as_bytes(), None, None).await.unwrap();
+    let told = async |key: &str| mirror.get_with("/api/v1/status", key).await.json()["schedules"][0]["error"].clone();
+    assert_eq!([told("reader").await, told("operator").await], ["failed", "failed"]);
+    assert_eq!(told("all").await, "octo/vault: no right");
 }
 
 #[tokio::test]
