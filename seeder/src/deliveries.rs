@@ -5,7 +5,8 @@
 //! right what was missed is found by polling, and the status says so.
 //!
 //! The cursor `deliveries/{repository}` (or `deliveries/app`) keeps how far the log was read. The log is not strictly in
-//! order of time, so the last minutes are read again each time, and what was handled is remembered by its GUID.
+//! order of time, so the last minutes are read again each time, and what was handled is remembered by its GUID. A log
+//! that is longer than one look reads has a gap then, behind its newest part: the next looks go on in it.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -33,8 +34,8 @@ const KEPT: Duration = Duration::from_secs(3 * 24 * 3600);
 const SETTLES: Duration = Duration::from_secs(15 * 60);
 /// How long a found hook, or the lack of rights, counts before GitHub is asked again.
 const HOOK_LIVES: Duration = Duration::from_secs(3600);
-/// Pages of a hundred that one look reads at most: the next look goes on with what is newer.
-const MOST_PAGES: usize = 100;
+/// Pages of a hundred that one look reads at most; the next look goes on with what is older.
+pub const MOST_PAGES: usize = 100;
 /// Handled deliveries that are remembered at most.
 const MOST_REMEMBERED: usize = 10_000;
 
@@ -49,7 +50,10 @@ struct Cursor {
     /// Everything up to this delivery was handled.
     #[serde(default)]
     after: u64,
-    /// Failed deliveries behind `after` that were handled.
+    /// What behind `after` was not read yet.
+    #[serde(default)]
+    gap: Option<Gap>,
+    /// Failed deliveries behind both that were handled.
     #[serde(default)]
     handled: BTreeSet<String>,
     /// Our hook; none if there is none, or none that may be seen.
@@ -61,6 +65,15 @@ struct Cursor {
     /// ETag of the log's first page.
     #[serde(default)]
     etag: Option<String>,
+}
+
+/// The part of a log that lies between what was read long ago and what is newest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Gap {
+    /// The address at which it begins; it goes on to older deliveries.
+    next: String,
+    /// Everything from its begin up to this delivery was handled.
+    above: u64,
 }
 
 /// How one feed is: `feed/checked/{repository}` in the state.
@@ -129,6 +142,14 @@ impl Log<'_> {
     }
 }
 
+/// A part of a log, newest first.
+#[derive(Debug)]
+struct Part {
+    entries: Vec<Entry>,
+    /// Where it goes on, if it was not read to its end.
+    next: Option<String>,
+}
+
 /// What became of failed deliveries, by repository.
 type Tally = HashMap<RepositoryId, (u64, u64)>;
 
@@ -145,6 +166,8 @@ pub struct Recovery<'a> {
     pub client: &'a Client,
     /// Whose log is read.
     pub log: DeliveryLog,
+    /// Pages of a hundred that one look reads at most: [`MOST_PAGES`].
+    pub most_pages: usize,
 }
 
 impl Recovery<'_> {
@@ -238,7 +261,8 @@ impl Recovery<'_> {
             return Ok(Err(known.and_then(|health| health.trouble).unwrap_or_else(|| NO_RIGHT.to_owned())));
         };
         let log = Log::Repository(tracked, hook);
-        let etag = cursor.etag.clone();
+        // What is open is gone on with, though nothing is new.
+        let etag = cursor.etag.clone().filter(|_| cursor.gap.is_none());
         match self.client.get(&log.deliveries(), etag.as_deref(), Purpose::Scheduled).await? {
             Answer::Found(first) => {
                 let etag = first.etag.clone();
@@ -280,67 +304,101 @@ impl Recovery<'_> {
 
     /// Reads a log back to where it was read last, and takes what failed, oldest first.
     async fn read(&self, log: Log<'_>, first: Found, cursor: &mut Cursor, now: Timestamp) -> Result<Tally, Failure> {
-        let entries = self.entries(log, first, cursor.after, now).await?;
+        let read_to = cursor.gap.as_ref().map_or(cursor.after, |gap| gap.above);
+        let mut part = self.part(log, first, read_to, now).await?;
+        if part.next.is_none()
+            && let Some(gap) = &cursor.gap
+        {
+            let Some(found) = self.page(log, &gap.next).await? else {
+                // Its address is too old: read anew from `after` on, at the next look.
+                cursor.gap = None;
+                return Ok(Tally::new());
+            };
+            let older = self.part(log, found, cursor.after, now).await?;
+            part.entries.extend(older.entries);
+            part.next = older.next;
+        }
+        let tally = self.take_missed(log, &part.entries, cursor).await?;
+        let settled = part.entries.iter().filter(|entry| entry.delivered_at <= earlier(now, SETTLES));
+        let above = settled.map(|entry| entry.id).fold(read_to, u64::max);
+        cursor.gap = part.next.map(|next| Gap { next, above });
+        if cursor.gap.is_none() {
+            cursor.after = above;
+        }
+        let recent: BTreeSet<&str> =
+            part.entries.iter().filter(|entry| entry.id > above).map(|entry| entry.guid.as_str()).collect();
+        cursor.handled.retain(|guid| recent.contains(guid.as_str()));
+        Ok(tally)
+    }
+
+    /// Takes those of these entries, newest first, that failed and were not handled.
+    async fn take_missed(&self, log: Log<'_>, entries: &[Entry], cursor: &mut Cursor) -> Result<Tally, Failure> {
         let arrived: HashSet<&str> =
             entries.iter().filter(|entry| entry.has_arrived()).map(|entry| entry.guid.as_str()).collect();
         let mut tally = Tally::new();
         let mut done: HashSet<&str> = HashSet::new();
         for entry in entries.iter().rev() {
             let is_missed = !entry.has_arrived() && !arrived.contains(entry.guid.as_str());
-            if is_missed && !cursor.handled.contains(&entry.guid) && done.insert(&entry.guid) {
-                let recovered = self.take(log, entry).await?;
-                let repository = match log {
-                    Log::Repository(tracked, _) => tracked.id,
-                    Log::App => RepositoryId(entry.repository_id.unwrap_or_default()),
-                };
-                let (failures, taken) = tally.entry(repository).or_default();
-                *failures += 1;
-                *taken += u64::from(recovered);
-                if cursor.handled.len() < MOST_REMEMBERED {
-                    cursor.handled.insert(entry.guid.clone());
-                }
+            if !is_missed || cursor.handled.contains(&entry.guid) || !done.insert(&entry.guid) {
+                continue;
             }
-            if entry.delivered_at <= earlier(now, SETTLES) {
-                cursor.after = cursor.after.max(entry.id);
+            let recovered = self.take(log, entry).await?;
+            let repository = match log {
+                Log::Repository(tracked, _) => tracked.id,
+                Log::App => RepositoryId(entry.repository_id.unwrap_or_default()),
+            };
+            let (failures, taken) = tally.entry(repository).or_default();
+            *failures += 1;
+            *taken += u64::from(recovered);
+            if cursor.handled.len() < MOST_REMEMBERED {
+                cursor.handled.insert(entry.guid.clone());
             }
         }
-        let recent: BTreeSet<&str> =
-            entries.iter().filter(|entry| entry.id > cursor.after).map(|entry| entry.guid.as_str()).collect();
-        cursor.handled.retain(|guid| recent.contains(guid.as_str()));
         Ok(tally)
     }
 
-    /// The entries of the log behind a delivery, newest first, as far as their payloads are kept.
-    async fn entries(&self, log: Log<'_>, first: Found, after: u64, now: Timestamp) -> Result<Vec<Entry>, Failure> {
+    /// The entries of the log from a page on, back to behind a delivery, as far as their payloads are kept.
+    async fn part(&self, log: Log<'_>, first: Found, after: u64, now: Timestamp) -> Result<Part, Failure> {
         let oldest = earlier(now, KEPT);
-        let mut entries = Vec::new();
-        let mut page = first;
-        for _ in 0..MOST_PAGES {
+        let (mut entries, mut page, mut pages) = (Vec::new(), first, 1);
+        loop {
             // What a newer GitHub may write otherwise is passed over: polling finds it.
             let listed = page.body.as_array().cloned().unwrap_or_default();
             let read: Vec<Entry> = listed.into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect();
             let ends = read.iter().any(|entry| entry.id <= after || entry.delivered_at < oldest);
             entries.extend(read.into_iter().filter(|entry| entry.id > after && entry.delivered_at >= oldest));
-            let Some(next) = page.next.filter(|_| !ends) else { break };
-            let next = Resource::Address(next);
-            let answer = match log {
-                Log::Repository(..) => Some(self.client.get(&next, None, Purpose::Scheduled).await?),
-                Log::App => self.client.get_as_app(&next).await?,
-            };
-            let Some(Answer::Found(found)) = answer else { break };
-            page = found;
+            let Some(next) = page.next.filter(|_| !ends) else { return Ok(Part { entries, next: None }) };
+            if pages >= self.most_pages {
+                return Ok(Part { entries, next: Some(next) });
+            }
+            match self.page(log, &next).await? {
+                Some(found) => page = found,
+                None => return Ok(Part { entries, next: Some(next) }),
+            }
+            pages += 1;
         }
-        Ok(entries)
+    }
+
+    /// A page of the log by its address; none if GitHub does not take the address, or not any more.
+    async fn page(&self, log: Log<'_>, address: &str) -> Result<Option<Found>, Failure> {
+        match self.ask(log, &Resource::Address(address.to_owned())).await {
+            Ok(Some(Answer::Found(found))) => Ok(Some(found)),
+            Ok(_) => Ok(None),
+            Err(error) if *error.kind() == ErrorKind::Refused => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn ask(&self, log: Log<'_>, resource: &Resource) -> gharvest_github::Result<Option<Answer>> {
+        match log {
+            Log::Repository(..) => self.client.get(resource, None, Purpose::Scheduled).await.map(Some),
+            Log::App => self.client.get_as_app(resource).await,
+        }
     }
 
     /// Fetches one delivery and takes it. Says whether something followed that had not yet.
     async fn take(&self, log: Log<'_>, entry: &Entry) -> Result<bool, Failure> {
-        let resource = log.delivery(entry.id);
-        let answer = match log {
-            Log::Repository(..) => Some(self.client.get(&resource, None, Purpose::Scheduled).await?),
-            Log::App => self.client.get_as_app(&resource).await?,
-        };
-        let Some(Answer::Found(found)) = answer else { return Ok(false) };
+        let Some(Answer::Found(found)) = self.ask(log, &log.delivery(entry.id)).await? else { return Ok(false) };
         let payload = match found.body.pointer("/request/payload") {
             // Hooks that send forms show the form's field as text.
             Some(Value::String(text)) => text.clone(),

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::{
     Failure, Options, SWEEP_EVERY, Task,
-    deliveries::Recovery,
+    deliveries::{self, Recovery},
     gaps, inbox,
     schedule::Schedule,
     sweep::{Pace, Sweep},
@@ -82,6 +82,7 @@ impl Tools {
             state: self.state.as_ref(),
             client: &self.client,
             log: self.options.deliveries_of,
+            most_pages: deliveries::MOST_PAGES,
         }
     }
 

@@ -17,7 +17,7 @@ use gharvest_queue::{
 };
 use gharvest_seeder::{
     Options, Seeder,
-    deliveries::{Health, Recovery},
+    deliveries::{Health, MOST_PAGES, Recovery},
     inbox,
     snapshots::Snapshots,
 };
@@ -101,14 +101,18 @@ impl World {
     }
 
     async fn recover_by(&self, log: DeliveryLog, minutes: i64) -> u64 {
-        let recovery = Recovery {
+        self.recovery(log, MOST_PAGES).run(&[&self.tracked], at(minutes)).await.unwrap()
+    }
+
+    fn recovery(&self, log: DeliveryLog, most_pages: usize) -> Recovery<'_> {
+        Recovery {
             archive: &self.archive,
             receiver: &self.receiver,
             state: self.state.as_ref(),
             client: &self.client,
             log,
-        };
-        recovery.run(&[&self.tracked], at(minutes)).await.unwrap()
+            most_pages,
+        }
     }
 
     /// A seeder that looks for lost deliveries every five minutes, and for anything else once.
@@ -220,6 +224,30 @@ async fn a_log_of_many_pages_is_read_to_where_it_was_left() {
     }
     assert!(world.recover(1).await >= 120);
     assert_eq!(world.recover(2).await, 0);
+}
+
+#[tokio::test]
+async fn a_log_longer_than_one_look_reads_is_gone_on_with_and_none_of_it_is_passed_over() {
+    let world = World::new().await;
+    let some = world.some();
+    // The oldest is about another item than the hundred behind it.
+    world.comment(some[0]).await;
+    for _ in 0..104 {
+        world.comment(some[1]).await;
+    }
+    // Settled, so that the cursor goes on; and each look has newer ones as well.
+    world.control.freeze(Some(NOW + 30 * 60));
+    let look = async |minutes| world.recovery(DeliveryLog::Auto, 1).run(&[&world.tracked], at(minutes)).await.unwrap();
+    let mut recovered = look(31).await;
+    assert!(!world.numbers().await.contains(&some[0]), "it does not lie on the first page");
+    world.comment(some[2]).await;
+    for minutes in [36, 41, 46] {
+        recovered += look(minutes).await;
+    }
+    assert_eq!(world.numbers().await, some);
+    assert!(recovered >= 106, "{recovered}");
+    assert_eq!(world.recover(51).await, 0, "nothing is left, and nothing comes twice");
+    assert_eq!(world.health().await.failures, recovered);
 }
 
 #[tokio::test]
