@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Failure,
+    Failure, Outage,
     schedule::{earlier, later},
 };
 
@@ -172,7 +172,8 @@ pub struct Recovery<'a> {
 
 impl Recovery<'_> {
     /// Looks through the App's log or through those of these repositories' hooks, as set. Says how many deliveries were
-    /// recovered. What stands against one repository does not stop the others; it is their trouble.
+    /// recovered. What stands against one repository does not stop the others; it is their trouble. Where GitHub is silent
+    /// the rest waits for its next turn.
     ///
     /// # Errors
     /// When archive or state do not answer, or GitHub says wait.
@@ -194,9 +195,13 @@ impl Recovery<'_> {
             }
             return Ok(tally.values().map(|(_, recovered)| recovered).sum());
         }
-        let mut recovered = 0;
+        let (mut recovered, mut outage) = (0, Outage::default());
         for tracked in turns {
-            recovered += self.of_repository(tracked, now).await?;
+            let (own, met_silence) = self.of_repository(tracked, now).await?;
+            recovered += own;
+            if outage.is_certain(met_silence) {
+                break;
+            }
         }
         Ok(recovered)
     }
@@ -219,7 +224,8 @@ impl Recovery<'_> {
         }))
     }
 
-    async fn of_repository(&self, tracked: &Tracked, now: Timestamp) -> Result<u64, Failure> {
+    /// How many deliveries were recovered, and whether GitHub was silent.
+    async fn of_repository(&self, tracked: &Tracked, now: Timestamp) -> Result<(u64, bool), Failure> {
         let feed = format!("deliveries/{}", tracked.id);
         let mut cursor = self.cursor(&feed).await?;
         let before = cursor.clone();
@@ -227,6 +233,7 @@ impl Recovery<'_> {
         if cursor != before {
             self.keep(&feed, &cursor).await?;
         }
+        let met_silence = outcome.as_ref().is_err_and(Failure::is_silence);
         let (tally, trouble) = match outcome {
             Ok(Ok(tally)) => (tally, None),
             Ok(Err(trouble)) => (Tally::new(), Some(trouble)),
@@ -234,7 +241,7 @@ impl Recovery<'_> {
         };
         let (failures, recovered) = tally.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         self.note(tracked.id, failures, recovered, trouble, now).await?;
-        Ok(recovered)
+        Ok((recovered, met_silence))
     }
 
     /// What was found in a repository's log, or why it cannot be read.

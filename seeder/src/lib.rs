@@ -27,7 +27,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use gharvest_archive::Archive;
-use gharvest_github::Client;
+use gharvest_github::{Client, ErrorKind};
 use gharvest_queue::Queue;
 use gharvest_service_kit::{
     cadence::Cadence,
@@ -84,6 +84,37 @@ pub enum Failure {
     /// A task ended in a fault of the program.
     #[error("the task ended unexpectedly: {0}")]
     Ended(#[from] tokio::task::JoinError),
+}
+
+impl Failure {
+    /// Whether GitHub did not answer: for one repository, or for all.
+    fn is_silence(&self) -> bool {
+        matches!(self, Self::Github(error) if *error.kind() == ErrorKind::Unavailable)
+    }
+
+    /// Whether it stands against the one repository that was asked for.
+    fn is_of_one(&self) -> bool {
+        match self {
+            Self::Github(error) => {
+                matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::BadAnswer | ErrorKind::Refused)
+            }
+            Self::Archive(error) => error.kind() == gharvest_archive::ErrorKind::Corrupt,
+            _ => false,
+        }
+    }
+}
+
+/// Tells an outage of GitHub from the trouble of one repository: what two in a row meet, all would, for minutes each.
+#[derive(Debug, Default)]
+struct Outage {
+    before: bool,
+}
+
+impl Outage {
+    /// Whether it is one, now that a repository was asked for, and met silence or did not.
+    fn is_certain(&mut self, met_silence: bool) -> bool {
+        std::mem::replace(&mut self.before, met_silence) && met_silence
+    }
 }
 
 /// What the seeder is set to.
@@ -194,6 +225,8 @@ impl Task {
     fn again_after(self) -> Duration {
         match self {
             Self::Snapshot => SNAPSHOT_AGAIN_AFTER,
+            // Each run has its share of the budget, which a failed one may have spent as well.
+            Self::Sweep => SWEEP_EVERY,
             _ => RETRY_AFTER,
         }
     }

@@ -11,7 +11,7 @@ use gharvest_webhook_receiver::Receiver;
 use jiff::Timestamp;
 
 use crate::{
-    Failure, Options, SWEEP_EVERY, Task,
+    Failure, Options, Outage, SWEEP_EVERY, Task,
     deliveries::{self, Recovery},
     gaps, inbox,
     schedule::Schedule,
@@ -99,30 +99,47 @@ impl Tools {
     }
 
     async fn sweep(&self, all: &[Tracked], now: Timestamp) -> Result<u64, Failure> {
-        // The first mirror of a repository verifies everything by itself.
-        let complete: Vec<&Tracked> = all.iter().filter(|tracked| tracked.complete_at.is_some()).collect();
-        if complete.is_empty() {
+        // The first mirror of a repository verifies everything by itself; what cannot be fetched is not asked for.
+        let swept = |tracked: &&Tracked| tracked.complete_at.is_some() && tracked.trouble.is_none();
+        let swept: Vec<&Tracked> = all.iter().filter(swept).collect();
+        if swept.is_empty() {
             return Ok(0);
         }
+        let pace = self.pace().await?;
+        let (archive, queue, client) = (&self.archive, self.queue.as_ref(), &self.client);
+        let (mut left, mut pushed, mut failed, mut outage) = (pace.affordable(), 0, Vec::new(), Outage::default());
+        // A different repository begins each time, so that none takes all.
+        let first = usize::try_from(now.as_second().unsigned_abs() / SWEEP_EVERY.as_secs()).unwrap_or(0) % swept.len();
+        for tracked in swept[first..].iter().chain(&swept[..first]) {
+            let mut sweep = Sweep { archive, queue, client, tracked, pace, now, left };
+            let result = sweep.run().await;
+            left = sweep.left.max(4);
+            let met_silence = result.as_ref().is_err_and(Failure::is_silence);
+            let is_outage = outage.is_certain(met_silence);
+            match result {
+                Ok(own) => pushed += own,
+                Err(error) if error.is_of_one() || met_silence && !is_outage => {
+                    tracing::warn!(repository = %tracked.name, error = %error, "Repository cannot be swept now");
+                    failed.push(format!("{}: {error}", tracked.name));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(first) = failed.first() else { return Ok(pushed) };
+        let count = failed.len();
+        Err(Failure::Partly(format!("{count} of {} repositories could not be swept; the first: {first}", swept.len())))
+    }
+
+    /// What sweeps may cost now.
+    async fn pace(&self) -> Result<Pace, Failure> {
         let budgets = self.client.refresh_budgets().await?;
         let core = budgets.iter().filter(|budget| budget.resource == "core" && budget.trouble.is_none());
         let calls_an_hour = core.map(|budget| budget.limit).sum::<u64>();
-        let pace = Pace {
+        Ok(Pace {
             every: SWEEP_EVERY.min(self.options.sweep_period).max(Duration::from_secs(1)),
             period: self.options.sweep_period,
             cost_per_hour: calls_an_hour as f64 * self.options.sweep_share,
-        };
-        let (archive, queue, client) = (&self.archive, self.queue.as_ref(), &self.client);
-        let (mut left, mut pushed) = (pace.affordable(), 0);
-        // A different repository begins each time, so that none takes all.
-        let first =
-            usize::try_from(now.as_second().unsigned_abs() / SWEEP_EVERY.as_secs()).unwrap_or(0) % complete.len();
-        for tracked in complete[first..].iter().chain(&complete[..first]) {
-            let mut sweep = Sweep { archive, queue, client, tracked, pace, now, left };
-            pushed += sweep.run().await?;
-            left = sweep.left.max(4);
-        }
-        Ok(pushed)
+        })
     }
 }
 

@@ -143,8 +143,12 @@ impl World {
     }
 
     async fn health(&self) -> Health {
-        let stored = self.state.get(&Health::key(self.tracked.id)).await.unwrap().unwrap();
-        serde_json::from_slice(&stored.value).unwrap()
+        self.health_of(self.tracked.id).await.unwrap()
+    }
+
+    async fn health_of(&self, repository: RepositoryId) -> Option<Health> {
+        let stored = self.state.get(&Health::key(repository)).await.unwrap()?;
+        Some(serde_json::from_slice(&stored.value).unwrap())
     }
 
     /// Numbers that can be commented on.
@@ -288,6 +292,27 @@ async fn an_outage_of_github_is_the_feeds_trouble_and_passes() {
     world.control.clear_faults();
     assert!(world.recover(2).await >= 1);
     assert_eq!(world.health().await.trouble, None);
+}
+
+#[tokio::test]
+async fn a_silent_github_is_asked_for_two_repositories_and_not_for_all() {
+    let world = World::new().await;
+    let all: Vec<Tracked> = (1..=20).map(|id| Tracked { id: RepositoryId(id), ..world.tracked.clone() }).collect();
+    let all: Vec<&Tracked> = all.iter().collect();
+    let look = async || world.recovery(DeliveryLog::Hooks, MOST_PAGES).run(&all, at(1)).await.unwrap();
+    let silence = Rule::often(GithubFault::Status { status: 502 }, 1.0);
+    // One alone is that one's trouble: its request and the retries of it.
+    world.control.inject(silence.clone().times(4));
+    look().await;
+    assert_eq!(
+        world.health_of(RepositoryId(1)).await.unwrap().trouble.map(|trouble| trouble.contains("502")),
+        Some(true)
+    );
+    assert_eq!(world.health_of(RepositoryId(20)).await.unwrap().trouble, None);
+    world.control.inject(silence);
+    let before = world.client.calls();
+    look().await;
+    assert_eq!(world.client.calls() - before, 8);
 }
 
 fn app() -> AppInstallation {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gharvest_archive::LedgerChange;
-use gharvest_github_simulator::{Change, Truth};
+use gharvest_github_simulator::{Change, Fault, Rule, Truth};
 use gharvest_model::{Lane, Subject, drift::Drift, ledger::NumberState, record::RecordState};
 use gharvest_queue::{Filter, QueueAdmin as _};
 use jiff::SignedDuration;
@@ -328,6 +328,27 @@ async fn the_next_request_tells_how_the_repository_is() {
     assert!(world.archive.repository(world.id).await.unwrap().unwrap().gone_at.is_some());
     let record = world.archive.record(gharvest_model::ItemId { repository: world.id, number: 1 }).await.unwrap();
     assert_eq!(record.unwrap().state, RecordState::Present, "the archive keeps what it has");
+}
+
+#[tokio::test]
+async fn a_repository_that_cannot_be_swept_stops_no_other_and_costs_no_more_than_a_run() {
+    let mut world = World::mirrored(Setting { items: 12, ..Setting::default() }).await;
+    let other = world.mirror(OTHER).await;
+    world.control.inject(Rule::often(Fault::Status { status: 403 }, 1.0).on("/repos/lumen/lumen"));
+    let is_swept = async |world: &World| world.archive.part(other, "sweep-rotation").await.unwrap().is_some();
+    world.look_beginning_with(world.id).await;
+    assert!(is_swept(&world).await, "the one behind it is swept all the same");
+    let after_a_run = world.sweeping.calls();
+    for _ in 0..5 {
+        world.look(60).await;
+    }
+    assert_eq!(world.sweeping.calls(), after_a_run, "the next run is tried at its time");
+    // What is known not to be there is not asked for.
+    world.archive.change_tracked(world.id, &|entry| entry.trouble = Some("gone".to_owned())).await.unwrap();
+    let hits = world.control.fault_hits();
+    world.look(DAY).await;
+    assert!(world.sweeping.calls() > after_a_run);
+    assert_eq!(world.control.fault_hits(), hits);
 }
 
 #[tokio::test]

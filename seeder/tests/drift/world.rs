@@ -133,6 +133,26 @@ impl World {
         world
     }
 
+    /// Mirrors another repository beside the first.
+    pub(crate) async fn mirror(&self, name: &str) -> RepositoryId {
+        let name: RepositoryName = name.parse().unwrap();
+        let tracked = track::track(&self.archive, &self.client, self.queue.as_ref(), &name).await.unwrap();
+        self.download().await;
+        self.archive.change_tracked(tracked.id, &|entry| entry.complete_at = Some(Timestamp::now())).await.unwrap();
+        tracked.id
+    }
+
+    /// Lets time pass until a run of the sweep begins with this repository, and has it run.
+    pub(crate) async fn look_beginning_with(&mut self, id: RepositoryId) {
+        const RUN: i64 = 600;
+        let tracking = self.archive.tracking().await.unwrap();
+        let place = tracking.iter().position(|tracked| tracked.id == id).unwrap() as i64;
+        let until_next = RUN - self.now().as_second().rem_euclid(RUN);
+        let next = (self.now().as_second() + until_next) / RUN;
+        let runs = (place - next).rem_euclid(tracking.len() as i64) + tracking.len() as i64;
+        self.look(until_next + runs * RUN + 1).await;
+    }
+
     /// Works until the download queue is empty.
     pub(crate) async fn download(&self) {
         self.download_while(|counts, _| counts.outstanding() > 0).await;
