@@ -80,6 +80,11 @@ impl Sweep<'_> {
         enough
     }
 
+    /// Takes a call back that was answered by 304: GitHub does not count it.
+    fn was_free(&mut self) {
+        self.left += 1;
+    }
+
     /// Has numbers downloaded. `reason` names the detector; hints spare the downloads a request each.
     async fn push(&self, numbers: &[u64], reason: &str, lane: Lane, hints: Vec<Value>) -> Result<u64, Failure> {
         let seen_at = Timestamp::now();

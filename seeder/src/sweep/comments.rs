@@ -69,6 +69,7 @@ impl Sweep<'_> {
             let found = match self.client.get(&next, etag.as_deref(), Purpose::Backfill).await? {
                 Answer::Found(found) => found,
                 Answer::NotModified => {
+                    self.was_free();
                     place.etag = etag;
                     break;
                 }

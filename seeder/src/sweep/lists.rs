@@ -90,12 +90,19 @@ impl Sweep<'_> {
     }
 
     /// One page: what is known of it, with its entries if it is not the same any more. None if there is no list.
-    async fn page(&self, address: Option<String>, known: Option<Page>) -> Result<Option<(Page, Vec<Value>)>, Failure> {
+    async fn page(
+        &mut self,
+        address: Option<String>,
+        known: Option<Page>,
+    ) -> Result<Option<(Page, Vec<Value>)>, Failure> {
         let first = || Resource::Issues { repository: self.tracked.name.clone(), since: None, sort: Sort::Created };
         let resource = address.clone().map_or_else(first, Resource::Address);
         let etag = known.as_ref().and_then(|page| page.etag.clone());
         match (self.client.get(&resource, etag.as_deref(), Purpose::Backfill).await?, known) {
-            (Answer::NotModified, Some(known)) => Ok(Some((known, Vec::new()))),
+            (Answer::NotModified, Some(known)) => {
+                self.was_free();
+                Ok(Some((known, Vec::new())))
+            }
             (Answer::Found(Found { body: Value::Array(entries), etag, next, .. }), _) => {
                 let mut numbers: Vec<u64> = entries.iter().filter_map(|entry| entry["number"].as_u64()).collect();
                 numbers.sort_unstable();

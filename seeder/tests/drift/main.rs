@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gharvest_archive::LedgerChange;
+use gharvest_github::Purpose;
 use gharvest_github_simulator::{Change, Fault, Rule, Truth};
 use gharvest_model::{Lane, Subject, drift::Drift, ledger::NumberState, record::RecordState};
 use gharvest_queue::{Filter, QueueAdmin as _};
@@ -16,7 +17,7 @@ use serde_json::Value;
 mod ends;
 mod world;
 
-use world::{DAY, HOUR, OTHER, PERIOD, Setting, World};
+use world::{DAY, HOUR, NAME, OTHER, PERIOD, Setting, World};
 
 /// The documented table: each kind of change, and the times within which it is found, in seconds.
 fn documented() -> BTreeMap<String, Vec<i64>> {
@@ -349,6 +350,26 @@ async fn a_repository_that_cannot_be_swept_stops_no_other_and_costs_no_more_than
     world.look(DAY).await;
     assert!(world.sweeping.calls() > after_a_run);
     assert_eq!(world.control.fault_hits(), hits);
+}
+
+#[tokio::test]
+async fn many_repositories_have_one_share_together() {
+    // Four calls and points a run, which is the least.
+    let setting = Setting { items: 12, calls_an_hour: 240, share: 0.1, ..Setting::default() };
+    let mut world = World::mirrored(setting).await;
+    world.mirror(OTHER).await;
+    let spent = |world: &World, name: &str| {
+        let spent = world.sweeping.spent_on(&name.parse().unwrap());
+        spent.get(&Purpose::Backfill).map_or(0, |spent| spent.cost())
+    };
+    let mut before = 0;
+    for run in 0..6 {
+        world.look(600).await;
+        let after = spent(&world, NAME) + spent(&world, OTHER);
+        assert!(after - before <= 4, "{} in run {run}", after - before);
+        before = after;
+    }
+    assert!(spent(&world, NAME) >= 3 && spent(&world, OTHER) >= 3, "what is not swept in one run is in another");
 }
 
 #[tokio::test]
