@@ -30,22 +30,23 @@ struct Gaps {
     again: Vec<u64>,
 }
 
-/// Looks at a repository's ledger: pushes jobs for what is open, notes when it is complete for the first time, and
-/// shows its completeness as a metric. Says how many numbers were pushed.
+/// Looks at a repository's ledger: pushes jobs for what is open, notes when the first mirror is over, and shows its
+/// completeness as a metric. Says how many numbers were pushed.
 pub async fn check(archive: &Archive, queue: &dyn Queue, tracked: &Tracked, now: Timestamp) -> Result<u64, Failure> {
     let ledger = archive.ledger(tracked.id).await?;
     let cursor = ItemsCursor::read(archive.cursor(&ItemsCursor::feed(tracked.id)).await?);
     let completeness = Completeness::new(&ledger, cursor.as_ref());
     gauge!("gharvest_completeness", "repository" => tracked.name.to_string()).set(completeness.share());
-    if completeness.is_complete() && tracked.complete_at.is_none() {
+    let gaps = find(&ledger, now);
+    // A number that cannot be had keeps a mirror incomplete, and must not keep it from being swept.
+    if completeness.walked && gaps.never.is_empty() && tracked.complete_at.is_none() {
         archive.change_tracked(tracked.id, &|entry| entry.complete_at = Some(now)).await?;
     }
-    // Before the first mirror is complete its jobs wait in the backfill lane, and must not be raised out of it.
+    // Before the first mirror is over its jobs wait in the backfill lane, and must not be raised out of it.
     let lane = if tracked.complete_at.is_some() { Lane::Reconcile } else { Lane::Backfill };
     if !completeness.walked {
         queue.push(&[trigger(Subject::part(tracked.id, part::ITEMS), lane)], None).await?;
     }
-    let gaps = find(&ledger, now);
     let mut pushed = 0;
     for range in gaps.never {
         pushed += range.end() - range.start() + 1;

@@ -390,6 +390,20 @@ async fn a_first_mirror_keeps_its_lane_and_is_noted_when_it_is_complete() {
     assert_eq!(world.archive.tracking().await.unwrap()[0].complete_at, Some(world.now()));
 }
 
+#[tokio::test]
+async fn a_number_that_cannot_be_had_keeps_nobody_from_looking_for_silent_changes() {
+    let world = World::new().await;
+    world.track(ID, true).await;
+    world.archive.change_tracked(ID, &|entry| entry.complete_at = None).await.unwrap();
+    world.ledger(1, NumberState::Present, 0).await;
+    world.ledger(2, NumberState::Failed, 0).await;
+    world.ledger(3, NumberState::Unknown, 0).await;
+    let mut seeder = world.seeder("a");
+    world.tick(&mut seeder).await;
+    assert_eq!(world.archive.tracking().await.unwrap()[0].complete_at, Some(world.now()), "each was looked at once");
+    assert!(!world.archive.ledger(ID).await.unwrap().is_complete(), "which does not make it complete");
+}
+
 fn fact(delivery: &str, received_at: Timestamp) -> Fact {
     Fact {
         delivery: delivery.into(),

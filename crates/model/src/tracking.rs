@@ -20,7 +20,8 @@ pub struct Tracked {
     pub private: bool,
     /// Since when it is tracked.
     pub since: Timestamp,
-    /// When every number was first accounted for; none until then.
+    /// When the first mirror was over: the list read to its end, and every number looked at once, though some may have
+    /// failed. None until then; from then on silent changes are looked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complete_at: Option<Timestamp>,
     /// Why it is not fetched at present (disabled issues, blocked, gone), in words; none when all is well.

@@ -95,7 +95,7 @@ async fn of_repositories(archive: &Archive) -> Result<Vec<Alarm>, Failure> {
             let text = format!("{} cannot be fetched: {trouble}", tracked.name);
             alarms.push(alarm(format!("repository/{}", tracked.id), text));
         }
-        // Before the first mirror is complete, numbers are open by nature.
+        // Until the first mirror is over, numbers are open by nature.
         if tracked.complete_at.is_none() {
             continue;
         }
