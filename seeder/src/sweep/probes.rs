@@ -29,13 +29,16 @@ const ENTRIES: &str = "timeline_entries";
 /// Numbers whose glimpses lie in one file.
 const BLOCK: u64 = 1_000;
 
-/// How an item looked when nothing had changed.
+/// How an item looked at the last probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
     /// The record's revision then: of a later one this says nothing.
     revision: u32,
     entries: u64,
     timeline_updated_at: Option<Timestamp>,
+    /// Where it differed, when it had been verified before that: it is known only once a later download saw it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    differed: Option<Timestamp>,
 }
 
 type Block = BTreeMap<u64, Seen>;
@@ -69,7 +72,7 @@ impl Sweep<'_> {
             if !self.spend(COST) {
                 return Ok(pushed);
             }
-            pushed += self.probe_present(numbers).await?;
+            pushed += self.probe_present(numbers, &ledger).await?;
         }
         for numbers in gone.chunks(PROBED_BLINDLY) {
             if !self.spend(COST_BLINDLY) {
@@ -89,7 +92,7 @@ impl Sweep<'_> {
         self.push(&numbers, "fetch", Lane::Backfill, Vec::new()).await
     }
 
-    async fn probe_present(&self, numbers: &[u64]) -> Result<u64, Failure> {
+    async fn probe_present(&self, numbers: &[u64], ledger: &Ledger) -> Result<u64, Failure> {
         let mut records = BTreeMap::new();
         for number in numbers {
             let item = ItemId { repository: self.tracked.id, number: *number };
@@ -116,11 +119,13 @@ impl Sweep<'_> {
                 Entry::Occupied(loaded) => loaded.into_mut(),
                 Entry::Vacant(place) => place.insert(self.load(&part(block)).await?),
             };
-            let now = Seen { revision: record.revision.0, entries, timeline_updated_at };
-            if is_same(record, known.get(&number), now, updated_at) {
+            let mut now = Seen { revision: record.revision.0, entries, timeline_updated_at, differed: None };
+            let last = ledger.get(number).verified_at.unwrap_or(Timestamp::UNIX_EPOCH);
+            if is_same(record, known.get(&number), now, updated_at, last) {
                 verified.push(LedgerChange { number, state: NumberState::Present, verified_at: self.now });
             } else {
                 differ.push(number);
+                now.differed = Some(last);
             }
             known.insert(number, now);
         }
@@ -159,15 +164,19 @@ fn part(block: u64) -> String {
     format!("sweep-probes-{block}")
 }
 
-/// Whether an item looks as it did. Without an earlier look the stored timeline is counted: GraphQL counts threads of
-/// reviews and a marker beside what REST lists.
-fn is_same(record: &Record, before: Option<&Seen>, now: Seen, updated_at: Timestamp) -> bool {
+/// Whether an item looks as it did, or as a download since has seen it. Without an earlier look at this revision the
+/// stored timeline is counted: beside what REST lists GraphQL counts threads of reviews and a marker for a pull request.
+fn is_same(record: &Record, before: Option<&Seen>, now: Seen, updated_at: Timestamp, verified_at: Timestamp) -> bool {
     let known_update = record.issue.as_ref().and_then(|issue| issue["updated_at"].as_str()?.parse::<Timestamp>().ok());
     if record.state.is_tombstone() || known_update != Some(updated_at) {
         return false;
     }
     if let Some(before) = before.filter(|before| before.revision == now.revision) {
-        return *before == now;
+        let is_known = before.differed.is_none_or(|last| last < verified_at);
+        return is_known && Seen { differed: None, ..*before } == now;
+    }
+    if now.timeline_updated_at.is_some_and(|at| at > verified_at) {
+        return false;
     }
     if let Some(entries) = record.etags.get(ENTRIES).and_then(Value::as_u64) {
         return entries == now.entries;
@@ -175,12 +184,15 @@ fn is_same(record: &Record, before: Option<&Seen>, now: Seen, updated_at: Timest
     let told = |entry: &&Value| entry["event"].as_str().is_some_and(is_told);
     let told = record.timeline.iter().filter(told).count() as u64;
     let threads = record.review_comments.iter().filter(|comment| comment["in_reply_to_id"].is_null()).count() as u64;
-    (told..=told + threads + 1).contains(&now.entries)
+    let beside = if record.kind == Kind::PullRequest { threads + 1 } else { 0 };
+    (told..=told + beside).contains(&now.entries)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use serde_json::json;
 
     use super::*;
 
@@ -210,5 +222,33 @@ mod tests {
         }
         assert_eq!(due(&ledger, &states, 100, pace(), day(26)), Vec::<u64>::new(), "half a batch waits for more");
         assert_eq!(due(&ledger, &states, 100, pace(), day(27)).len(), 50, "but not longer than the period");
+    }
+
+    #[test]
+    fn a_glimpse_that_differs_is_known_only_once_a_download_has_seen_it() {
+        let record: Record = serde_json::from_value(json!({
+            "schema": 1, "repository": {"id": 7, "full_name": "owner/name"}, "number": 4, "kind": "issue", "revision": 2,
+            "state": {"is": "present"}, "visibility": "public", "fetched_at": day(1), "changed_at": day(1), "origin": {},
+            "api_version": "2022-11-28", "etags": {}, "issue": {"updated_at": day(0)},
+            "timeline": [{"event": "closed"}, {"event": "labeled"}],
+        }))
+        .unwrap();
+        let glimpse = |entries| Seen { revision: 2, entries, timeline_updated_at: Some(day(0)), differed: None };
+        let is_same =
+            |before: Option<Seen>, now, verified| is_same(&record, before.as_ref(), now, day(0), day(verified));
+        // Without an earlier look: what is stored is what there is.
+        assert!(is_same(None, glimpse(2), 1));
+        assert!(!is_same(None, glimpse(3), 1), "of an issue GraphQL counts nothing else");
+        let moved = Seen { timeline_updated_at: Some(day(2)), ..glimpse(2) };
+        assert!(!is_same(None, moved, 1), "it moved since the download");
+        assert!(is_same(None, moved, 3));
+        // With one, also of an older revision.
+        assert!(is_same(Some(glimpse(5)), glimpse(5), 1));
+        assert!(!is_same(Some(glimpse(5)), glimpse(6), 1));
+        assert!(is_same(Some(Seen { revision: 1, ..glimpse(5) }), glimpse(2), 1));
+        let differed = Seen { differed: Some(day(1)), ..glimpse(6) };
+        assert!(!is_same(Some(differed), glimpse(6), 1), "nobody has looked since");
+        assert!(is_same(Some(differed), glimpse(6), 2), "a download found no more");
+        assert!(!is_same(Some(differed), glimpse(7), 2));
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gharvest_archive::LedgerChange;
 use gharvest_github::Purpose;
 use gharvest_github_simulator::{Change, Fault, Rule, Truth};
-use gharvest_model::{Lane, Subject, drift::Drift, ledger::NumberState, record::RecordState};
+use gharvest_model::{Lane, QueueName, Subject, drift::Drift, ledger::NumberState, record::RecordState};
 use gharvest_queue::{Filter, QueueAdmin as _};
 use jiff::SignedDuration;
 use serde_json::Value;
@@ -332,6 +332,40 @@ async fn the_next_request_tells_how_the_repository_is() {
 }
 
 #[tokio::test]
+async fn a_silent_reference_is_found_after_a_rest_fetch_and_reported_until_it_is_downloaded() {
+    let mut world = World::mirrored(Setting { items: 40, ..Setting::default() }).await;
+    world.pass(0).await;
+    let is_open_issue = |issue: &Value, _: &[Value], _: &[Value]| {
+        issue["pull_request"].is_null() && issue["state"] == "open" && issue["locked"] == false
+    };
+    let number = world.numbers(is_open_issue).into_iter().find(|number| *number > 10).unwrap();
+    // A webhook has the item fetched by REST, and then a commit names it: nothing that REST's lists show moves.
+    world.control.change(&world.name, Change::Comment { number, body: "Hello".to_owned() }).unwrap();
+    world.push(Subject::item(world.id, number), Lane::Webhook).await;
+    world.download().await;
+    world.control.change(&world.name, Change::ReferenceByCommit { number }).unwrap();
+    assert!(!world.is_healed(number).await);
+    let asked = async |world: &World| {
+        let jobs = world.queue.list(QueueName::Download, &Filter::default(), None, 1_000).await.unwrap();
+        world.queue.purge(QueueName::Download, &Filter::default()).await.unwrap();
+        jobs.iter().any(|job| job.subject == Subject::item(world.id, number) && job.lane == Lane::Reconcile)
+    };
+    let mut passed = 0;
+    while !asked(&world).await {
+        assert!(passed < PERIOD, "not found within the period");
+        world.look(HOUR).await;
+        passed += HOUR;
+    }
+    // What was asked for is lost: it is asked for again.
+    world.look(HOUR).await;
+    assert!(asked(&world).await);
+    world.pass(HOUR).await;
+    assert!(world.is_healed(number).await);
+    let drift = world.archive.audit(world.id).await.unwrap().unwrap().drift;
+    assert!(drift.contains_key(&Drift::Reference), "{drift:?}");
+}
+
+#[tokio::test]
 async fn a_repository_that_cannot_be_swept_stops_no_other_and_costs_no_more_than_a_run() {
     let mut world = World::mirrored(Setting { items: 12, ..Setting::default() }).await;
     let other = world.mirror(OTHER).await;
@@ -387,9 +421,8 @@ async fn everything_is_verified_within_the_period_and_within_the_share_of_the_bu
         world.look(RUN).await;
         passed += RUN;
         // What the sweep has downloaded counts as well: mostly 304, three calls at most.
-        let jobs =
-            world.queue.list(gharvest_model::QueueName::Download, &Filter::default(), None, 1_000).await.unwrap();
-        world.queue.purge(gharvest_model::QueueName::Download, &Filter::default()).await.unwrap();
+        let jobs = world.queue.list(QueueName::Download, &Filter::default(), None, 1_000).await.unwrap();
+        world.queue.purge(QueueName::Download, &Filter::default()).await.unwrap();
         let rotated = jobs.iter().filter(|job| job.lane == Lane::Backfill).count() as u64;
         spent.push(world.sweeping.spent().cost() - before + 3 * rotated);
         if passed > PATIENCE {
