@@ -1,8 +1,9 @@
 //! The ledger on disk: an encoded ledger under zstd, and a journal of changes.
 //!
-//! A change is 9 bytes, little endian: the number (4), the state (1; 255 only makes the ledger reach the number), the
-//! seconds since 1970 (4). Writers of one process share their appends: whoever gets the repository's lock writes all
-//! that wait, so a hundred workers cost a few syncs and not a hundred.
+//! A change is 9 bytes, little endian: the number (4), the state (1), the seconds since 1970 (4). A state of 255 only makes
+//! the ledger reach the number; 128 and a state only moves the time, if that is still the number's state by then. Writers
+//! of one process share their appends: whoever gets the repository's lock writes all that wait, so a hundred workers cost
+//! a few syncs and not a hundred.
 
 use std::{
     collections::HashMap,
@@ -24,6 +25,8 @@ use crate::{
 
 const CHANGE: usize = 9;
 const REACH: u8 = 255;
+/// Added to a state: it is confirmed, not set.
+const CONFIRM: u8 = 128;
 /// An encoded ledger at its limit, with its head.
 const LARGEST: u64 = Ledger::LIMIT * 5 + 64;
 
@@ -134,6 +137,14 @@ impl Archive {
         self.append_to_ledger(id, &encoded).await
     }
 
+    /// Notes, durably, that numbers were seen to be in the states that the ledger has them in. Where a number's state is
+    /// another by now, whoever wrote it knows more, and nothing is changed.
+    pub async fn confirm_ledger(&self, id: RepositoryId, seen: &[LedgerChange]) -> Result<()> {
+        let encoded = seen.iter().map(|seen| encode(seen.number, CONFIRM | seen.state as u8, seen.verified_at));
+        let encoded = encoded.collect::<Result<Vec<_>>>()?.concat();
+        self.append_to_ledger(id, &encoded).await
+    }
+
     /// Makes the ledger reach `highest`.
     pub async fn reach(&self, id: RepositoryId, highest: u64) -> Result<()> {
         if highest == 0 {
@@ -218,10 +229,19 @@ fn apply(key: &str, ledger: &mut Ledger, changes: &[u8]) -> Result<()> {
         if number == 0 || number > Ledger::LIMIT {
             return Err(Error::new(ErrorKind::Corrupt, "read", key, format!("its journal names number {number}")));
         }
-        match NumberState::ALL.get(usize::from(change[4])) {
-            Some(state) => ledger.set(number, *state, at),
+        let state = NumberState::ALL.get(usize::from(change[4] & !CONFIRM));
+        match state {
+            Some(state) if change[4] & CONFIRM == 0 => ledger.set(number, *state, at),
+            Some(state) => confirm(ledger, number, *state, at),
             None => ledger.reach(number),
         }
     }
     Ok(())
+}
+
+fn confirm(ledger: &mut Ledger, number: u64, state: NumberState, at: Timestamp) {
+    let entry = ledger.get(number);
+    if number <= ledger.highest() && entry.state == state && entry.verified_at < Some(at) {
+        ledger.set(number, state, at);
+    }
 }

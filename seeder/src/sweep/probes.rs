@@ -132,7 +132,7 @@ impl Sweep<'_> {
         for (block, known) in &blocks {
             self.save(&part(*block), known).await?;
         }
-        self.archive.update_ledger(self.tracked.id, &verified).await?;
+        self.archive.confirm_ledger(self.tracked.id, &verified).await?;
         self.push(&differ, "probe", Lane::Reconcile, Vec::new()).await
     }
 
@@ -155,7 +155,7 @@ impl Sweep<'_> {
                 differ.push(number);
             }
         }
-        self.archive.update_ledger(self.tracked.id, &verified).await?;
+        self.archive.confirm_ledger(self.tracked.id, &verified).await?;
         self.push(&differ, "probe", Lane::Reconcile, Vec::new()).await
     }
 }

@@ -21,6 +21,7 @@ const FOLDED: u64 = 7300;
 #[derive(Debug, Clone)]
 enum Step {
     Update { writer: usize, changes: Vec<(u64, usize, i64)> },
+    Confirm { writer: usize, changes: Vec<(u64, usize, i64)> },
     Reach { writer: usize, highest: u64 },
     Fold { writer: usize, second: i64 },
     Purge { writer: usize },
@@ -30,8 +31,10 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let change = (1u64..200, 0usize..7, 0i64..4_000_000_000);
     let step = prop_oneof![
-        8 => (0usize..2, prop::collection::vec(change, 1..5))
+        8 => (0usize..2, prop::collection::vec(change.clone(), 1..5))
             .prop_map(|(writer, changes)| Step::Update { writer, changes }),
+        4 => (0usize..2, prop::collection::vec(change, 1..50))
+            .prop_map(|(writer, changes)| Step::Confirm { writer, changes }),
         2 => (0usize..2, 1u64..300).prop_map(|(writer, highest)| Step::Reach { writer, highest }),
         2 => (0usize..2, 0i64..4_000_000_000).prop_map(|(writer, second)| Step::Fold { writer, second }),
         1 => (0usize..2).prop_map(|writer| Step::Purge { writer }),
@@ -57,6 +60,18 @@ async fn run(steps: Vec<Step>, store: impl Fn() -> Arc<dyn Store>) {
                 archives[writer].update_ledger(ID, &changes).await.unwrap();
                 for change in &changes {
                     model.set(change.number, change.state, change.verified_at);
+                }
+            }
+            Step::Confirm { writer, changes } => {
+                let changes: Vec<_> =
+                    changes.into_iter().map(|(number, state, at)| change(number, state, at)).collect();
+                archives[writer].confirm_ledger(ID, &changes).await.unwrap();
+                for seen in &changes {
+                    let known = model.get(seen.number);
+                    let is_there = seen.number <= model.highest() && known.state == seen.state;
+                    if is_there && known.verified_at < Some(seen.verified_at) {
+                        model.set(seen.number, seen.state, seen.verified_at);
+                    }
                 }
             }
             Step::Reach { writer, highest } => {
@@ -132,4 +147,27 @@ async fn more_ledgers_than_fit_in_memory_are_read_all_the_same() {
     drop(archive.ledger(RepositoryId(1)).await.unwrap());
     drop(archive.ledger(RepositoryId(2)).await.unwrap());
     assert!(!Arc::ptr_eq(&first, &archive.ledger(RepositoryId(5)).await.unwrap()), "it was forgotten meanwhile");
+}
+
+#[tokio::test]
+async fn an_older_look_changes_nothing_that_is_another_by_now() {
+    let store = Arc::new(InMemory::new());
+    let open = async || {
+        let store = Arc::new(BucketStore::new(Arc::clone(&store) as _, "some/prefix"));
+        Archive::with_store(store, &Options::default()).await.unwrap()
+    };
+    let (sweeping, downloading) = (open().await, open().await);
+    let (present, deleted) = (NumberState::Present as usize, NumberState::Deleted as usize);
+    downloading.update_ledger(ID, &[change(1, present, 10), change(2, present, 10)]).await.unwrap();
+    // A glimpse of both is on its way while one is deleted, and one is verified by somebody else.
+    downloading.update_ledger(ID, &[change(1, deleted, 21), change(2, present, 22)]).await.unwrap();
+    sweeping.confirm_ledger(ID, &[change(1, present, 20), change(2, present, 20), change(9, 0, 20)]).await.unwrap();
+    for archive in [&sweeping, &downloading, &open().await] {
+        let ledger = archive.ledger(ID).await.unwrap();
+        let entry = |number| (ledger.get(number).state as usize, ledger.get(number).verified_at.unwrap().as_second());
+        assert_eq!((entry(1), entry(2), ledger.highest()), ((deleted, 21), (present, 22), 2));
+    }
+    sweeping.confirm_ledger(ID, &[change(2, present, 30)]).await.unwrap();
+    let ledger = downloading.ledger(ID).await.unwrap();
+    assert_eq!(ledger.get(2).verified_at.unwrap().as_second(), 30);
 }
