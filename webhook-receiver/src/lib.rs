@@ -5,11 +5,12 @@
 //! resort. The receiver never talks to GitHub.
 //!
 //! Steps, each a module: [`signature`] checks who sent it, `payload` reads the few fields that matter, [`classify`]
-//! decides what follows from them (pure), `receive` makes that durable, `router` speaks HTTP.
+//! decides what follows from them (pure), `receive` makes that durable, `router` speaks HTTP, within `room`.
 
 pub mod classify;
 mod payload;
 mod receive;
+mod room;
 mod router;
 pub mod signature;
 

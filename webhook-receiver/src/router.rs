@@ -17,13 +17,14 @@ use bytes::{Bytes, BytesMut};
 use gharvest_service_kit::{settings::WebhookSettings, trace};
 use http_body_util::BodyExt;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout_at;
 use tracing::{Instrument as _, Span};
 
 use crate::{
     classify::Headers,
     payload::{Payload, PayloadError},
     receive::{Received, Receiver},
+    room::{Place, Room, SMALL_BODY},
     signature::{Secrets, Signed},
 };
 
@@ -33,11 +34,8 @@ const DEADLINE: Duration = Duration::from_millis(9_500);
 /// A body has to be here after this long, so that there is time left to make it durable.
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The part of a body that every delivery may hold; beyond it deliveries share [`LARGE_BODIES`].
-const SMALL_BODY: usize = 16 * 1024;
-
-/// Bytes that all larger bodies together may hold: what strangers send cannot fill the memory.
-const LARGE_BODIES: usize = 96 * 1024 * 1024;
+/// Room for a body has to be there after this long, so that the rest of it can still come.
+const ROOM_DEADLINE: Duration = Duration::from_secs(4);
 
 /// The longest delivery id: GitHub's are GUIDs of 36 characters.
 const LONGEST_DELIVERY_ID: usize = 64;
@@ -48,8 +46,7 @@ struct Context {
     secrets: Secrets,
     allow_unsigned: bool,
     max_body_bytes: usize,
-    /// Bytes left of [`LARGE_BODIES`].
-    room: Arc<Semaphore>,
+    room: Room,
 }
 
 /// All routes of the receiver. Hooks of older deployments point to the second.
@@ -59,7 +56,7 @@ pub fn router(receiver: Receiver, settings: &WebhookSettings) -> Router {
         secrets: Secrets::of(settings),
         allow_unsigned: settings.allow_unsigned,
         max_body_bytes: settings.max_body_bytes,
-        room: Arc::new(Semaphore::new(LARGE_BODIES)),
+        room: Room::default(),
     };
     if context.allow_unsigned {
         tracing::warn!(
@@ -132,12 +129,11 @@ async fn accept(
     if http.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(Refusal::Compressed);
     }
-    let read = tokio::time::timeout(BODY_DEADLINE, read(context, body)).await;
-    let (body, room) = read.map_err(|_| Refusal::TooSlow)??;
+    let (body, place) = read(context, body).await?;
     let signed = verify(context, http, &body)?;
     let content_type = http.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut payload = Payload::read(content_type, &body).map_err(Refusal::Payload)?;
-    drop((body, room));
+    drop((body, place));
     check_scope(&signed, &mut payload)?;
     let received =
         context.receiver.receive(headers, &payload).await.map_err(|error| Refusal::NotDurable(error.to_string()))?;
@@ -150,41 +146,31 @@ fn is_delivery_id(text: &str) -> bool {
 }
 
 /// Reads a body as far as it may go, and holds room for it.
-async fn read(context: &Context, mut body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refusal> {
+async fn read(context: &Context, mut body: Body) -> Result<(Bytes, Place), Refusal> {
+    let begun = tokio::time::Instant::now();
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > context.max_body_bytes {
         return Err(Refusal::TooLarge(context.max_body_bytes));
     }
-    let mut bytes = BytesMut::new();
-    let mut room: Option<OwnedSemaphorePermit> = None;
-    while let Some(frame) = body.frame().await {
+    let (mut bytes, mut place) = (BytesMut::new(), Place::default());
+    while let Some(frame) = timeout_at(begun + BODY_DEADLINE, body.frame()).await.map_err(|_| Refusal::TooSlow)? {
         let Ok(data) = frame.map_err(|_| Refusal::BrokenBody)?.into_data() else { continue };
         let length = bytes.len() + data.len();
         if length > context.max_body_bytes {
             return Err(Refusal::TooLarge(context.max_body_bytes));
         }
-        let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        // By what has come, not by what was announced: announcing costs nothing.
-        let wanted = if length > SMALL_BODY { length.next_multiple_of(SMALL_BODY) } else { 0 };
-        if wanted > held {
-            let more = u32::try_from(wanted - held).map_err(|_| Refusal::TooLarge(context.max_body_bytes))?;
-            let more = Arc::clone(&context.room).acquire_many_owned(more).await;
-            let more = more.expect("the semaphore is never closed");
-            match &mut room {
-                Some(room) => room.merge(more),
-                None => room = Some(more),
-            }
-        }
+        let roomy = context.room.make(&mut place, length);
+        timeout_at(begun + ROOM_DEADLINE, roomy).await.map_err(|_| Refusal::Busy)?;
         if bytes.is_empty() {
             if body.is_end_stream() {
-                return Ok((data, room));
+                return Ok((data, place));
             }
             // What every delivery may hold, so that most are copied once.
             bytes.reserve(announced.min(SMALL_BODY));
         }
         bytes.extend_from_slice(&data);
     }
-    Ok((bytes.freeze(), room))
+    Ok((bytes.freeze(), place))
 }
 
 /// Who signed it.
@@ -255,6 +241,7 @@ enum Refusal {
     Compressed,
     TooLarge(usize),
     TooSlow,
+    Busy,
     BrokenBody,
     Unsigned,
     NoSecret,
@@ -271,6 +258,7 @@ impl Refusal {
             Self::Compressed => "compressed",
             Self::TooLarge(_) => "too_large",
             Self::TooSlow => "too_slow",
+            Self::Busy => "busy",
             Self::BrokenBody => "broken_body",
             Self::Unsigned => "unsigned",
             Self::NoSecret => "no_secret",
@@ -309,15 +297,18 @@ impl IntoResponse for Refusal {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string())
             }
             Self::Payload(error) => (StatusCode::BAD_REQUEST, error.to_string()),
+            Self::Busy => return later("busy", "too many long bodies come at once: send it again"),
             Self::NotDurable(why) => {
                 tracing::error!(error = why, "a delivery was refused because it could not be made durable");
-                let retry = [(header::RETRY_AFTER, "30")];
-                let body = Json(
-                    json!({ "outcome": "not_durable", "detail": "the delivery could not be stored: send it again" }),
-                );
-                return (StatusCode::SERVICE_UNAVAILABLE, retry, body).into_response();
+                return later("not_durable", "the delivery could not be stored: send it again");
             }
         };
         (status, Json(json!({ "outcome": "refused", "detail": detail }))).into_response()
     }
+}
+
+/// Nothing was done, and it may be tried again.
+fn later(outcome: &'static str, detail: &'static str) -> Response {
+    let body = Json(json!({ "outcome": outcome, "detail": detail }));
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "30")], body).into_response()
 }
