@@ -80,6 +80,9 @@ local function pop(turn, entries)
   return found
 end
 
+-- Of a record's fields those that a lease looks at; those cut off are empty.
+local READY = '^[^|]*|?' .. string.rep('([^|]*)|?', 6) .. '[^|]*|?([^|]*)|?[^|]*|?[^|]*|?([^|]*)'
+
 -- The jobs of names, with their records' fields as they are stored: a ready one is not dirty, and waits for nothing.
 local function jobs_of(home, names)
   local subjects, jobs = {}, {}
@@ -87,7 +90,7 @@ local function jobs_of(home, names)
   foresee(subjects)
   foresee_reasons(subjects)
   for index, s in ipairs(subjects) do
-    local _, lane, first, last, hard, attempts, lost, _, at, _, _, flags = string.match(packed_of(s), FIELDS)
+    local lane, first, last, hard, attempts, lost, at, flags = string.match(packed_of(s), READY)
     jobs[index] = {
       s = s, lane = lane, first = first, last = last, hard = hard, attempts = attempts, lost = lost, at = at,
       flags = flags,

@@ -6,6 +6,8 @@ local LETTER = { finished = 'f', waiting = 'w', buried = 'b', stale = 's', gone 
 local token = ARGV[4]
 local replies = {}
 local held = 0
+-- Jobs that were finished and are gone, by where they were.
+local finished = {}
 
 -- The usual end: done, and not asked for again. Its texts go unread, and so does its record but for its end: no other
 -- field is as long as a token.
@@ -14,9 +16,8 @@ local function finish(s, packed)
   if not last or (#packed > last and string.sub(packed, last + 1, last + 2) ~= '||') then return false end
   forget_texts(s, string.sub(packed, last + 3))
   keep(s, nil)
-  account(s, -1)
-  count_in(s, 'L', nil, -1)
-  count(Q, 'cnt', 'finished', 1)
+  local home = s.home
+  finished[home] = (finished[home] or 0) + 1
   held = held + 1
   return true
 end
@@ -72,6 +73,13 @@ for _, said in ipairs(settlements) do
     merge(said.follow_up, said.kind.request)
   end
   replies[#replies + 1] = LETTER[settled]
+end
+for home, jobs in pairs(finished) do
+  home.shrunk = true
+  count(Q, 'rc', home.total, -jobs)
+  count(Q, 'rc', home.repository .. ':L', -jobs)
+  count(Q, 'cnt', 'L', -jobs)
+  count(Q, 'cnt', 'finished', jobs)
 end
 if held > 0 then let_go(Q, token, held) end
 flush()
