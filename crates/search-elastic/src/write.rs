@@ -50,7 +50,7 @@ const STORED_FIELDS: &str = "_source_includes=meta,comment_documents,event_docum
 const VERSION_FIELDS: &str = "_source=false&filter_path=docs._id,docs.error.reason";
 
 /// Bytes after which a wave is sent.
-const WAVE: usize = 2 << 20;
+const WAVE: usize = 1 << 20;
 /// Bytes of items after which a wave takes no more of them: their children are the next one.
 const WAVE_ITEMS: usize = 384 << 10;
 /// Records count their revisions from one.
@@ -620,7 +620,7 @@ mod tests {
         assert_eq!(items.len(), threads.len());
         let expected: Vec<_> = round.fresh.iter().map(|fresh| fresh.most.iter().sum::<u64>()).collect();
         assert_eq!(children, expected, "every child comes once, and a tombstone for each that is no more");
-        assert!((8..16).contains(&waves), "{waves} waves for 15 MB");
+        assert!((15..25).contains(&waves), "{waves} waves for 15 MB");
     }
 
     #[test]
