@@ -158,6 +158,8 @@ impl Component {
         let child = Command::new(program)
             .env_clear()
             .env("HOME", place.folder)
+            // As in the image and the units of systemd.
+            .env("MALLOC_TRIM_THRESHOLD_", "131072")
             .env("GHARVEST_DATA_DIR", place.folder)
             .env("GITHUB_TOKEN", "simulated-bench")
             .env("GHARVEST_GITHUB__API_URL", place.github)
