@@ -15,6 +15,7 @@ use jiff::SignedDuration;
 use serde_json::Value;
 
 mod ends;
+mod pages;
 mod world;
 
 use world::{DAY, HOUR, NAME, OTHER, PERIOD, Setting, World};
