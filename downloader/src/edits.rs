@@ -160,7 +160,7 @@ impl Downloader {
         if reserve >= 1.0 || !self.client.can_graphql() {
             return false;
         }
-        let left = Left::of(&self.client.budgets(), "graphql");
+        let left = Left::of(&self.client.budgets_for(Purpose::Backfill), "graphql");
         left.is_none_or(|left| left.remaining as f64 > left.limit as f64 * reserve)
     }
 

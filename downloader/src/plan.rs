@@ -195,7 +195,7 @@ pub async fn plan(
     let way = if graphql && client.can_graphql() { Way::Graphql } else { Way::Rest };
     let size = size(client, &repository, way).await?;
     let here = track::completeness(archive, repository.id).await?;
-    let budgets = client.budgets();
+    let budgets = client.budgets_for(Purpose::Backfill);
     let core = Left::of(&budgets, "core");
     let missing = size.without(&here);
     let cost = cost(&missing, way);

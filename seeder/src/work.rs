@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use gharvest_archive::Archive;
-use gharvest_github::{Budget, Client, TokenReport, TokenUse};
+use gharvest_github::{Client, Purpose};
 use gharvest_model::{Lane, QueueName, Subject, job::part, tracking::Tracked};
 use gharvest_queue::{Queue, Timing, Trigger};
 use gharvest_state::State;
@@ -135,21 +135,16 @@ impl Tools {
 
     /// What sweeps may cost now.
     async fn pace(&self) -> Result<Pace, Failure> {
-        let budgets = self.client.refresh_budgets().await?;
-        let calls_an_hour = calls_an_hour(&budgets, &self.client.tokens());
+        self.client.refresh_budgets().await?;
+        let budgets = self.client.budgets_for(Purpose::Backfill);
+        let core = budgets.iter().filter(|budget| budget.resource == "core" && budget.trouble.is_none());
+        let calls_an_hour = core.map(|budget| budget.limit).sum::<u64>();
         Ok(Pace {
             every: SWEEP_EVERY.min(self.options.sweep_period).max(Duration::from_secs(1)),
             period: self.options.sweep_period,
             cost_per_hour: calls_an_hour as f64 * self.options.sweep_share,
         })
     }
-}
-
-/// Calls an hour of the tokens that work and may be used for what no person waits for.
-fn calls_an_hour(budgets: &[Budget], tokens: &[TokenReport]) -> u64 {
-    let reserved = |name: &str| tokens.iter().any(|token| token.token == name && token.used_for == TokenUse::Live);
-    let core = budgets.iter().filter(|budget| budget.resource == "core" && budget.trouble.is_none());
-    core.filter(|budget| !reserved(&budget.token)).map(|budget| budget.limit).sum()
 }
 
 fn trigger(queue: QueueName, tracked: &Tracked, part: &str) -> Trigger {
@@ -159,36 +154,5 @@ fn trigger(queue: QueueName, tracked: &Tracked, part: &str) -> Trigger {
         lane: Lane::Reconcile,
         timing: Timing::WhenFree,
         reason: "schedule".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use gharvest_github::TokenKind;
-
-    use super::*;
-
-    #[test]
-    fn a_share_is_of_the_tokens_that_sweeps_may_use() {
-        let uses = [TokenUse::Anything, TokenUse::Live, TokenUse::Scheduled, TokenUse::Anything];
-        let name = |place: usize| format!("token {place}");
-        let tokens = uses.iter().enumerate().map(|(place, used_for)| TokenReport {
-            token: name(place),
-            kind: TokenKind::Classic,
-            used_for: *used_for,
-            scopes: None,
-            ends_at: None,
-            trouble: None,
-        });
-        let budget = |place: usize, resource: &str| Budget {
-            token: name(place),
-            resource: resource.to_owned(),
-            limit: 10_u64.pow(u32::try_from(place).unwrap()),
-            remaining: 0,
-            reset_at: Timestamp::UNIX_EPOCH,
-            trouble: (place == 3).then(|| "refused".to_owned()),
-        };
-        let budgets: Vec<Budget> = (0..4).flat_map(|place| [budget(place, "core"), budget(place, "graphql")]).collect();
-        assert_eq!(calls_an_hour(&budgets, &tokens.collect::<Vec<_>>()), 101);
     }
 }

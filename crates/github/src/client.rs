@@ -251,6 +251,11 @@ impl Client {
         self.inner.tokens().budgets(self.inner.clock.now())
     }
 
+    /// The same of the tokens that such work may use: what its shares are taken of.
+    pub fn budgets_for(&self, purpose: Purpose) -> Vec<Budget> {
+        self.inner.tokens().budgets_for(purpose, self.inner.clock.now())
+    }
+
     /// Asks GitHub for the budgets of every token (free against the primary limit), also of those set aside, but not of
     /// those that it told to wait.
     ///

@@ -252,6 +252,11 @@ impl Tokens {
         self.tokens.iter().flat_map(|token| token.budgets(now)).collect()
     }
 
+    pub(crate) fn budgets_for(&self, purpose: Purpose, now: Timestamp) -> Vec<Budget> {
+        let usable = self.tokens.iter().filter(|token| token.used_for.serves(purpose));
+        usable.flat_map(|token| token.budgets(now)).collect()
+    }
+
     /// What each token is, and how it is.
     pub(crate) fn reports(&self, now: Timestamp) -> Vec<TokenReport> {
         self.tokens.iter().map(|token| token.report(now)).collect()

@@ -38,7 +38,7 @@ impl GraphqlFetcher {
 
     /// By which way so many threads are best fetched; what they are is not known yet.
     fn way(&self, repository: &RepositoryName, items: usize) -> Way {
-        let (budgets, speeds) = (self.client.budgets(), self.client.speeds());
+        let (budgets, speeds) = (self.client.budgets_for(Purpose::Backfill), self.client.speeds());
         plan::choose(&Situation {
             items: items as u64,
             pulls: items as u64 / 2,

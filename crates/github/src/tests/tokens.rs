@@ -38,6 +38,10 @@ async fn a_reserved_token_does_its_work_and_no_other() {
     }
     let used: Vec<_> = log.all().iter().map(|seen| seen.token().to_owned()).collect();
     assert_eq!(used, ["ghp_live", "ghp_scheduled", "ghp_scheduled"]);
+    let budgets_for = |purpose| client.budgets_for(purpose).into_iter().map(|budget| budget.token).collect::<Vec<_>>();
+    assert_eq!(budgets_for(Purpose::Live), ["token 1"]);
+    assert_eq!(budgets_for(Purpose::Backfill), ["token 2"], "shares are taken of what may be used");
+    assert_eq!(client.budgets().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
