@@ -84,13 +84,21 @@ pub enum Step<'a> {
 }
 
 /// Compares all items of `repositories`. Differences are told as they are found, so that a list of any length needs no
-/// memory here.
+/// memory here. An index that an earlier version of the program made is not compared: its documents have another form.
 pub async fn verify(
     archive: &Archive,
     index: &dyn SearchIndex,
     repositories: &[RepositoryId],
     tell: &mut (dyn FnMut(Step<'_>) + Send),
 ) -> Result<Compared, Failure> {
+    let status = index.status().await?;
+    if status.outdated {
+        return Err(Failure::Hopeless(format!(
+            "an earlier version of the program made the index, with mapping {}: `gharvest rebuild` makes it anew from the \
+             archive, and then it can be compared",
+            status.mapping
+        )));
+    }
     let mut compared = Compared::default();
     for id in repositories {
         let repository = archive.repository(*id).await?;

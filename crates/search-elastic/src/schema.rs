@@ -14,7 +14,7 @@ use gharvest_search::query::tree::{Flag, Keyword, Number, Time};
 use serde_json::{Map, Value, json};
 
 /// The version of the mappings; an index of an older one is rebuilt.
-pub(crate) const MAPPING: u64 = 2;
+pub(crate) const MAPPING: u64 = 3;
 
 /// The sorts of documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -158,7 +158,7 @@ pub(crate) fn of(kind: &str) -> Value {
     json!({"type": kind})
 }
 
-/// Not indexed, kept as it is.
+/// Not indexed, kept as it is: the engine does not even look at names and types in it, so none of them is refused.
 fn stored() -> Value {
     json!({"type": "object", "enabled": false})
 }
@@ -263,7 +263,7 @@ fn prepared() -> Value {
 
 fn comments() -> Value {
     merged(&[
-        json!({"title": text(), "body": text(), "id": of("long"), "reactions": of("long")}),
+        json!({"title": text(), "body": text(), "id": of("long"), "reactions": of("long"), "extra": stored()}),
         fields(&["part", "author", "author_association", "review_state", "path"], &keyword()),
         fields(&["created_at", "updated_at"], &of("date")),
         fields(&["author_is_bot"], &of("boolean")),
@@ -273,7 +273,7 @@ fn comments() -> Value {
 fn events() -> Value {
     merged(&[
         fields(&["event", "actor", "label", "value"], &keyword()),
-        json!({"actor_is_bot": of("boolean"), "created_at": of("date")}),
+        json!({"actor_is_bot": of("boolean"), "created_at": of("date"), "extra": stored()}),
     ])
 }
 

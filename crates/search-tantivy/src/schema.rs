@@ -28,7 +28,7 @@ use tantivy::{
 use crate::tokenizer::{IDENTIFIERS, WORDS};
 
 /// The version of this schema: one more with each change that asks for a rebuild.
-pub(crate) const MAPPING: u32 = 2;
+pub(crate) const MAPPING: u32 = 3;
 
 /// Kinds of documents, as in the field `kind_of_document`.
 pub(crate) mod kind {

@@ -165,7 +165,7 @@ async fn an_index_of_another_mapping_or_engine_asks_for_a_rebuild_and_gets_it() 
         index.begin_rebuild(ARCHIVE).await.unwrap();
         index.apply(vec![titled(1, "one")]).await.unwrap();
         index.finish_rebuild().await.unwrap();
-        assert_eq!(index.status().await.unwrap().mapping, 2);
+        assert_eq!(index.status().await.unwrap().mapping, 3);
         assert_eq!(found(&index, "one").await, [1]);
     }
 }

@@ -7,12 +7,16 @@ use std::{collections::BTreeSet, time::Duration};
 
 use futures::TryStreamExt;
 use gharvest_model::{ItemId, RepositoryId};
+use serde_json::json;
 
 use crate::{
     Access, Applied, ErrorKind, Facet, Hit, SearchIndex, SearchReply, SearchRequest, Start,
-    document::{DailyDocument, ItemDocument, Metrics, ReleaseDocument, RepositoryDocument, ThreadDocuments, Version},
+    document::{
+        CommentDocument, DailyDocument, EventDocument, Extra, ItemDocument, Metrics, ReleaseDocument,
+        RepositoryDocument, ThreadDocuments, Version, thread_digest,
+    },
     query::{ParseContext, Query, suggest::SuggestRequest},
-    sample::{at, comment, interval, item, thread},
+    sample::{at, comment, event, interval, item, thread},
 };
 
 /// The archive that the index of a behaviour belongs to.
@@ -68,6 +72,19 @@ fn titled(number: u64, title: &str) -> ItemDocument {
 
 fn plain(number: u64, title: &str, version: u64) -> ThreadDocuments {
     thread(titled(number, title), Vec::new(), Vec::new(), version)
+}
+
+/// A thread whose documents, one of each sort, all say this beside their fields.
+fn with_extra(number: u64, extra: serde_json::Value) -> ThreadDocuments {
+    let extra: Extra = serde_json::from_value(extra).expect("an object");
+    let mut item = ItemDocument { extra: extra.clone(), ..titled(number, "quiet") };
+    item.event_documents = 1;
+    let said = CommentDocument { extra: extra.clone(), ..comment(&item, 0, "nothing") };
+    let events = vec![EventDocument { extra, ..event(&item, 0, "closed") }];
+    let mut thread = thread(item, vec![said], Vec::new(), 1);
+    thread.events = events;
+    thread.digest = thread_digest(&thread.digests());
+    thread
 }
 
 fn private(number: u64, repository: u64, title: &str) -> ThreadDocuments {
@@ -180,6 +197,35 @@ contract! { $
         let reply = search(index, "crash").await;
         assert_eq!(reply.total, 1);
         assert_eq!(reply.hits[0].item, stored.item);
+    }
+
+    /// What documents say beside their fields comes back as it was given, whatever its names and values are, and no
+    /// search finds it.
+    async fn extra_comes_back_as_given_and_is_not_searched(index: &dyn SearchIndex) {
+        ensured(index).await;
+        let first = with_extra(1, json!({
+            "a.dotted.name": {"": "walrus", "..": 1, "x.y.": true}, "": [], " ": {},
+            "state": "walrus", "deleted": true, "q": {"gone": true, "ordinal": "none"}, "meta": ["walrus"],
+            "title": {"raw": "walrus"}, "created_at": "never", "number": "walrus", "body": null,
+            "large": 9_007_199_254_740_993_u64, "largest": u64::MAX, "least": i64::MIN, "part": 0.1,
+            "lists": [[], [[1, "walrus"], {"deep": [null, {"er": [[]]}]}]], "mixed": [1, "one", {"one": 1}, null],
+        }));
+        // The same names with values of other sorts.
+        let second = with_extra(2, json!({
+            "a": {"dotted": 5}, "state": ["walrus"], "deleted": "walrus", "large": "walrus", "lists": {"0": 1}, "mixed": 1.5,
+        }));
+        store(index, vec![first.clone(), second.clone()]).await;
+        for given in [&first, &second] {
+            let stored = index.thread(given.item.id()).await.expect("the thread is read").expect("the thread is there");
+            assert_eq!((stored.documents, &stored.digest), (given.digests(), &given.digest));
+        }
+        let hits = search(index, "quiet sort:created").await.hits;
+        let extra: Vec<_> = hits.iter().map(|hit| (hit.item.number, &hit.item.extra)).collect();
+        assert_eq!(extra, [(2, &second.item.extra), (1, &first.item.extra)]);
+        assert_eq!(found(index, "is:open quiet").await, [1, 2]);
+        for text in ["walrus", "in:comments walrus", "dotted", "9007199254740993"] {
+            assert_eq!(found(index, text).await, [0_u64; 0], "{text}");
+        }
     }
 
     /// A stale version never replaces a newer one, committed or not; the same version may come again.

@@ -3,10 +3,14 @@
 //! Ids are built from the numeric repository id: an item is `{repository}:{number}`; its children are ordinal below
 //! it, `{repository}:{number}:c0`, `…:e0`, `…:i0`, so that leftovers of an older version are known without a search.
 
+mod extra;
+
 use gharvest_model::{ItemId, Kind, RepositoryId, Revision};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+pub use extra::Extra;
 
 /// The version of a document: `revision · 2^32 +` the second of rendering since 2020-01-01, so that a re-index of an
 /// unchanged record is written, and a late one is not.
@@ -51,8 +55,9 @@ impl ThreadDocuments {
     /// About how many bytes they take in memory: their long texts, and a kibibyte for whatever else a document says.
     pub fn size(&self) -> usize {
         let documents = 1 + self.comments.len() + self.events.len() + self.intervals.len();
-        let said: usize = self.comments.iter().map(|comment| comment.body.len()).sum();
-        1_024 * documents + self.item.body.len() + said
+        let comments: usize = self.comments.iter().map(|comment| comment.body.len() + comment.extra.len()).sum();
+        let events: usize = self.events.iter().map(|event| event.extra.len()).sum();
+        1_024 * documents + self.item.body.len() + self.item.extra.len() + comments + events
     }
 
     /// Ids and digests of all documents, in order of id: what [`crate::StoredThread::documents`] is compared with.
@@ -183,9 +188,9 @@ pub struct ItemDocument {
     pub revision: Revision,
     /// When the record was fetched.
     pub fetched_at: Timestamp,
-    /// What GitHub says and no other field has; stored, not indexed.
-    #[serde(default)]
-    pub extra: Map<String, Value>,
+    /// What GitHub says and no other field has.
+    #[serde(default, skip_serializing_if = "Extra::is_empty")]
+    pub extra: Extra,
 }
 
 impl ItemDocument {
@@ -271,6 +276,9 @@ pub struct CommentDocument {
     pub updated_at: Option<Timestamp>,
     /// The record's revision.
     pub revision: Revision,
+    /// What GitHub says and no other field has.
+    #[serde(default, skip_serializing_if = "Extra::is_empty")]
+    pub extra: Extra,
 }
 
 /// A timeline event: alias `gharvest-events`.
@@ -306,6 +314,9 @@ pub struct EventDocument {
     pub created_at: Timestamp,
     /// The record's revision.
     pub revision: Revision,
+    /// What GitHub says and no other field has.
+    #[serde(default, skip_serializing_if = "Extra::is_empty")]
+    pub extra: Extra,
 }
 
 /// Something that was true from one instant to another: alias `gharvest-intervals`.

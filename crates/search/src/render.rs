@@ -2,11 +2,12 @@
 //!
 //! Parsing is lenient: GitHub adds events and leaves out fields, imports lack whole objects, deleted accounts are null.
 //! Nothing in a record is an error; what cannot be read is left out, and stays in the archive. Everything that comes
-//! from outside is bounded: names at 1 KiB, bodies at 512 KiB, references at 2,000 of each sort.
+//! from outside is bounded: names at 1 KiB, bodies at 512 KiB, references at 2,000 of each sort, `extra` at 4 KiB.
 //!
 //! The long lists are read in one pass, an entry at a time: what documents say of it is kept, and GitHub's own object
 //! goes before the next one comes. So a thread of any length needs little more memory than its text and its documents.
 
+mod extra;
 pub(crate) mod extract;
 pub(crate) mod json;
 pub(crate) mod text;
@@ -25,7 +26,7 @@ use gharvest_model::{
     record::{RecordText, Visibility},
 };
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     document::{
@@ -36,7 +37,7 @@ use crate::{
     metrics::{Facts, hours},
 };
 use extract::{References, Unique, closed_items};
-use json::{LONGEST_NAME, Person, bounded};
+use json::Person;
 use text::without_html_comments;
 use timeline::Entry;
 
@@ -264,6 +265,7 @@ impl<'a> Thread<'a> {
             created_at: json::time(value, "/created_at").unwrap_or(at),
             updated_at: json::time(value, "/updated_at"),
             revision: self.revision,
+            extra: extra::of_comment(part, value),
         }
     }
 
@@ -286,6 +288,7 @@ impl<'a> Thread<'a> {
             value: entry.subject,
             created_at: entry.at,
             revision: self.revision,
+            extra: entry.extra,
         };
         entries.into_iter().enumerate().map(event).collect()
     }
@@ -396,7 +399,7 @@ impl<'a> Thread<'a> {
             interval_documents: 0,
             revision: self.revision,
             fetched_at: self.fetched_at,
-            extra: extra(core, self.pull),
+            extra: extra::of_item(core, self.pull),
         }
     }
 
@@ -566,53 +569,6 @@ impl People {
         actors.extend(thread.entries.iter().filter_map(|entry| Some(entry.actor.as_ref()?.login.clone())));
         Self { commenters, reviewers, actors, participants }
     }
-}
-
-/// Fields of the issue and the pull request that documents have under their own names, or that say nothing.
-const SAID_ELSEWHERE: [&str; 27] = [
-    "_links",
-    "assignee",
-    "assignees",
-    "author_association",
-    "base",
-    "body",
-    "body_html",
-    "body_text",
-    "closed_at",
-    "closed_by",
-    "comments",
-    "created_at",
-    "draft",
-    "head",
-    "id",
-    "labels",
-    "locked",
-    "merged_at",
-    "merged_by",
-    "milestone",
-    "number",
-    "repository",
-    "requested_reviewers",
-    "state",
-    "state_reason",
-    "title",
-    "user",
-];
-
-/// What GitHub says and no other field has, addresses left out: small, because every hit carries it.
-fn extra(core: &Value, pull: &Value) -> Map<String, Value> {
-    let mut extra = Map::new();
-    for object in [core, pull].into_iter().filter_map(Value::as_object) {
-        for (name, value) in object {
-            let is_address = name == "url" || (name.ends_with("_url") && name != "html_url");
-            let is_known = SAID_ELSEWHERE.contains(&name.as_str()) || name == "updated_at" || name == "requested_teams";
-            let is_small = value.as_str().is_none_or(|text| text.len() <= LONGEST_NAME);
-            if !is_address && !is_known && is_small && !value.is_null() && !extra.contains_key(name) {
-                extra.insert(bounded(name, LONGEST_NAME).to_owned(), value.clone());
-            }
-        }
-    }
-    extra
 }
 
 /// The document of a repository, from GitHub's own object.

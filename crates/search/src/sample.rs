@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use crate::document::{
-    CommentDocument, EventDocument, IntervalDocument, ItemDocument, Metrics, ThreadDocuments, Version, thread_digest,
+    CommentDocument, EventDocument, Extra, IntervalDocument, ItemDocument, Metrics, ThreadDocuments, Version,
+    thread_digest,
 };
 
 /// A thread by what differs from a plain one: fields of the documents as they are named there.
@@ -83,7 +84,7 @@ pub fn item(number: u64) -> ItemDocument {
         interval_documents: 0,
         revision: Revision(1),
         fetched_at: created_at,
-        extra: Map::new(),
+        extra: Extra::default(),
     }
 }
 
@@ -111,6 +112,7 @@ pub fn comment(item: &ItemDocument, ordinal: usize, body: &str) -> CommentDocume
         created_at: item.created_at,
         updated_at: None,
         revision: item.revision,
+        extra: Extra::default(),
     }
 }
 
@@ -132,6 +134,7 @@ pub fn event(item: &ItemDocument, ordinal: usize, name: &str) -> EventDocument {
         value: None,
         created_at: item.created_at,
         revision: item.revision,
+        extra: Extra::default(),
     }
 }
 

@@ -97,7 +97,7 @@ fn an_item_carries_what_github_says_and_what_its_texts_refer_to() {
         (["src/a.rs".to_owned()].as_slice(), ["helper".to_owned()].as_slice())
     );
     assert_eq!((item.reactions, item.interactions, item.participants, item.comments), (2, 3, 2, 1));
-    assert_eq!(item.extra["type"]["name"], "Bug");
+    assert_eq!(item.extra.fields()["type"]["name"], "Bug");
     assert_eq!((item.comment_documents, item.event_documents), (1, 1));
     assert_eq!(documents.comments[0].key, "7:12:c0");
     assert_eq!(documents.events[0].key, "7:12:e0");

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -28,12 +28,14 @@ pub(crate) struct FaultyIndex {
     pub(crate) refused: Mutex<BTreeSet<u64>>,
     /// How often `commit` succeeded.
     pub(crate) commits: AtomicU32,
+    /// It says that an earlier version of the program made it.
+    pub(crate) is_outdated: AtomicBool,
 }
 
 impl FaultyIndex {
     pub(crate) fn new(inner: Arc<dyn SearchIndex>) -> Arc<Self> {
         let (failures, commits) = (AtomicU32::new(0), AtomicU32::new(0));
-        Arc::new(Self { inner, failures, refused: Mutex::default(), commits })
+        Arc::new(Self { inner, failures, refused: Mutex::default(), commits, is_outdated: AtomicBool::default() })
     }
 
     fn may_fail(&self, operation: &'static str) -> Result<()> {
@@ -143,6 +145,7 @@ impl SearchIndex for FaultyIndex {
     }
 
     async fn status(&self) -> Result<IndexStatus> {
-        self.inner.status().await
+        let status = self.inner.status().await?;
+        Ok(IndexStatus { outdated: self.is_outdated.load(Ordering::SeqCst), ..status })
     }
 }

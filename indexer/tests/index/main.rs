@@ -4,7 +4,10 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use gharvest_archive::Repository;
-use gharvest_indexer::{rebuild::rebuild, verify::DifferenceKind};
+use gharvest_indexer::{
+    rebuild::rebuild,
+    verify::{DifferenceKind, verify},
+};
 use gharvest_model::{ItemId, QueueName, Subject, job::part};
 use gharvest_queue::{JobState, QueueAdmin};
 use gharvest_search::{
@@ -168,6 +171,17 @@ async fn verification_finds_every_kind_of_damage() {
     assert_eq!(*extra, only(&extra_key));
     assert_eq!(*kind(8), DifferenceKind::Missing);
     assert_eq!(differences[0].name, "owner/name#1");
+}
+
+#[tokio::test]
+async fn an_index_of_an_earlier_version_is_to_be_rebuilt_and_not_called_damaged() {
+    let world = indexed(1).await;
+    world.index.is_outdated.store(true, Ordering::SeqCst);
+    let mut steps = 0;
+    let compared = verify(&world.archive, world.index.as_ref(), &[ID], &mut |_| steps += 1).await;
+    let refused = compared.unwrap_err().to_string();
+    assert!(refused.contains("an earlier version") && refused.contains("`gharvest rebuild`"), "{refused}");
+    assert_eq!(steps, 0);
 }
 
 #[tokio::test]

@@ -189,7 +189,10 @@ async fn tell_of_trouble(url: &str) {
     assert!(trouble.found.contains("1 of the engine's indices") && trouble.found.contains("-items-v"), "{trouble:?}");
     put("items-all/_settings", json!({"index.blocks.read_only_allow_delete": null})).await;
     assert_eq!(index.status().await.unwrap().trouble, None);
-    client.delete(format!("{url}/{}-items-v2-0", options.prefix)).send().await.unwrap().error_for_status().unwrap();
+    let all = format!("{url}/_alias/{}-items-all", options.prefix);
+    let made: Value = client.get(all).send().await.unwrap().json().await.unwrap();
+    let made = made.as_object().unwrap().keys().next().unwrap();
+    client.delete(format!("{url}/{made}")).send().await.unwrap().error_for_status().unwrap();
     let aliases = json!({format!("{}-items", options.prefix): {}});
     put("items-v2-1?wait_for_active_shards=0", json!({"settings": nowhere, "aliases": aliases})).await;
     let trouble = index.status().await.unwrap().trouble.unwrap();
@@ -344,21 +347,11 @@ async fn an_index_of_an_earlier_mapping_is_said_and_takes_new_documents_until_it
     let index: Arc<dyn SearchIndex> = ElasticIndex::open(&options).await.unwrap();
     index.ensure("archive").await.unwrap();
     assert!(!index.status().await.unwrap().outdated);
-    // As version 1 made it: without `hours`, and without names of what is public.
+    // As earlier versions made them: without these fields, and without names of what is public.
     let client = reqwest::Client::new();
-    let old = format!("{url}/{}-intervals-v1-0", options.prefix);
-    let (all, visible) = (format!("{}-intervals-all", options.prefix), format!("{}-intervals", options.prefix));
-    let made: Value = client.get(format!("{url}/{all}/_mapping")).send().await.unwrap().json().await.unwrap();
-    let (made, mut mapping) =
-        made.as_object().unwrap().iter().next().map(|(name, it)| (name.clone(), it["mappings"].clone())).unwrap();
-    mapping["properties"].as_object_mut().unwrap().shift_remove("hours").unwrap();
-    mapping["_meta"]["gharvest"]["mapping"] = json!(1);
-    let settings: Value = client.get(format!("{url}/{made}/_settings")).send().await.unwrap().json().await.unwrap();
-    let analysis = settings[&made]["settings"]["index"]["analysis"].clone();
-    client.delete(format!("{url}/{made}")).send().await.unwrap().error_for_status().unwrap();
-    let body =
-        json!({"settings": {"index": {"analysis": analysis}}, "mappings": mapping, "aliases": {all: {}, visible: {}}});
-    client.put(&old).json(&body).send().await.unwrap().error_for_status().unwrap();
+    for (sort, field) in [("intervals", "hours"), ("comments", "extra"), ("events", "extra")] {
+        age(&client, &url, &options.prefix, sort, field).await;
+    }
     let items = format!("{url}/{}-items-all/_mapping", options.prefix);
     let meta = json!({"_meta": {"gharvest": {"archive": "archive", "mapping": 1}}});
     client.put(items).json(&meta).send().await.unwrap().error_for_status().unwrap();
@@ -367,10 +360,18 @@ async fn an_index_of_an_earlier_mapping_is_said_and_takes_new_documents_until_it
     index.ensure("archive").await.unwrap();
     assert!(index.status().await.unwrap().outdated);
     let mut item = sample::item(1);
-    item.interval_documents = 1;
+    item.event_documents = 1;
     let mut interval = sample::interval(&item, 0, "label", "bug");
     interval.hours = Some(2.5);
-    let thread = |version| sample::thread(item.clone(), Vec::new(), vec![interval.clone()], version);
+    let mut comment = sample::comment(&item, 0, "Nothing");
+    comment.extra = serde_json::from_value(json!({"line": 5, "part.one": {"": 1}})).unwrap();
+    let mut event = sample::event(&item, 0, "locked");
+    event.extra = comment.extra.clone();
+    let thread = |version| {
+        let mut thread = sample::thread(item.clone(), vec![comment.clone()], vec![interval.clone()], version);
+        thread.events = vec![event.clone()];
+        thread
+    };
     assert_eq!(index.apply(vec![thread(1)]).await.unwrap(), [Applied::Written]);
     index.begin_rebuild("archive").await.unwrap();
     assert_eq!(index.apply(vec![thread(2)]).await.unwrap(), [Applied::Written]);
@@ -385,4 +386,23 @@ async fn an_index_of_an_earlier_mapping_is_said_and_takes_new_documents_until_it
         .await
         .unwrap();
     assert_eq!(public["count"], 1, "{public}");
+    let stored = index.thread(item.id()).await.unwrap().unwrap();
+    assert_eq!(stored.documents, thread(2).digests());
+}
+
+/// Replaces the index of a sort by one of mapping 1 that has all its fields but one.
+async fn age(client: &reqwest::Client, url: &str, prefix: &str, sort: &str, field: &str) {
+    let old = format!("{url}/{prefix}-{sort}-v1-0");
+    let (all, visible) = (format!("{prefix}-{sort}-all"), format!("{prefix}-{sort}"));
+    let made: Value = client.get(format!("{url}/{all}/_mapping")).send().await.unwrap().json().await.unwrap();
+    let (made, mut mapping) =
+        made.as_object().unwrap().iter().next().map(|(name, it)| (name.clone(), it["mappings"].clone())).unwrap();
+    mapping["properties"].as_object_mut().unwrap().shift_remove(field).unwrap();
+    mapping["_meta"]["gharvest"]["mapping"] = json!(1);
+    let settings: Value = client.get(format!("{url}/{made}/_settings")).send().await.unwrap().json().await.unwrap();
+    let analysis = settings[&made]["settings"]["index"]["analysis"].clone();
+    client.delete(format!("{url}/{made}")).send().await.unwrap().error_for_status().unwrap();
+    let body =
+        json!({"settings": {"index": {"analysis": analysis}}, "mappings": mapping, "aliases": {all: {}, visible: {}}});
+    client.put(&old).json(&body).send().await.unwrap().error_for_status().unwrap();
 }

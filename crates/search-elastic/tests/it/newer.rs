@@ -14,6 +14,8 @@ async fn serves(test: &str, make: Make, engine: &str) {
     contract::a_rebuild_serves_the_old_index_until_it_is_finished(&*index).await;
     let (index, ()) = fresh(url.clone()).await;
     contract::replacing_leaves_nothing_behind(&*index).await;
+    let (index, ()) = fresh(url.clone()).await;
+    contract::extra_comes_back_as_given_and_is_not_searched(&*index).await;
     let (index, ()) = fresh(url).await;
     contract::pages_and_cursors_show_every_item_once(&*index).await;
 }

@@ -3,7 +3,11 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::json::{self, Person};
+use super::{
+    extra,
+    json::{self, Person},
+};
+use crate::document::Extra;
 
 /// What documents say of one timeline entry, read as far as it can be. GitHub's own object, many times as large, is not
 /// needed any more.
@@ -23,6 +27,8 @@ pub(crate) struct Entry {
     pub(crate) title_before: Option<String>,
     /// The commits that it names.
     pub(crate) shas: Vec<String>,
+    /// What no field of its event has.
+    pub(crate) extra: Extra,
 }
 
 impl Entry {
@@ -30,14 +36,16 @@ impl Entry {
     pub(crate) fn read(value: &Value, previous: Timestamp) -> Self {
         let times = ["/created_at", "/submitted_at", "/committer/date", "/author/date", "/comments/0/created_at"];
         let event = json::name(value, "/event").unwrap_or_else(|| "unknown".into());
+        let subject = subject(value, &event);
         Self {
             actor: json::person(value, "/actor").or_else(|| json::person(value, "/user")),
             at: times.iter().find_map(|pointer| json::time(value, pointer)).unwrap_or(previous),
             id: json::number(value, "/id").unwrap_or_default(),
             label: json::name(value, "/label/name"),
-            subject: subject(value, &event),
             title_before: json::name(value, "/rename/from"),
             shas: ["/commit_id", "/sha"].iter().filter_map(|pointer| json::name(value, pointer)).collect(),
+            extra: extra::of_event(&event, value, subject.as_deref()),
+            subject,
             event,
         }
     }
