@@ -321,6 +321,10 @@ impl Client {
     async fn schema(&self, purpose: Purpose) -> Result<&Schema> {
         let read = || async {
             match self.ask_graphql(document::INTROSPECTION, &json!({}), purpose, true, None).await? {
+                // It is read once: half of it would be taken for all.
+                Reached::Data { errors, .. } if errors.iter().any(is_too_much) => {
+                    Err(Error::new(ErrorKind::Unavailable, "POST /graphql", "answered with half of its schema"))
+                }
                 Reached::Data { data, .. } => Ok(Schema::of(&data.trees())),
                 Reached::TooMuch(reason) => Err(Error::new(ErrorKind::Unavailable, "POST /graphql", reason)),
             }

@@ -17,6 +17,7 @@ mod cost;
 mod deletions;
 mod edges;
 mod edits;
+mod errors;
 mod full;
 mod kill;
 mod limits;

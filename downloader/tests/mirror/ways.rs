@@ -6,7 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use gharvest_github_simulator::{Change, Fault, Options, Rule, Simulator, Truth, World as Github};
+use gharvest_github_simulator::{
+    Change, Fault, GraphqlError, Options, Rule, Simulator, Truth, Withheld, World as Github,
+};
 use gharvest_model::{
     ItemId, Record, RepositoryName,
     change::same_content,
@@ -38,10 +40,11 @@ const UNTOLD: &[&str] = &["copilot_work_finished", "copilot_work_started", "summ
 /// GitHub at its worst, on both APIs, now and then.
 fn break_down(simulator: &Simulator) {
     let control = simulator.control();
+    let too_much = Fault::Withhold { what: Withheld::Fields, error: GraphqlError::ResourceLimits };
     for (fault, share) in [
         (Fault::Status { status: 502 }, 0.03),
         (Fault::HtmlPage { status: 504 }, 0.02),
-        (Fault::ResourceLimit, 0.03),
+        (too_much.clone(), 0.03),
         (Fault::Truncate, 0.02),
     ] {
         control.inject(Rule::often(fault, share).on("/graphql"));
@@ -49,7 +52,7 @@ fn break_down(simulator: &Simulator) {
     let waits = Fault::SecondaryLimit { retry_after_s: Some(1), status: 403 };
     control.inject(Rule::once(waits).on("/graphql").after(3));
     // However few requests there are, some of them fail.
-    control.inject(Rule::once(Fault::ResourceLimit).on("/graphql").after(5));
+    control.inject(Rule::once(too_much).on("/graphql").after(5));
     control.inject(Rule::once(Fault::Status { status: 504 }).on("/graphql").after(7));
     control.inject(Rule::once(Fault::PrimaryLimit { reset_in_s: 1, status: 403 }).on("/timeline").after(9));
     for fault in [Fault::Status { status: 502 }, Fault::Reset, Fault::Truncate] {

@@ -1,7 +1,21 @@
 //! Faults by rule: which requests, how often, and what goes wrong.
+//!
+//! GitHub's GraphQL fails in ways of its own, mostly with HTTP 200. All of them are here:
+//!
+//! | what GitHub says | by |
+//! | --- | --- |
+//! | `NOT_FOUND` of a number, a node, a repository | asking for one that is not there |
+//! | `FORBIDDEN`, "Something went wrong …", `RESOURCE_LIMITS_EXCEEDED` with 200 and some of the data | [`Fault::Withhold`] |
+//! | the same with `"data": null` | [`Fault::Withhold`] of [`Withheld::Everything`] |
+//! | "Something went wrong …" with 502, after ten seconds | more work than [`Options::graphql_work`](crate::Options::graphql_work) |
+//! | 502, 504 with other JSON, with HTML, with half of a body, no answer | [`Fault::Status`], [`Fault::HtmlPage`], [`Fault::Truncate`], [`Fault::Reset`] |
+//! | `RATE_LIMITED` with 200; a primary limit with 403 | [`Options::graphql_limit`](crate::Options::graphql_limit), [`Fault::PrimaryLimit`] |
+//! | a secondary limit with 200, 403 or 429 | [`Fault::SecondaryLimit`] |
+//! | `MAX_NODE_LIMIT_EXCEEDED`, `MISSING_PAGINATION_BOUNDARIES`, `undefinedField` | documents that are wrong, each a [`Violation`](crate::Violation) |
 
 use gharvest_model::RepositoryName;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::change::Change;
 
@@ -37,14 +51,14 @@ pub enum Fault {
     PrimaryLimit {
         /// Seconds until it is full again.
         reset_in_s: u64,
-        /// 403 or 429.
+        /// 403 or 429; also 200 for GraphQL.
         status: u16,
     },
     /// The secondary limit.
     SecondaryLimit {
         /// The `Retry-After` header; without it a minute is meant.
         retry_after_s: Option<u64>,
-        /// 403 or 429.
+        /// 403 or 429; also 200 for GraphQL.
         status: u16,
     },
     /// Something happens to the world first; then the request is answered as usual.
@@ -56,8 +70,58 @@ pub enum Fault {
     },
     /// The token stops being valid as of now.
     RevokeToken,
-    /// A GraphQL query took too much: null for the repository, and `RESOURCE_LIMITS_EXCEEDED`.
-    ResourceLimit,
+    /// GraphQL answers with HTTP 200, but null for a part of what was asked, and an error for each null. REST is
+    /// answered as usual.
+    Withhold {
+        /// What is null.
+        what: Withheld,
+        /// What the errors say.
+        error: GraphqlError,
+    },
+}
+
+/// What of a GraphQL answer a fault turns into null.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Withheld {
+    /// All of it: `"data": null`.
+    Everything,
+    /// The repository and types; lists of nodes may not be null.
+    Fields,
+    /// Items whose number is a multiple of this, and their nodes.
+    Items(u64),
+    /// The first entry of a list of such an item.
+    Entries(u64),
+}
+
+/// Why GraphQL withholds something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GraphqlError {
+    /// `FORBIDDEN`: the token may not see it.
+    Forbidden,
+    /// A timeout, or a fault of GitHub's.
+    WentWrong,
+    /// `RESOURCE_LIMITS_EXCEEDED`.
+    ResourceLimits,
+}
+
+impl GraphqlError {
+    /// The error as GitHub writes it; a `path` is to be added.
+    pub(crate) fn error(self) -> Value {
+        match self {
+            Self::Forbidden => {
+                json!({"type": "FORBIDDEN", "message": "Resource not accessible by personal access token"})
+            }
+            Self::WentWrong => json!({
+                "message": "Something went wrong while executing your query. This may be the result of a timeout, or \
+                    it could be a GitHub bug. Please include `51A0:2F3C:1E0B` when reporting this issue.",
+            }),
+            Self::ResourceLimits => {
+                json!({"type": "RESOURCE_LIMITS_EXCEEDED", "message": "Resource limits for this query exceeded."})
+            }
+        }
+    }
 }
 
 /// A fault and when it happens.
@@ -66,7 +130,8 @@ pub struct Rule {
     /// What goes wrong.
     #[serde(flatten)]
     pub fault: Fault,
-    /// Only for paths that contain this; `/repos/` and `/repositories/` forms both occur.
+    /// Only for paths that contain this; `/repos/` and `/repositories/` forms both occur. A GraphQL request's path is
+    /// `/graphql#` and the name of its operation.
     #[serde(default)]
     pub path: Option<String>,
     /// Lets this many matching requests pass first.

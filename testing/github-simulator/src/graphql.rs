@@ -17,6 +17,7 @@ use graphql_parser::query::{
 use serde_json::{Map, Value, json};
 
 use crate::{
+    fault::{GraphqlError, Withheld},
     graph::{NEWER_ISSUE_FIELDS, NODES, TIMELINE_TYPES, connection},
     limits::{Budget, Caller},
     objects::{seconds, time},
@@ -51,15 +52,19 @@ type Set = SelectionSet<'static, String>;
 type Asked = Field<'static, String>;
 type Fragments<'a> = HashMap<&'a str, &'a FragmentDefinition<'static, String>>;
 
-/// Answers a POST to `/graphql`; `blind` is a token that sees no cross-references, `unseen` the repositories that it is
-/// not shown. The second part names what was wrong with the request.
-pub(crate) fn answer(
-    shared: &Shared,
-    caller: &Caller,
-    blind: bool,
-    unseen: HashSet<u64>,
-    body: &[u8],
-) -> (Reply, Option<String>) {
+/// What is peculiar to one answer.
+#[derive(Debug, Default)]
+pub(crate) struct Answering {
+    /// The token sees no cross-references.
+    pub(crate) blind: bool,
+    /// The repositories that the caller is not shown.
+    pub(crate) unseen: HashSet<u64>,
+    /// What a fault keeps back, and what GitHub says of it.
+    pub(crate) withheld: Option<(Withheld, GraphqlError)>,
+}
+
+/// Answers a POST to `/graphql`. The second part names what was wrong with the request.
+pub(crate) fn answer(shared: &Shared, caller: &Caller, how: Answering, body: &[u8]) -> (Reply, Option<String>) {
     if *caller == Caller::Anonymous {
         let message = "This endpoint requires you to be authenticated.";
         return (Reply::error(401, message, "/guides/getting-started-with-the-rest-api"), None);
@@ -104,11 +109,14 @@ pub(crate) fn answer(
         errors: Vec::new(),
         unknown: None,
         seen: RefCell::default(),
-        blind,
-        unseen,
+        how,
         work: 0,
     };
-    let data = run.root(set);
+    let mut data = run.root(set);
+    if let Some((Withheld::Everything, error)) = run.how.withheld {
+        run.errors = vec![error.error()];
+        data = Value::Null;
+    }
     if shared.options.graphql_work.is_some_and(|most| run.work > most) {
         return (timed_out(), None);
     }
@@ -162,19 +170,14 @@ fn refused(message: &str, kind: Option<&str>) -> (Reply, Option<String>) {
 
 /// The answer to a query that took more than ten seconds.
 fn timed_out() -> Reply {
-    let message = "Something went wrong while executing your query. This may be the result of a timeout, or it could \
-        be a GitHub bug. Please include `51A0:2F3C:1E0B` when reporting this issue.";
-    Reply { status: 502, ..Reply::ok(json!({"data": null, "errors": [{"message": message}]})) }
+    Reply { status: 502, ..Reply::ok(json!({"data": null, "errors": [GraphqlError::WentWrong.error()]})) }
 }
 
-/// The answer to a query that took too much: part of it, and an error.
-pub(crate) fn resource_limit() -> Reply {
-    let error = json!({
-        "type": "RESOURCE_LIMITS_EXCEEDED",
-        "path": ["repository"],
-        "message": "Resource limits for this query exceeded.",
-    });
-    Reply::ok(json!({"data": {"repository": null}, "errors": [error]}))
+/// The name of the operation in a request's body; empty if it has none.
+pub(crate) fn operation(body: &[u8]) -> String {
+    let request: Value = serde_json::from_slice(body).unwrap_or_default();
+    let named = request["query"].as_str().and_then(|text| text.strip_prefix("query "));
+    named.and_then(|rest| rest.split(['(', '{']).next()).unwrap_or_default().trim().to_owned()
 }
 
 fn parts(document: &Query) -> Option<(&Set, Fragments<'_>)> {
@@ -276,9 +279,7 @@ struct Run<'a> {
     unknown: Option<String>,
     /// Items of this answer: many nodes asked for by id belong to the same one.
     seen: RefCell<HashMap<(u64, u64), Rc<Value>>>,
-    blind: bool,
-    /// The repositories that the caller is not shown.
-    unseen: HashSet<u64>,
+    how: Answering,
     /// Nodes gathered so far.
     work: usize,
 }
@@ -331,7 +332,7 @@ impl<'a> Run<'a> {
                     self.take(&rate, field, &[key])
                 }
                 "repository" => self.repository(field, key),
-                "nodes" => self.nodes(field),
+                "nodes" => self.nodes(field, key),
                 "node" => {
                     let id = argument(field, "id", self.variables);
                     let node = self.node(id.as_str().unwrap_or_default());
@@ -348,6 +349,9 @@ impl<'a> Run<'a> {
     }
 
     fn described(&mut self, field: &'a Asked, key: &str) -> Value {
+        if let Some((Withheld::Fields, error)) = self.how.withheld {
+            return self.withhold(error, json!([key]));
+        }
         let named = |names: &[&str]| names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>();
         let described = match argument(field, "name", self.variables).as_str() {
             Some(name @ "PullRequestTimelineItems") => json!({"name": name, "possibleTypes": named(TIMELINE_TYPES)}),
@@ -359,7 +363,34 @@ impl<'a> Run<'a> {
         self.take(&described, field, &[key])
     }
 
-    fn not_found(&mut self, field: &Asked, path: &[&str], message: String) -> Value {
+    /// Null, and why.
+    fn withhold(&mut self, error: GraphqlError, path: Value) -> Value {
+        let mut told = error.error();
+        told["path"] = path;
+        self.errors.push(told);
+        Value::Null
+    }
+
+    /// What a fault says instead of showing this item, if one does.
+    fn keeps_back(&self, number: u64) -> Option<GraphqlError> {
+        match self.how.withheld {
+            Some((Withheld::Items(every), error)) if number.is_multiple_of(every) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Takes the first entry of an item's first list away, if a fault does.
+    fn keep_entries_back(&mut self, number: u64, item: &mut Value, path: &[&str]) {
+        let Some((Withheld::Entries(every), error)) = self.how.withheld else { return };
+        let lists = item.as_object_mut().filter(|_| number.is_multiple_of(every)).into_iter().flatten();
+        let mut entries =
+            lists.filter_map(|(key, list)| Some((key, list.get_mut("nodes")?.as_array_mut()?.first_mut()?)));
+        if let Some((key, entry)) = entries.next() {
+            *entry = self.withhold(error, json!([path[0], path[1], key, "nodes", 0]));
+        }
+    }
+
+    fn not_found(&mut self, field: &Asked, path: Value, message: String) -> Value {
         self.errors.push(json!({
             "type": "NOT_FOUND",
             "path": path,
@@ -375,11 +406,15 @@ impl<'a> Run<'a> {
         let (owner, name) = (owner.as_str().unwrap_or_default(), name.as_str().unwrap_or_default());
         let found =
             state.find(owner, name).and_then(|(Found::Here(id) | Found::Moved(id))| state.repositories.get(&id));
-        let Some(found) = found.filter(|found| found.standing == Standing::Public && !self.unseen.contains(&found.id))
+        let Some(found) =
+            found.filter(|found| found.standing == Standing::Public && !self.how.unseen.contains(&found.id))
         else {
             let message = format!("Could not resolve to a Repository with the name '{owner}/{name}'.");
-            return self.not_found(field, &[key], message);
+            return self.not_found(field, json!([key]), message);
         };
+        if let Some((Withheld::Fields, error)) = self.how.withheld {
+            return self.withhold(error, json!([key]));
+        }
         let object = state.graph_repository(found);
         let mut fields = Vec::new();
         self.fields(&field.selection_set, "Repository", &mut fields);
@@ -416,14 +451,19 @@ impl<'a> Run<'a> {
             _ => object["__typename"].as_str().unwrap_or("Issue"),
         };
         if object["__typename"] == wanted {
-            return self.take(&object, field, path);
+            if let Some(error) = self.keeps_back(number) {
+                return self.withhold(error, json!(path));
+            }
+            let mut shown = self.take(&object, field, path);
+            self.keep_entries_back(number, &mut shown, path);
+            return shown;
         }
         let what = match field.name.as_str() {
             "issue" => "an Issue",
             "pullRequest" => "a PullRequest",
             _ => "an issue or pull request",
         };
-        self.not_found(field, path, format!("Could not resolve to {what} with the number of {number}."))
+        self.not_found(field, json!(path), format!("Could not resolve to {what} with the number of {number}."))
     }
 
     fn discussion(&mut self, repository: &Repository, field: &'a Asked, path: &[&str]) -> Value {
@@ -431,7 +471,7 @@ impl<'a> Run<'a> {
         if repository.gone.get(&number) == Some(&Gone::Discussion) {
             return self.take(&json!({"__typename": "Discussion", "number": number}), field, path);
         }
-        self.not_found(field, path, format!("Could not resolve to a Discussion with the number of {number}."))
+        self.not_found(field, json!(path), format!("Could not resolve to a Discussion with the number of {number}."))
     }
 
     /// An item as GraphQL's object, or null; its parts can be asked for by id from now on.
@@ -448,7 +488,7 @@ impl<'a> Run<'a> {
     fn build(&self, repository: &Repository, number: u64) -> Value {
         let Some(thread) = repository.thread(&self.state.people, number) else { return Value::Null };
         let mut object = self.state.graph_item(repository, thread.into_owned());
-        if self.blind
+        if self.how.blind
             && let Some(entries) = object["timelineItems"][NODES].as_array_mut()
         {
             entries.retain(|entry| entry["__typename"] != "CrossReferencedEvent");
@@ -494,7 +534,7 @@ impl<'a> Run<'a> {
     }
 
     /// Nodes by id: those that an earlier answer showed.
-    fn nodes(&mut self, field: &'a Asked) -> Value {
+    fn nodes(&mut self, field: &'a Asked, key: &str) -> Value {
         let ids = argument(field, "ids", self.variables);
         let ids: Vec<&str> = ids.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         if ids.len() > 100 {
@@ -505,11 +545,14 @@ impl<'a> Run<'a> {
         let mut list = Vec::new();
         for (place, id) in ids.iter().enumerate() {
             let node = self.node(id);
+            let number = self.shared.node_ids.lock().get(*id).map(|(_, number)| *number);
             list.push(if node.is_null() {
                 let message = format!("Could not resolve to a node with the global id of '{id}'.");
-                self.not_found(field, &["nodes", &place.to_string()], message)
+                self.not_found(field, json!([key, place]), message)
+            } else if let Some(error) = number.and_then(|number| self.keeps_back(number)) {
+                self.withhold(error, json!([key, place]))
             } else {
-                self.take(&node, field, &["nodes"])
+                self.take(&node, field, &[key])
             });
         }
         Value::Array(list)

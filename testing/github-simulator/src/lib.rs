@@ -59,7 +59,7 @@ mod world;
 
 pub use change::{Announcement, Change, ChangeError};
 pub use control::{Control, Truth};
-pub use fault::{Fault, Rule};
+pub use fault::{Fault, GraphqlError, Rule, Withheld};
 pub use options::{Options, Token};
 pub use server::{Exchange, Violation};
 pub use simulator::Simulator;

@@ -1,6 +1,7 @@
 //! One request after the other: strictness, budgets, faults, the answer, and how it goes over the wire.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     convert::Infallible,
     io::Write as _,
@@ -18,11 +19,12 @@ use futures::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     control,
-    fault::{Fault, Faults},
+    fault::{Fault, Faults, GraphqlError, Withheld},
+    graphql::Answering,
     limits::{Caller, EVERYTHING, Limits, Refusal},
     lock::Lock,
     options::Options,
@@ -101,6 +103,14 @@ impl Asked {
         self.token.as_deref().is_some_and(|token| token.starts_with("github_pat_"))
     }
 
+    /// Where fault rules look: the path, and of GraphQL the operation.
+    fn place(&self) -> Cow<'_, str> {
+        match self.path.as_str() {
+            "/graphql" => format!("/graphql#{}", crate::graphql::operation(&self.body)).into(),
+            path => path.into(),
+        }
+    }
+
     fn header(&self, name: header::HeaderName) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
@@ -150,7 +160,7 @@ impl Shared {
         if let Some(reply) = self.check_limits(asked, &caller) {
             return Ok(self.finish(asked, &caller, reply));
         }
-        let fault = self.faults.lock().strike(&asked.path);
+        let fault = self.faults.lock().strike(&asked.place());
         match fault {
             None => {
                 let reply = self.answer(asked, &caller).await;
@@ -240,11 +250,35 @@ impl Shared {
         }
     }
 
-    /// Finds the route and lets it answer.
+    /// The refusal with this status; where that is 200, as GraphQL says it.
+    fn refuse_with(&self, asked: &Asked, caller: &Caller, refusal: Refusal, status: u16) -> Reply {
+        let mut reply = Reply { status, ..self.refuse(caller, refusal) };
+        if asked.path == "/graphql" && status == 200 {
+            let mut error = json!({"message": reply.body["message"]});
+            if refusal == Refusal::Primary {
+                error["type"] = json!("RATE_LIMITED");
+            }
+            reply.body = json!({"errors": [error]});
+        }
+        reply
+    }
+
+    /// The answer to a request that no fault hits.
     async fn answer(&self, asked: &Asked, caller: &Caller) -> Reply {
+        self.answer_without(asked, caller, None).await
+    }
+
+    /// Finds the route and lets it answer, without what a fault withholds.
+    async fn answer_without(
+        &self,
+        asked: &Asked,
+        caller: &Caller,
+        withheld: Option<(Withheld, GraphqlError)>,
+    ) -> Reply {
         if asked.path == "/graphql" && asked.method == "POST" {
             let unseen = self.limits.lock().unseen(asked.token.as_deref());
-            let (reply, problem) = crate::graphql::answer(self, caller, asked.is_blind(), unseen, &asked.body);
+            let how = Answering { blind: asked.is_blind(), unseen, withheld };
+            let (reply, problem) = crate::graphql::answer(self, caller, how, &asked.body);
             if let Some(problem) = problem {
                 self.violate(asked, problem);
             }
@@ -342,8 +376,7 @@ impl Shared {
                 let until = limits.budget(caller, resource, &self.options).reset * 1_000;
                 limits.tell(caller, resource, until);
                 drop(limits);
-                let reply = Reply { status, ..self.refuse(caller, Refusal::Primary) };
-                Ok(self.finish(asked, caller, reply))
+                Ok(self.finish(asked, caller, self.refuse_with(asked, caller, Refusal::Primary, status)))
             }
             Fault::SecondaryLimit { retry_after_s, status } => {
                 let mut limits = self.limits.lock();
@@ -351,8 +384,7 @@ impl Shared {
                 limits.tell(caller, EVERYTHING, until);
                 drop(limits);
                 let refusal = Refusal::Secondary { retry_after: retry_after_s };
-                let reply = Reply { status, ..self.refuse(caller, refusal) };
-                Ok(self.finish(asked, caller, reply))
+                Ok(self.finish(asked, caller, self.refuse_with(asked, caller, refusal, status)))
             }
             Fault::Change { repository, what } => {
                 if let Err(error) = self.change(&repository, None, what) {
@@ -361,7 +393,10 @@ impl Shared {
                 let reply = self.answer(asked, caller).await;
                 Ok(self.finish(asked, caller, reply))
             }
-            Fault::ResourceLimit => Ok(self.finish(asked, caller, crate::graphql::resource_limit())),
+            Fault::Withhold { what, error } => {
+                let reply = self.answer_without(asked, caller, Some((what, error))).await;
+                Ok(self.finish(asked, caller, reply))
+            }
             Fault::RevokeToken => {
                 if let Some(token) = &asked.token {
                     self.limits.lock().revoke(token);
@@ -505,7 +540,7 @@ fn barred(repository: &Repository, rest: &str) -> Option<Reply> {
         Standing::Unseen => return Some(Reply::not_found()),
         Standing::Blocked { status, reason } => {
             let mut reply = Reply::error(*status, "Repository access blocked", "");
-            reply.body["block"] = serde_json::json!({
+            reply.body["block"] = json!({
                 "reason": reason,
                 "created_at": "2026-10-01T00:00:00Z",
                 "html_url": "https://github.com/tos",

@@ -6,7 +6,7 @@
     reason = "helpers of tests fail by panicking and say what they skip"
 )]
 
-use gharvest_github_simulator::{Change, Options, Simulator, Token, World};
+use gharvest_github_simulator::{Change, Fault, GraphqlError, Options, Rule, Simulator, Token, Withheld, World};
 use gharvest_model::RepositoryName;
 use serde_json::{Value, json};
 
@@ -107,4 +107,58 @@ async fn what_the_schema_does_not_allow_is_refused() {
     let answer = setup.ask("{repository(owner:\"lumen\",name:\"lumen\"){favouriteColour}}", json!({})).await;
     assert_eq!(answer["errors"][0]["extensions"]["code"], "undefinedField");
     assert_eq!(setup.simulator.control().violations().len(), 3);
+}
+
+#[tokio::test]
+async fn faults_withhold_parts_and_say_why_with_their_paths() {
+    let setup = setup(Options::default());
+    let control = setup.simulator.control();
+    let query = "query Threads($ids:[ID!]!){rateLimit{cost} repository(owner:\"lumen\",name:\"lumen\"){\
+                 i1:issue(number:1){title id} i4:issue(number:4){id t:timelineItems(first:2){nodes{__typename}}}} \
+                 l0:nodes(ids:$ids){id}}";
+    let plain = setup.ask(query, json!({"ids": []})).await;
+    let ids = json!({"ids": [&plain["data"]["repository"]["i1"]["id"], &plain["data"]["repository"]["i4"]["id"]]});
+    let withhold = async |what, error| {
+        control.inject(Rule::once(Fault::Withhold { what, error }).on("/graphql#Threads"));
+        setup.ask(query, ids.clone()).await
+    };
+    let paths = |answer: &Value| -> Vec<Value> {
+        let errors = answer["errors"].as_array().unwrap();
+        errors.iter().map(|error| error["path"].clone()).collect()
+    };
+
+    let everything = withhold(Withheld::Everything, GraphqlError::WentWrong).await;
+    assert_eq!(everything["data"], Value::Null);
+    assert!(everything["errors"][0]["message"].as_str().unwrap().starts_with("Something went wrong"));
+
+    let fields = withhold(Withheld::Fields, GraphqlError::ResourceLimits).await;
+    assert_eq!(fields["data"]["rateLimit"]["cost"], 1);
+    assert_eq!(fields["data"]["repository"], Value::Null);
+    assert_eq!(fields["errors"][0]["type"], "RESOURCE_LIMITS_EXCEEDED");
+    assert_eq!(paths(&fields), [json!(["repository"])]);
+
+    let items = withhold(Withheld::Items(2), GraphqlError::Forbidden).await;
+    assert_eq!(items["data"]["repository"]["i4"], Value::Null);
+    assert!(items["data"]["repository"]["i1"]["title"].is_string() && items["data"]["l0"][0]["id"].is_string());
+    assert_eq!(items["errors"][0]["type"], "FORBIDDEN");
+    assert_eq!(paths(&items), [json!(["repository", "i4"]), json!(["l0", 1])]);
+
+    let entries = withhold(Withheld::Entries(4), GraphqlError::Forbidden).await;
+    assert_eq!(entries["data"]["repository"]["i4"]["t"]["nodes"][0], Value::Null);
+    assert!(entries["data"]["repository"]["i4"]["t"]["nodes"][1].is_object());
+    assert_eq!(paths(&entries), [json!(["repository", "i4", "t", "nodes", 0])]);
+    assert_eq!(control.fault_hits(), 4);
+    assert!(control.violations().is_empty());
+}
+
+#[tokio::test]
+async fn limits_also_come_as_errors_in_a_200() {
+    let setup = setup(Options { grace: std::time::Duration::from_secs(60), ..Options::default() });
+    let query = "query Counts{repository(owner:\"lumen\",name:\"lumen\"){id}}";
+    let control = setup.simulator.control();
+    control.inject(Rule::once(Fault::SecondaryLimit { retry_after_s: Some(0), status: 200 }).on("/graphql"));
+    let secondary = setup.ask(query, json!({})).await;
+    assert!(secondary["errors"][0]["message"].as_str().unwrap().contains("secondary rate limit"));
+    control.inject(Rule::once(Fault::PrimaryLimit { reset_in_s: 60, status: 200 }).on("/graphql"));
+    assert_eq!(setup.ask(query, json!({})).await["errors"][0]["type"], "RATE_LIMITED");
 }

@@ -478,6 +478,27 @@ async fn a_server_that_hides_its_schema_gets_what_all_servers_know() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn half_of_a_schema_is_not_taken_for_all_of_it() {
+    let wrong = json!([{"path": ["timeline"], "message": "Something went wrong while executing your query."}]);
+    let calls = Mutex::new(0);
+    let (client, log) = client_of(&config(&["token"]), move |seen| {
+        if !is_introspection(seen) {
+            return nodes(seen, |number| issue(number, json!([])));
+        }
+        let mut calls = calls.lock().unwrap();
+        *calls += 1;
+        match *calls {
+            1 => errors(&json!({"timeline": null, "issue": {"fields": [{"name": "issueType"}]}}), &wrong),
+            _ => data(&json!({"timeline": {"possibleTypes": [{"name": "IssueTypeAddedEvent"}]}})),
+        }
+    });
+    let (answers, error) = fetch_until_failure(&client, &wanted([1])).await;
+    assert_eq!((answers.len(), error.unwrap().kind().clone()), (0, ErrorKind::Unavailable));
+    found(&fetch(&client, &wanted([1])).await[&1]);
+    assert!(query_of(&log.all()[2]).contains("IssueTypeAddedEvent"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn long_timelines_are_read_to_their_end() {
     let entry =
         |index: u64| json!({"__typename": "PinnedEvent", "id": "x", "createdAt": format!("t{index}"), "actor": null});

@@ -1,0 +1,153 @@
+//! Everything that GitHub's GraphQL says instead of an answer: a mirror through it is what GitHub shows, what was told
+//! is kept, the rest is asked for again in smaller requests, and what fails alone goes by REST.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use gharvest_github_simulator::{Change, Exchange, Fault, GraphqlError, Options, Rule, Simulator, Withheld};
+use gharvest_model::{ItemId, QueueName, record::Origin};
+
+use crate::world::{MIRRORED, World};
+
+const ITEMS: u64 = 40;
+const ERRORS: [GraphqlError; 3] = [GraphqlError::Forbidden, GraphqlError::WentWrong, GraphqlError::ResourceLimits];
+/// How many threads the first request holds.
+const FIRST_BATCH: usize = 25;
+
+/// A GitHub with several threads of more than a page, which keeps what GraphQL says.
+fn github() -> Arc<Simulator> {
+    let name = MIRRORED.parse().unwrap();
+    let github = gharvest_github_simulator::World::generated(1, name, ITEMS);
+    let simulator = Simulator::start(github, Options { keep_graphql: true, ..Options::unlimited() }).unwrap();
+    let name = MIRRORED.parse().unwrap();
+    for number in [1, 3, 4] {
+        for word in 0..105 {
+            let body = format!("word {word}");
+            drop(simulator.control().change(&name, Change::Comment { number, body }).unwrap());
+        }
+    }
+    Arc::new(simulator)
+}
+
+/// What came of a mirror.
+struct Mirrored {
+    /// The items whose timelines came by GraphQL.
+    by_graphql: BTreeSet<u64>,
+    /// The numbers that each request for threads asked for.
+    asked: Vec<Vec<u64>>,
+}
+
+/// Mirrors under these rules, and compares with the truth.
+async fn mirror(simulator: &Arc<Simulator>, rules: Vec<Rule>) -> Mirrored {
+    let control = simulator.control();
+    let before = control.graphql_exchanges().len();
+    for rule in rules.clone() {
+        control.inject(rule);
+    }
+    let mut world = World::on(Arc::clone(simulator)).await;
+    world.options.graphql = true;
+    world.options.worker.batch = 400;
+    world.options.worker.workers = 1;
+    world.track().await;
+    world.work().await;
+    control.clear_faults();
+    let differences = world.differences().await;
+    assert!(differences.is_empty(), "{rules:?}: {differences:#?}");
+    assert_eq!(world.counts(QueueName::Download).await.buried, 0, "{rules:?}");
+    assert_eq!(control.violations(), [], "{rules:?}");
+    let mut by_graphql = BTreeSet::new();
+    for number in control.truth_numbers(&world.name) {
+        let item = ItemId { repository: world.id, number };
+        let record = world.archive.record(item).await.unwrap().unwrap();
+        by_graphql.extend((record.origin.timeline == Some(Origin::Graphql)).then_some(number));
+    }
+    Mirrored { by_graphql, asked: control.graphql_exchanges()[before..].iter().filter_map(threads).collect() }
+}
+
+/// The numbers that a request for threads asks for.
+fn threads(exchange: &Exchange) -> Option<Vec<u64>> {
+    let query = exchange.request["query"].as_str()?.strip_prefix("query Threads")?;
+    let aliases = query.split_whitespace().filter_map(|word| word.strip_prefix('i')?.split_once(':'));
+    Some(aliases.filter_map(|(number, _)| number.parse().ok()).collect())
+}
+
+fn withhold(what: Withheld, error: GraphqlError) -> Rule {
+    Rule { times: None, ..Rule::once(Fault::Withhold { what, error }) }
+}
+
+/// How often each number was asked for.
+fn times(asked: &[Vec<u64>]) -> BTreeMap<u64, usize> {
+    let mut times = BTreeMap::new();
+    for number in asked.iter().flatten() {
+        *times.entry(*number).or_default() += 1;
+    }
+    times
+}
+
+#[tokio::test]
+async fn what_graphql_tells_beside_an_error_is_kept_and_the_rest_comes_in_smaller_requests_and_by_rest() {
+    let simulator = github();
+    let usual = mirror(&simulator, Vec::new()).await.by_graphql;
+    assert!(usual.len() as u64 > ITEMS / 2, "{usual:?}");
+    for error in ERRORS {
+        let asks_again = error != GraphqlError::Forbidden;
+        let kept_back = |number: &u64| number.is_multiple_of(3);
+        let told = mirror(&simulator, vec![withhold(Withheld::Items(3), error).on("#Threads")]).await;
+        let expected: BTreeSet<u64> = usual.iter().copied().filter(|number| !kept_back(number)).collect();
+        assert_eq!(told.by_graphql, expected, "{error:?}");
+        assert_eq!(told.asked[0].len(), FIRST_BATCH);
+        for (number, times) in times(&told.asked) {
+            assert!(times == 1 || kept_back(&number) && asks_again, "{error:?} {number} {times}");
+            let alone = told.asked.contains(&vec![number]);
+            assert!(!kept_back(&number) || alone == asks_again, "{error:?} {number} {:?}", told.asked);
+        }
+        if asks_again {
+            let sizes: Vec<usize> = told.asked.iter().map(Vec::len).take(5).collect();
+            assert!(sizes.windows(2).all(|pair| pair[1] <= (pair[0] / 2).max(1)), "{error:?} {sizes:?}");
+        }
+
+        let entries = mirror(&simulator, vec![withhold(Withheld::Entries(4), error).on("#Threads")]).await;
+        assert!(entries.by_graphql.is_subset(&usual));
+        assert!(usual.difference(&entries.by_graphql).all(|number| number.is_multiple_of(4)), "{error:?}");
+        assert!(entries.by_graphql.iter().any(|number| !number.is_multiple_of(4)));
+        assert!(entries.by_graphql.len() < usual.len(), "a thread that lacks an entry goes by REST: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_graphql_that_tells_nothing_is_asked_less_and_less_and_everything_comes_by_rest() {
+    let simulator = github();
+    for error in ERRORS {
+        for what in [Withheld::Everything, Withheld::Fields] {
+            let told = mirror(&simulator, vec![withhold(what, error).on("#Threads")]).await;
+            assert_eq!(told.by_graphql, BTreeSet::new(), "{what:?} {error:?}");
+            let sizes: Vec<usize> = told.asked.iter().map(Vec::len).collect();
+            assert_eq!(sizes[0], FIRST_BATCH);
+            if error != GraphqlError::Forbidden {
+                assert_eq!(sizes[..5], [25, 12, 6, 3, 1], "{what:?} {error:?} {sizes:?}");
+            }
+            assert!(sizes.len() < 20, "{what:?} {error:?} {sizes:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn limits_that_come_with_200_are_waited_for_and_broken_answers_are_asked_for_again() {
+    let simulator = github();
+    let faults = [
+        Fault::PrimaryLimit { reset_in_s: 1, status: 200 },
+        Fault::SecondaryLimit { retry_after_s: Some(1), status: 200 },
+        Fault::SecondaryLimit { retry_after_s: Some(1), status: 429 },
+        Fault::Status { status: 502 },
+        Fault::HtmlPage { status: 504 },
+        Fault::Truncate,
+        Fault::Reset,
+    ];
+    let hits = simulator.control().fault_hits();
+    let rules: Vec<Rule> = faults.iter().map(|fault| Rule::once(fault.clone()).on("#Threads")).collect();
+    let told = mirror(&simulator, rules).await;
+    assert_eq!(simulator.control().fault_hits() - hits, faults.len() as u64);
+    assert!(told.by_graphql.len() as u64 > ITEMS / 3, "{:?}", told.by_graphql);
+}
