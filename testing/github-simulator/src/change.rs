@@ -394,6 +394,7 @@ impl State {
         let mut thread = found.thread(people, number).ok_or(ChangeError::NoItem(number))?.into_owned();
         let place = found.place(&thread);
         let result = edit(&mut thread, place)?;
+        thread.show_pin();
         if let Some(updated) = updated {
             thread.issue["updated_at"] = json!(time(updated));
         }

@@ -221,7 +221,7 @@ fn issue_type(kind: &Value) -> Value {
     let id = kind["id"].as_u64().unwrap_or(0);
     json!({
         "__typename": "IssueType",
-        "id": node_id::new("IT", &[node_id::Part::Id(id)]),
+        "id": crate::render::type_node_id(id),
         "name": kind["name"],
         "description": kind["description"],
         "color": upper(&kind["color"]),
@@ -562,13 +562,24 @@ fn review(entry: &Value) -> Value {
     })
 }
 
+/// GraphQL has words of its own for some reasons of REST's; of certificates that were revoked REST only says that they
+/// are bad.
+fn signature_state(reason: &Value) -> Value {
+    match reason.as_str() {
+        Some("malformed_signature") => json!("MALFORMED_SIG"),
+        Some("unknown_signature_type") => json!("UNKNOWN_SIG_TYPE"),
+        Some("bad_cert") => json!("OCSP_REVOKED"),
+        _ => upper(reason),
+    }
+}
+
 fn commit(repository: &Repository, entry: &Value) -> Value {
     let verification = &entry["verification"];
     let signature = verification["signature"].as_str().map(|signature| {
         json!({
             "__typename": "GpgSignature",
             "isValid": verification["verified"],
-            "state": upper(&verification["reason"]),
+            "state": signature_state(&verification["reason"]),
             "payload": verification["payload"],
             "signature": signature,
             "verifiedAt": verification["verified_at"],

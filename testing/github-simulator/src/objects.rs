@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     node_id,
-    people::GHOST,
+    people::{ACTIONS, GHOST, GITHUB},
     random::{mix, sha},
     script::{WORLD_END, WORLD_START},
     token::Token,
@@ -37,6 +37,30 @@ pub(crate) fn seconds(text: &str) -> Option<i64> {
 /// The person, or GitHub's stand-in for a deleted account.
 pub(crate) fn author(id: Option<u64>) -> Value {
     Value::String(Token::User(id.unwrap_or(GHOST)).text())
+}
+
+/// What was done by way of an App: GitHub's own for workflows, else none.
+pub(crate) fn app_of(who: Option<u64>) -> Value {
+    if who == Some(ACTIONS) { actions_app() } else { Value::Null }
+}
+
+/// The App that workflows act as.
+pub(crate) fn actions_app() -> Value {
+    json!({
+        "id": 15_368,
+        "client_id": "Iv1.simulated",
+        "slug": "github-actions",
+        "node_id": node_id::old("App", 15_368),
+        "owner": author(Some(GITHUB)),
+        "name": "GitHub Actions",
+        "description": "Workflows of a repository",
+        "external_url": Token::Web("/features/actions").text(),
+        "html_url": Token::Web("/apps/github-actions").text(),
+        "created_at": "2018-07-30T09:30:17Z",
+        "updated_at": "2025-12-08T15:34:01Z",
+        "permissions": {"issues": "write", "metadata": "read", "pull_requests": "write"},
+        "events": ["issues", "issue_comment"],
+    })
 }
 
 /// The person, or nothing: events and reviews of deleted accounts have no stand-in.
@@ -96,7 +120,7 @@ impl Place {
             "commit_id": null,
             "commit_url": null,
             "created_at": time(at),
-            "performed_via_github_app": null,
+            "performed_via_github_app": app_of(who),
         })
     }
 
@@ -116,7 +140,7 @@ impl Place {
             "body": body,
             "author_association": association,
             "reactions": reactions(&self.api(&format!("/issues/comments/{id}/reactions")), mix(self.seed, &[id])),
-            "performed_via_github_app": null,
+            "performed_via_github_app": app_of(who),
             "pin": null,
             "minimized": null,
             "event": "commented",
@@ -194,7 +218,9 @@ impl Place {
     pub(crate) fn commit(&self, index: u64, name: &str, at: i64, message: &str) -> Value {
         let (sha, tree, parent) = (self.sha(index), self.sha(index + 20_000), self.sha(index + 40_000));
         let person = json!({"name": name, "email": format!("{name}@users.example"), "date": time(at)});
-        let signed = index.is_multiple_of(3);
+        let reason = if index.is_multiple_of(3) { signature_reason(&sha) } else { "unsigned" };
+        let signed = reason != "unsigned";
+        let text = |text: String| if signed { json!(text) } else { Value::Null };
         json!({
             "sha": sha,
             "node_id": node_id::commit(at, self.repository, &sha),
@@ -210,25 +236,37 @@ impl Place {
                 "html_url": Token::RepositoryPage(self.repository, &format!("/commit/{parent}")).text(),
             }],
             "verification": {
-                "verified": signed,
-                "reason": if signed { "valid" } else { "unsigned" },
-                "signature": if signed { json!("-----BEGIN PGP SIGNATURE-----\n") } else { Value::Null },
-                "payload": if signed { json!(format!("tree {tree}\n")) } else { Value::Null },
-                "verified_at": if signed { json!(time(at)) } else { Value::Null },
+                "verified": reason == "valid",
+                "reason": reason,
+                "signature": text("-----BEGIN PGP SIGNATURE-----\n".to_owned()),
+                "payload": text(format!("tree {tree}\n")),
+                "verified_at": if reason == "valid" { json!(time(at)) } else { Value::Null },
             },
             "event": "committed",
         })
     }
 
-    /// A reference from another item; the copy of that item is filled in when served.
+    /// A reference from another item; the copy of that item is filled in when served. One in four was made again later.
     pub(crate) fn cross_reference(&self, who: Option<u64>, at: i64, source: (u64, u64)) -> Value {
+        let again = if at % 4 == 0 { (at + 3_600).min(WORLD_END.max(at)) } else { at };
         json!({
             "actor": actor(who),
             "created_at": time(at),
-            "updated_at": time(at),
+            "updated_at": time(again),
             "source": {"type": "issue", "issue": Token::Issue(source.0, source.1).text()},
             "event": "cross-referenced",
         })
+    }
+}
+
+/// What GitHub found of the signature of a signed commit: mostly that it is good.
+fn signature_reason(sha: &str) -> &'static str {
+    match sha.as_bytes().last() {
+        Some(b'0') => "malformed_signature",
+        Some(b'1') => "unknown_signature_type",
+        Some(b'2') => "unverified_email",
+        Some(b'3') => "bad_cert",
+        _ => "valid",
     }
 }
 

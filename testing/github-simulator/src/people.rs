@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::{node_id, random::mix, text, token::Token};
+use crate::{node_id, random::mix, state::View, text, token::Token};
 
 /// The account that GitHub shows for a deleted author.
 pub(crate) const GHOST: u64 = 10_137;
@@ -16,6 +16,8 @@ pub(crate) fn is_bot(id: u64) -> bool {
 pub(crate) const DEPENDABOT: u64 = 49_699_333;
 pub(crate) const ACTIONS: u64 = 41_898_282;
 pub(crate) const COPILOT: u64 = 198_982_749;
+/// The organization whose Apps do the bots' work.
+pub(crate) const GITHUB: u64 = 9_919;
 /// How many of the first people belong to the project's team.
 pub(crate) const TEAM: u64 = 8;
 
@@ -38,6 +40,7 @@ impl People {
         let mut people = Self { by_id: BTreeMap::new(), ordered: Vec::new() };
         for (id, login, kind) in [
             (GHOST, "ghost", "User"),
+            (GITHUB, "github", "Organization"),
             (DEPENDABOT, "dependabot[bot]", "Bot"),
             (ACTIONS, "github-actions[bot]", "Bot"),
             (COPILOT, "Copilot", "Bot"),
@@ -101,8 +104,10 @@ impl People {
 }
 
 impl User {
-    /// GitHub's short object of an account; `tick` moves the query of the picture.
-    pub(crate) fn object(&self, tick: u64) -> Value {
+    /// GitHub's short object of an account; `tick` moves the query of the picture. Their own is `private` to those who
+    /// ask.
+    pub(crate) fn object(&self, view: View) -> Value {
+        let tick = view.tick;
         let path = self.login.replace('[', "%5B").replace(']', "%5D");
         let api = |rest: &str| Token::Api(&format!("/users/{path}{rest}")).text();
         let page = match (self.kind, self.login.strip_suffix("[bot]")) {
@@ -110,12 +115,16 @@ impl User {
             ("Bot", None) => "/apps/copilot-swe-agent".to_owned(),
             _ => format!("/{}", self.login),
         };
-        let (legacy, prefix) = if self.kind == "Bot" { ("Bot", "BOT") } else { ("User", "U") };
+        let prefix = match self.kind {
+            "Bot" => "BOT",
+            "Organization" => "O",
+            _ => "U",
+        };
         let picture = if tick.is_multiple_of(2) { String::new() } else { format!("u={:x}&", mix(tick, &[self.id])) };
         json!({
             "login": self.login,
             "id": self.id,
-            "node_id": node_id::user(legacy, prefix, self.id),
+            "node_id": node_id::user(self.kind, prefix, self.id),
             "avatar_url": Token::Web(&format!("/_avatars/u/{}?{picture}v=4", self.id)).text(),
             "gravatar_id": "",
             "url": api(""),
@@ -130,7 +139,7 @@ impl User {
             "events_url": api("/events{/privacy}"),
             "received_events_url": api("/received_events"),
             "type": self.kind,
-            "user_view_type": "public",
+            "user_view_type": if view.viewer == Some(self.id) { "private" } else { "public" },
             "site_admin": false,
         })
     }

@@ -28,6 +28,27 @@ impl Thread {
     pub(crate) fn kind(&self) -> Kind {
         if self.pull.is_some() { Kind::PullRequest } else { Kind::Issue }
     }
+
+    /// Lets an issue object that shows a pinned comment show it as it is now, if it is still there.
+    pub(crate) fn show_pin(&mut self) {
+        if !self.issue["pinned_comment"].is_object() {
+            return;
+        }
+        let pinned = self.timeline.iter().find(|entry| entry["pin"].is_object());
+        show_pinned(&mut self.issue, pinned);
+    }
+}
+
+/// Puts a comment of the timeline where an issue shows the pinned one.
+fn show_pinned(issue: &mut Value, pinned: Option<&Value>) {
+    let Value::Object(issue) = issue else { return };
+    issue.shift_remove("pinned_comment");
+    if let Some(mut comment) = pinned.cloned() {
+        if let Value::Object(comment) = &mut comment {
+            comment.retain(|key, _| key != "event" && key != "actor");
+        }
+        issue.insert("pinned_comment".to_owned(), comment);
+    }
 }
 
 /// What lists need to know of an item without its documents.
@@ -57,6 +78,8 @@ pub(crate) struct Outcome {
     review_comments: u64,
     issue_type: Option<&'static str>,
     requested: Vec<u64>,
+    /// Whether the team is asked for a review.
+    team_requested: bool,
     updated: i64,
 }
 
@@ -127,6 +150,7 @@ impl Outcome {
                     self.requested.push(person);
                 }
             }
+            What::ReviewRequested { person: None, removed } => self.team_requested = !removed,
             What::IssueType(event) => {
                 self.issue_type = match event {
                     "issue_type_added" => Some("Bug"),
@@ -246,6 +270,7 @@ impl Renderer<'_> {
         if let Some(name) = outcome.issue_type {
             issue["type"] = issue_type(name);
         }
+        self.newer_fields(script, &mut issue);
         if script.kind == Kind::PullRequest {
             issue["draft"] = json!(outcome.draft);
             issue["pull_request"]["merged_at"] = json!(outcome.merged.map(|(at, _)| time(at)));
@@ -253,18 +278,35 @@ impl Renderer<'_> {
         issue
     }
 
-    pub(crate) fn thread(&self, script: &Script) -> Thread {
-        let issue = self.issue(script);
-        let place = self.place(script);
-        let outcome = Outcome::of(script);
-        let mut writer = Writer {
+    /// What GitHub shows of few issues, and only since lately.
+    fn newer_fields(&self, script: &Script, issue: &mut Value) {
+        if script.number % 19 == 4 {
+            issue["performed_via_github_app"] = objects::actions_app();
+        }
+        if script.number % 23 == 6 && script.kind == Kind::Issue {
+            issue["issue_field_values"] = json!([priority()]);
+        }
+        if let Some((index, step)) = pinned_of(script) {
+            let comment = self.writer(script, 0).entry(index, step);
+            show_pinned(issue, Some(&comment));
+        }
+    }
+
+    fn writer<'a>(&'a self, script: &'a Script, renames: u64) -> Writer<'a> {
+        Writer {
             renderer: self,
             script,
-            place,
-            renames_left: outcome.renames,
+            place: self.place(script),
+            renames_left: renames,
             review_comments: Vec::new(),
             last_review: None,
-        };
+        }
+    }
+
+    pub(crate) fn thread(&self, script: &Script) -> Thread {
+        let issue = self.issue(script);
+        let outcome = Outcome::of(script);
+        let mut writer = self.writer(script, outcome.renames);
         let timeline = script.steps.iter().enumerate().map(|(index, step)| writer.entry(index, step)).collect();
         let review_comments = writer.review_comments;
         let pull = (script.kind == Kind::PullRequest).then(|| self.pull(script, &issue, &outcome));
@@ -280,14 +322,23 @@ impl Renderer<'_> {
         pull["merged_at"] = json!(outcome.merged.map(|(at, _)| time(at)));
         pull["merged_by"] = actor(outcome.merged.and_then(|(_, who)| who));
         pull["requested_reviewers"] = outcome.requested.iter().map(|person| actor(Some(*person))).collect();
+        if outcome.team_requested {
+            pull["requested_teams"] = json!([simple_team(place.repository)]);
+        }
         pull["review_comments"] = json!(outcome.review_comments);
         pull["commits"] = json!(outcome.commits);
         pull["additions"] = json!(luck % 900);
         pull["deletions"] = json!((luck >> 16) % 300);
         pull["changed_files"] = json!(1 + (luck >> 32) % 12);
-        // The fork was deleted.
+        // The fork was deleted; some were not the author's.
         if luck.is_multiple_of(11) && !script.author.is_some_and(is_bot) {
             pull["head"]["repo"] = Value::Null;
+            if luck.is_multiple_of(2) {
+                let owner = self.people.member(&mut self.plot.random(script.number, 50));
+                let branch = pull["head"]["ref"].as_str().unwrap_or_default();
+                pull["head"]["label"] = json!(Token::Login(owner, &format!(":{branch}")).text());
+                pull["head"]["user"] = author(Some(owner));
+            }
         }
         pull
     }
@@ -302,13 +353,37 @@ pub(crate) fn issue_type(name: &str) -> Value {
     let id = 40_000 + name.len() as u64;
     json!({
         "id": id,
-        "node_id": node_id::new("IT", &[node_id::Part::Id(id)]),
+        "node_id": type_node_id(id),
         "name": name,
         "description": null,
         "color": "red",
         "created_at": "2025-01-20T10:00:00Z",
         "updated_at": "2025-01-20T10:00:00Z",
         "is_enabled": true,
+    })
+}
+
+/// The node id of a type of issues. GitHub calls node ids opaque; that of `Feature` tells nothing.
+pub(crate) fn type_node_id(id: u64) -> String {
+    const FEATURE: u64 = 40_007;
+    if id == FEATURE { "IT_opaque".to_owned() } else { node_id::new("IT", &[node_id::Part::Id(id)]) }
+}
+
+/// The comment of an issue that somebody of the team pinned: the first of one issue in many.
+fn pinned_of(script: &Script) -> Option<(usize, &Step)> {
+    let first = || script.steps.iter().enumerate().find(|(_, step)| matches!(step.what, What::Comment));
+    (script.number % 41 == 17 && script.kind == Kind::Issue).then(first).flatten()
+}
+
+/// The value of a field of the organization's issues.
+fn priority() -> Value {
+    json!({
+        "issue_field_id": 50_001,
+        "issue_field_name": "Priority",
+        "node_id": node_id::new("IFSS", &[node_id::Part::Id(50_001)]),
+        "data_type": "single_select",
+        "value": "High",
+        "single_select_option": {"id": 50_011, "name": "High", "color": "red"},
     })
 }
 
@@ -505,7 +580,12 @@ impl Writer<'_> {
             What::Comment => {
                 let times = (step.at, edited(self.script, index, step.at));
                 let body = text::comment(&mut random, login);
-                place.comment(number, step.actor, association, times, &body)
+                let mut comment = place.comment(number, step.actor, association, times, &body);
+                if pinned_of(self.script).is_some_and(|(pinned, _)| pinned == index) {
+                    let by = people.member(&mut random);
+                    comment["pin"] = json!({"pinned_at": time(step.at + 60), "pinned_by": actor(Some(by))});
+                }
+                comment
             }
             What::Committed => place.commit(number, login, step.at - 60, &text::commit_message(&mut random)),
             What::CrossReference { repository, number } => {
@@ -522,16 +602,22 @@ impl Writer<'_> {
             }
             What::LineCommented => {
                 let comment = self.review_comment(step, &mut random, None);
-                let thread = format!("023:PullRequestReviewThread{}:v2", place.id(0, number));
-                json!({
-                    "event": "line-commented",
-                    "node_id": base64::Engine::encode(&base64::engine::general_purpose::STANDARD, thread),
-                    "comments": [comment],
-                })
+                json!({"event": "line-commented", "node_id": self.thread_node_id(number), "comments": [comment]})
             }
             What::CommitCommented => self.commit_comment(step, &mut random, number),
             _ => self.common(step, named, &mut random, number),
         }
+    }
+
+    /// The node id of a thread of review comments. Those of old threads say that they are of the second version; some
+    /// were given new ones, which do not tell them from the threads of reviews.
+    fn thread_node_id(&self, index: u64) -> String {
+        let id = self.place.id(0, index);
+        if self.place.number % 4 == 3 {
+            return node_id::new("PRRT", &[node_id::Part::Id(self.place.repository), node_id::Part::Id(id)]);
+        }
+        let thread = format!("023:PullRequestReviewThread{id}:v2");
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, thread)
     }
 
     /// Entries that have the common keys and at most a few more.
@@ -681,6 +767,15 @@ fn team(repository: u64) -> Value {
         "type": "organization",
         "organization_id": 1,
     })
+}
+
+/// The team as pull requests show it.
+fn simple_team(repository: u64) -> Value {
+    let mut team = team(repository);
+    if let Value::Object(team) = &mut team {
+        team.shift_remove("parent");
+    }
+    team
 }
 
 fn related(repository: u64, number: u64) -> Value {

@@ -14,7 +14,7 @@ use crate::{
     objects::{seconds, time},
     repository::{Gone, ItemQuery, Repository},
     server::Shared,
-    state::{Detail, State},
+    state::{Detail, State, View},
     token::Token,
 };
 
@@ -564,6 +564,8 @@ fn pulls(call: &Call<'_>) -> Reply {
             if let Value::Object(pull) = &mut pull {
                 pull.retain(|key, _| !DETAILS.contains(&key.as_str()));
             }
+            // Only lists show whose part a team is.
+            pull["requested_teams"].as_array_mut().into_iter().flatten().for_each(|team| team["parent"] = Value::Null);
             pull
         })
         .collect();
@@ -633,7 +635,7 @@ fn user(call: &Call<'_>) -> Reply {
         return Reply::error(401, "Requires authentication", "/users/users#get-the-authenticated-user");
     };
     let user = crate::people::User { id: 12_345_678, login: login.clone(), kind: "User" };
-    let mut object = user.object(0);
+    let mut object = user.object(View::default());
     let more = json!({
         "name": null, "company": null, "blog": "", "location": null, "email": null, "hireable": null, "bio": null,
         "twitter_username": null, "public_repos": 3, "public_gists": 0, "followers": 1, "following": 1,

@@ -414,8 +414,12 @@ impl Shared {
             ["curl", "Wget", "Safari", "Firefox"].iter().any(|name| asked.header(header::USER_AGENT).contains(name));
         let tick = if self.options.volatile { self.tick.fetch_add(1, Ordering::SeqCst) } else { 0 };
         let state = self.state.lock();
-        let at_rest = state.show(reply.body.clone(), View { tick: 0, later });
-        let shown = state.show(reply.body, View { tick, later });
+        let viewer = match caller {
+            Caller::User(login) => state.people.by_login(login).map(|user| user.id),
+            _ => None,
+        };
+        let at_rest = state.show(reply.body.clone(), View { tick: 0, later, viewer });
+        let shown = state.show(reply.body, View { tick, later, viewer });
         drop(state);
         let etag = etag(asked, &at_rest);
         let known = asked.header(header::IF_NONE_MATCH).replace("W/", "");

@@ -21,6 +21,8 @@ pub(crate) struct View {
     pub(crate) tick: u64,
     /// The later API version, which drops some fields.
     pub(crate) later: bool,
+    /// Who asks, if it is somebody of this world.
+    pub(crate) viewer: Option<u64>,
 }
 
 /// How much of a repository an object tells.
@@ -108,7 +110,7 @@ impl State {
             Token::Repository(id, rest) => json!(format!("{}/repos/{}{rest}", self.api_url, self.name_of(id))),
             Token::RepositoryPage(id, rest) => json!(format!("{}/{}{rest}", self.api_url, self.name_of(id))),
             Token::FullName(id, rest) => json!(format!("{}{rest}", self.name_of(id))),
-            Token::User(id) => self.person(id).map_or(Value::Null, |user| self.show(user.object(view.tick), view)),
+            Token::User(id) => self.person(id).map_or(Value::Null, |user| self.show(user.object(view), view)),
             Token::Login(id, rest) => json!(format!("{}{rest}", self.person(id).map_or("ghost", |user| &user.login))),
             Token::Owner(id, "") => self.owner_object(id, view),
             Token::Owner(id, rest) => {
@@ -166,7 +168,7 @@ impl State {
         let full_name = format!("{}/{}", person.login, found.name);
         fork["id"] = json!(repository + user);
         fork["full_name"] = json!(full_name);
-        fork["owner"] = self.show(person.object(view.tick), view);
+        fork["owner"] = self.show(person.object(view), view);
         fork["fork"] = json!(true);
         let (old, new) = (format!("/{}", found.full_name()), format!("/{full_name}"));
         if let Some(object) = fork.as_object_mut() {
@@ -183,7 +185,7 @@ impl State {
     pub(crate) fn owner_object(&self, repository: u64, view: View) -> Value {
         let Some(found) = self.repositories.get(&repository) else { return Value::Null };
         let owner = User { id: 9_000_000 + found.ordinal, login: found.owner.clone(), kind: "Organization" };
-        self.show(owner.object(view.tick), view)
+        self.show(owner.object(view), view)
     }
 
     /// A repository: in full as `GET /repos/{owner}/{repo}` shows it, or as it stands inside other objects.
