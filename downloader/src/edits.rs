@@ -3,12 +3,13 @@
 //! A follow-up of its own, pushed with a repository's data, never part of live work nor of a first mirror. It walks over
 //! the records from its cursor on and asks twice: when were the texts that may have been edited last edited (twelve
 //! hundred for a call and a point), and of those that were, what did they say (fifty). A record that is as it was at
-//! the last walk is not asked about, and neither is a text whose last edit is known. The walk stops when not more than
+//! the last walk is not asked about, and neither is a text whose last edit is known. A record whose number was not
+//! verified since is not even read: whoever stores another revision verifies it. The walk stops when not more than
 //! `[downloader] edits_reserve` of GraphQL's budget is left, or no token has any for it, and goes on there the next
 //! time. It gives its lease back when its turn is over, and goes on when nothing more urgent waits.
 //!
-//! Part `edits-{block}` holds which revision of each of a thousand numbers was looked at, cursor `edits/{repository}`
-//! behind which number the walk goes on. A record is stored by compare and swap as any; one that changed meanwhile
+//! Part `edits-{block}` holds which revision of each of a thousand numbers was looked at, and when the ledger said that
+//! it had been verified; cursor `edits/{repository}` behind which number the walk goes on. A record is stored by compare and swap as any; one that changed meanwhile
 //! waits for the next walk, and so does one with a text about which GitHub said nothing.
 //!
 //! Metric: `gharvest_edits_left_out_total` (texts about which GitHub said nothing, even alone).
@@ -18,9 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::TryStreamExt as _;
 use gharvest_archive::{Repository, Written};
 use gharvest_github::{EDITS_AT_ONCE, ErrorKind, Purpose};
-use gharvest_model::{ItemId, Lane, QueueName, Record, Revision, Subject, job::part};
+use gharvest_model::{ItemId, Lane, QueueName, Record, Revision, Subject, job::part, ledger::Ledger};
 use gharvest_queue::{Timing, Trigger};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -55,13 +56,25 @@ pub(crate) enum Walked {
     Interrupted,
 }
 
-/// The revisions that were looked at, by number.
-type Looked = BTreeMap<u64, Revision>;
+/// A verification may be followed by another one in the same second, and by clocks that differ: so it says that nothing
+/// was stored since only if it is older than this.
+const SETTLED: SignedDuration = SignedDuration::from_mins(1);
+
+/// What was looked at, by number.
+type Looked = BTreeMap<u64, Seen>;
+
+/// A record when it was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    revision: Revision,
+    /// When the ledger said that the number was verified; none if that was too short ago to tell anything.
+    verified_at: Option<Timestamp>,
+}
 
 /// A record with texts that may have been edited.
 struct Candidate {
     number: u64,
-    revision: Revision,
+    seen: Seen,
     texts: Vec<Text>,
 }
 
@@ -113,7 +126,7 @@ impl Downloader {
             let mut looked = self.looked(repository, block).await?;
             let before = looked.clone();
             let most = rest.partition_point(|number| number / BLOCK == block).min(MOST_RECORDS - cursor.walked);
-            let (candidates, walked) = self.gather(repository, &rest[..most], &looked).await?;
+            let (candidates, walked) = self.gather(repository, &rest[..most], &mut looked).await?;
             let told = self.look_at(repository, candidates, &mut looked, begun).await;
             if looked != before {
                 let value = serde_json::to_value(&looked).expect("numbers are plain data");
@@ -140,14 +153,17 @@ impl Downloader {
         &self,
         repository: &Repository,
         numbers: &[u64],
-        looked: &Looked,
+        looked: &mut Looked,
     ) -> Result<(Vec<Candidate>, usize), Failure> {
+        // Before the records: what is stored meanwhile is verified later than this says.
+        let ledger = self.archive.ledger(repository.id).await?;
         let (mut candidates, mut texts): (Vec<Candidate>, usize) = (Vec::new(), 0);
         for (walked, number) in numbers.iter().enumerate() {
             if texts >= TEXTS_AT_ONCE {
                 return Ok((candidates, walked));
             }
-            let candidate = self.candidate(ItemId { repository: repository.id, number: *number }, looked).await?;
+            let item = ItemId { repository: repository.id, number: *number };
+            let candidate = self.candidate(item, &ledger, looked).await?;
             texts += candidate.as_ref().map_or(0, |candidate| candidate.texts.len());
             candidates.extend(candidate);
         }
@@ -171,12 +187,25 @@ impl Downloader {
     }
 
     /// A record that GitHub shows and that is not as it was when it was last looked at.
-    async fn candidate(&self, item: ItemId, looked: &Looked) -> Result<Option<Candidate>, Failure> {
-        let Some(record) = self.archive.record(item).await? else { return Ok(None) };
-        if record.state.is_tombstone() || looked.get(&item.number) == Some(&record.revision) {
+    async fn candidate(
+        &self,
+        item: ItemId,
+        ledger: &Ledger,
+        looked: &mut Looked,
+    ) -> Result<Option<Candidate>, Failure> {
+        let verified_at = ledger.get(item.number).verified_at;
+        let before = looked.get(&item.number).copied();
+        if before.is_some_and(|seen| seen.verified_at.is_some() && seen.verified_at == verified_at) {
             return Ok(None);
         }
-        Ok(Some(Candidate { number: item.number, revision: record.revision, texts: editable(&record) }))
+        let Some(record) = self.archive.record(item).await? else { return Ok(None) };
+        let is_settled = |at: &Timestamp| Timestamp::now().duration_since(*at) > SETTLED;
+        let seen = Seen { revision: record.revision, verified_at: verified_at.filter(is_settled) };
+        if record.state.is_tombstone() || before.is_some_and(|seen| seen.revision == record.revision) {
+            looked.insert(item.number, seen);
+            return Ok(None);
+        }
+        Ok(Some(Candidate { number: item.number, seen, texts: editable(&record) }))
     }
 
     /// Asks about these records, stores what is told, and notes those that are done.
@@ -195,7 +224,7 @@ impl Downloader {
         for mut candidate in candidates {
             candidate.texts.retain(|text| edited.texts.contains_key(&text.node));
             if candidate.texts.is_empty() {
-                looked.insert(candidate.number, candidate.revision);
+                looked.insert(candidate.number, candidate.seen);
                 continue;
             }
             candidate.texts.retain(|text| text.known_to < edited.texts.get(&text.node).copied());
@@ -219,10 +248,11 @@ impl Downloader {
         looked: &mut Looked,
     ) -> Result<(), Failure> {
         let mut records: BTreeMap<u64, Record> = BTreeMap::new();
-        for Candidate { number, revision, .. } in &candidates {
+        for Candidate { number, seen, .. } in &candidates {
             let record = self.archive.record(ItemId { repository: repository.id, number: *number }).await?;
-            records.extend(record.filter(|record| record.revision == *revision).map(|record| (*number, record)));
+            records.extend(record.filter(|record| record.revision == seen.revision).map(|record| (*number, record)));
         }
+        let seen: BTreeMap<u64, Seen> = candidates.iter().map(|one| (one.number, one.seen)).collect();
         let texts: Vec<(u64, &Text)> =
             candidates.iter().flat_map(|one| one.texts.iter().map(|text| (one.number, text))).collect();
         let mut left_out = BTreeSet::new();
@@ -244,7 +274,7 @@ impl Downloader {
             let item = record.id();
             if let Written::Stored(revision) | Written::Unchanged(revision) = self.archive.put_record(record).await? {
                 if !left_out.contains(&number) {
-                    looked.insert(number, revision);
+                    looked.insert(number, Seen { revision, ..seen[&number] });
                 }
                 // Also of an unchanged one: it may be our own work of a run that was killed before it told the index.
                 pushed.push(index_trigger(item));
@@ -323,7 +353,8 @@ mod tests {
 
     #[test]
     fn no_more_records_are_in_memory_than_texts_come_in_one_request() {
-        let candidate = |number| Candidate { number, revision: Revision(1), texts: Vec::new() };
+        let seen = Seen { revision: Revision(1), verified_at: None };
+        let candidate = |number| Candidate { number, seen, texts: Vec::new() };
         let sizes = |portions: Vec<Vec<Candidate>>| portions.iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(sizes(portions((0..120).map(candidate).collect())), [50, 50, 20]);
         let text = || Text { node: "IC_1".to_owned(), of: "IC_1".to_owned(), known_to: None };

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use gharvest_archive::LedgerChange;
 use gharvest_downloader::{
     Downloader,
     deletions::set_policy,
@@ -16,6 +17,7 @@ use gharvest_model::{
     ItemId, Lane, QueueName, Record, RepositoryName, Subject, job::part, record::Origin, removal::DeletionPolicy,
 };
 use gharvest_queue::QueueAdmin as _;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -134,6 +136,47 @@ async fn what_texts_said_before_the_first_visit_is_told_once_and_kept_up_to_the_
     assert_eq!(told.history.len(), 2);
     nothing(&world.differences().await);
     assert_eq!(world.control.violations(), []);
+}
+
+/// Every number was verified by now so long ago.
+async fn verified(world: &World, hours: i64) {
+    let verified_at = Timestamp::now() - SignedDuration::from_hours(hours);
+    let ledger = world.archive.ledger(world.id).await.unwrap();
+    let numbers = 1..=ledger.highest();
+    let change = |number| LedgerChange { number, state: ledger.get(number).state, verified_at };
+    let changes: Vec<LedgerChange> = numbers.map(change).collect();
+    world.archive.update_ledger(world.id, &changes).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_record_is_read_again_only_when_its_number_was_verified_since() {
+    const ITEMS: u64 = 40;
+    let world = World::new(ITEMS).await;
+    world.track().await;
+    world.work().await;
+    verified(&world, 48).await;
+    let reads = async || {
+        world.store.watch(&format!("{}/items/", world.id));
+        let cost = walk(&world).await;
+        (world.store.reads(), cost)
+    };
+    assert!(reads().await.0 >= ITEMS);
+    assert_eq!(reads().await, (0, 0), "nothing was verified since");
+    // A visit that finds everything as it was, and another that does not.
+    let [same, changed] = [world.issues()[0], world.issues()[1]];
+    visit(&world, same).await;
+    assert_eq!(reads().await, (1, 0));
+    assert_eq!(reads().await, (1, 0), "a verification of this minute may be followed by another of its second");
+    verified(&world, 24).await;
+    assert_eq!(reads().await, (ITEMS, 0), "the sweep verified all");
+    assert_eq!(reads().await, (0, 0));
+    for body in ["second", "third"] {
+        edit(&world, Change::EditBody { number: changed, body: body.to_owned() });
+    }
+    visit(&world, changed).await;
+    let (read, cost) = reads().await;
+    assert!((1..=4).contains(&read) && cost == 4, "{read} reads for {cost}");
+    assert_eq!(texts(&record(&world, changed).await, "body").last(), Some(&("second", Some("ann"))));
 }
 
 #[tokio::test]

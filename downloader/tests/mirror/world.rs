@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gharvest_archive::Archive;
+use gharvest_archive::{
+    Archive,
+    store::{self, Store, faulty::FaultyStore},
+};
 use gharvest_downloader::{Options, track};
 use gharvest_github::{Client, Config};
 use gharvest_github_simulator::{Control, Options as GithubOptions, Simulator, Truth, World as Github};
@@ -19,6 +22,8 @@ pub(crate) struct World {
     pub(crate) name: RepositoryName,
     pub(crate) id: RepositoryId,
     pub(crate) archive: Archive,
+    /// What lies below the archive.
+    pub(crate) store: Arc<FaultyStore>,
     pub(crate) clock: ManualClock,
     pub(crate) queue: Arc<MemoryQueue>,
     pub(crate) client: Client,
@@ -75,7 +80,9 @@ impl World {
         let id = RepositoryId(control.repository_id(&name).unwrap());
         let folder = TempDir::new().unwrap();
         let url = format!("file:{}", folder.path().display());
-        let archive = Archive::open(&url, &gharvest_archive::Options::default()).await.unwrap();
+        let store = FaultyStore::new(store::open(&url, Duration::from_secs(3600)).await.unwrap());
+        let below = Arc::clone(&store) as Arc<dyn Store>;
+        let archive = Archive::with_store(below, &gharvest_archive::Options::default()).await.unwrap();
         let clock = ManualClock::default();
         let queue = MemoryQueue::new(Policy::default(), clock.clone()).unwrap();
         let client = client(&simulator, "simulated-token");
@@ -97,7 +104,7 @@ impl World {
             min_free_bytes: 0,
             max_attempts: Policy::default().max_attempts,
         };
-        Self { simulator, control, name, id, archive, clock, queue, client, options, _folder: folder }
+        Self { simulator, control, name, id, archive, store, clock, queue, client, options, _folder: folder }
     }
 
     pub(crate) async fn track(&self) {

@@ -34,6 +34,8 @@ pub struct FaultyStore {
 struct State {
     calls: u64,
     plan: Option<(u64, Fault)>,
+    /// Objects whose keys contain this are watched, and were read so often.
+    watched: Option<(String, u64)>,
 }
 
 impl FaultyStore {
@@ -51,6 +53,16 @@ impl FaultyStore {
     /// Lets no call fail any more.
     pub fn recover(&self) {
         self.state().plan = None;
+    }
+
+    /// Counts from now on how often objects are read whose keys contain this.
+    pub fn watch(&self, part: &str) {
+        self.state().watched = Some((part.to_owned(), 0));
+    }
+
+    /// How often watched objects were read since [`Self::watch`].
+    pub fn reads(&self) -> u64 {
+        self.state().watched.as_ref().map_or(0, |(_, reads)| *reads)
     }
 
     /// How many calls there were.
@@ -93,6 +105,9 @@ impl FaultyStore {
 #[async_trait]
 impl Store for FaultyStore {
     async fn get(&self, key: &str) -> Result<Option<(Bytes, Version)>> {
+        if let Some((_, reads)) = self.state().watched.as_mut().filter(|(part, _)| key.contains(part.as_str())) {
+            *reads += 1;
+        }
         self.call(key, false, self.inner.get(key)).await
     }
 
