@@ -144,6 +144,7 @@ mod tests {
             (archive(ArchiveKind::Full), false, Class::Queue(60)),
             (archive(ArchiveKind::Refused), false, Class::Queue(60)),
             (archive(ArchiveKind::Corrupt), false, Class::Bury),
+            (archive(ArchiveKind::Forgotten), false, Class::Retry),
             (Failure::NoSpace("x".into()), false, Class::Queue(60)),
             (Failure::Repository("x".into()), false, Class::Repository),
             (Failure::Gone("a/b".parse().unwrap()), false, Class::Repository),

@@ -144,7 +144,12 @@ async fn follow(archive: &Archive, queue: &dyn Queue, repository: &Repository) -
     }
     if now != tracked {
         index_everything(archive, queue, repository.id).await?;
-        archive.track(now).await?;
+        // Not tracked anew, should it have been untracked meanwhile.
+        let change = |entry: &mut Tracked| {
+            (entry.name, entry.private) = (now.name.clone(), now.private);
+            (entry.trouble, entry.trouble_since) = (now.trouble.clone(), now.trouble_since);
+        };
+        archive.change_tracked(repository.id, &change).await?;
     }
     Ok(())
 }

@@ -219,7 +219,7 @@ async fn track(
     repositories::track(&state, &caller, &path).await.map(Json)
 }
 
-/// Ends the tracking of a repository.
+/// Ends the tracking of a repository. With `purge`, 503 says that not all of it is forgotten yet: asked again it goes on.
 #[utoipa::path(delete, path = "/api/v1/repositories/{owner}/{name}", params(RepositoryPath, UntrackParams), responses(
     (status = 204, description = "It is not tracked any more."), Problems))]
 async fn untrack(

@@ -1,6 +1,6 @@
 //! What the web front asks of a process that talks to GitHub.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use gharvest_archive::Archive;
@@ -26,11 +26,30 @@ impl GithubOperations {
     pub fn new(archive: Archive, queue: Arc<dyn QueueAdmin>, search: Arc<dyn SearchIndex>, github: Client) -> Self {
         Self { archive, queue, search, github }
     }
+}
 
-    async fn forget(&self, repository: RepositoryId) -> gharvest_search::Result<()> {
-        self.search.purge_repository(repository).await?;
-        self.search.commit().await
-    }
+/// So long a purge waits for work in hand to end: downloaders give a repository back after fifteen seconds.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// So long one request forgets a repository; the web front gives an answer 30 seconds.
+const LONGEST_FORGETTING: Duration = Duration::from_secs(25);
+
+/// Forgets a repository, see [`track::forget`], with its documents in an index.
+///
+/// # Errors
+/// When a backend fails, or work on it does not end within `patience`.
+pub async fn forget(
+    archive: &Archive,
+    queue: &dyn QueueAdmin,
+    search: &dyn SearchIndex,
+    repository: RepositoryId,
+    patience: Duration,
+) -> anyhow::Result<()> {
+    let documents = async {
+        search.purge_repository(repository).await?;
+        Ok(search.commit().await?)
+    };
+    track::forget(archive, queue, repository, patience, documents).await
 }
 
 #[async_trait]
@@ -45,12 +64,17 @@ impl Operations for GithubOperations {
     }
 
     async fn untrack(&self, repository: RepositoryId, purge: bool) -> Result<(), OperationError> {
-        if purge {
-            // The index first: while the archive has it, an interrupted purge can be asked for again.
-            self.forget(repository).await.map_err(|error| unavailable(&error))?;
+        if !purge {
+            let untracked = track::untrack(&self.archive, self.queue.as_ref(), repository).await;
+            return untracked.map(drop).map_err(|failure| unavailable(&failure));
         }
-        let untracked = track::untrack(&self.archive, self.queue.as_ref(), repository, purge).await;
-        untracked.map(drop).map_err(|failure| unavailable(&failure))
+        let forgetting = forget(&self.archive, self.queue.as_ref(), self.search.as_ref(), repository, PATIENCE);
+        match tokio::time::timeout(LONGEST_FORGETTING, forgetting).await {
+            Ok(forgotten) => forgotten.map_err(|error| OperationError::Unavailable(format!("{error:#}"))),
+            Err(_) => Err(OperationError::Unavailable(
+                "not all of it is forgotten yet: ask again, and it goes on where it stopped".to_owned(),
+            )),
+        }
     }
 
     async fn download(&self, item: &ItemRef) -> Result<ItemId, OperationError> {

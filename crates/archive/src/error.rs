@@ -17,6 +17,8 @@ pub enum ErrorKind {
     Refused,
     /// A stored file is not what this version writes.
     Corrupt,
+    /// It is of a repository that was forgotten, and is not tracked again.
+    Forgotten,
 }
 
 /// An error of the archive.

@@ -93,6 +93,7 @@ impl Archive {
     /// Makes the repository known, unless it is.
     async fn introduce(&self, name: &RepositoryName, id: RepositoryId) -> Result<()> {
         let now = Timestamp::now();
+        self.remember(id).await?;
         if self.repository(id).await?.is_none() {
             let repository = Repository {
                 id,

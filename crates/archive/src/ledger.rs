@@ -157,6 +157,7 @@ impl Archive {
         if changes.is_empty() {
             return Ok(());
         }
+        self.check_known(id).await?;
         let writer = {
             let mut writers = self.inner.ledgers.0.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(writers.entry(id).or_default())

@@ -21,6 +21,7 @@
 //! inbox/{repository}-{number}/{delivery}.json facts of one item; those of no item lie in inbox/other
 //! staging/                                    files being written, locks
 //! staging/hints/{id}/{number}.json            issue bodies seen in lists; may be lost
+//! staging/forgotten/{id}                      mark of a repository that was purged, until it is tracked again
 //! ```
 //! A record keeps the form (plain or compressed) it was first written in: so compare and swap has one file to look at.
 

@@ -58,6 +58,7 @@ impl Archive {
 
     /// Stores a record if `record.revision` is still the stored revision ([`Revision::NONE`] for a new one), and if
     /// it changed outside volatile paths. Sets revision and `changed_at` of what it stores. Durable when it returns.
+    /// [`ErrorKind::Forgotten`] for one of a repository that was purged.
     pub async fn put_record(&self, record: Record) -> Result<Written> {
         let item = record.id();
         let stored = self.stored(item).await?;
@@ -67,6 +68,10 @@ impl Archive {
             Decision::Write { key, condition, bytes, revision } => (key, condition, bytes, revision),
             Decision::Leave(written) => return Ok(written),
         };
+        // One that replaces another cannot be written once that is purged.
+        if condition == Condition::Absent {
+            self.check_known(item.repository).await?;
+        }
         if self.store().put(&key, bytes, condition, Durability::Durable).await? {
             return Ok(Written::Stored(revision));
         }

@@ -27,6 +27,7 @@ impl Archive {
     /// Stores a repository's file, unless what is stored was fetched later; names that only the stored file knows stay
     /// known. Moves the link in `current/`: an old name stays as a redirect until it is used again.
     pub async fn put_repository(&self, repository: &Repository) -> Result<()> {
+        self.check_known(repository.id).await?;
         let is_newer = |stored: &Repository| stored.fetched_at > repository.fetched_at;
         if self.repository(repository.id).await?.as_ref().is_some_and(is_newer) {
             return Ok(());
@@ -128,6 +129,7 @@ impl Archive {
     /// Stores a named list. Says whether it changed.
     pub async fn put_part(&self, id: RepositoryId, part: &str, value: &Value) -> Result<bool> {
         let key = part_key(id, part, "json")?;
+        self.check_known(id).await?;
         let bytes = to_bytes(&key, value)?;
         self.swap(&key, &|stored| Ok((stored.as_ref() != Some(&bytes)).then(|| bytes.clone()))).await
     }
@@ -136,6 +138,7 @@ impl Archive {
     /// day it replaces that line.
     pub async fn put_daily_line(&self, id: RepositoryId, part: &str, day: &str, line: &Value) -> Result<()> {
         let key = part_key(id, part, "jsonl")?;
+        self.check_known(id).await?;
         let mut line = line.clone();
         if let Value::Object(fields) = &mut line {
             fields.insert("day".to_owned(), day.into());
@@ -151,8 +154,13 @@ impl Archive {
         self.swap(&key, &change).await.map(|_| ())
     }
 
-    /// Removes everything of a repository, records, ledger and links.
+    /// Removes everything of a repository, records, ledger and links. From then on whoever still works on it is refused
+    /// ([`ErrorKind::Forgotten`]), until it is tracked again or [`Archive::remember`] is called.
     pub async fn purge_repository(&self, id: RepositoryId) -> Result<()> {
+        self.write(&forgotten_key(id), &Timestamp::now()).await?;
+        // Most of it first, while its name still leads to it: should this be interrupted, it can be asked for again.
+        self.store().delete_all(&format!("repositories/{id}/items")).await?;
+        self.store().delete_all(&format!("repositories/{id}/attachments")).await?;
         if let Some(repository) = self.repository(id).await? {
             for name in repository.former_names.iter().chain([&repository.full_name]) {
                 if self.resolve(name).await? == Some(id) {
@@ -162,6 +170,24 @@ impl Archive {
         }
         self.store().delete_all(&format!("staging/hints/{id}")).await?;
         self.store().delete_all(&format!("repositories/{id}")).await
+    }
+}
+
+impl Archive {
+    /// Lets a repository that was purged be archived again.
+    pub async fn remember(&self, id: RepositoryId) -> Result<()> {
+        self.store().delete(&forgotten_key(id)).await
+    }
+
+    /// Refuses what would bring a repository back that was purged.
+    pub(crate) async fn check_known(&self, id: RepositoryId) -> Result<()> {
+        let key = forgotten_key(id);
+        match self.store().get(&key).await? {
+            None => Ok(()),
+            Some(_) => {
+                Err(Error::new(ErrorKind::Forgotten, "write", key, "it was purged: track it again to mirror it"))
+            }
+        }
     }
 }
 
@@ -188,6 +214,10 @@ fn merge(stored: Repository, mut fetched: Repository) -> Repository {
 
 fn repository_key(id: RepositoryId) -> String {
     format!("repositories/{id}/repository.json")
+}
+
+fn forgotten_key(id: RepositoryId) -> String {
+    format!("staging/forgotten/{id}")
 }
 
 /// The repository that a link points to.

@@ -14,6 +14,7 @@ impl Archive {
 
     /// Adds a tracked repository, or replaces its entry.
     pub async fn track(&self, tracked: Tracked) -> Result<()> {
+        self.remember(tracked.id).await?;
         let change = |all: &mut Vec<Tracked>| match all.iter_mut().find(|entry| entry.id == tracked.id) {
             Some(entry) => *entry = tracked.clone(),
             None => all.push(tracked.clone()),
@@ -29,6 +30,9 @@ impl Archive {
 
     /// Adds those repositories that are not tracked yet, all in one step.
     pub async fn track_new(&self, new: &[Tracked]) -> Result<()> {
+        for tracked in new {
+            self.remember(tracked.id).await?;
+        }
         let change = |all: &mut Vec<Tracked>| {
             let known: std::collections::HashSet<_> = all.iter().map(|entry| entry.id).collect();
             all.extend(new.iter().filter(|entry| !known.contains(&entry.id)).cloned());

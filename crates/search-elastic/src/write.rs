@@ -466,33 +466,33 @@ impl ElasticIndex {
         lines: &mut Lines,
     ) -> Result<()> {
         let alias = self.alias(target, sort);
-        for (id, stored) in self.ids(target, sort, repository).await? {
-            if !kept.contains(id.as_str()) {
+        let mut page = self.documents(target, sort, repository).await?;
+        while let Some(ids) = self.ids(&mut page).await? {
+            for (id, stored) in ids.into_iter().filter(|(id, _)| !kept.contains(id.as_str())) {
                 lines.index(&alias, &id, stored.max(version), |into| body::gone(into, &id, repository.0));
             }
         }
         Ok(())
     }
 
-    /// Ids and versions of all of a repository's documents of a sort.
-    async fn ids(&self, target: Target, sort: Sort, repository: RepositoryId) -> Result<Vec<(String, u64)>> {
+    /// All of a repository's documents of a sort, for [`Self::ids`].
+    async fn documents(&self, target: Target, sort: Sort, repository: RepositoryId) -> Result<Page> {
         let alias = self.alias(target, sort);
         self.generations.client.find("write", Method::Post, &format!("/{alias}/_refresh"), None).await?;
-        let mut page = Page {
+        Ok(Page {
             alias,
             query: json!({"term": {"repository_id": repository.0}}),
             sort: json!([{"key": "asc"}]),
             source: json!(false),
             after: None,
-        };
-        let mut ids = Vec::new();
-        while let Some(hits) = page.next(&self.generations.client).await? {
-            ids.extend(
-                hits.iter()
-                    .filter_map(|hit| Some((hit.get("_id")?.as_str()?.to_owned(), hit.get("_version")?.as_u64()?))),
-            );
-        }
-        Ok(ids)
+        })
+    }
+
+    /// Ids and versions of the next page, none at the end: a repository may have more than fit in memory.
+    async fn ids(&self, page: &mut Page) -> Result<Option<Vec<(String, u64)>>> {
+        let hits = page.next(&self.generations.client).await?;
+        let id = |hit: &Value| Some((hit.get("_id")?.as_str()?.to_owned(), hit.get("_version")?.as_u64()?));
+        Ok(hits.map(|hits| hits.iter().filter_map(id).collect()))
     }
 
     async fn write_all(&self, target: Target, lines: Lines) -> Result<Vec<Outcome>> {
@@ -510,10 +510,10 @@ impl ElasticIndex {
     pub(crate) async fn purge(&self, repository: RepositoryId) -> Result<()> {
         for target in self.targets().await? {
             for sort in Sort::ALL {
-                let alias = self.alias(target, sort);
-                for some in self.ids(target, sort, repository).await?.chunks(MOST_DOCUMENTS) {
+                let mut page = self.documents(target, sort, repository).await?;
+                while let Some(ids) = self.ids(&mut page).await? {
                     let mut lines = Lines::default();
-                    some.iter().for_each(|(id, version)| lines.delete(&alias, id, *version));
+                    ids.iter().for_each(|(id, version)| lines.delete(&page.alias, id, *version));
                     self.write_all(target, lines).await?;
                 }
             }

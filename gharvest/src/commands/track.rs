@@ -1,5 +1,7 @@
 //! `gharvest track` and `gharvest untrack`: at run time, beside a running `up`.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use clap::{ArgGroup, Args};
 use gharvest_downloader::track as tracking;
@@ -7,6 +9,9 @@ use gharvest_model::RepositoryName;
 use gharvest_service_kit::process::{CommonArgs, Exit};
 
 use crate::output::say;
+
+/// So long a purge waits for other processes to end their work on the repository.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Args)]
 pub(crate) struct TrackArgs {
@@ -49,7 +54,7 @@ pub(crate) async fn untrack(common: &CommonArgs, args: UntrackArgs) -> anyhow::R
     let Some(id) = archive.resolve(&args.repository).await? else { bail!("{} is not mirrored here", args.repository) };
     let queue = gharvest_backends::queue(&settings).await?;
     if !args.purge {
-        tracking::untrack(&archive, queue.as_ref(), id, false).await?;
+        tracking::untrack(&archive, queue.as_ref(), id).await?;
         say(format_args!("{} is no longer tracked; what is archived stays", args.repository));
         return Ok(Exit::Done);
     }
@@ -58,9 +63,9 @@ pub(crate) async fn untrack(common: &CommonArgs, args: UntrackArgs) -> anyhow::R
         .await
         .context("the index is in use: stop `gharvest up` first, or remove the repository on its status page")?;
     index.ensure(archive.id()).await?;
-    index.purge_repository(id).await?;
-    index.commit().await?;
-    tracking::untrack(&archive, queue.as_ref(), id, true).await?;
+    gharvest_web::operations::forget(&archive, queue.as_ref(), index.as_ref(), id, PATIENCE)
+        .await
+        .with_context(|| format!("{} is not forgotten", args.repository))?;
     say(format_args!("everything of {} is gone", args.repository));
     Ok(Exit::Done)
 }

@@ -243,6 +243,36 @@ everywhere! {
         assert_eq!(archive.ledger(ID).await.unwrap().highest(), 0);
         assert_eq!(resolved(&archive, "a/other").await, Some(70));
     }
+
+    async fn a_purged_repository_takes_nothing_until_it_is_tracked_again(place) {
+        let (archive, late) = (place.open().await, place.open().await);
+        let known = repository(7, "a/b", 1);
+        archive.put_repository(&known).await.unwrap();
+        let Written::Stored(revision) = late.put_record(record(1, "one")).await.unwrap() else { panic!("stored") };
+        late.update_ledger(ID, &[present(1)]).await.unwrap();
+        archive.purge_repository(ID).await.unwrap();
+        // Whoever had it in hand, from before.
+        let mut changed = record(1, "two");
+        changed.revision = revision;
+        assert_eq!(late.put_record(changed).await.unwrap(), Written::Conflict(Revision::NONE));
+        for refused in [
+            late.put_record(record(2, "two")).await.map(drop),
+            late.put_repository(&repository(7, "a/b", 2)).await,
+            late.put_part(ID, "labels", &json!([])).await.map(drop),
+            late.put_daily_line(ID, "stars", "2026-11-21", &json!({"stars": 1})).await,
+            late.update_ledger(ID, &[present(2)]).await,
+            late.reach(ID, 5).await,
+        ] {
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::Forgotten);
+        }
+        assert_eq!((archive.repositories().await.unwrap(), resolved(&archive, "a/b").await), (vec![], None));
+        let tracked = json!({"id": 7, "name": "a/b", "since": at(1)});
+        archive.track(serde_json::from_value(tracked).unwrap()).await.unwrap();
+        late.put_repository(&known).await.unwrap();
+        late.put_record(record(1, "one")).await.unwrap();
+        late.update_ledger(ID, &[present(1)]).await.unwrap();
+        assert_eq!((archive.repositories().await.unwrap(), archive.ledger(ID).await.unwrap().highest()), (vec![ID], 1));
+    }
 }
 
 #[tokio::test]

@@ -87,6 +87,7 @@ async fn run(steps: Vec<Step>, store: impl Fn() -> Arc<dyn Store>) {
             }
             Step::Purge { writer } => {
                 archives[writer].purge_repository(ID).await.unwrap();
+                archives[writer].remember(ID).await.unwrap();
                 model = Ledger::default();
             }
             Step::Read { reader } => assert_eq!(*archives[reader].ledger(ID).await.unwrap(), model),
