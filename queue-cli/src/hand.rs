@@ -5,7 +5,7 @@ use gharvest_service_kit::{Settings, process::Usage};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::requests::{Jobs, Problem, Request, Route};
+use crate::requests::{InPieces, Jobs, Problem, Request, Route, TURN, whole};
 
 /// Where requests go.
 #[derive(Debug)]
@@ -28,7 +28,13 @@ impl Hand {
             archive: gharvest_backends::archive(settings).await?,
             state: gharvest_backends::state(settings).await?,
             search,
+            turn: TURN,
         })))
+    }
+
+    /// Asks for what may take several requests, until all of it is done.
+    pub(crate) async fn ask_whole<R: InPieces>(&self, request: R) -> anyhow::Result<R::Answer> {
+        whole(request, async |request: &R| self.ask(request).await).await
     }
 
     /// Asks. What is wrong with the request itself is a [`Usage`].

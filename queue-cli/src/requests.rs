@@ -3,7 +3,7 @@
 //! Whoever has the backends asks here directly ([`Request::ask`]); everybody else asks the same over HTTP, at
 //! [`Request::route`]. The web front serves these routes, and `queue-cli` takes either way.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use gharvest_archive::Archive;
 use gharvest_model::{InvalidName, Lane, RepositoryId, RepositoryName, Subject};
@@ -18,6 +18,7 @@ use crate::subject::Written;
 mod add;
 mod change;
 mod look;
+mod pieces;
 
 pub use add::{
     AddAllAnswer, AddAllParams, AddAnswer, AddParams, AddedAll, RangeAnswer, RangeParams, SinceAnswer, SinceParams,
@@ -31,6 +32,7 @@ pub use look::{
     ListAnswer, ListParams, PauseInForce, QueueAnswer, RecordAnswer, RepositoryJobs, StatusAnswer, StatusParams,
     WhereAnswer, feeds,
 };
+pub use pieces::{InPieces, TURN, whole};
 
 /// What requests work on.
 #[derive(Debug, Clone)]
@@ -43,6 +45,8 @@ pub struct Jobs {
     pub state: Arc<dyn State>,
     /// The search engine; none where it cannot be opened, which only [`ItemParams`] notices.
     pub search: Option<Arc<dyn SearchIndex>>,
+    /// So long one request works before it answers that there is more to do: [`TURN`].
+    pub turn: Duration,
 }
 
 /// What a request needs its sender to be allowed.

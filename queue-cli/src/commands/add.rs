@@ -76,10 +76,13 @@ fn number(text: &str) -> Result<u64, String> {
 
 pub(crate) async fn add(hand: &Hand, args: AddArgs) -> anyhow::Result<()> {
     if args.all {
-        let answer = hand.ask(&AddAllParams { queue: args.queue }).await?;
+        let before = outstanding(hand, args.queue).await?;
+        let answer = hand.ask_whole(AddAllParams { queue: args.queue, after: None }).await?;
         for added in &answer.repositories {
             say(format_args!("{}: {} jobs added", added.repository, added.jobs));
         }
+        let after = outstanding(hand, args.queue).await?;
+        say(format_args!("the {} queue had {before} jobs and has {after}", args.queue));
         return if args.json { json(&answer) } else { Ok(()) };
     }
     let before = outstanding(hand, args.queue).await?;
@@ -118,7 +121,7 @@ pub(crate) async fn add_range(hand: &Hand, args: AddRangeArgs) -> anyhow::Result
     let before = outstanding(hand, args.queue).await?;
     let repository = args.repository.to_string();
     let params = RangeParams { queue: args.queue, repository, from: args.from, to: args.to, lane: Some(args.lane) };
-    let answer = hand.ask(&params).await?;
+    let answer = hand.ask_whole(params).await?;
     let after = outstanding(hand, args.queue).await?;
     say(format_args!(
         "{} added, {} were there; the {} queue had {before} jobs and has {after}",

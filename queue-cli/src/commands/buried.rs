@@ -80,7 +80,7 @@ pub(crate) async fn buried(hand: &Hand, args: BuriedArgs) -> anyhow::Result<()> 
         Verb::Show { queue, subject, json } => show(hand, queue, &subject, json).await,
         Verb::Revive { queue, repository, limit, json: as_json } => {
             let before = count(hand, queue, repository.as_ref()).await?;
-            let answer = hand.ask(&Revive(many(queue, repository.as_ref(), Some(limit)))).await?;
+            let answer = hand.ask_whole(Revive(many(queue, repository.as_ref(), Some(limit)))).await?;
             let after = count(hand, queue, repository.as_ref()).await?;
             say(format_args!("{} revived; {before} were buried and {after} are", answer.jobs));
             if as_json { json(&answer) } else { Ok(()) }
@@ -89,7 +89,7 @@ pub(crate) async fn buried(hand: &Hand, args: BuriedArgs) -> anyhow::Result<()> 
             let before = count(hand, queue, repository.as_ref()).await?;
             let of = repository.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
             confirm(&format!("Forget the {before} buried jobs{of} of the {queue} queue?"), yes)?;
-            let answer = hand.ask(&Purge(many(queue, repository.as_ref(), None))).await?;
+            let answer = hand.ask_whole(Purge(many(queue, repository.as_ref(), None))).await?;
             let after = count(hand, queue, repository.as_ref()).await?;
             say(format_args!("{} forgotten; {before} were buried and {after} are", answer.jobs));
             if as_json { json(&answer) } else { Ok(()) }
@@ -99,7 +99,8 @@ pub(crate) async fn buried(hand: &Hand, args: BuriedArgs) -> anyhow::Result<()> 
 
 fn many(queue: QueueName, repository: Option<&RepositoryName>, limit: Option<usize>) -> ManyParams {
     let repository = repository.map(ToString::to_string);
-    ManyParams { queue, filter: JobFilter { repository, lane: None, state: Some(JobState::Buried) }, limit }
+    let filter = JobFilter { repository, lane: None, state: Some(JobState::Buried) };
+    ManyParams { queue, filter, limit, after: None }
 }
 
 async fn count(hand: &Hand, queue: QueueName, repository: Option<&RepositoryName>) -> anyhow::Result<u64> {

@@ -41,6 +41,9 @@ pub(crate) struct ResumeArgs {
     /// Only this repository
     #[arg(long, value_name = "OWNER/NAME")]
     repository: Option<RepositoryName>,
+    /// What was resumed as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) async fn pause(hand: &Hand, args: &PauseArgs) -> anyhow::Result<()> {
@@ -58,7 +61,8 @@ pub(crate) async fn pause(hand: &Hand, args: &PauseArgs) -> anyhow::Result<()> {
 
 pub(crate) async fn resume(hand: &Hand, args: &ResumeArgs) -> anyhow::Result<()> {
     let repository = args.repository.as_ref().map(ToString::to_string);
-    hand.ask(&ResumeParams { queue: args.queue, repository }).await?;
+    let params = ResumeParams { queue: args.queue, repository };
+    hand.ask(&params).await?;
     say("resumed");
-    Ok(())
+    if args.json { json(&params) } else { Ok(()) }
 }

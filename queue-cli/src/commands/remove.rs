@@ -7,7 +7,7 @@ use gharvest_model::{Lane, QueueName, RepositoryName};
 use crate::{
     hand::Hand,
     output::{confirm, json, say},
-    requests::{CountAnswer, CountParams, JobFilter, ManyParams, Purge, RemoveParams, Removed},
+    requests::{CountAnswer, CountParams, InPieces, JobFilter, ManyParams, Purge, RemoveAnswer, RemoveParams, Removed},
     subject::Written,
 };
 
@@ -49,8 +49,7 @@ pub(crate) struct PurgeArgs {
 
 impl RemoveArgs {
     fn params(&self) -> anyhow::Result<RemoveParams> {
-        let mut params =
-            RemoveParams { queue: self.queue, subjects: Vec::new(), repository: None, from: None, to: None };
+        let mut params = RemoveParams::new(self.queue);
         match self.range.as_slice() {
             [repository, from, to] => {
                 let number = |text: &String| {
@@ -77,7 +76,7 @@ pub(crate) async fn remove(hand: &Hand, args: &RemoveArgs) -> anyhow::Result<()>
         let question = format!("Remove all jobs of {repository}#{from} to #{to} from the {} queue?", args.queue);
         confirm(&question, args.yes)?;
     }
-    let answer = hand.ask(&params).await?;
+    let answer = ask(hand, &params).await?;
     for (removed, subject) in answer.jobs.iter().zip(&params.subjects) {
         say(match removed {
             Removed::Missing => format!("{subject}: no such job"),
@@ -97,6 +96,17 @@ pub(crate) async fn remove(hand: &Hand, args: &RemoveArgs) -> anyhow::Result<()>
         0 => Ok(()),
         missing => bail!("{missing} of {} jobs were not there", args.subjects.len()),
     }
+}
+
+/// As many subjects a request as it takes; all were checked when they were read.
+async fn ask(hand: &Hand, params: &RemoveParams) -> anyhow::Result<RemoveAnswer> {
+    let mut parts = params.subjects.chunks(RemoveParams::MOST_SUBJECTS);
+    let part = |subjects: &[String]| RemoveParams { subjects: subjects.to_vec(), ..params.clone() };
+    let mut answer = hand.ask_whole(part(parts.next().unwrap_or_default())).await?;
+    for subjects in parts {
+        RemoveParams::join(&mut answer, hand.ask_whole(part(subjects)).await?);
+    }
+    Ok(answer)
 }
 
 async fn count(hand: &Hand, queue: QueueName) -> anyhow::Result<CountAnswer> {
@@ -122,7 +132,7 @@ pub(crate) async fn purge(hand: &Hand, args: &PurgeArgs) -> anyhow::Result<()> {
     let question = format!("Remove all jobs{lane}{of}, from the {} queue of {}?", args.queue, all(&before));
     confirm(&question, args.yes)?;
     let filter = JobFilter { repository, lane: args.lane, state: None };
-    let answer = hand.ask(&Purge(ManyParams { queue: args.queue, filter, limit: None })).await?;
+    let answer = hand.ask_whole(Purge(ManyParams { queue: args.queue, filter, limit: None, after: None })).await?;
     let after = count(hand, args.queue).await?;
     say(format_args!(
         "{} removed; the {} queue had {} jobs and has {}",

@@ -1,18 +1,23 @@
 //! Adding jobs.
 
+use std::ops::RangeInclusive;
+
 use futures::TryStreamExt;
 use gharvest_model::{
-    Lane, QueueName, RepositoryId, Subject, job::part, ledger::Ledger, progress::runs, tracking::Tracked,
+    ItemId, Lane, QueueName, RepositoryId, Subject, job::part, ledger::Ledger, progress::runs, tracking::Tracked,
 };
 use gharvest_queue::{Pushed, Timing, Trigger};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Jobs, LaneWord, Problem, QueueWord, Request, Route};
+use super::{InPieces, Jobs, LaneWord, Problem, QueueWord, Request, Route, pieces::Turn};
 
 /// The most subjects of one request.
 const MOST_SUBJECTS: usize = 1000;
+
+/// Numbers of a range that are pushed in one step.
+const STEP: u64 = 10_000;
 
 /// Jobs to add.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -84,6 +89,9 @@ pub struct RangeAnswer {
     pub new: u64,
     /// Jobs that were there already.
     pub merged: u64,
+    /// There is more of the range: the number to give as `from` in the same request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
 }
 
 /// Refuses what is no range of numbers.
@@ -107,24 +115,58 @@ impl Request for RangeParams {
         check_range(self.from, self.to)?;
         let id = jobs.repository(&self.repository).await?;
         let lane = self.lane.unwrap_or(Lane::Backfill);
-        let pushed = jobs.queue.push_range(self.queue, id, self.from..=self.to, lane).await?;
-        Ok(RangeAnswer { new: pushed.new, merged: pushed.merged })
+        let (mut answer, turn) = (RangeAnswer { new: 0, merged: 0, next: None }, Turn::begin(jobs));
+        for step in steps(self.from..=self.to) {
+            let last = *step.end();
+            let pushed = jobs.queue.push_range(self.queue, id, step, lane).await?;
+            answer.new += pushed.new;
+            answer.merged += pushed.merged;
+            if last < self.to && turn.is_over() {
+                answer.next = Some(last + 1);
+                break;
+            }
+        }
+        Ok(answer)
     }
 }
 
+impl InPieces for RangeParams {
+    fn rest(&self, answer: &RangeAnswer) -> Option<Self> {
+        answer.next.map(|from| Self { from, ..self.clone() })
+    }
+
+    fn join(answer: &mut RangeAnswer, next: RangeAnswer) {
+        answer.new += next.new;
+        answer.merged += next.merged;
+        answer.next = next.next;
+    }
+}
+
+/// A range in pieces that are pushed quickly.
+fn steps(range: RangeInclusive<u64>) -> impl Iterator<Item = RangeInclusive<u64>> {
+    let last = *range.end();
+    range.step_by(STEP as usize).map(move |first| first..=last.min(first + STEP - 1))
+}
+
 /// A job for everything that is archived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AddAllParams {
     /// Only `index`: what is to be downloaded again is said with a range.
     #[schema(value_type = QueueWord)]
     pub queue: QueueName,
+    /// The `next` of an earlier answer, to go on there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
 }
 
 /// What became of it, by repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AddAllAnswer {
-    /// In the order in which they are tracked.
+    /// In the order of their ids.
     pub repositories: Vec<AddedAll>,
+    /// There is more to do: what to give as `after` in the same request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// The jobs of one repository.
@@ -149,26 +191,67 @@ impl Request for AddAllParams {
                            a range, as in `queue-cli add-range download mozilla/web-bugs 1 91234`";
             return Err(Problem::Invalid(message.to_owned()));
         }
-        let mut repositories = Vec::new();
-        for tracked in jobs.archive.tracking().await? {
-            let added = add_archived(jobs, &tracked).await?;
-            repositories.push(AddedAll { repository: tracked.name.to_string(), jobs: added });
+        let mut tracking = jobs.archive.tracking().await?;
+        tracking.sort_unstable_by_key(|tracked| tracked.id);
+        let after = self.after.as_deref().map(place).transpose()?;
+        let mut answer = AddAllAnswer { repositories: Vec::new(), next: None };
+        let turn = Turn::begin(jobs);
+        for tracked in tracking.iter().filter(|tracked| after.is_none_or(|after| tracked.id >= after.repository)) {
+            let from = after.filter(|after| after.repository == tracked.id).map_or(0, |after| after.number);
+            if answer.repositories.is_empty() || !turn.is_over() {
+                let (added, reached) = add_archived(jobs, tracked, from, &turn).await?;
+                answer.repositories.push(AddedAll { repository: tracked.name.to_string(), jobs: added });
+                let Some(number) = reached else { continue };
+                answer.next = Some(ItemId { repository: tracked.id, number }.to_string());
+            } else {
+                answer.next = Some(ItemId { repository: tracked.id, number: 0 }.to_string());
+            }
+            break;
         }
-        Ok(AddAllAnswer { repositories })
+        Ok(answer)
     }
 }
 
-/// Everything on disk, in ranges of what is there, so that a repository of 150,000 items is a second's work.
-async fn add_archived(jobs: &Jobs, tracked: &Tracked) -> Result<u64, Problem> {
-    let numbers: Vec<u64> = jobs.archive.numbers(tracked.id, 0).try_collect().await?;
+impl InPieces for AddAllParams {
+    fn rest(&self, answer: &AddAllAnswer) -> Option<Self> {
+        answer.next.clone().map(|next| Self { queue: self.queue, after: Some(next) })
+    }
+
+    fn join(answer: &mut AddAllAnswer, next: AddAllAnswer) {
+        for added in next.repositories {
+            match answer.repositories.last_mut().filter(|last| last.repository == added.repository) {
+                Some(last) => last.jobs += added.jobs,
+                None => answer.repositories.push(added),
+            }
+        }
+        answer.next = next.next;
+    }
+}
+
+/// The repository and the number in it after which a request goes on.
+fn place(text: &str) -> Result<ItemId, Problem> {
+    let place = text.split_once('#').and_then(|(repository, number)| {
+        Some(ItemId { repository: RepositoryId(repository.parse().ok()?), number: number.parse().ok()? })
+    });
+    place.ok_or_else(|| Problem::Invalid(format!("`{text}` is not the `next` of an earlier answer")))
+}
+
+/// Everything on disk after a number, in ranges of what is there, so that a repository of 150,000 items is a second's
+/// work. Says how many jobs were made, and up to which number if the turn was over before the end.
+async fn add_archived(jobs: &Jobs, tracked: &Tracked, after: u64, turn: &Turn) -> Result<(u64, Option<u64>), Problem> {
+    let numbers: Vec<u64> = jobs.archive.numbers(tracked.id, after).try_collect().await?;
     let mut added = 0;
-    for range in runs(&numbers) {
+    for range in runs(&numbers).into_iter().flat_map(steps) {
+        let last = *range.end();
         added += jobs.queue.push_range(QueueName::Index, tracked.id, range, Lane::Backfill).await?.new;
+        if turn.is_over() {
+            return Ok((added, Some(last)));
+        }
     }
     let parts = [part::METADATA, part::RELEASES, part::DAILY];
     let of = |part: &&str| trigger(QueueName::Index, Subject::part(tracked.id, part), Lane::Backfill);
     jobs.queue.push(&parts.iter().map(of).collect::<Vec<_>>(), None).await?;
-    Ok(added)
+    Ok((added, None))
 }
 
 /// Asks GitHub what was updated since a time.

@@ -3,21 +3,33 @@
 use std::time::Duration;
 
 use gharvest_model::{QueueName, Subject};
-use gharvest_queue::{Filter, JobState, Scope};
+use gharvest_queue::{Filter, JobState, Purged, Scope};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{JobFilter, JobPath, Jobs, Needs, Problem, QueueWord, Request, Route, add::check_range, look::no_job};
+use super::{
+    InPieces, JobFilter, JobPath, Jobs, Needs, Problem, QueueWord, Request, Route, add::check_range, look::no_job,
+    pieces::Turn,
+};
 
 /// The longest pause: a year.
 const LONGEST_PAUSE: u64 = 365 * 24 * 3600;
 
+/// The most buried jobs that one request revives.
+const MOST_REVIVED: usize = 10_000;
+
+/// How many are revived in one step.
+const REVIVED_AT_ONCE: usize = 1_000;
+
 /// How many jobs something was done to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Affected {
     /// How many.
     pub jobs: u64,
+    /// There is more to do: what to give as `after` in the same request. Of revived jobs only that there may be more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// Jobs of a queue, chosen by a filter.
@@ -29,9 +41,12 @@ pub struct ManyParams {
     /// Which jobs; all if empty.
     #[serde(default)]
     pub filter: JobFilter,
-    /// At most this many, for reviving; 10,000 if not said.
+    /// At most this many, for reviving; 10,000 if not said, and one request revives no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// For removing: the `next` of an earlier answer, to go on there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
 }
 
 /// Makes buried jobs ready again with fresh attempts.
@@ -48,7 +63,37 @@ impl Request for Revive {
 
     async fn ask(&self, jobs: &Jobs) -> Result<Affected, Problem> {
         let filter = self.0.filter.resolve(jobs).await?;
-        Ok(Affected { jobs: jobs.queue.revive(self.0.queue, &filter, self.0.limit.unwrap_or(10_000)).await? })
+        let (most, turn) = (self.limit().min(MOST_REVIVED), Turn::begin(jobs));
+        let mut answer = Affected { jobs: 0, next: None };
+        loop {
+            let limit = (most as u64 - answer.jobs).min(REVIVED_AT_ONCE as u64);
+            let revived = jobs.queue.revive(self.0.queue, &filter, limit as usize).await?;
+            answer.jobs += revived;
+            if revived < limit || answer.jobs >= self.limit() as u64 {
+                return Ok(answer);
+            }
+            if answer.jobs >= most as u64 || turn.is_over() {
+                answer.next = Some("buried".to_owned());
+                return Ok(answer);
+            }
+        }
+    }
+}
+
+impl Revive {
+    fn limit(&self) -> usize {
+        self.0.limit.unwrap_or(MOST_REVIVED)
+    }
+}
+
+impl InPieces for Revive {
+    fn rest(&self, answer: &Affected) -> Option<Self> {
+        let left = self.limit().saturating_sub(usize::try_from(answer.jobs).unwrap_or(usize::MAX));
+        answer.next.as_ref().map(|_| Self(ManyParams { limit: Some(left), ..self.0.clone() }))
+    }
+
+    fn join(answer: &mut Affected, next: Affected) {
+        *answer = Affected { jobs: answer.jobs + next.jobs, next: next.next };
     }
 }
 
@@ -70,7 +115,33 @@ impl Request for Purge {
 
     async fn ask(&self, jobs: &Jobs) -> Result<Affected, Problem> {
         let filter = self.0.filter.resolve(jobs).await?;
-        Ok(Affected { jobs: jobs.queue.purge(self.0.queue, &filter).await? })
+        let purged = purge(jobs, self.0.queue, &filter, self.0.after.as_deref()).await?;
+        Ok(Affected { jobs: purged.removed + purged.doomed, next: purged.next })
+    }
+}
+
+impl InPieces for Purge {
+    fn rest(&self, answer: &Affected) -> Option<Self> {
+        answer.next.clone().map(|next| Self(ManyParams { after: Some(next), ..self.0.clone() }))
+    }
+
+    fn join(answer: &mut Affected, next: Affected) {
+        *answer = Affected { jobs: answer.jobs + next.jobs, next: next.next };
+    }
+}
+
+/// Removes what matches until the turn is over.
+async fn purge(jobs: &Jobs, queue: QueueName, filter: &Filter, after: Option<&str>) -> Result<Purged, Problem> {
+    let turn = Turn::begin(jobs);
+    let mut sum = Purged { next: after.map(str::to_owned), ..Purged::default() };
+    loop {
+        let piece = jobs.queue.purge_some(queue, filter, sum.next.as_deref()).await?;
+        sum.removed += piece.removed;
+        sum.doomed += piece.doomed;
+        sum.next = piece.next;
+        if sum.next.is_none() || turn.is_over() {
+            return Ok(sum);
+        }
     }
 }
 
@@ -101,6 +172,19 @@ pub struct RemoveParams {
     /// The last number of the range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<u64>,
+    /// Of a range: the `next` of an earlier answer, to go on there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+impl RemoveParams {
+    /// The most subjects of one request.
+    pub const MOST_SUBJECTS: usize = 1000;
+
+    /// Nothing yet to remove from a queue.
+    pub fn new(queue: QueueName) -> Self {
+        Self { queue, subjects: Vec::new(), repository: None, from: None, to: None, after: None }
+    }
 }
 
 /// What became of jobs to remove.
@@ -112,6 +196,9 @@ pub struct RemoveAnswer {
     pub in_work: u64,
     /// What became of each subject, in the order given; empty for a range.
     pub jobs: Vec<Removed>,
+    /// There is more of the range: what to give as `after` in the same request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// What became of a job to remove.
@@ -138,9 +225,9 @@ impl Request for RemoveParams {
     }
 
     async fn ask(&self, jobs: &Jobs) -> Result<RemoveAnswer, Problem> {
-        let mut answer = RemoveAnswer { removed: 0, in_work: 0, jobs: Vec::new() };
+        let mut answer = RemoveAnswer { removed: 0, in_work: 0, jobs: Vec::new(), next: None };
         match (&self.repository, self.from, self.to) {
-            (None, None, None) if (1..=1000).contains(&self.subjects.len()) => {
+            (None, None, None) if (1..=Self::MOST_SUBJECTS).contains(&self.subjects.len()) => {
                 for text in &self.subjects {
                     let subject = jobs.subject(text).await?;
                     let removed = self.remove(jobs, &subject, &mut answer).await?;
@@ -150,7 +237,9 @@ impl Request for RemoveParams {
             (Some(repository), Some(from), Some(to)) if self.subjects.is_empty() => {
                 check_range(from, to)?;
                 let repository = Some(jobs.repository(repository).await?);
-                self.remove_range(jobs, &Filter { repository, ..Filter::default() }, from..=to, &mut answer).await?;
+                let filter = Filter { repository, numbers: Some(from..=to), ..Filter::default() };
+                let purged = purge(jobs, self.queue, &filter, self.after.as_deref()).await?;
+                (answer.removed, answer.in_work, answer.next) = (purged.removed, purged.doomed, purged.next);
             }
             _ => {
                 let message = "expected 1 to 1000 subjects, or a repository with the first and last number of a range";
@@ -176,26 +265,18 @@ impl RemoveParams {
             }
         })
     }
+}
 
-    /// Looks at the jobs that there are, not at all numbers that there could be.
-    async fn remove_range(
-        &self,
-        jobs: &Jobs,
-        filter: &Filter,
-        numbers: std::ops::RangeInclusive<u64>,
-        answer: &mut RemoveAnswer,
-    ) -> Result<(), Problem> {
-        let mut after: Option<Subject> = None;
-        loop {
-            let page = jobs.queue.list(self.queue, filter, after.as_ref(), 1000).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some(last.subject.clone());
-            for job in page {
-                if matches!(&job.subject, Subject::Item(item) if numbers.contains(&item.number)) {
-                    self.remove(jobs, &job.subject, answer).await?;
-                }
-            }
-        }
+impl InPieces for RemoveParams {
+    fn rest(&self, answer: &RemoveAnswer) -> Option<Self> {
+        answer.next.clone().map(|next| Self { after: Some(next), ..self.clone() })
+    }
+
+    fn join(answer: &mut RemoveAnswer, next: RemoveAnswer) {
+        answer.removed += next.removed;
+        answer.in_work += next.in_work;
+        answer.jobs.extend(next.jobs);
+        answer.next = next.next;
     }
 }
 

@@ -97,7 +97,7 @@ async fn jobs_are_looked_at() {
             "show mozilla/other#1",
             "show nonsense",
             "resume download",
-            "resume index --repository mozilla/web-bugs",
+            "resume index --repository mozilla/web-bugs --json",
             "pause download --for soon",
             "pause download --until 2020-01-01",
             "pause download --for 1h --until 2100-01-01",
@@ -129,6 +129,14 @@ async fn jobs_are_removed() {
         ],
     );
     insta::assert_snapshot!(said.await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_subjects_than_one_request_takes_are_removed_in_several() {
+    let subjects: Vec<String> = (1..=1_001).map(|number| format!("mozilla/web-bugs#{number}")).collect();
+    let remove = format!("remove download {}", subjects.join(" "));
+    let said = both(nothing, &["add-range download mozilla/web-bugs 1 1500", &remove, "length download"]).await;
+    assert!(said.contains("mozilla/web-bugs#1001: removed") && said.contains("had 1500 jobs and has 499"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -290,7 +290,7 @@ pub(crate) async fn revive(
     Extension(caller): Extension<Caller>,
     Form(form): Form<QueueForm>,
 ) -> ApiResult<Redirect> {
-    let params = ManyParams { queue: form.queue, filter: JobFilter::default(), limit: None };
+    let params = ManyParams { queue: form.queue, filter: JobFilter::default(), limit: None, after: None };
     jobs::revive(&state, &caller, &params).await?;
     Ok(Redirect::to("/status"))
 }

@@ -9,7 +9,7 @@ pub use gharvest_queue_cli::requests::{
     PauseParams, QueueWord, RangeAnswer, RangeParams, RemoveAnswer, RemoveParams, ResumeParams, SinceAnswer,
     SinceParams, StatusAnswer, StatusParams, WhereAnswer,
 };
-use gharvest_queue_cli::requests::{Jobs, Needs, Problem, Purge, Request, Revive, remove_one};
+use gharvest_queue_cli::requests::{Jobs, Needs, Problem, Purge, Request, Revive, TURN, remove_one};
 
 use gharvest_model::Subject;
 
@@ -28,6 +28,7 @@ pub(crate) fn of(state: &WebState) -> Jobs {
         archive: backends.archive.clone(),
         state: backends.state.clone(),
         search: Some(backends.search.clone()),
+        turn: TURN,
     }
 }
 

@@ -152,7 +152,7 @@ async fn changes_over_http_and_by_direct_calls_do_the_same() {
     let new = repositories_path("octo", "new");
     let old = repositories_path("octo", "box");
     let job = |subject: &str| jobs::JobPath { queue, subject: subject.into() };
-    let many = jobs::ManyParams { queue, filter: jobs::JobFilter::default(), limit: None };
+    let many = jobs::ManyParams { queue, filter: jobs::JobFilter::default(), limit: None, after: None };
     let add: jobs::AddParams = read(json!({"queue": "download", "subjects": ["octo/box#1", "1/labels"]}));
     let all = json!({"queue": "download"});
     let untrack = repositories::UntrackParams::default();
