@@ -5,6 +5,7 @@
 //! | item 200, 201; 404 of a delete without an error | done |
 //! | item 409 | a newer version is stored: stale |
 //! | item 429, 503 | sent again |
+//! | item 500 | sent again, and refused for good after the third time |
 //! | item 400, 413 | refused for good, with the reason |
 //! | item 401, 403; 404 with an error | the whole write fails: the operator has to act |
 //! | request 413, 400; 429 of several | sent in halves; one alone is refused |
@@ -15,7 +16,7 @@
 //! are halved when the engine says that it is too much.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     ops::Range,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
@@ -37,6 +38,8 @@ const SMALLEST_BATCH: usize = 512 << 10;
 const BATCH_STEP: usize = 256 << 10;
 /// How often a batch is sent before the write fails.
 const MOST_ATTEMPTS: u32 = 8;
+/// How often a document is sent on which the engine fails, before it is refused.
+const MOST_FAILURES: u32 = 3;
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// The longest id that engines take, in bytes.
@@ -223,10 +226,10 @@ impl Bulk {
             outcomes[index] = Some(Outcome::Refused { id: writes.id(index), reason });
         }
         let mut waiting: VecDeque<usize> = (0..outcomes.len()).filter(|index| outcomes[*index].is_none()).collect();
-        let mut attempt = 0;
+        let (mut attempt, mut failures) = (0, BTreeMap::new());
         while !waiting.is_empty() {
             let batch = self.next_batch(&mut waiting, &writes);
-            let Some((again, why)) = self.batch(&writes, batch, &mut outcomes).await? else {
+            let Some((again, why)) = self.batch(&writes, batch, &mut outcomes, &mut failures).await? else {
                 attempt = 0;
                 continue;
             };
@@ -260,6 +263,7 @@ impl Bulk {
         writes: &Writes,
         batch: Vec<usize>,
         outcomes: &mut [Option<Outcome>],
+        failures: &mut BTreeMap<usize, u32>,
     ) -> Result<Option<(Vec<usize>, Error)>> {
         let mut pending = vec![batch];
         let mut again = Vec::new();
@@ -267,7 +271,7 @@ impl Bulk {
             Error::new(ErrorKind::Unavailable, "write", "the engine is too busy to write; it is tried again later");
         while let Some(batch) = pending.pop() {
             match self.send(writes.body(&batch), batch.len()).await? {
-                Sent::Items(items) => again.extend(sort_out(items, &batch, writes, outcomes)?),
+                Sent::Items(items) => again.extend(sort_out(items, &batch, writes, outcomes, failures)?),
                 Sent::Halve(_) if batch.len() > 1 => {
                     self.shrink();
                     let (first, second) = batch.split_at(batch.len() / 2);
@@ -362,20 +366,29 @@ fn items(body: &[u8], expected: usize) -> Result<Sent> {
     Ok(Sent::Items(items))
 }
 
-/// Notes what became of each, and gives back those to be sent again.
+/// Notes what became of each, and gives back those to be sent again. `failures` counts on which the engine failed.
 fn sort_out(
     items: Vec<Item>,
     batch: &[usize],
     writes: &Writes,
     outcomes: &mut [Option<Outcome>],
+    failures: &mut BTreeMap<usize, u32>,
 ) -> Result<Vec<usize>> {
     let mut again = Vec::new();
     for (item, index) in items.into_iter().zip(batch) {
         let (Item::Index(done) | Item::Delete(done)) = item;
+        if done.status == 500 {
+            *failures.entry(*index).or_default() += 1;
+        }
         outcomes[*index] = Some(match (done.status, done.error) {
             (200..=299, _) | (404, None) => Outcome::Done,
             (409, _) => Outcome::Stale,
             (429 | 502..=504, _) => {
+                again.push(*index);
+                continue;
+            }
+            // A shard that fails may be well in a moment; a document on which the engine always fails is refused.
+            (500, _) if failures.get(index).is_some_and(|failures| *failures < MOST_FAILURES) => {
                 again.push(*index);
                 continue;
             }
@@ -511,6 +524,15 @@ mod tests {
             "",
         ];
         assert_eq!(server.await.unwrap(), [lines.join("\n")]);
+    }
+
+    #[tokio::test]
+    async fn a_write_on_which_the_engine_fails_is_sent_again_and_refused_if_it_always_fails() {
+        let answers = vec![(200, items(&[500, 500])), (200, items(&[201, 500])), (200, items(&[500]))];
+        let (bulk, server) = engine(answers).await;
+        let outcomes = bulk.write(writes(2)).await.unwrap();
+        assert_eq!(outcomes, [Outcome::Done, refused("id1", "some_exception: why")]);
+        assert_eq!(server.await.unwrap().len(), MOST_FAILURES as usize);
     }
 
     #[tokio::test]
