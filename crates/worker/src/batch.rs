@@ -157,7 +157,7 @@ fn log(queue: QueueName, settlement: &Settlement, settled: Settled) {
     match (settled, reason) {
         (Settled::Buried, reason) => {
             let reason = reason.map_or("", String::as_str);
-            tracing::error!(job = %subject, reason, "Job buried: it needs a person, see `queue list --state buried`");
+            tracing::error!(job = %subject, reason, "Job buried: it needs a person, see `queue-cli buried list {queue}`");
         }
         (Settled::Stale, _) => tracing::warn!(job = %subject, "Answer came after the lease had ended and was refused"),
         (_, Some(reason)) => tracing::warn!(job = %subject, reason, "Job failed and will be tried again"),
