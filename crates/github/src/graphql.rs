@@ -138,6 +138,8 @@ pub enum ThreadOutcome {
     Found(Box<ThreadParts>),
     /// GraphQL does not tell a deleted, transferred or hidden item from a number that never was one: ask REST once.
     NotFound,
+    /// It was updated since its issue object was read: to be fetched by REST, and without that object.
+    Changed,
     /// To be fetched by REST, and why.
     ByRest(String),
 }

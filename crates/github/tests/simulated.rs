@@ -123,7 +123,7 @@ async fn compare(setup: &Setup, wanted: &[Wanted], found: &mut BTreeMap<String, 
         let (number, repository) = (answer.number, setup.repository.clone());
         let parts = match answer.outcome {
             ThreadOutcome::Found(parts) => parts,
-            ThreadOutcome::ByRest(_) => continue,
+            ThreadOutcome::ByRest(_) | ThreadOutcome::Changed => continue,
             ThreadOutcome::NotFound => panic!("{number} is there"),
         };
         compared += 1;

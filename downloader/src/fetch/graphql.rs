@@ -159,6 +159,10 @@ impl Call<'_> {
             match answer.outcome {
                 ThreadOutcome::Found(parts) => return Some((answer.number, parts)),
                 ThreadOutcome::NotFound => {}
+                // With the issue as it was, it would be a thread of two times.
+                ThreadOutcome::Changed => {
+                    self.unanswered.entry(answer.number).and_modify(|wanted| wanted.hint = None);
+                }
                 ThreadOutcome::ByRest(reason) => {
                     tracing::debug!(repo.name = %repository, number = answer.number, reason, "Thread goes by REST");
                 }

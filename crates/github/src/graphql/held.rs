@@ -183,6 +183,11 @@ impl Held {
     }
 }
 
+/// Whether a node has a timeline with entries, or none: an error may leave them out, and say so anywhere.
+pub(super) fn has_entries(node: &Value) -> bool {
+    ["timelineItems", "prItems"].iter().any(|key| node[*key]["nodes"].is_array())
+}
+
 /// A page of a timeline.
 struct Page {
     entries: Vec<Value>,

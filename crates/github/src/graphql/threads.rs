@@ -5,7 +5,7 @@
 //! they are asked for. All that is wanted is mostly one portion: it ends early only where threads are very long, so that
 //! what is held stays small whatever they are like.
 
-use std::{collections::BTreeMap, mem, sync::Arc};
+use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
 
 use gharvest_model::RepositoryName;
 use serde_json::{Value, json, value::RawValue};
@@ -13,7 +13,7 @@ use serde_json::{Value, json, value::RawValue};
 use super::{
     Data, Fields, MOST_FAILURES, Reached, ThreadAnswer, ThreadOutcome, Wanted,
     document::{self, Schema},
-    held::{Details, Held},
+    held::{self, Details, Held},
     nodes::{By, MOST_NODES},
     text, tree,
 };
@@ -38,6 +38,8 @@ pub struct Threads<'a> {
     purpose: Purpose,
     /// Not asked for yet, the next one last.
     waiting: Vec<Wanted>,
+    /// What answers left out that told others: asked for apart, a batch at a time, so that it holds nothing back.
+    apart: Vec<Vec<Wanted>>,
     /// Without a thread.
     answers: Vec<ThreadAnswer>,
     /// The threads of this portion.
@@ -62,6 +64,7 @@ impl<'a> Threads<'a> {
             repository,
             purpose,
             waiting: unique.into_values().rev().collect(),
+            apart: Vec::new(),
             answers: Vec::new(),
             held: Vec::new(),
             details: Details::new(),
@@ -86,11 +89,12 @@ impl<'a> Threads<'a> {
             if let Some(failure) = self.failure.take() {
                 return Err(failure);
             }
-            if self.waiting.is_empty() {
+            if self.waiting.is_empty() && self.apart.is_empty() {
                 return Ok(None);
             }
             if let Err(failure) = self.fetch_portion().await {
                 self.waiting.clear();
+                self.apart.clear();
                 self.failure = Some(failure);
             }
         }
@@ -118,13 +122,18 @@ impl<'a> Threads<'a> {
         completed.and(asked)
     }
 
-    /// Asks for threads until all are there, or enough are held.
+    /// Asks for threads until all are there, or enough are held; for what was left out when the others are there.
     async fn ask_threads(&mut self) -> Result<()> {
-        while !self.waiting.is_empty() && self.size() < MOST_HELD {
-            let size = self.client.batch_size(self.repository).min(self.waiting.len());
-            let batch = self.waiting.split_off(self.waiting.len() - size);
-            let again = self.ask_batch(batch).await?;
-            self.waiting.extend(again);
+        while self.size() < MOST_HELD {
+            if !self.waiting.is_empty() {
+                let size = self.client.batch_size(self.repository).min(self.waiting.len());
+                let batch = self.waiting.split_off(self.waiting.len() - size);
+                self.ask_batch(batch).await?;
+            } else if let Some(batch) = self.apart.pop() {
+                self.ask_apart(batch).await?;
+            } else {
+                break;
+            }
         }
         Ok(())
     }
@@ -134,29 +143,69 @@ impl<'a> Threads<'a> {
         self.held.iter().map(Held::size).sum()
     }
 
-    /// Asks for one batch; gives back what is to be asked for again.
-    async fn ask_batch(&mut self, batch: Vec<Wanted>) -> Result<Vec<Wanted>> {
-        let query = document::threads(&batch, self.client.schema(self.purpose).await?);
-        let (asked, alone) = (batch.len(), batch.len() == 1);
-        match self.ask(&query, &self.place(), alone).await {
-            Ok(Reached::Data { data, errors, took }) => {
-                self.failures = 0;
-                let again = self.take(batch, &data, &errors);
-                let slow = self.client.inner.graphql.slow;
-                self.client.inner.took_threads(asked, took);
-                self.client.inner.graphql.change(self.repository, |size| match took {
-                    _ if !again.is_empty() => size.halve(asked),
-                    _ if took > slow || data.size() > LARGE_ANSWER => size.slow_down(asked),
-                    // A short batch says nothing about larger ones.
-                    _ if took <= slow / 2 && asked >= size.threads => size.grow(),
-                    _ => {}
-                });
-                Ok(if alone { self.by_rest_all(again, "it fails alone") } else { again })
+    /// Asks for one batch, and learns from it how many threads GitHub bears.
+    async fn ask_batch(&mut self, batch: Vec<Wanted>) -> Result<()> {
+        let asked = batch.len();
+        let (left, took, bytes) = match self.ask_once(batch).await? {
+            Told::Some { left, took, bytes } => (left, took, bytes),
+            Told::Nothing { batch, reason, error } => return self.smaller(batch, &reason, error).await,
+        };
+        let slow = self.client.inner.graphql.slow;
+        self.client.inner.graphql.change(self.repository, |size| match took {
+            // One that is left out may be what is too much; many are too many.
+            _ if 2 * left.len() >= asked => size.halve(asked),
+            _ if took > slow || bytes > LARGE_ANSWER => size.slow_down(asked),
+            // A short batch says nothing about larger ones.
+            _ if took <= slow / 2 && asked >= size.threads => size.grow(),
+            _ => {}
+        });
+        self.put_apart(left);
+        Ok(())
+    }
+
+    /// Asks once more for what was left out: in halves while that brings nothing, by REST what is left out alone.
+    async fn ask_apart(&mut self, batch: Vec<Wanted>) -> Result<()> {
+        match self.ask_once(batch).await? {
+            Told::Some { left, .. } => self.put_apart(left),
+            Told::Nothing { batch, reason, error } => {
+                self.fail(&reason, error)?;
+                if batch.len() == 1 {
+                    self.by_rest_all(batch, &reason);
+                    return Ok(());
+                }
+                let mut first = batch;
+                let second = first.split_off(first.len() / 2);
+                self.apart.extend([second, first]);
+                tokio::time::sleep(self.client.inner.backoff(self.failures)).await;
             }
-            Ok(Reached::TooMuch(reason)) => self.smaller(batch, &reason, None).await,
+        }
+        Ok(())
+    }
+
+    fn put_apart(&mut self, left: Vec<Wanted>) {
+        if !left.is_empty() {
+            self.apart.push(left);
+        }
+    }
+
+    /// Sends one request for a batch, and takes what is whole.
+    async fn ask_once(&mut self, batch: Vec<Wanted>) -> Result<Told> {
+        let query = document::threads(&batch, self.client.schema(self.purpose).await?);
+        let asked = batch.len();
+        match self.ask(&query, &self.place(), asked == 1).await {
+            Ok(Reached::Data { data, errors, took }) => {
+                self.client.inner.took_threads(asked, took);
+                let left = self.take(batch, &data, &errors);
+                if left.len() < asked {
+                    self.failures = 0;
+                    return Ok(Told::Some { left, took, bytes: data.size() });
+                }
+                let reason = errors.first().map_or("answered without the threads", |error| text(error));
+                Ok(Told::Nothing { batch: left, reason: crate::base::cut(reason), error: None })
+            }
+            Ok(Reached::TooMuch(reason)) => Ok(Told::Nothing { batch, reason, error: None }),
             Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::BadAnswer) => {
-                let reason = error.to_string();
-                self.smaller(batch, &reason, Some(error)).await
+                Ok(Told::Nothing { batch, reason: error.to_string(), error: Some(error) })
             }
             Err(error) => Err(error),
         }
@@ -171,20 +220,29 @@ impl<'a> Threads<'a> {
         json!({"owner": self.repository.owner(), "name": self.repository.name()})
     }
 
-    /// After a failure: half as many, or by REST what fails alone; an error when nothing works any more.
-    async fn smaller(&mut self, batch: Vec<Wanted>, reason: &str, error: Option<Error>) -> Result<Vec<Wanted>> {
+    /// After a request that brought nothing: half as many, or by REST what fails alone; an error when nothing works any
+    /// more.
+    async fn smaller(&mut self, batch: Vec<Wanted>, reason: &str, error: Option<Error>) -> Result<()> {
+        self.fail(reason, error)?;
+        self.client.inner.graphql.change(self.repository, |size| size.halve(batch.len()));
+        if batch.len() == 1 {
+            self.by_rest_all(batch, reason);
+            return Ok(());
+        }
+        tokio::time::sleep(self.client.inner.backoff(self.failures)).await;
+        self.waiting.extend(batch);
+        Ok(())
+    }
+
+    /// Counts a request that brought nothing; an error if it is one of many in a row.
+    fn fail(&mut self, reason: &str, error: Option<Error>) -> Result<()> {
         self.failures += 1;
         metrics::counter!("gharvest_github_batches_halved_total").increment(1);
         if self.failures > MOST_FAILURES {
             let unavailable = || Error::new(ErrorKind::Unavailable, "POST /graphql", reason);
             return Err(error.unwrap_or_else(unavailable));
         }
-        self.client.inner.graphql.change(self.repository, |size| size.halve(batch.len()));
-        if batch.len() == 1 {
-            return Ok(self.by_rest_all(batch, reason));
-        }
-        tokio::time::sleep(self.client.inner.backoff(self.failures)).await;
-        Ok(batch)
+        Ok(())
     }
 
     fn by_rest_all(&mut self, all: Vec<Wanted>, reason: &str) -> Vec<Wanted> {
@@ -225,9 +283,10 @@ impl<'a> Threads<'a> {
         let own = errors.iter().find(|error| error["path"][1] == alias.as_str());
         match (own, text.map(|text| (text, tree(text)))) {
             (None, Some((_, node))) if node.is_object() && wanted.is_stale(&node) => {
-                self.answer(wanted.number, ThreadOutcome::ByRest("it changed since the list was read".to_owned()));
+                self.answer(wanted.number, ThreadOutcome::Changed);
             }
-            (None, Some((text, node))) if node.is_object() => {
+            // One without its entries is not whole, whatever the error says that came with it.
+            (None, Some((text, node))) if held::has_entries(&node) => {
                 self.held.push(Held::new(wanted, Arc::clone(repository), text, node));
             }
             (Some(error), node) if is_absent(node.as_ref()) && error["type"] == "NOT_FOUND" => {
@@ -274,6 +333,8 @@ impl<'a> Threads<'a> {
                 self.read_pages(some, schema).await?;
             }
         }
+        // More than anybody wrote: what is still long is not whole.
+        held.iter_mut().filter(|held| held.is_long()).for_each(|held| held.stuck = true);
         Ok(())
     }
 
@@ -301,6 +362,14 @@ impl<'a> Threads<'a> {
         let asked = By { write: document::details, at_once: MOST_NODES, purpose, repository };
         Ok(client.nodes(asked, ids).await?.found)
     }
+}
+
+/// What came of one request for a batch.
+enum Told {
+    /// Some threads, and these were left out.
+    Some { left: Vec<Wanted>, took: Duration, bytes: usize },
+    /// Nothing.
+    Nothing { batch: Vec<Wanted>, reason: String, error: Option<Error> },
 }
 
 /// The name of a thread in an answer.

@@ -313,6 +313,63 @@ async fn what_fails_alone_goes_by_rest_and_the_others_are_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_left_out_is_asked_for_apart_and_the_others_stay_many_at_a_time() {
+    for bad in [
+        json!({"__typename": "Issue", "number": 30, "timelineItems": null}),
+        json!({"__typename": "Issue", "number": 30, "timelineItems": {"totalCount": 3, "nodes": null}}),
+        Value::Null,
+    ] {
+        let (client, log) = client_of(&config(&["token"]), move |seen| {
+            if is_introspection(seen) {
+                return schema();
+            }
+            let mut found = repository();
+            for number in asked(&query_of(seen)) {
+                found[format!("i{number}")] = if number == 30 { bad.clone() } else { issue(number, json!([])) };
+            }
+            // An error that does not say where.
+            errors(&json!({"rateLimit": {"cost": 1}, "repository": found}), &json!([{"message": "Something else"}]))
+        });
+        let answers = fetch(&client, &wanted(1..=300)).await;
+        assert!(matches!(&answers[&30], ThreadOutcome::ByRest(_)), "{:?}", answers[&30]);
+        assert_eq!(answers.values().filter(|outcome| matches!(outcome, ThreadOutcome::Found(_))).count(), 299);
+        let sizes: Vec<usize> = log.all()[1..].iter().map(|seen| asked(&query_of(seen)).len()).collect();
+        assert_eq!(sizes, [25, 50, 100, 125, 1], "the size grows although one is left out");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_with_nothing_in_it_waits_before_the_next_and_many_are_an_outage() {
+    let (client, log) =
+        client_of(
+            &config(&["token"]),
+            |seen| {
+                if is_introspection(seen) { schema() } else { nodes(seen, |_| Value::Null) }
+            },
+        );
+    let (answers, failure) = fetch_until_failure(&client, &wanted(1..=200)).await;
+    assert!(answers.values().all(|outcome| matches!(outcome, ThreadOutcome::ByRest(_))), "what came to nothing alone");
+    assert_eq!(failure.map(|error| error.kind().clone()), Some(ErrorKind::Unavailable));
+    let sizes: Vec<usize> = log.all()[1..].iter().map(|seen| asked(&query_of(seen)).len()).collect();
+    assert_eq!(sizes, [25, 12, 6, 3, 1, 1, 1]);
+    assert!(log.all()[1..6].windows(2).all(|pair| pair[0].at < pair[1].at), "it waits before it asks for fewer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thread_that_changed_since_the_list_was_read_says_so() {
+    let (client, _) = client_of(&config(&["token"]), |seen| {
+        if is_introspection(seen) { schema() } else { nodes(seen, |number| issue(number, json!([]))) }
+    });
+    let of = |number: u64, at: &str| Wanted {
+        number,
+        listed: Some(Listed::new(&json!({"number": number, "updated_at": at}), None)),
+    };
+    let answers = fetch(&client, &[of(1, "2026-01-01T00:00:00Z"), of(2, "2026-01-02T00:00:00Z")]).await;
+    assert_eq!(answers[&1], ThreadOutcome::Changed);
+    assert!(matches!(answers[&2], ThreadOutcome::Found(_)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outage_is_an_error_and_not_a_thousand_requests() {
     let (client, log) =
         client_of(&config(&["token"]), |seen| if is_introspection(seen) { schema() } else { reply(503, &[], "") });
@@ -577,7 +634,7 @@ async fn entries_that_graphql_tells_too_little_of_send_the_thread_by_rest() {
             ThreadOutcome::Found(parts) => {
                 assert!(!by_rest && parts.timeline.as_ref().is_some_and(Vec::is_empty), "{kind}")
             }
-            ThreadOutcome::NotFound => panic!("{kind}"),
+            ThreadOutcome::NotFound | ThreadOutcome::Changed => panic!("{kind}"),
         }
     }
 }
