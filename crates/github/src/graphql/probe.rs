@@ -150,12 +150,13 @@ impl Client {
         let variables = json!({"owner": repository.owner(), "name": repository.name()});
         for numbers in numbers.chunks(PROBED_AT_ONCE) {
             let query = super::document::discussions(numbers);
-            if let Reached::Data { data, .. } =
-                self.ask_graphql(&query, &variables, purpose, true, Some(repository)).await?
-            {
-                let shown = data.tree("repository");
-                found.extend(numbers.iter().filter(|number| shown[format!("d{number}")].is_object()));
-            }
+            let reached = self.ask_graphql(&query, &variables, purpose, true, Some(repository)).await?;
+            let Reached::Data { data, .. } = reached else {
+                // Silence is no answer: who takes it for one hides what is a discussion.
+                return Err(Error::new(ErrorKind::Unavailable, "POST /graphql", "nobody told what is a discussion"));
+            };
+            let shown = data.tree("repository");
+            found.extend(numbers.iter().filter(|number| shown[format!("d{number}")].is_object()));
         }
         Ok(found)
     }
