@@ -427,7 +427,7 @@ fn transfer_target(facts: &Value) -> Option<String> {
 }
 
 pub(crate) fn visibility(repository: &Repository) -> Visibility {
-    if repository::is_private(repository) { Visibility::Private } else { Visibility::Public }
+    if repository.is_private() { Visibility::Private } else { Visibility::Public }
 }
 
 pub(crate) fn is_confirmed(since: Timestamp, now: Timestamp) -> bool {

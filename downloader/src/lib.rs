@@ -253,6 +253,7 @@ impl Downloader {
         };
         if let Some(repository) = self.archive.repository(id).await? {
             return Ok(repository);
+            repository::hide(&self.archive, self.queue.as_ref(), &repository).await?;
         }
         let Some(tracked) = repository::tracked(&self.archive, id).await? else {
             return Err(Failure::Hopeless(format!("repository {id} is not known here: track it by its name first")));

@@ -2,8 +2,12 @@
 
 use gharvest_archive::{Archive, Repository};
 use gharvest_github::{Answer, Client, Found, Purpose, Resource, Sort};
-use gharvest_model::{Lane, QueueName, RepositoryId, RepositoryName, tracking::Tracked};
-use gharvest_queue::Queue;
+use gharvest_model::{
+    Lane, QueueName, RepositoryId, RepositoryName, Subject,
+    job::part,
+    tracking::{GONE, Tracked},
+};
+use gharvest_queue::{Queue, Timing, Trigger};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -46,18 +50,15 @@ pub(crate) fn from_body(body: Value, etag: Option<String>, now: Timestamp) -> Op
         gone_at: None,
         daily_version: 0,
         label_renames: Default::default(),
+        heard_private: None,
         unknown: Map::new(),
     })
-}
-
-/// Whether only some may see it.
-pub(crate) fn is_private(repository: &Repository) -> bool {
-    repository.repository.get("private").and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// Fetches a repository's object again and stores it under the name it has now. `etag` makes an unchanged one cheap.
 ///
 /// A new name or another visibility stands in every document, whoever notices it first: all of them are made again.
+/// What a webhook called private is fetched whole: that GitHub's object is as it was says nothing of the time between.
 /// Returns the stored file and whether GitHub's object was given anew.
 pub(crate) async fn refresh(
     archive: &Archive,
@@ -67,6 +68,7 @@ pub(crate) async fn refresh(
     etag: Option<&str>,
     purpose: Purpose,
 ) -> Result<(Repository, bool), Failure> {
+    let etag = etag.filter(|_| !known.is_heard_private());
     let found = match ask(client, &known.full_name, etag, purpose).await? {
         Seen::NotModified => {
             let repository = Repository { gone_at: None, ..known.clone() };
@@ -130,16 +132,16 @@ pub(crate) fn merge(known: &Repository, fresh: Repository) -> Repository {
     }
     former.retain(|name| name.key() != fresh.full_name.key());
     former.dedup();
-    let Repository { daily_version, label_renames, unknown, .. } = known.clone();
-    Repository { former_names: former, daily_version, label_renames, unknown, ..fresh }
+    let Repository { daily_version, label_renames, heard_private, unknown, .. } = known.clone();
+    Repository { former_names: former, daily_version, label_renames, heard_private, unknown, ..fresh }
 }
 
 /// Keeps the tracking entry's name and visibility those of the repository that GitHub shows, and its documents too: also
 /// those that had left search while it was gone. The entry is written last: after a crash in between, the next look does both again.
 async fn follow(archive: &Archive, queue: &dyn Queue, repository: &Repository) -> Result<(), Failure> {
     let Some(tracked) = tracked(archive, repository.id).await? else { return Ok(()) };
-    let mut now = Tracked { name: repository.full_name.clone(), private: is_private(repository), ..tracked.clone() };
-    if is_gone(&tracked) {
+    let mut now = Tracked { name: repository.full_name.clone(), private: repository.is_private(), ..tracked.clone() };
+    if tracked.is_gone() {
         (now.trouble, now.trouble_since) = (None, None);
     }
     if now != tracked {
@@ -150,15 +152,38 @@ async fn follow(archive: &Archive, queue: &dyn Queue, repository: &Repository) -
             (entry.trouble, entry.trouble_since) = (now.trouble.clone(), now.trouble_since);
         };
         archive.change_tracked(repository.id, &change).await?;
+        // A webhook may have told meanwhile that it is private: that word stands in the file first.
+        if archive.repository(repository.id).await?.is_some_and(|stored| stored.is_heard_private()) {
+            archive.change_tracked(repository.id, &|entry| entry.private = true).await?;
+        }
     }
     Ok(())
 }
 
-/// Makes all documents of a repository again.
+/// Makes all documents of a repository again: of its items, and of its parts.
 pub(crate) async fn index_everything(archive: &Archive, queue: &dyn Queue, id: RepositoryId) -> Result<(), Failure> {
     let highest = archive.ledger(id).await?.highest();
     if highest > 0 {
         queue.push_range(QueueName::Index, id, 1..=highest, Lane::Reconcile).await?;
+    }
+    let trigger = |part| Trigger {
+        queue: QueueName::Index,
+        subject: Subject::part(id, part),
+        lane: Lane::Reconcile,
+        timing: Timing::WhenFree,
+        reason: "repository".to_owned(),
+    };
+    queue.push(&[part::METADATA, part::RELEASES, part::DAILY].map(trigger), None).await?;
+    Ok(())
+}
+
+/// Makes all documents again once a webhook called the repository private: also where GitHub shows it to no token of
+/// ours any more, so that nothing else is ever heard of it.
+pub(crate) async fn hide(archive: &Archive, queue: &dyn Queue, repository: &Repository) -> Result<(), Failure> {
+    if let Some(heard) = repository.heard_private.filter(|heard| heard.pending) {
+        tracing::info!(repo.name = %repository.full_name, "Repository is private now, all its documents are made again");
+        index_everything(archive, queue, repository.id).await?;
+        archive.settle_private(repository.id, &heard).await?;
     }
     Ok(())
 }
@@ -166,13 +191,6 @@ pub(crate) async fn index_everything(archive: &Archive, queue: &dyn Queue, id: R
 /// A repository's tracking entry.
 pub(crate) async fn tracked(archive: &Archive, id: RepositoryId) -> Result<Option<Tracked>, Failure> {
     Ok(archive.tracking().await?.into_iter().find(|tracked| tracked.id == id))
-}
-
-/// The trouble of a repository that is gone for certain begins so.
-const GONE: &str = "gone from GitHub";
-
-fn is_gone(tracked: &Tracked) -> bool {
-    tracked.trouble.as_ref().is_some_and(|trouble| trouble.starts_with(GONE))
 }
 
 /// Notes that GitHub shows no such repository. When it has said so for a day, its items leave search; the archive keeps
@@ -187,7 +205,7 @@ pub(crate) async fn note_gone(
     id: RepositoryId,
     reason: &str,
 ) -> Result<(), Failure> {
-    let Some(tracked) = tracked(archive, id).await?.filter(|tracked| !is_gone(tracked)) else { return Ok(()) };
+    let Some(tracked) = tracked(archive, id).await?.filter(|tracked| !tracked.is_gone()) else { return Ok(()) };
     let now = Timestamp::now();
     let since = tracked.trouble_since.filter(|_| tracked.trouble.as_deref() == Some(reason));
     let confirmed = since.is_some_and(|since| is_confirmed(since, now));

@@ -42,12 +42,12 @@ pub async fn track(
 ) -> Result<Tracked, Failure> {
     let fresh = discover(client, name).await?;
     let known = archive.repository(fresh.id).await?;
-    let before = known.as_ref().map(|known| (known.full_name.clone(), repository::is_private(known)));
+    let before = known.as_ref().map(|known| (known.full_name.clone(), known.is_private()));
     let repository = known.map_or(fresh.clone(), |known| repository::merge(&known, fresh));
     archive.remember(repository.id).await?;
     archive.put_repository(&repository).await?;
     let entry = repository::tracked(archive, repository.id).await?;
-    let now = (repository.full_name.clone(), repository::is_private(&repository));
+    let now = (repository.full_name.clone(), repository.is_private());
     let entered = entry.as_ref().map(|entry| (entry.name.clone(), entry.private));
     if [before, entered].into_iter().flatten().any(|then| then != now) {
         repository::index_everything(archive, queue, repository.id).await?;

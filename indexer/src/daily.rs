@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 use gharvest_archive::{Archive, Repository};
+use gharvest_model::record::Visibility;
 use gharvest_search::{
     SearchIndex,
     daily::{Builder, DailyContext},
@@ -15,7 +16,7 @@ use gharvest_search::{
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
-use crate::{outcome::Failure, render};
+use crate::outcome::Failure;
 
 /// Documents written in one step.
 const STEP: usize = 5000;
@@ -54,7 +55,7 @@ pub(crate) async fn refresh(
     let context = DailyContext {
         repository_id: repository.id,
         repository: repository.full_name.to_string(),
-        private: render::is_private(repository),
+        private: repository.visibility() == Visibility::Private,
         version: cursor.version,
     };
     let mut writer = Writer { index, context: context.clone(), waiting: Vec::new(), written: 0 };

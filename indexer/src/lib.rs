@@ -356,7 +356,9 @@ fn daily_trigger(job: &Job) -> Option<Trigger> {
 /// Writes a repository's document, without a commit.
 async fn apply_repository(archive: &Archive, index: &dyn SearchIndex, id: RepositoryId) -> Result<(), Failure> {
     if let Some(repository) = archive.repository(id).await? {
-        index.apply_repositories(vec![render::repository(&repository)]).await?;
+        // Who may see it changes without a fetch.
+        let version = Version::new(Revision(1), Timestamp::now());
+        index.apply_repositories(vec![render::repository(&repository, version)]).await?;
     }
     Ok(())
 }

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use gharvest_archive::Repository;
 use gharvest_model::{
-    Revision,
     labels::LabelRenames,
     record::{RecordState, RecordText, Visibility},
 };
@@ -33,9 +32,9 @@ pub(crate) fn thread(
         context.repository = repository.full_name.to_string();
         context.archived = flag(repository, "archived");
         context.label_renames = repository.label_renames.clone();
-        let visibility = if is_private(repository) { Visibility::Private } else { Visibility::Public };
-        let visibility = record.visibility_in(visibility);
-        if record.visibility != visibility && !repository.repository.is_null() {
+        let visibility = record.visibility_in(repository.visibility());
+        let is_known = !repository.repository.is_null() || visibility == Visibility::Private;
+        if record.visibility != visibility && is_known {
             record.to_mut().visibility = visibility;
         }
         if repository.gone_at.is_some() && !record.state.is_tombstone() {
@@ -46,10 +45,11 @@ pub(crate) fn thread(
 }
 
 /// A repository's document.
-pub(crate) fn repository(repository: &Repository) -> RepositoryDocument {
-    let version = Version::new(Revision(1), repository.fetched_at);
-    let name = repository.full_name.to_string();
-    render::repository(repository.id, &name, &repository.repository, repository.fetched_at, version)
+pub(crate) fn repository(repository: &Repository, version: Version) -> RepositoryDocument {
+    let (id, name) = (repository.id, repository.full_name.to_string());
+    let private = is_private(repository);
+    let document = render::repository(id, &name, &repository.repository, repository.fetched_at, version);
+    RepositoryDocument { private, ..document }
 }
 
 /// The documents of a repository's releases.
@@ -58,9 +58,8 @@ pub(crate) fn releases(repository: &Repository, releases: &Value, version: Versi
     render::releases(repository.id, &name, private, releases, repository.fetched_at, version)
 }
 
-/// Whether only some may see a repository.
-pub(crate) fn is_private(repository: &Repository) -> bool {
-    flag(repository, "private")
+fn is_private(repository: &Repository) -> bool {
+    repository.visibility() == Visibility::Private
 }
 
 fn flag(repository: &Repository, name: &str) -> bool {

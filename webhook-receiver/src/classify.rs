@@ -87,7 +87,7 @@ fn label_rename(headers: Headers<'_>, payload: &Payload, at: Timestamp) -> Optio
     Some(LabelRename { label: label.id, from: from.to_owned(), to: label.name.clone(), at, pending: true })
 }
 
-fn trigger(subject: Subject, event: &str) -> Trigger {
+pub(crate) fn trigger(subject: Subject, event: &str) -> Trigger {
     let reason = event.bytes().take(Trigger::LONGEST_REASON).map(char::from).collect();
     Trigger { queue: QueueName::Download, subject, lane: Lane::Webhook, timing: Timing::Settled, reason }
 }

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use crate::{
-    classify::{Classified, Headers, TrackingChange, classify},
+    classify::{Classified, Headers, TrackingChange, classify, trigger},
     payload::Payload,
 };
 
@@ -106,6 +106,19 @@ fn with_trace(mut triggers: Vec<Trigger>) -> Vec<Trigger> {
     triggers
 }
 
+/// What matters of a tracked repository.
+#[derive(Debug, Clone)]
+struct Known {
+    name: RepositoryName,
+    private: bool,
+}
+
+impl From<&Tracked> for Known {
+    fn from(tracked: &Tracked) -> Self {
+        Self { name: tracked.name.clone(), private: tracked.private }
+    }
+}
+
 /// Takes deliveries of one deployment.
 #[derive(Debug)]
 pub struct Receiver {
@@ -114,7 +127,7 @@ pub struct Receiver {
     state: Option<Arc<dyn State>>,
     untracked: Untracked,
     /// Repositories known to be tracked. A miss asks the archive, so a repository counts from the moment it is tracked.
-    tracked: RwLock<(Option<Instant>, HashSet<RepositoryId>)>,
+    tracked: RwLock<(Option<Instant>, HashMap<RepositoryId, Known>)>,
     noted: Mutex<HashMap<RepositoryId, Instant>>,
 }
 
@@ -180,6 +193,13 @@ impl Receiver {
         if !classified.tracking.is_empty() {
             return self.change_tracking(headers, classified.tracking, now).await;
         }
+        if let Some(id) = self.hear_private(payload, now).await? {
+            // GitHub's own word ends what a delivery from long ago began.
+            let metadata = trigger(Subject::part(id, part::METADATA), headers.event);
+            if classified.triggers.iter().all(|trigger| trigger.subject != metadata.subject) {
+                classified.triggers.push(metadata);
+            }
+        }
         if classified.triggers.is_empty() {
             return Ok(Outcome::Ignored);
         }
@@ -207,6 +227,24 @@ impl Receiver {
         let Classified { repository, label_rename, .. } = classified;
         let classified = Classified { repository, facts, triggers: tracked, label_rename, ..Classified::default() };
         self.make_durable(headers, classified, now).await
+    }
+
+    /// Keeps the word that a tracked repository is private before anything else follows: no later answer of GitHub may
+    /// say so, because tokens can lose sight of it. Says of which repository that was news.
+    async fn hear_private(&self, payload: &Payload, now: Timestamp) -> Result<Option<RepositoryId>, NotDurable> {
+        let Some(found) = payload.repository.as_ref().filter(|found| found.private) else { return Ok(None) };
+        let is_told_now = payload.action.as_deref() == Some("privatized");
+        match self.known(found.id, |known| known.private).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(true)) | Err(_) if !is_told_now => return Ok(None),
+            _ => {}
+        }
+        self.archive.hear_private(found.id, now).await.map_err(|error| NotDurable::inbox(&error))?;
+        let mut tracked = self.tracked.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = tracked.1.get_mut(&found.id) {
+            known.private = true;
+        }
+        Ok(Some(found.id))
     }
 
     /// Notes that the hook works. It may be lost, so nobody waits for it.
@@ -287,20 +325,30 @@ impl Receiver {
         }
     }
 
-    async fn is_tracked(&self, repository: RepositoryId) -> bool {
+    /// What `look` sees of a repository, if it is tracked.
+    async fn known<T>(
+        &self,
+        repository: RepositoryId,
+        look: impl Fn(&Known) -> T,
+    ) -> Result<Option<T>, gharvest_archive::Error> {
         {
-            let (read_at, ids) = &*self.tracked.read().unwrap_or_else(PoisonError::into_inner);
-            if read_at.is_some_and(|at| at.elapsed() < TRACKING_LIVES) && ids.contains(&repository) {
-                return true;
+            let (read_at, all) = &*self.tracked.read().unwrap_or_else(PoisonError::into_inner);
+            if read_at.is_some_and(|at| at.elapsed() < TRACKING_LIVES)
+                && let Some(known) = all.get(&repository)
+            {
+                return Ok(Some(look(known)));
             }
         }
-        match self.archive.tracking().await {
-            Ok(tracking) => {
-                let ids: HashSet<_> = tracking.into_iter().map(|tracked| tracked.id).collect();
-                let found = ids.contains(&repository);
-                *self.tracked.write().unwrap_or_else(PoisonError::into_inner) = (Some(Instant::now()), ids);
-                found
-            }
+        let tracking = self.archive.tracking().await?;
+        let all: HashMap<_, _> = tracking.iter().map(|tracked| (tracked.id, Known::from(tracked))).collect();
+        let found = all.get(&repository).map(look);
+        *self.tracked.write().unwrap_or_else(PoisonError::into_inner) = (Some(Instant::now()), all);
+        Ok(found)
+    }
+
+    async fn is_tracked(&self, repository: RepositoryId) -> bool {
+        match self.known(repository, |_| ()).await {
+            Ok(known) => known.is_some(),
             // Without the list, a download too many is better than a trigger lost.
             Err(error) => {
                 tracing::warn!(repository = repository.0, error = %error, "tracking cannot be read, taking the delivery");
@@ -313,7 +361,7 @@ impl Receiver {
     async fn track(&self, new: &[Tracked]) -> Result<(), NotDurable> {
         self.archive.track_new(new).await.map_err(|error| NotDurable::inbox(&error))?;
         let mut tracked = self.tracked.write().unwrap_or_else(PoisonError::into_inner);
-        tracked.1.extend(new.iter().map(|tracked| tracked.id));
+        tracked.1.extend(new.iter().map(|tracked| (tracked.id, Known::from(tracked))));
         Ok(())
     }
 

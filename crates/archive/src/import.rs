@@ -105,6 +105,7 @@ impl Archive {
                 gone_at: None,
                 daily_version: 0,
                 label_renames: Default::default(),
+                heard_private: None,
                 unknown: serde_json::Map::new(),
             };
             self.put_repository(&repository).await?;

@@ -29,7 +29,10 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use gharvest_model::{
-    ItemId, RepositoryId, RepositoryName, Revision, labels::LabelRenames, ledger::NumberState, record::Fact,
+    ItemId, RepositoryId, RepositoryName, Revision,
+    labels::LabelRenames,
+    ledger::NumberState,
+    record::{Fact, Visibility},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -113,9 +116,39 @@ pub struct Repository {
     /// What its labels were called before.
     #[serde(default, skip_serializing_if = "LabelRenames::is_empty")]
     pub label_renames: LabelRenames,
+    /// That a webhook told of it as private: tokens that lose sight of it are never told so by GitHub itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_private: Option<HeardPrivate>,
     /// Fields of a newer version.
     #[serde(flatten)]
     pub unknown: serde_json::Map<String, Value>,
+}
+
+/// A webhook's word that a repository is private.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct HeardPrivate {
+    /// When it was last said. GitHub's object counts for more once it is fetched later than this.
+    pub at: Timestamp,
+    /// Whether documents in the index may still call it public.
+    #[serde(default)]
+    pub pending: bool,
+}
+
+impl Repository {
+    /// Whether only some may see it: GitHub's object says so, or a webhook said so since that was fetched.
+    pub fn is_private(&self) -> bool {
+        self.repository.get("private").and_then(Value::as_bool).unwrap_or(false) || self.is_heard_private()
+    }
+
+    /// Whether a webhook said since the last fetch that it is private.
+    pub fn is_heard_private(&self) -> bool {
+        self.heard_private.is_some_and(|heard| heard.at >= self.fetched_at)
+    }
+
+    /// Who may see what is mirrored of it. What is gone may have become private: GitHub's answer is the same.
+    pub fn visibility(&self) -> Visibility {
+        if self.is_private() || self.gone_at.is_some() { Visibility::Private } else { Visibility::Public }
+    }
 }
 
 /// A change of the ledger.

@@ -8,7 +8,7 @@ use gharvest_model::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{Archive, Error, ErrorKind, Repository, Result, corrupt, from_bytes, to_bytes};
+use crate::{Archive, Error, ErrorKind, HeardPrivate, Repository, Result, corrupt, from_bytes, to_bytes};
 
 impl Archive {
     /// A repository's file.
@@ -112,11 +112,51 @@ impl Archive {
         id: RepositoryId,
         change: &(dyn Fn(&mut LabelRenames) -> bool + Sync),
     ) -> Result<bool> {
+        self.change_repository(id, &|repository| change(&mut repository.label_renames)).await
+    }
+
+    /// Keeps a webhook's word, said at this time, that a repository is private: durably, in its file and in what is
+    /// tracked. Nothing follows if it was fetched later.
+    pub async fn hear_private(&self, id: RepositoryId, at: Timestamp) -> Result<()> {
+        let hear = |repository: &mut Repository| {
+            let before = repository.heard_private;
+            if at < repository.fetched_at || before.is_some_and(|before| before.at >= at) {
+                return false;
+            }
+            let pending = before.is_some_and(|before| before.pending) || !repository.is_private();
+            repository.heard_private = Some(HeardPrivate { at, pending });
+            true
+        };
+        self.change_repository(id, &hear).await?;
+        if self.repository(id).await?.is_none_or(|repository| repository.is_private()) {
+            self.change_tracked(id, &|tracked| tracked.private = true).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes that all documents of a repository were, or certainly will be, made since this word was heard.
+    pub async fn settle_private(&self, id: RepositoryId, heard: &HeardPrivate) -> Result<()> {
+        let settle = |repository: &mut Repository| {
+            let is_same = repository.heard_private.as_ref() == Some(heard);
+            if is_same {
+                repository.heard_private = Some(HeardPrivate { pending: false, ..*heard });
+            }
+            is_same
+        };
+        self.change_repository(id, &settle).await.map(|_| ())
+    }
+
+    /// Changes a repository's file, if there is one and `change` says that it did. Says whether it changed.
+    async fn change_repository(
+        &self,
+        id: RepositoryId,
+        change: &(dyn Fn(&mut Repository) -> bool + Sync),
+    ) -> Result<bool> {
         let key = repository_key(id);
         let change = |stored: Option<bytes::Bytes>| {
             let Some(stored) = stored else { return Ok(None) };
             let mut repository = from_bytes::<Repository>(&key, &stored)?;
-            if change(&mut repository.label_renames) { to_bytes(&key, &repository).map(Some) } else { Ok(None) }
+            if change(&mut repository) { to_bytes(&key, &repository).map(Some) } else { Ok(None) }
         };
         self.swap(&key, &change).await
     }
@@ -206,6 +246,7 @@ fn merge(stored: Repository, mut fetched: Repository) -> Repository {
     }
     fetched.daily_version = fetched.daily_version.max(stored.daily_version);
     fetched.label_renames = stored.label_renames;
+    fetched.heard_private = stored.heard_private;
     for (field, value) in stored.unknown {
         fetched.unknown.entry(field).or_insert(value);
     }

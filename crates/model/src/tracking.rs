@@ -5,8 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{RepositoryId, RepositoryName},
+    record::Visibility,
     removal::DeletionPolicy,
 };
+
+/// The trouble of a repository that is gone from GitHub for certain begins so.
+pub const GONE: &str = "gone from GitHub";
 
 /// One tracked repository, an entry of `tracking.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,4 +37,16 @@ pub struct Tracked {
     /// What becomes of the content of items that GitHub no longer shows.
     #[serde(default, skip_serializing_if = "DeletionPolicy::is_keep")]
     pub deleted: DeletionPolicy,
+}
+
+impl Tracked {
+    /// Whether it is certain that GitHub shows it no more.
+    pub fn is_gone(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.starts_with(GONE))
+    }
+
+    /// Who may see what is mirrored of it. What is gone may have become private: GitHub's answer is the same.
+    pub fn visibility(&self) -> Visibility {
+        if self.private || self.is_gone() { Visibility::Private } else { Visibility::Public }
+    }
 }

@@ -321,6 +321,45 @@ async fn what_may_only_be_unseen_is_never_certain_to_be_gone() {
 }
 
 #[tokio::test]
+async fn what_a_webhook_called_private_stays_private_until_github_shows_it_to_all() {
+    let world = World::new(12).await;
+    world.track().await;
+    world.work().await;
+    let made_again = async || {
+        let mut parts = 0;
+        for part in [part::METADATA, part::RELEASES, part::DAILY] {
+            let job = world.queue.job(QueueName::Index, &Subject::part(world.id, part)).await.unwrap();
+            parts += u64::from(job.is_some());
+        }
+        let purged = world.queue.purge(QueueName::Index, &Filter::default()).await.unwrap();
+        (purged >= 12, parts)
+    };
+    made_again().await;
+    // No token of ours sees it from now on, and no answer of GitHub says why.
+    world.archive.hear_private(world.id, Timestamp::now()).await.unwrap();
+    world.control.change(&world.name, Change::HideRepository).unwrap();
+    work_until_paused(&world).await;
+    assert_eq!(made_again().await, (true, 3));
+    a_day_later(&world).await;
+    let (repository, entry) = repository_and_entry(&world).await;
+    assert!(repository.is_private() && entry.private && repository.gone_at.is_none());
+    assert_eq!(made_again().await, (false, 0), "once is enough");
+
+    // GitHub's object is as it was, but it is asked for whole.
+    world.control.change(&world.name, Change::ShowRepository).unwrap();
+    world.queue.resume(&Scope::Repository(QueueName::Download, world.id)).await.unwrap();
+    world.work().await;
+    let (repository, entry) = repository_and_entry(&world).await;
+    assert!(repository.is_private() && entry.private, "items alone do not say who may see the repository");
+    made_again().await;
+    world.push(Subject::part(world.id, part::METADATA), Lane::Webhook).await;
+    world.work().await;
+    let (repository, entry) = repository_and_entry(&world).await;
+    assert!(!repository.is_private() && !entry.private);
+    assert_eq!(made_again().await, (true, 3));
+}
+
+#[tokio::test]
 async fn a_disk_that_is_nearly_full_pauses_the_queue_and_buries_nothing() {
     let mut world = World::new(12).await;
     world.track().await;

@@ -134,6 +134,7 @@ pub(crate) fn repository(name: &str, private: bool) -> Repository {
         gone_at: None,
         daily_version: 0,
         label_renames: Default::default(),
+        heard_private: None,
         unknown: serde_json::Map::new(),
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use gharvest_archive::{Archive, Options};
-use gharvest_model::{QueueName, RepositoryId};
+use gharvest_model::{QueueName, RepositoryId, tracking::Tracked};
 use gharvest_queue::{Filter, Policy, QueueAdmin, clock::ManualClock, model::MemoryQueue};
 use gharvest_testkit::npm_package;
 use gharvest_webhook_receiver::{Receiver, router};
@@ -51,7 +51,8 @@ impl Judge {
         let archive = Archive::open(&url, &Options::default()).await.unwrap();
         let named: BTreeMap<u64, String> = examples.iter().filter_map(|(_, payload)| repository(payload)).collect();
         for (id, name) in &named {
-            archive.track(tracked(*id, name)).await.unwrap();
+            // Known to be private, whatever an example says: that is no news.
+            archive.track(Tracked { private: true, ..tracked(*id, name) }).await.unwrap();
         }
         Self { archive, tracked: named.into_keys().map(RepositoryId).collect(), _folder: folder }
     }

@@ -103,7 +103,7 @@ impl Private {
                 if let Some(private) = repository.repository["private"].as_bool() {
                     let is_internal =
                         matches!(repository.repository["visibility"].as_str(), Some("private" | "internal"));
-                    self.fetched.insert(id, private || is_internal);
+                    self.fetched.insert(id, private || is_internal || repository.is_heard_private());
                 }
             }
             Some((id, name)) if name.starts_with("items/") => {

@@ -127,6 +127,7 @@ pub(crate) fn repository(id: u64, name: &str, fetched_at: i64) -> Repository {
         gone_at: None,
         daily_version: 0,
         label_renames: Default::default(),
+        heard_private: None,
         unknown: serde_json::Map::new(),
     }
 }

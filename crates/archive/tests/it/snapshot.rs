@@ -39,6 +39,7 @@ async fn fill(archive: &Archive) {
         gone_at: None,
         daily_version: 0,
         label_renames: Default::default(),
+        heard_private: None,
         unknown: serde_json::Map::new(),
     };
     archive.put_repository(&repository).await.unwrap();
