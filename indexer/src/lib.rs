@@ -332,7 +332,8 @@ fn live_event(record: &RecordText<'_>, thread: &ThreadDocuments) -> LiveEvent {
     };
     LiveEvent {
         item: record.id(),
-        repository: record.repository.full_name.clone(),
+        // As rendered: the record may be from before a rename.
+        repository: thread.item.repository.parse().unwrap_or_else(|_| record.repository.full_name.clone()),
         kind: record.kind,
         title: thread.item.title.clone(),
         state: state.to_owned(),

@@ -198,11 +198,38 @@ async fn items_of_a_repository_that_is_gone_leave_search_until_it_is_back() {
     }
 }
 
+#[tokio::test]
+async fn readers_are_told_the_name_that_the_documents_have() {
+    let world = indexed(1).await;
+    world.archive.put_repository(&repository("owner/renamed", false)).await.unwrap();
+    world.put(1, "Another title", 0).await;
+    world.push(Subject::Item(item(1))).await;
+    world.work().await;
+    let event = world.state.history(0, 100).await.unwrap().pop().unwrap().event;
+    assert_eq!((event.title.as_str(), event.repository.to_string().as_str()), ("Another title", "owner/renamed"));
+}
+
+#[tokio::test]
+async fn documents_are_private_once_a_webhook_says_so() {
+    let world = indexed(2).await;
+    world.archive.hear_private(ID, Timestamp::now()).await.unwrap();
+    rebuild(&world.archive, world.index.as_ref(), &[ID], &mut |_| {}).await.unwrap();
+    assert_eq!(found_by(&world, Access::Public).await, 0);
+    assert_eq!(found(&world).await, 2);
+    assert!(world.index.repository(ID).await.unwrap().unwrap().private);
+    assert!(world.index.daily(ID, "all", Some("")).await.unwrap().iter().all(|day| day.private));
+    assert_eq!(world.differences().await, []);
+}
+
 /// How many items a search for everything finds.
 async fn found(world: &World) -> u64 {
+    found_by(world, Access::All).await
+}
+
+async fn found_by(world: &World, access: Access) -> u64 {
     let request = SearchRequest {
         query: Query::parse("", &ParseContext { now: Timestamp::now(), me: None }).query,
-        access: Access::All,
+        access,
         per_page: 10,
         start: Start::Page(1),
         facets: Vec::new(),
