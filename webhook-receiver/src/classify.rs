@@ -47,8 +47,16 @@ pub struct Headers<'a> {
 }
 
 /// Decides what follows from a delivery. Unknown events and actions are no error: what names an item triggers it,
-/// everything else means nothing to us.
+/// everything else means nothing to us. Nothing follows for repositories that the sender has no say about.
 pub fn classify(headers: Headers<'_>, payload: &Payload, received_at: Timestamp) -> Classified {
+    let mut classified = follows(headers, payload, received_at);
+    let is_foreign = |id: RepositoryId| payload.foreign.contains(&id);
+    classified.triggers.retain(|trigger| !trigger.subject.repository().is_some_and(is_foreign));
+    classified.facts = classified.facts.filter(|(item, _)| !is_foreign(item.repository));
+    classified
+}
+
+fn follows(headers: Headers<'_>, payload: &Payload, received_at: Timestamp) -> Classified {
     match headers.event {
         "ping" => {
             return Classified {

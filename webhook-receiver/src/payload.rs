@@ -71,6 +71,9 @@ pub struct Payload {
     pub(crate) installation: Option<Installation>,
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) account: Option<Account>,
+    /// Repositories that it names by id and that its sender has no say about.
+    #[serde(skip)]
+    pub(crate) foreign: Vec<RepositoryId>,
 }
 
 /// A repository as payloads name it.
@@ -161,6 +164,24 @@ impl Payload {
         let installed = self.installation.as_ref().and_then(|installation| installation.account.as_ref());
         let account = self.organization.as_ref().or(installed).or(self.account.as_ref())?;
         Some((&account.login, None))
+    }
+
+    /// Every repository of whose items something may follow, by the id that it gives.
+    pub(crate) fn ids(&self) -> Vec<RepositoryId> {
+        let named = [
+            &self.repository,
+            &self.sub_issue_repo,
+            &self.parent_issue_repo,
+            &self.blocked_issue_repo,
+            &self.blocking_issue_repo,
+        ];
+        let sides = ["/new_repository/id", "/old_repository/id"];
+        let sides = sides.into_iter().filter_map(|side| self.changes.as_ref()?.pointer(side)?.as_u64());
+        let mut ids: Vec<_> = named.into_iter().flatten().map(|named| named.id).collect();
+        ids.extend(sides.map(RepositoryId));
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 
     /// Forgets what it says of repositories that its sender has no say about.

@@ -247,6 +247,27 @@ impl Receiver {
         Ok(Some(found.id))
     }
 
+    /// Those of these repositories that are known here, and by no name, present or former, that `covers` says yes to.
+    pub(crate) async fn foreign(
+        &self,
+        ids: &[RepositoryId],
+        covers: impl Fn(&RepositoryName) -> bool,
+    ) -> Result<Vec<RepositoryId>, gharvest_archive::Error> {
+        let mut foreign = Vec::new();
+        for id in ids {
+            let covered = self.known(*id, |known| covers(&known.name)).await?;
+            if covered == Some(true) {
+                continue;
+            }
+            let is_foreign = match self.archive.repository(*id).await? {
+                Some(file) => !file.former_names.iter().chain([&file.full_name]).any(&covers),
+                None => covered.is_some(),
+            };
+            foreign.extend(is_foreign.then_some(*id));
+        }
+        Ok(foreign)
+    }
+
     /// Notes that the hook works. It may be lost, so nobody waits for it.
     fn note(&self, repository: RepositoryId, headers: Headers<'_>, now: Timestamp) {
         let Some(state) = self.state.clone() else { return };

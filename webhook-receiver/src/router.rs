@@ -134,7 +134,7 @@ async fn accept(
     let content_type = http.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut payload = Payload::read(content_type, &body).map_err(Refusal::Payload)?;
     drop((body, place));
-    check_scope(&signed, &mut payload)?;
+    check_scope(context, &signed, &mut payload).await?;
     let received =
         context.receiver.receive(headers, &payload).await.map_err(|error| Refusal::NotDurable(error.to_string()))?;
     Ok((received, payload.action))
@@ -185,8 +185,8 @@ fn verify(context: &Context, http: &HeaderMap, body: &[u8]) -> Result<Signed, Re
     }
 }
 
-/// A secret of one owner or repository says nothing about others.
-fn check_scope(signed: &Signed, payload: &mut Payload) -> Result<(), Refusal> {
+/// A secret of one owner or repository says nothing about others, whatever name it gives their ids.
+async fn check_scope(context: &Context, signed: &Signed, payload: &mut Payload) -> Result<(), Refusal> {
     if signed.covers_everybody() {
         return Ok(());
     }
@@ -194,7 +194,12 @@ fn check_scope(signed: &Signed, payload: &mut Payload) -> Result<(), Refusal> {
         return Err(Refusal::WrongScope);
     }
     payload.restrict(|name| signed.covers_repository(name));
-    Ok(())
+    let foreign = context.receiver.foreign(&payload.ids(), |name| signed.covers_repository(name)).await;
+    payload.foreign = foreign.map_err(|error| Refusal::NotDurable(error.to_string()))?;
+    match &payload.repository {
+        Some(repository) if payload.foreign.contains(&repository.id) => Err(Refusal::WrongScope),
+        _ => Ok(()),
+    }
 }
 
 /// Names that others chose, short and without control characters.

@@ -9,7 +9,7 @@ use gharvest_queue::faulty::Fault;
 use gharvest_webhook_receiver::{Receiver, router};
 use serde_json::{Value, json};
 
-use crate::scene::{HangingQueue, Log, SECRET, Scene, TRACKED, issue, send, settings, signed, unsigned};
+use crate::scene::{HangingQueue, Log, SECRET, Scene, TRACKED, issue, send, settings, signed, track, unsigned};
 
 #[tokio::test]
 async fn an_event_is_accepted_once_and_on_both_paths() {
@@ -211,6 +211,99 @@ async fn a_secret_of_one_repository_says_nothing_about_others() {
     assert_eq!(scene.send(signed("sub_issues", "d-5", elsewhere.clone(), "of-other")).await.said(), (202, "untracked"));
     assert_eq!(scene.send(signed("sub_issues", "d-6", elsewhere, SECRET)).await.said(), (202, "queued"));
     assert_eq!(scene.jobs().await, ["9#4"]);
+}
+
+/// GitHub's ids are no secrets, and everything is kept by them.
+#[tokio::test]
+async fn a_secret_says_nothing_about_others_by_calling_their_ids_by_names_of_its_own() {
+    let scene = Scene::with(&[("GHARVEST_WEBHOOK__SECRETS_OF", "other=of-other")]).await;
+    track(&scene.archive, 5, "other/r").await;
+    let send = async |event: &str, payload: Value| {
+        let delivery = format!("d-{}", payload.to_string().len());
+        scene.send(signed(event, &delivery, payload.to_string().into_bytes(), "of-other")).await
+    };
+    let victim = json!({"id": TRACKED, "full_name": "other/x"});
+    let forged = json!({"action": "edited", "repository": victim, "issue": {"number": 5}, "changes": {"title": {"from": "forged"}}});
+    assert_eq!(send("issues", forged).await.said(), (403, "refused"));
+    let label = json!({"repository": victim, "label": {"id": 1, "name": "a"}, "changes": {"name": {"from": "forged"}}});
+    assert_eq!(send("label", label).await.said(), (403, "refused"));
+    let ping = json!({"zen": "x", "hook_id": 666, "repository": victim});
+    assert_eq!(send("ping", ping).await.said(), (403, "refused"));
+    assert_eq!((scene.jobs().await.len(), scene.inbox().await.len()), (0, 0));
+    assert_eq!(scene.archive.cursor("hook/9").await.unwrap(), None);
+
+    // What is theirs is taken, without what it says of others.
+    let own = json!({"id": 5, "full_name": "other/r"});
+    let elsewhere = json!({"action": "a", "repository": own, "parent_issue": {"number": 1}, "sub_issue": {"number": 4},
+        "sub_issue_repo": victim, "changes": {"x": 1}});
+    assert_eq!(send("sub_issues", elsewhere).await.said(), (202, "queued"));
+    let moved = json!({"action": "transferred", "repository": own, "issue": {"number": 2},
+        "changes": {"new_issue": {"number": 8}, "new_repository": {"id": TRACKED, "full_name": "other/x"}}});
+    assert_eq!(send("issues", moved).await.said(), (202, "queued"));
+    assert_eq!(scene.jobs().await, ["5#1", "5#2"]);
+    let kept: Vec<_> = scene.inbox().await.into_iter().map(|entry| entry.item.unwrap().to_string()).collect();
+    assert_eq!(kept, ["5#2"]);
+
+    // A name that it had, or that tracking has not learnt yet, is one of its own.
+    let file = json!({"id": 6, "full_name": "octo/moved", "former_names": ["other/moved"], "repository": {},
+        "fetched_at": "2026-01-01T00:00:00Z"});
+    scene.archive.put_repository(&serde_json::from_value(file).unwrap()).await.unwrap();
+    track(&scene.archive, 6, "octo/moved").await;
+    let late = json!({"repository": {"id": 6, "full_name": "other/moved"}, "issue": {"number": 3}});
+    assert_eq!(send("issues", late).await.said(), (202, "queued"));
+}
+
+/// Puts the file of the tracked repository, public and fetched at this time, into the archive.
+async fn fetched(scene: &Scene, at: &str) {
+    let file = json!({"id": TRACKED, "full_name": "octo/box", "repository": {"private": false}, "fetched_at": at});
+    scene.archive.put_repository(&serde_json::from_value(file).unwrap()).await.unwrap();
+}
+
+/// Whether the tracked repository is private: by its file, and by what is tracked.
+async fn is_private(scene: &Scene) -> (bool, bool) {
+    let file = scene.archive.repository(RepositoryId(TRACKED)).await.unwrap().unwrap();
+    (file.is_private(), scene.archive.tracking().await.unwrap()[0].private)
+}
+
+#[tokio::test]
+async fn a_repository_that_a_delivery_calls_private_is_private_before_the_answer() {
+    let repository = json!({"id": TRACKED, "full_name": "octo/box", "private": true});
+    let privatized = json!({"action": "privatized", "repository": repository});
+    let opened = json!({"action": "opened", "repository": repository, "issue": {"number": 4}});
+    for (event, payload, jobs) in
+        [("repository", privatized.clone(), vec!["9/metadata"]), ("issues", opened.clone(), vec!["9#4", "9/metadata"])]
+    {
+        let scene = Scene::new().await;
+        fetched(&scene, "2026-01-01T00:00:00Z").await;
+        assert_eq!(scene.deliver("issues", "d-0", &issue("labeled")).await.said(), (202, "queued"));
+        assert_eq!(is_private(&scene).await, (false, false), "nothing said so yet");
+        // The queue is away: that word is kept all the same.
+        scene.queue_away(1);
+        assert_eq!(scene.deliver(event, "d-1", &payload).await.said(), (202, "spooled"));
+        assert_eq!(is_private(&scene).await, (true, true), "{event}");
+        assert_eq!(scene.deliver(event, "d-1", &payload).await.said().0, 202);
+        let heard = scene.archive.repository(RepositoryId(TRACKED)).await.unwrap().unwrap().heard_private;
+        assert!(heard.is_some_and(|heard| heard.pending), "its documents are made anew by whoever works on it next");
+        // What is known is not written again for each event.
+        assert_eq!(scene.deliver("issues", "d-2", &opened).await.said(), (202, "queued"));
+        let again = scene.archive.repository(RepositoryId(TRACKED)).await.unwrap().unwrap().heard_private;
+        if event == "issues" {
+            assert_eq!(again, heard);
+        }
+        let spooled: Vec<_> = scene.inbox().await.into_iter().filter(|entry| entry.item.is_none()).collect();
+        let subjects: Vec<_> = spooled[0]
+            .triggers
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["subject"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(subjects, jobs);
+    }
+    let scene = Scene::new().await;
+    fetched(&scene, "2100-01-01T00:00:00Z").await;
+    assert_eq!(scene.deliver("repository", "d-1", &privatized).await.said(), (202, "queued"));
+    assert_eq!(is_private(&scene).await, (false, false), "GitHub said otherwise later");
 }
 
 #[tokio::test]
