@@ -16,7 +16,7 @@ use axum::{
 };
 use base64::Engine;
 use gharvest_archive::ApiKey;
-use gharvest_model::{RepositoryName, record::Visibility};
+use gharvest_model::{RepositoryId, RepositoryName, record::Visibility};
 use gharvest_search::Access;
 use gharvest_service_kit::settings::{Anonymous, WebSettings};
 
@@ -131,17 +131,31 @@ impl Caller {
 
     /// What a search may find.
     pub async fn search_access(&self, state: &WebState) -> ApiResult<Access> {
+        let mut and = Vec::new();
         match &self.private {
-            Private::None => Ok(Access::Public),
-            Private::All => Ok(Access::All),
+            Private::None => {}
+            Private::All => return Ok(Access::All),
             Private::Named(names) => {
-                let mut ids = Vec::new();
                 for name in names.iter().filter_map(|name| name.parse::<RepositoryName>().ok()) {
-                    ids.extend(state.backends.archive.resolve(&name).await?);
+                    and.extend(state.backends.archive.resolve(&name).await?);
                 }
-                Ok(Access::And(ids))
             }
         }
+        let except = self.hidden(state).await?;
+        Ok(if and.is_empty() && except.is_empty() { Access::Public } else { Access::Some { and, except } })
+    }
+
+    /// The tracked repositories that the caller may not see, by id: what documents, events and jobs say of them may be
+    /// from before they became private.
+    pub(crate) async fn hidden(&self, state: &WebState) -> ApiResult<Vec<RepositoryId>> {
+        if self.sees_everything() {
+            return Ok(Vec::new());
+        }
+        let tracked = state.tracked().await?;
+        let unseen = tracked.values().filter(|tracked| !self.sees(tracked.visibility(), &tracked.name));
+        let mut ids: Vec<RepositoryId> = unseen.map(|tracked| tracked.id).collect();
+        ids.sort_unstable();
+        Ok(ids)
     }
 }
 
@@ -201,7 +215,7 @@ async fn check_metrics(state: &WebState, caller: &Caller) -> ApiResult<()> {
     Ok(())
 }
 
-/// Paths that say nothing about anything mirrored.
+/// Paths that say nothing about anything mirrored; whatever else begins so is a page of an owner called like that.
 fn is_open_path(path: &str) -> bool {
     path.starts_with("/-/assets/") || path.starts_with("/-/help/") || matches!(path, "/healthz" | "/readyz")
 }

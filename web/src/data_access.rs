@@ -16,7 +16,7 @@ use percent_encoding::percent_decode_str;
 use crate::{
     access::{Caller, Role, unauthorized},
     error::{ApiError, ApiResult},
-    requests::items,
+    requests::{Known, items},
     state::WebState,
 };
 
@@ -25,6 +25,8 @@ use crate::{
 enum Asked {
     /// A list of names that tells nothing private: the root, owners.
     Names,
+    /// What was taken out of a repository's records, see [`deletions::show`](crate::requests::deletions::show).
+    Receipts(RepositoryName),
     /// Something of a repository that is about no thread.
     Repository(RepositoryName),
     /// The record of a thread, or an image of it.
@@ -50,6 +52,9 @@ pub(crate) async fn check(
         Some(Asked::Names) => caller.sees_everything() || !any_private(&state).await?,
         Some(Asked::Snapshots) => caller.sees_everything(),
         Some(Asked::Dashboards) => caller.is(Role::Operate) && caller.sees_everything(),
+        Some(Asked::Receipts(name)) => {
+            caller.is(Role::Operate) && (caller.sees_private(&name) || !is_private(&state, &name).await?)
+        }
         Some(Asked::Repository(name)) => caller.sees_private(&name) || !is_private(&state, &name).await?,
         Some(Asked::Thread(name, number)) => {
             caller.sees_private(&name)
@@ -82,6 +87,7 @@ fn asked(uri: &str) -> Option<Asked> {
             let name = RepositoryName::new(owner, name).ok()?;
             match (parts.next(), parts.next()) {
                 (Some("items"), Some(file)) => Some(Asked::Thread(name, file.split('.').next()?.parse().ok()?)),
+                (Some("removals.jsonl"), _) => Some(Asked::Receipts(name)),
                 (Some("attachments"), Some(number)) => Some(Asked::Thread(name, number.parse().ok()?)),
                 _ => Some(Asked::Repository(name)),
             }
@@ -91,25 +97,33 @@ fn asked(uri: &str) -> Option<Asked> {
     }
 }
 
-/// Whether a private repository is tracked.
+/// Whether a repository is private: one that is tracked, or one that was and is archived still.
 pub(crate) async fn any_private(state: &WebState) -> ApiResult<bool> {
-    Ok(state.backends.archive.tracking().await?.iter().any(|tracked| tracked.private))
+    let archive = &state.backends.archive;
+    let tracking = archive.tracking().await?;
+    if tracking.iter().any(|tracked| tracked.visibility() == Visibility::Private) {
+        return Ok(true);
+    }
+    for id in archive.repositories().await? {
+        if tracking.iter().all(|tracked| tracked.id != id)
+            && archive.repository(id).await?.is_some_and(|file| file.visibility() == Visibility::Private)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What is not known to be public counts as private.
 async fn is_private(state: &WebState, name: &RepositoryName) -> ApiResult<bool> {
-    let archive = &state.backends.archive;
-    let Some(id) = archive.resolve(name).await? else { return Ok(true) };
-    let tracked = archive.tracking().await?.into_iter().find(|tracked| tracked.id == id);
-    Ok(tracked.is_none_or(|tracked| tracked.private))
+    let Some(id) = state.backends.archive.resolve(name).await? else { return Ok(true) };
+    let known = Known::of(state, id).await?;
+    Ok(!known.is_tracked() || known.visibility() == Visibility::Private)
 }
 
 async fn is_private_thread(state: &WebState, name: &RepositoryName, number: u64) -> ApiResult<bool> {
     let Some(repository) = state.backends.archive.resolve(name).await? else { return Ok(true) };
-    let Some(bytes) = state.backends.archive.record_bytes(ItemId { repository, number }).await? else {
-        return Ok(false);
-    };
-    Ok(items::visibility(&bytes).is_none_or(|visibility| visibility == Visibility::Private))
+    items::is_private(state, ItemId { repository, number }).await
 }
 
 #[cfg(test)]
@@ -130,6 +144,8 @@ mod tests {
             ("/data/current/octo/things/attachments/7/a.png", thread("octo/things", 7)),
             ("/data/current/octo/things/items/", repository("octo/things")),
             ("/data/current/octo/things/items/x.json", None),
+            ("/data/current/octo/things/removals.jsonl?x", Some(Asked::Receipts("octo/things".parse().unwrap()))),
+            ("/data/current/octo/things/%72emovals.jsonl/", Some(Asked::Receipts("octo/things".parse().unwrap()))),
             ("/data/current/octo/.github/repository.json", repository("octo/.github")),
             ("/data/snapshots/latest", Some(Asked::Snapshots)),
             ("/kibana/app/home?x", Some(Asked::Dashboards)),

@@ -7,7 +7,7 @@
 
 mod readers;
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Extension,
@@ -87,24 +87,34 @@ async fn changes(
 ) -> ApiResult<impl Stream<Item = Heard> + Send + use<>> {
     let published = state.backends.state.subscribe(after).await?;
     let shutdown = state.shutdown.clone();
-    let heard = published
-        // An error is the end: the reader comes back with its last place.
-        .take_while(|published| future::ready(published.is_ok()))
-        .filter_map(move |published| {
+    let listener = Arc::new((state.clone(), caller));
+    let changes = published
+        .then(move |published| {
             // The seat is taken as long as the stream lives.
             let _taken = &seat;
-            future::ready(published.ok().filter(|published| may_hear(&caller, published)).and_then(heard))
+            let listener = Arc::clone(&listener);
+            async move {
+                let (state, caller) = &*listener;
+                heard(state, caller, published?).await
+            }
         })
+        // An error is the end: the reader comes back with its last place.
+        .take_while(|heard| future::ready(heard.is_ok()))
+        .filter_map(|heard: ApiResult<Option<Heard>>| future::ready(heard.ok().flatten()))
         .take_until(async move { shutdown.cancelled().await });
-    Ok(heard)
+    Ok(changes)
 }
 
-fn heard(published: Published) -> Option<Heard> {
+/// What the caller is told of a change, if anything.
+async fn heard(state: &WebState, caller: &Caller, published: Published) -> ApiResult<Option<Heard>> {
+    if !may_hear(caller, &*state.tracked().await?, &published) {
+        return Ok(None);
+    }
     let sequence = published.sequence;
     let item = published.event.item.to_string();
-    let mut json = serde_json::to_value(Change::from(published)).ok()?;
+    let Ok(mut json) = serde_json::to_value(Change::from(published)) else { return Ok(None) };
     json["item"] = item.into();
-    Some(Heard { sequence, json })
+    Ok(Some(Heard { sequence, json }))
 }
 
 fn server_sent(changes: impl Stream<Item = Heard> + Send + 'static) -> Response {

@@ -1,8 +1,9 @@
 //! What the web front is made of: the ports it reads, its settings, its clock.
 
 use std::{
+    collections::HashMap,
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -128,17 +129,40 @@ pub struct WebState {
     pub(crate) readers: Readers,
     /// What the queues did lately.
     pub(crate) rates: Rates,
-    keys: Arc<Mutex<Option<CachedKeys>>>,
+    keys: Arc<Cached<Vec<ApiKey>>>,
+    tracked: Arc<Cached<TrackedById>>,
 }
 
-#[derive(Debug, Clone)]
-struct CachedKeys {
-    read_at: Timestamp,
-    keys: Arc<Vec<ApiKey>>,
+/// What is tracked.
+pub(crate) type TrackedById = HashMap<RepositoryId, Tracked>;
+
+/// API keys and what is tracked are read from the archive at most this often: for so long at most a revoked key works,
+/// and search and live events show what became private.
+const CACHED_FOR: Duration = Duration::from_secs(5);
+
+/// What was last read from the archive, and when.
+#[derive(Debug)]
+struct Cached<T>(Mutex<Option<(Timestamp, Arc<T>)>>);
+
+impl<T> Default for Cached<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
 }
 
-/// API keys are read from the archive at most this often: a revoked key works for that long at most.
-const KEYS_LIVE: Duration = Duration::from_secs(5);
+impl<T> Cached<T> {
+    fn fresh(&self, now: Timestamp) -> Option<Arc<T>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (read_at, value) = kept.as_ref()?;
+        (age(*read_at, now) < CACHED_FOR).then(|| Arc::clone(value))
+    }
+
+    fn keep(&self, read_at: Timestamp, value: T) -> Arc<T> {
+        let value = Arc::new(value);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((read_at, Arc::clone(&value)));
+        value
+    }
+}
 
 impl WebState {
     /// The state of a web front over these backends.
@@ -157,23 +181,27 @@ impl WebState {
             metrics: None,
             shutdown: CancellationToken::new(),
             keys: Arc::default(),
+            tracked: Arc::default(),
         }
     }
 
     /// All API keys, as of a few seconds ago at most.
     pub(crate) async fn keys(&self) -> gharvest_archive::Result<Arc<Vec<ApiKey>>> {
         let now = self.clock.now();
-        let cached = self.cached_keys().clone();
-        if let Some(cached) = cached.filter(|cached| age(cached.read_at, now) < KEYS_LIVE) {
-            return Ok(cached.keys);
+        match self.keys.fresh(now) {
+            Some(keys) => Ok(keys),
+            None => Ok(self.keys.keep(now, self.backends.archive.keys().await?)),
         }
-        let keys = Arc::new(self.backends.archive.keys().await?);
-        *self.cached_keys() = Some(CachedKeys { read_at: now, keys: keys.clone() });
-        Ok(keys)
     }
 
-    fn cached_keys(&self) -> std::sync::MutexGuard<'_, Option<CachedKeys>> {
-        self.keys.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// What is tracked, as of a few seconds ago at most.
+    pub(crate) async fn tracked(&self) -> gharvest_archive::Result<Arc<TrackedById>> {
+        let now = self.clock.now();
+        if let Some(tracked) = self.tracked.fresh(now) {
+            return Ok(tracked);
+        }
+        let tracking = self.backends.archive.tracking().await?;
+        Ok(self.tracked.keep(now, tracking.into_iter().map(|tracked| (tracked.id, tracked)).collect()))
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::ops::Bound;
 
+use gharvest_model::RepositoryId;
 use gharvest_search::{
     Access,
     marks::{exact_title, whole_text},
@@ -43,9 +44,16 @@ pub(crate) fn visible(access: &Access) -> Vec<Value> {
     match access {
         Access::All => Vec::new(),
         Access::Public => vec![public],
-        Access::And(repositories) => {
-            let ids: Vec<u64> = repositories.iter().map(|repository| repository.0).collect();
-            vec![json!({"bool": {"should": [public, {"terms": {"repository_id": ids}}], "minimum_should_match": 1}})]
+        Access::Some { and, except } => {
+            let of = |repositories: &[RepositoryId]| {
+                let ids: Vec<u64> = repositories.iter().map(|repository| repository.0).collect();
+                json!({"terms": {"repository_id": ids}})
+            };
+            let mut visible = json!({"bool": {"should": [public, of(and)], "minimum_should_match": 1}});
+            if !except.is_empty() {
+                visible["bool"]["must_not"] = of(except);
+            }
+            vec![visible]
         }
     }
 }

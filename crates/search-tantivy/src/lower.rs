@@ -58,12 +58,22 @@ impl Lowering<'_> {
         condition(match access {
             Access::All => self.items(),
             Access::Public => self.term(self.fields.visibility, PUBLIC),
-            Access::And(repositories) => {
-                let private =
-                    repositories.iter().map(|repository: &RepositoryId| visibility(&private_term(*repository)));
-                Box::new(TermSetQuery::new(std::iter::once(visibility(PUBLIC)).chain(private)))
+            Access::Some { and, except } => {
+                let private = and.iter().map(|repository: &RepositoryId| visibility(&private_term(*repository)));
+                let shown = TermSetQuery::new(std::iter::once(visibility(PUBLIC)).chain(private));
+                match except.as_slice() {
+                    [] => Box::new(shown),
+                    except => Box::new(BooleanQuery::new(vec![
+                        (Occur::Must, Box::new(shown)),
+                        (Occur::MustNot, Box::new(self.of_repositories(except))),
+                    ])),
+                }
             }
         })
+    }
+
+    fn of_repositories(&self, repositories: &[RepositoryId]) -> TermSetQuery {
+        TermSetQuery::new(repositories.iter().map(|id| Term::from_field_u64(self.fields.repository_id, id.0)))
     }
 
     fn items(&self) -> Box<dyn Query> {

@@ -87,6 +87,12 @@ fn with_extra(number: u64, extra: serde_json::Value) -> ThreadDocuments {
     thread
 }
 
+/// Public threads and the private ones of some repositories, and nothing of others.
+fn but(and: &[u64], except: &[u64]) -> Access {
+    let ids = |ids: &[u64]| ids.iter().copied().map(RepositoryId).collect();
+    Access::Some { and: ids(and), except: ids(except) }
+}
+
 fn private(number: u64, repository: u64, title: &str) -> ThreadDocuments {
     let document = ItemDocument {
         key: format!("{repository}:{number}"),
@@ -300,8 +306,9 @@ contract! { $
         store(index, vec![plain(1, "parser crash one", 1), private(2, 7, "parser crash two"), private(3, 8, "parser crash three")]).await;
         let accesses = [
             (Access::Public, vec![1], 0),
-            (Access::And(vec![]), vec![1], 0),
-            (Access::And(vec![RepositoryId(7)]), vec![1, 2], 1),
+            (but(&[], &[]), vec![1], 0),
+            (but(&[7], &[]), vec![1, 2], 1),
+            (but(&[7, 8], &[8]), vec![1, 2], 1),
             (Access::All, vec![1, 2, 3], 2),
         ];
         for (access, expected, hidden) in accesses {
@@ -326,6 +333,43 @@ contract! { $
         }
         let secret = ItemId { repository: RepositoryId(7), number: 2 };
         assert_eq!(index.similar(secret, &Access::Public, 10).await.expect("an answer"), []);
+    }
+
+    /// What became private is hidden at once, though its documents still say that it is public.
+    async fn what_became_private_is_hidden_while_its_documents_say_otherwise(index: &dyn SearchIndex) {
+        ensured(index).await;
+        let labelled = |number, repository: u64, title: &str| {
+            let document = ItemDocument {
+                key: format!("{repository}:{number}"),
+                repository_id: RepositoryId(repository),
+                repository: format!("octo/{repository}"),
+                labels: vec!["hidden".into()],
+                ..titled(number, title)
+            };
+            thread(document, Vec::new(), Vec::new(), 1)
+        };
+        store(index, vec![plain(1, "parser crash one", 1), labelled(2, 7, "parser crash two"), labelled(3, 8, "parser crash three")]).await;
+        for (access, expected, hidden) in
+            [(but(&[], &[7]), vec![1, 3], 1), (but(&[8], &[7]), vec![1, 3], 1), (but(&[], &[7, 8]), vec![1], 0)]
+        {
+            for text in ["crash", "", "-nothing", "repo:octo/7 OR crash"] {
+                let asked = SearchRequest { access: access.clone(), facets: Facet::ALL.to_vec(), ..request(text) };
+                let reply = index.search(&asked).await.expect("an answer");
+                let mut found = numbers(&reply.hits);
+                found.sort_unstable();
+                assert_eq!((found, reply.total), (expected.clone(), expected.len() as u64), "{access:?} `{text}`");
+                let labels = reply.facets.iter().find(|facet| facet.facet == Facet::Label).expect("labels are counted");
+                assert_eq!(labels.values.iter().map(|value| value.count).sum::<u64>(), hidden, "{access:?}");
+            }
+            let typed = SuggestRequest { qualifier: Some("repo".into()), prefix: "octo/7".into() };
+            assert_eq!(index.suggest(&typed, &access, 10).await.expect("an answer"), [], "{access:?}");
+            let typed = SuggestRequest { qualifier: None, prefix: "crash tw".into() };
+            assert_eq!(index.suggest(&typed, &access, 10).await.expect("an answer"), [], "{access:?}");
+            let similar = index.similar(item(1).id(), &access, 10).await.expect("an answer");
+            assert_eq!(similar.len(), expected.len() - 1, "{access:?}");
+            let became_private = ItemId { repository: RepositoryId(7), number: 2 };
+            assert_eq!(index.similar(became_private, &access, 10).await.expect("an answer"), []);
+        }
     }
 
     /// Pages and cursors show every item once, in every order.

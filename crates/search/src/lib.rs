@@ -37,8 +37,14 @@ use query::Query;
 pub enum Access {
     /// Public threads only.
     Public,
-    /// Public threads, and the private ones of these repositories.
-    And(Vec<RepositoryId>),
+    /// Public threads and some private ones, without what became private.
+    Some {
+        /// Repositories whose private threads are shown as well.
+        and: Vec<RepositoryId>,
+        /// Repositories of which nothing is shown, whatever their documents say: these may not be made anew yet since
+        /// the repository became private.
+        except: Vec<RepositoryId>,
+    },
     /// Everything.
     All,
 }

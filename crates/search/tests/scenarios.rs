@@ -118,12 +118,12 @@ fn every_facet_and_every_kind_of_suggestion_has_a_scenario() {
 }
 
 fn may_see(access: &Access, thread: &ThreadDocuments) -> bool {
-    !thread.item.private
-        || match access {
-            Access::Public => false,
-            Access::And(repositories) => repositories.contains(&thread.item.repository_id),
-            Access::All => true,
-        }
+    let id = &thread.item.repository_id;
+    match access {
+        Access::Public => !thread.item.private,
+        Access::Some { and, except } => (!thread.item.private || and.contains(id)) && !except.contains(id),
+        Access::All => true,
+    }
 }
 
 #[test]

@@ -56,9 +56,11 @@ struct Head {
     changed_at: Timestamp,
 }
 
-/// Who may see a stored record; none if it cannot be read.
-pub(crate) fn visibility(bytes: &[u8]) -> Option<Visibility> {
-    serde_json::from_slice(bytes).ok().map(|head: Head| head.visibility)
+/// Whether a thread is private though its repository may be public: so is a record that cannot be read.
+pub(crate) async fn is_private(state: &WebState, item: ItemId) -> ApiResult<bool> {
+    let Some(bytes) = state.backends.archive.record_bytes(item).await? else { return Ok(false) };
+    let head: Option<Head> = serde_json::from_slice(&bytes).ok();
+    Ok(head.is_none_or(|head| head.visibility == Visibility::Private))
 }
 
 /// The record of an item.

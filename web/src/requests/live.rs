@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     access::Caller,
     error::{ApiError, ApiResult},
-    state::WebState,
+    state::{TrackedById, WebState},
 };
 
 /// Which events.
@@ -71,9 +71,14 @@ impl From<Published> for Change {
     }
 }
 
-/// Whether the caller may be told of an event.
-pub fn may_hear(caller: &Caller, published: &Published) -> bool {
-    caller.sees(published.event.visibility, &published.event.repository)
+/// Whether the caller may be told of an event: as things stood when it was published, and as they stand now, by the
+/// name that its repository has now.
+pub(crate) fn may_hear(caller: &Caller, tracked: &TrackedById, published: &Published) -> bool {
+    let event = &published.event;
+    match tracked.get(&event.item.repository) {
+        Some(now) => caller.sees(event.visibility, &now.name) && caller.sees(now.visibility(), &now.name),
+        None => caller.sees(event.visibility, &event.repository),
+    }
 }
 
 /// The latest changes, latest first.
@@ -84,7 +89,8 @@ pub async fn recent(state: &WebState, caller: &Caller, params: &RecentParams) ->
     }
     // More than asked for, because not all of them may be for this caller.
     let mut heard = state.backends.state.history(0, limit * 5).await?;
-    heard.retain(|published| may_hear(caller, published));
+    let tracked = state.tracked().await?;
+    heard.retain(|published| may_hear(caller, &tracked, published));
     heard.sort_by_key(|published| std::cmp::Reverse(published.sequence));
     heard.truncate(limit);
     Ok(RecentAnswer { events: heard.into_iter().map(Change::from).collect() })

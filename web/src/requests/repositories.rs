@@ -116,7 +116,7 @@ impl LedgerAnswer {
 /// All tracked repositories that the caller may see, by name.
 pub async fn list(state: &WebState, caller: &Caller) -> ApiResult<RepositoriesAnswer> {
     let mut tracked = state.backends.archive.tracking().await?;
-    tracked.retain(|tracked| caller.sees(visibility(tracked.private), &tracked.name));
+    tracked.retain(|tracked| caller.sees(tracked.visibility(), &tracked.name));
     tracked.sort_by_cached_key(|tracked| tracked.name.key());
     let answers =
         futures::stream::iter(tracked).map(|tracked| answer(state, tracked.id, tracked.name.clone(), Some(tracked)));
@@ -158,7 +158,8 @@ async fn answer(
         id: id.0,
         full_name: file.as_ref().map_or_else(|| name.to_string(), |file| file.full_name.to_string()),
         former_names: file.iter().flat_map(|file| &file.former_names).map(ToString::to_string).collect(),
-        private: is("private") || tracked.as_ref().is_some_and(|tracked| tracked.private),
+        private: file.as_ref().is_some_and(|file| file.is_private())
+            || tracked.as_ref().is_some_and(|tracked| tracked.private),
         archived: is("archived"),
         description: text("description"),
         language: text("language"),

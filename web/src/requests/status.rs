@@ -6,7 +6,7 @@ use gharvest_downloader::plan;
 use gharvest_github::Spent;
 use gharvest_model::{Lane, QueueName, RepositoryId, job::part};
 use gharvest_queue::JobState;
-use gharvest_search::{Access, IndexStatus};
+use gharvest_search::IndexStatus;
 use gharvest_state::Published;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -229,7 +229,8 @@ pub async fn status(state: &WebState, caller: &Caller) -> ApiResult<StatusAnswer
     }
     let repositories = repositories::list(state, caller).await?.repositories;
     let mut heard = state.backends.state.history(0, LOOKED_BACK).await?;
-    heard.retain(|published| may_hear(caller, published));
+    let tracked = state.tracked().await?;
+    heard.retain(|published| may_hear(caller, &tracked, published));
     Ok(StatusAnswer {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         at: state.clock.now(),
@@ -335,8 +336,7 @@ async fn index(state: &WebState, caller: &Caller) -> Option<IndexAnswer> {
             return None;
         }
     };
-    let sees_all = caller.search_access(state).await == Ok(Access::All);
-    Some(IndexAnswer::new(status, sees_all))
+    Some(IndexAnswer::new(status, caller.sees_everything()))
 }
 
 #[cfg(test)]
