@@ -43,7 +43,7 @@ use crate::{
     history,
     location::{self, Place},
     outcome::Failure,
-    repository,
+    repository, twin,
     unshown::{Meaning, Unshown},
 };
 
@@ -202,6 +202,7 @@ impl Downloader {
         mut record: Record,
         state: NumberState,
     ) -> Result<Round, Failure> {
+        twin::withhold_private(&mut record);
         self.archive.follow_deletion_policy(&mut record).await?;
         let drift = swept_drift(job, prepared.existing.as_ref(), &record);
         let written = self.archive.put_record(record).await?;
@@ -267,7 +268,7 @@ impl Downloader {
             return Ok(Round::Again);
         }
         let to = self.target(place, number, address, purpose).await?;
-        self.bury_item(repository, job, prepared, RecordState::Transferred { to: Some(to) }).await
+        self.bury_item(repository, job, prepared, RecordState::Transferred { to }).await
     }
 
     async fn is_name_of(
@@ -283,35 +284,50 @@ impl Downloader {
         Ok(matches!(answer, Answer::Found(found) if found.body["id"].as_u64() == Some(repository.id.0)))
     }
 
-    /// A transfer's target for people, `owner/name#12`; the address where GitHub does not show it.
+    /// A transfer's target for people, `owner/name#12`; the address, which has ids, where GitHub does not show it. None if
+    /// the target is private: whoever may see this item need not know of it.
     async fn target(
         &self,
         place: Option<Place>,
         number: Option<u64>,
         address: &str,
         purpose: Purpose,
-    ) -> Result<String, Failure> {
-        let (Some(place), Some(number)) = (place, number) else { return Ok(address.to_owned()) };
-        let id = match place {
-            Place::Name(name) => return Ok(format!("{name}#{number}")),
-            Place::Id(id) => id,
+    ) -> Result<Option<String>, Failure> {
+        let (Some(place), Some(number)) = (place, number) else { return Ok(None) };
+        let elsewhere = self.elsewhere_of(&place, purpose).await?;
+        Ok(match (elsewhere, place) {
+            (Elsewhere::Public(name), _) => Some(format!("{name}#{number}")),
+            (Elsewhere::Unseen, Place::Id(_)) => Some(address.to_owned()),
+            (Elsewhere::Unseen, Place::Name(_)) | (Elsewhere::Private, _) => None,
+        })
+    }
+
+    /// Another repository by what the archive knows of it, or else GitHub.
+    async fn elsewhere_of(&self, place: &Place, purpose: Purpose) -> Result<Elsewhere, Failure> {
+        let known = match place {
+            Place::Id(id) => Some(*id),
+            Place::Name(name) => self.archive.resolve(name).await?,
         };
-        if let Some(known) = self.archive.repository(id).await? {
-            return Ok(format!("{}#{number}", known.full_name));
+        if let Some(id) = known
+            && let Some(known) = self.archive.repository(id).await?
+        {
+            return Ok(Elsewhere::of(&known));
         }
-        let asked_before = self.elsewhere().get(&id).cloned();
-        let name = match asked_before {
-            Some(name) => name,
-            None => {
-                let name = match self.client.get(&Resource::Address(address.to_owned()), None, purpose).await? {
-                    Answer::Found(found) => name_in(&found.body),
-                    _ => None,
-                };
-                self.elsewhere().insert(id, name.clone());
-                name
-            }
+        let asked_before = self.elsewhere().get(place).cloned();
+        if let Some(asked_before) = asked_before {
+            return Ok(asked_before);
+        }
+        let resource = match place {
+            Place::Id(id) => Resource::RepositoryById(*id),
+            Place::Name(name) => Resource::Repository(name.clone()),
         };
-        Ok(name.map_or_else(|| address.to_owned(), |name| format!("{name}#{number}")))
+        let found = match self.client.get(&resource, None, purpose).await? {
+            Answer::Found(found) => repository::from_body(found.body, None, Timestamp::now()),
+            _ => None,
+        };
+        let elsewhere = found.as_ref().map_or(Elsewhere::Unseen, Elsewhere::of);
+        self.elsewhere().insert(place.clone(), elsewhere.clone());
+        Ok(elsewhere)
     }
 
     /// Which of these numbers GraphQL shows to be discussions; none where it cannot be asked. It alone tells, so a failure
@@ -405,25 +421,30 @@ impl Prepared {
         facts.sort_by_key(|fact| fact.received_at);
         facts.into_iter().rev().find_map(|fact| match fact.action.as_str() {
             "deleted" => Some(RecordState::Deleted),
-            "transferred" => Some(RecordState::Transferred { to: transfer_target(&fact.facts) }),
+            "transferred" => Some(RecordState::Transferred { to: twin::told_target(&fact.facts) }),
             _ => None,
         })
     }
 }
 
-/// The name of the repository that an issue object says it is in.
-fn name_in(issue: &Value) -> Option<RepositoryName> {
-    match location::parse(issue.get("repository_url")?.as_str()?)?.place {
-        Place::Name(name) => Some(name),
-        Place::Id(_) => None,
-    }
+/// What is known of a repository that an item was transferred to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Elsewhere {
+    /// Everybody may see it, under this name.
+    Public(RepositoryName),
+    /// Only some may see it.
+    Private,
+    /// GitHub does not show it.
+    Unseen,
 }
 
-fn transfer_target(facts: &Value) -> Option<String> {
-    let changes = facts.get("changes")?;
-    let name = changes.get("new_repository")?.get("full_name")?.as_str()?;
-    let number = changes.get("new_issue")?.get("number")?.as_u64()?;
-    Some(format!("{name}#{number}"))
+impl Elsewhere {
+    fn of(repository: &Repository) -> Self {
+        match repository.visibility() {
+            Visibility::Public => Self::Public(repository.full_name.clone()),
+            Visibility::Private => Self::Private,
+        }
+    }
 }
 
 pub(crate) fn visibility(repository: &Repository) -> Visibility {
@@ -492,13 +513,5 @@ mod tests {
     fn a_404_is_confirmed_after_a_day() {
         assert!(!is_confirmed(at(0), at(23)));
         assert!(is_confirmed(at(0), at(24)));
-    }
-
-    #[test]
-    fn a_transfer_s_target_is_read_from_the_webhook() {
-        let facts =
-            serde_json::json!({"changes": {"new_repository": {"full_name": "c/d"}, "new_issue": {"number": 9}}});
-        assert_eq!(transfer_target(&facts).as_deref(), Some("c/d#9"));
-        assert_eq!(transfer_target(&Value::Null), None);
     }
 }

@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use gharvest_archive::{Archive, LedgerChange, Repository};
 use gharvest_github::{Client, Purpose};
-use gharvest_model::{Lane, QueueName, RepositoryId, RepositoryName, Subject, job::part, ledger::NumberState};
+use gharvest_model::{Lane, QueueName, RepositoryId, Subject, job::part, ledger::NumberState};
 use gharvest_queue::{Job, Outcome, Queue, Scope, Settlement, Timing, Trigger};
 use gharvest_service_kit::settings::Settings;
 use gharvest_worker::{Batch, Handler};
@@ -57,7 +57,8 @@ pub use twin::TwinOptions;
 use edits::Walked;
 use fetch::{Fetcher, GraphqlFetcher, RestFetcher, Wanted};
 use images::Images;
-use item::{Prepared, Round};
+use item::{Elsewhere, Prepared, Round};
+use location::Place;
 use outcome::{Failure, Verdict, verdict};
 
 /// How often a job begins again because somebody else stored a revision meanwhile.
@@ -134,7 +135,7 @@ pub struct Downloader {
     identified: Mutex<HashMap<RepositoryId, Instant>>,
     /// Repositories that are not mirrored, to which items were transferred, by the names they had then; none of those
     /// that GitHub does not show.
-    elsewhere: Mutex<HashMap<RepositoryId, Option<RepositoryName>>>,
+    elsewhere: Mutex<HashMap<Place, Elsewhere>>,
 }
 
 /// Works on the download queue until `shutdown`.
@@ -252,8 +253,8 @@ impl Downloader {
             return Err(Failure::Hopeless("the downloader knows no jobs without a repository".to_owned()));
         };
         if let Some(repository) = self.archive.repository(id).await? {
-            return Ok(repository);
             repository::hide(&self.archive, self.queue.as_ref(), &repository).await?;
+            return Ok(repository);
         }
         let Some(tracked) = repository::tracked(&self.archive, id).await? else {
             return Err(Failure::Hopeless(format!("repository {id} is not known here: track it by its name first")));
@@ -547,7 +548,7 @@ impl Downloader {
         }
     }
 
-    fn elsewhere(&self) -> MutexGuard<'_, HashMap<RepositoryId, Option<RepositoryName>>> {
+    fn elsewhere(&self) -> MutexGuard<'_, HashMap<Place, Elsewhere>> {
         self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -3,7 +3,7 @@
 use gharvest_model::{RepositoryId, RepositoryName};
 
 /// A repository, as an address names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     Id(RepositoryId),
     Name(RepositoryName),

@@ -7,7 +7,8 @@
 //! placeholder gets another title. A twin that is not shown any more stays as it was seen last.
 //!
 //! A record that everybody sees holds nothing of a private repository: GitHub embeds the whole private item in events of
-//! public timelines, for tokens that see it, so such events are left out, as GitHub does for everybody else.
+//! public timelines, for tokens that see it, so such events are left out, as GitHub does for everybody else. Of a transfer
+//! from or to a private repository a webhook tells all: what is kept of the other side is its ids.
 
 use gharvest_archive::Repository;
 use gharvest_github::{Answer, Purpose, Resource};
@@ -73,9 +74,8 @@ impl Downloader {
             record.twin = self.twin(name, existing, record, purpose).await?;
         }
         record.visibility = record.visibility_in(visibility(repository));
-        if record.visibility == Visibility::Public {
-            record.timeline.retain(|event| !shows_private_item(event));
-        }
+        // Here as well as where it is stored: images are looked for in what is shown.
+        withhold_private(record);
         Ok(())
     }
 
@@ -146,6 +146,50 @@ fn named_in(text: &str, name: &RepositoryName) -> Option<u64> {
     ["/issues/", "#"].iter().find_map(|sign| text.match_indices(&format!("{name}{sign}")).find_map(number_after))
 }
 
+/// Takes out of a record that everybody sees what is of private repositories.
+pub(crate) fn withhold_private(record: &mut Record) {
+    if record.visibility == Visibility::Public {
+        record.timeline.retain(|event| !shows_private_item(event));
+        record.kept.iter_mut().for_each(|fact| withhold_transfer(&mut fact.facts));
+    }
+}
+
+/// Leaves of the private side of a transfer, as a webhook told it, only its ids.
+fn withhold_transfer(facts: &mut Value) {
+    for (issue, repository) in
+        [("/changes/new_issue", NEW_REPOSITORY), ("/changes/old_issue", "/changes/old_repository")]
+    {
+        if !is_private_side(facts, repository) {
+            continue;
+        }
+        let id = |facts: &Value, side: &str| facts.pointer(side).and_then(|side| side.get("id")).cloned();
+        let (issue_id, repository_id) = (id(facts, issue), id(facts, repository));
+        if let Some(issue) = facts.pointer_mut(issue) {
+            *issue = json!({"id": issue_id});
+        }
+        if let Some(repository) = facts.pointer_mut(repository) {
+            *repository = json!({"id": repository_id, "private": true});
+        }
+    }
+}
+
+/// Where a webhook's facts have the repository that an item is transferred to.
+const NEW_REPOSITORY: &str = "/changes/new_repository";
+
+fn is_private_side(facts: &Value, repository: &str) -> bool {
+    facts.pointer(repository).and_then(|repository| repository.get("private")) == Some(&Value::Bool(true))
+}
+
+/// A transfer's target as a webhook told it, `owner/name#12`; none if that is private: it may be named nowhere.
+pub(crate) fn told_target(facts: &Value) -> Option<String> {
+    if is_private_side(facts, NEW_REPOSITORY) {
+        return None;
+    }
+    let name = facts.pointer(NEW_REPOSITORY)?.get("full_name")?.as_str()?;
+    let number = facts.pointer("/changes/new_issue/number")?.as_u64()?;
+    Some(format!("{name}#{number}"))
+}
+
 /// Whether a timeline event embeds an item of a private repository.
 fn shows_private_item(event: &Value) -> bool {
     ["/source/issue", "/sub_issue", "/parent_issue", "/blocked_by", "/blocking"].iter().any(|item| {
@@ -181,5 +225,31 @@ mod tests {
         assert!(!shows_private_item(&event("sub_issue", Value::Null)));
         assert!(shows_private_item(&json!({"source": {"issue": {"repository": {"private": true}}}})));
         assert!(!shows_private_item(&json!({"event": "labeled"})));
+    }
+
+    #[test]
+    fn of_a_private_side_of_a_transfer_only_ids_are_left() {
+        let side = |word: &str, private: bool| {
+            json!({"changes": {
+                format!("{word}_issue"): {"id": 5, "number": 9, "title": "secret"},
+                format!("{word}_repository"): {"id": 7, "full_name": "c/secret", "private": private},
+            }})
+        };
+        for word in ["new", "old"] {
+            let mut facts = side(word, true);
+            withhold_transfer(&mut facts);
+            let issue = (format!("{word}_issue"), json!({"id": 5}));
+            let repository = (format!("{word}_repository"), json!({"id": 7, "private": true}));
+            let ids = Value::Object([issue, repository].into_iter().collect());
+            assert_eq!(facts, json!({"changes": ids}));
+            withhold_transfer(&mut facts);
+            assert_eq!(facts, json!({"changes": ids}), "twice");
+            let mut public = side(word, false);
+            withhold_transfer(&mut public);
+            assert_eq!(public, side(word, false));
+        }
+        assert_eq!(told_target(&side("new", true)), None);
+        assert_eq!(told_target(&side("new", false)).as_deref(), Some("c/secret#9"));
+        assert_eq!(told_target(&Value::Null), None);
     }
 }

@@ -1,13 +1,14 @@
 //! Private twins: placeholders carry what the linked private item says, and nobody else gets to see it.
 
+use gharvest_archive::InboxEntry;
 use gharvest_downloader::TwinOptions;
 use gharvest_github_simulator::Change;
 use gharvest_model::{
     ItemId, Lane, Record, RepositoryName, Subject,
-    record::{RecordState, Visibility},
+    record::{Fact, RecordState, Visibility},
 };
 use gharvest_service_kit::settings::Twins;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::world::{OTHER, World};
 
@@ -126,4 +127,30 @@ async fn a_public_record_holds_nothing_of_the_private_item_that_refers_to_it() {
     let is_reference = |event: &&Value| event["event"] == "cross-referenced";
     assert_eq!((record.visibility, record.timeline.iter().filter(is_reference).count()), (Visibility::Public, 0));
     assert!(!serde_json::to_string(&record).unwrap().contains(SECRET));
+}
+
+#[tokio::test]
+async fn a_public_record_names_no_private_repository_that_its_item_went_to() {
+    let (mut world, private, number, _) = world().await;
+    world.options.twins = TwinOptions::default();
+    world.track().await;
+    world.work().await;
+    world.control.change(&world.name, Change::TransferItem { number, to: private.clone() }).unwrap();
+    let target = world.control.repository_id(&private).unwrap();
+    let fact: Fact = serde_json::from_value(json!({
+        "delivery": "d-1", "event": "issues", "action": "transferred", "received_at": "2026-01-01T00:00:00Z",
+        "facts": {"changes": {
+            "new_issue": {"id": 5, "number": 19, "title": SECRET},
+            "new_repository": {"id": target, "full_name": "lumen/secret-target", "private": true},
+        }},
+    }))
+    .unwrap();
+    let item = ItemId { repository: world.id, number };
+    world.archive.put_inbox(&InboxEntry { item: Some(item), fact, triggers: Value::Null }).await.unwrap();
+    let gone = visit(&world, number).await;
+    assert_eq!((gone.visibility, gone.state.clone()), (Visibility::Public, RecordState::Transferred { to: None }));
+    assert_eq!(gone.kept[0].facts["changes"]["new_repository"], json!({"id": target, "private": true}));
+    let stored = serde_json::to_string(&gone).unwrap();
+    assert!(!stored.contains(SECRET) && !stored.contains("secret-target"), "{stored}");
+    assert_eq!(world.control.violations(), []);
 }
