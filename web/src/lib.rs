@@ -74,9 +74,10 @@ pub fn router(state: WebState) -> Router {
         .merge(health.unwrap_or_default())
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, LONGEST_ANSWER))
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
-        .layer(middleware::from_fn_with_state(state.clone(), cors))
         .layer(middleware::from_fn_with_state(state.clone(), access::authenticate))
-        .layer(middleware::from_fn_with_state(state, pages::dress_errors));
+        .layer(middleware::from_fn_with_state(state.clone(), pages::dress_errors))
+        // Browsers ask whether they may ask before they bring a key, and read refusals too.
+        .layer(middleware::from_fn_with_state(state, cors));
     let fixed = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };

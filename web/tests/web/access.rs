@@ -372,6 +372,23 @@ async fn a_browser_may_ask_whether_a_website_may_read() {
 }
 
 #[tokio::test]
+async fn a_browser_brings_no_key_when_it_asks_whether_a_website_may_read() {
+    let friend = "https://friend.example";
+    let mirror = Mirror::with_settings(&[PUBLIC, ("GHARVEST_WEB__CORS_ORIGINS", friend)]).await;
+    mirror.key("some", "read", &[]).await;
+    let ask = async |method: &str, key: Option<&str>| {
+        let request = Request::builder().method(method).uri("/api/v1/search").header("origin", friend);
+        let request = key.iter().fold(request, |request, key| request.header("authorization", format!("Bearer {key}")));
+        let answer = mirror.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.header("access-control-allow-origin"), friend, "{method} {key:?}");
+        answer.status
+    };
+    assert_eq!(ask("OPTIONS", None).await, StatusCode::NO_CONTENT);
+    assert_eq!(ask("GET", Some("some")).await, StatusCode::OK);
+    assert_eq!(ask("GET", None).await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
 async fn named_websites_may_read_the_api() {
     let mirror = Mirror::with_settings(&[("GHARVEST_WEB__CORS_ORIGINS", "https://friend.example")]).await;
     let ask = async |origin: &str| {

@@ -6,6 +6,7 @@ mod api;
 mod audit;
 mod browser;
 mod description;
+mod hidden;
 mod live;
 mod mirror;
 mod pages;

@@ -205,6 +205,11 @@ impl Mirror {
         self.live.publish(&[event]).await.unwrap();
     }
 
+    /// Makes the list of API keys unreadable, as if the archive were away.
+    pub(crate) fn damage_keys(&self) {
+        std::fs::write(self._folder.path().join("archive/keys.json"), "damaged").unwrap();
+    }
+
     /// Makes an API key.
     pub(crate) async fn key(&self, secret: &str, role: &str, private: &[&str]) {
         let key = ApiKey {

@@ -1,0 +1,195 @@
+//! What became private is hidden from the moment the mirror knows.
+
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+};
+use futures::StreamExt;
+use gharvest_archive::Repository;
+use gharvest_model::{
+    Kind, Record, RepositoryId,
+    record::{RecordRepository, Visibility},
+};
+use gharvest_web::Clock;
+use jiff::SignedDuration;
+use serde_json::json;
+use tower::ServiceExt;
+
+use crate::mirror::{Mirror, now, record};
+
+const SETTINGS: [(&str, &str); 2] = [("GHARVEST_WEB__LISTEN", "0.0.0.0:8080"), ("GHARVEST_WEB__ANONYMOUS", "public")];
+
+/// The repository that becomes private.
+const TURNED: RepositoryId = RepositoryId(3);
+/// What its item says; queries have its beginning only, because answers repeat them.
+const WORD: &str = "kingfishers";
+
+/// A mirror with a public repository, in which everything says the word; and keys that see it, and that do not.
+async fn mirror() -> Mirror {
+    let mirror = Mirror::with_settings(&SETTINGS).await;
+    mirror.key("some", "read", &["octo/turned"]).await;
+    mirror.key("other", "read", &["octo/elsewhere"]).await;
+    mirror.key("operator", "operate", &[]).await;
+    mirror.repository(TURNED.0, "octo/turned", false).await;
+    let mut thread: Record = record(1, 9, Kind::Issue, WORD, WORD);
+    thread.repository = RecordRepository { id: TURNED, full_name: "octo/turned".parse().unwrap() };
+    thread.issue.as_mut().unwrap()["labels"] = json!([{"name": WORD, "color": "d73a4a"}]);
+    mirror.put(thread).await;
+    mirror.index.commit().await.unwrap();
+    mirror.publish((TURNED.0, "octo/turned"), 9, Visibility::Public).await;
+    mirror.publish((1, "octo/box"), 1, Visibility::Public).await;
+    mirror
+}
+
+const PATHS: [&str; 21] = [
+    "/",
+    "/?q=kingf*",
+    "/?q=is:open&format=atom",
+    "/?q=is:open&format=feed",
+    "/?q=is:open&format=csv",
+    "/?q=is:open&format=ndjson",
+    "/status",
+    "/octo",
+    "/octo/turned",
+    "/octo/turned/issues",
+    "/octo/turned/issues/9",
+    "/api/v1/search",
+    "/api/v1/suggest?q=kingf",
+    "/api/v1/suggest?q=label:kingf",
+    "/api/v1/suggest?q=repo:octo",
+    "/api/v1/items/octo/turned/9",
+    "/api/v1/items/octo/box/1/similar",
+    "/api/v1/repositories",
+    "/api/v1/repositories/octo/turned",
+    "/api/v1/status",
+    "/api/v1/recent",
+];
+
+async fn raw(mirror: &Mirror, path: &str, key: Option<&str>) -> StatusCode {
+    let mut request = Request::get("/-/data-access").header("x-original-uri", format!("/data/{path}"));
+    if let Some(key) = key {
+        request = request.header("authorization", format!("Bearer {key}"));
+    }
+    mirror.send(request.body(Body::empty()).unwrap()).await.status
+}
+
+/// Everything that a reader of `/events` is told from the beginning to the event of `octo/box`.
+async fn replayed(mirror: &Mirror, key: &str) -> String {
+    let request = Request::get("/events?after=0").header("authorization", format!("Bearer {key}"));
+    let response = mirror.router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let mut body = response.into_body().into_data_stream();
+    let mut heard = String::new();
+    while !heard.contains("Event of 1") {
+        heard.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
+    }
+    heard
+}
+
+/// Nothing of it is told to those who may not see it, all of it to those who may.
+async fn is_hidden(mirror: &Mirror, searched: bool) {
+    for path in PATHS {
+        for answer in
+            [mirror.get(path).await, mirror.get_with(path, "other").await, mirror.get_with(path, "operator").await]
+        {
+            answer.hides(WORD);
+            answer.hides("Event of 9");
+            assert!(path.contains("turned") || !answer.text.contains("turned"), "{path}: {}", answer.text);
+        }
+    }
+    for path in ["current/octo/turned/items/9.json", "current/octo/turned/repository.json", "current/octo/"] {
+        assert_eq!(raw(mirror, path, None).await, StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(raw(mirror, path, Some("other")).await, StatusCode::FORBIDDEN, "{path}");
+    }
+    assert_eq!(raw(mirror, "current/octo/turned/items/9.json", Some("some")).await, StatusCode::NO_CONTENT);
+    let total = mirror.get("/api/v1/search").await.json()["total"].clone();
+    assert_eq!(total, 2);
+    assert!(!replayed(mirror, "other").await.contains("turned"));
+    assert!(replayed(mirror, "some").await.contains("Event of 9"));
+    mirror.get_with("/octo/turned/issues/9", "some").await.shows(WORD);
+    if searched {
+        assert_eq!(mirror.get_with("/api/v1/search", "some").await.json()["total"], 3);
+        mirror.get_with("/api/v1/suggest?q=label:kingf", "some").await.shows(WORD);
+    }
+}
+
+#[tokio::test]
+async fn what_became_private_is_hidden_while_index_and_history_say_otherwise() {
+    let mut mirror = mirror().await;
+    mirror.get("/octo/turned/issues/9").await.shows(WORD);
+    assert_eq!(mirror.get("/api/v1/search").await.json()["total"], 3);
+    assert!(replayed(&mirror, "other").await.contains("Event of 9"));
+    // As a webhook tells: no document and no event was made anew since.
+    let later = now() + SignedDuration::from_secs(10);
+    mirror.archive.hear_private(TURNED, later).await.unwrap();
+    mirror.state.clock = Clock::new(move || later);
+    is_hidden(&mirror, true).await;
+}
+
+#[tokio::test]
+async fn what_github_shows_no_more_is_hidden_because_it_may_be_private() {
+    let mut mirror = mirror().await;
+    let gone = |entry: &mut gharvest_model::tracking::Tracked| {
+        entry.trouble = Some("gone from GitHub since 2024-05-01".into())
+    };
+    mirror.archive.change_tracked(TURNED, &gone).await.unwrap();
+    let file = mirror.archive.repository(TURNED).await.unwrap().unwrap();
+    mirror.archive.put_repository(&Repository { gone_at: Some(now()), ..file }).await.unwrap();
+    mirror.state.clock = Clock::new(|| now() + SignedDuration::from_secs(10));
+    is_hidden(&mirror, false).await;
+}
+
+#[tokio::test]
+async fn a_key_for_the_present_name_hears_events_from_before_a_rename() {
+    let mirror = mirror().await;
+    mirror.publish((TURNED.0, "octo/before"), 9, Visibility::Private).await;
+    let names = async |key: &str| {
+        let recent = mirror.get_with("/api/v1/recent", key).await.json();
+        recent["events"].as_array().unwrap().iter().filter(|event| event["repository"] == "octo/before").count()
+    };
+    mirror.key("former", "read", &["octo/before"]).await;
+    assert_eq!((names("some").await, names("other").await, names("former").await), (1, 0, 0));
+}
+
+#[tokio::test]
+async fn a_private_repository_that_is_tracked_no_more_is_private_still() {
+    let mirror = mirror().await;
+    mirror.archive.untrack(RepositoryId(2)).await.unwrap();
+    for path in ["current/", "current/octo/", "current/octo/vault/repository.json"] {
+        assert_eq!(raw(&mirror, path, Some("operator")).await, StatusCode::FORBIDDEN, "{path}");
+    }
+    assert_eq!(mirror.get_with("/metrics", "operator").await.status, StatusCode::FORBIDDEN);
+    mirror.archive.purge_repository(RepositoryId(2)).await.unwrap();
+    assert_eq!(raw(&mirror, "current/", Some("operator")).await, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn receipts_of_what_was_taken_out_are_for_operators_as_a_file_too() {
+    let mirror = mirror().await;
+    assert_eq!(raw(&mirror, "current/octo/box/removals.jsonl", None).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(raw(&mirror, "current/octo/box/removals.jsonl", Some("some")).await, StatusCode::FORBIDDEN);
+    assert_eq!(raw(&mirror, "current/octo/box/removals.jsonl", Some("operator")).await, StatusCode::NO_CONTENT);
+    assert_eq!(raw(&mirror, "current/octo/vault/removals.jsonl", Some("operator")).await, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn what_says_nothing_mirrored_is_served_while_the_archive_is_away() {
+    let mirror = mirror().await;
+    mirror.damage_keys();
+    for path in ["/healthz", "/readyz", "/-/help/search"] {
+        assert_eq!(mirror.get(path).await.status, StatusCode::OK, "{path}");
+    }
+    for path in ["/metrics", "/api/v1/search"] {
+        assert!(mirror.get(path).await.status.is_server_error(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_owner_named_like_an_open_path_is_not_open() {
+    let mirror = Mirror::with_settings(&SETTINGS[..1]).await;
+    mirror.key("some", "read", &[]).await;
+    mirror.repository(5, "help/desk", false).await;
+    mirror.repository(6, "assets/store", false).await;
+    for path in ["/-/help/desk", "/-/assets/store/issues", "/-/assets/store/1/attachments/a.png"] {
+        assert_eq!(mirror.get(path).await.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+}
