@@ -69,6 +69,27 @@ pub enum Route {
     Post(&'static str),
 }
 
+/// What a request names, as its sender wrote it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Named<'a> {
+    /// For [`Jobs::repository`].
+    pub repositories: Vec<&'a str>,
+    /// For [`Jobs::subject`].
+    pub subjects: Vec<&'a str>,
+}
+
+impl<'a> Named<'a> {
+    /// A repository, if one is named.
+    fn repository(text: Option<&'a String>) -> Self {
+        Self { repositories: text.map(String::as_str).into_iter().collect(), subjects: Vec::new() }
+    }
+
+    /// Subjects.
+    fn subjects(texts: &'a [String]) -> Self {
+        Self { repositories: Vec::new(), subjects: texts.iter().map(String::as_str).collect() }
+    }
+}
+
 /// A request on the queues.
 pub trait Request: Serialize + Sync {
     /// What is answered.
@@ -78,6 +99,9 @@ pub trait Request: Serialize + Sync {
     fn needs(&self) -> Needs {
         Needs::Operate
     }
+
+    /// What it names: its sender has to be allowed to know of all of that.
+    fn names(&self) -> Named<'_>;
 
     /// Where it is asked over HTTP.
     fn route(&self) -> Route;

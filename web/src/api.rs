@@ -348,7 +348,7 @@ async fn add_all(
     Extension(caller): Extension<Caller>,
     Body(params): Body<AddAllParams>,
 ) -> Caught<AddAllAnswer> {
-    jobs::ask(&state, &caller, &params).await.map(Json)
+    jobs::add_all(&state, &caller, &params).await.map(Json)
 }
 
 /// Asks GitHub what was updated since a time.

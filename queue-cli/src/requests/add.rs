@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{InPieces, Jobs, LaneWord, Problem, QueueWord, Request, Route, pieces::Turn};
+use super::{InPieces, Jobs, LaneWord, Named, Problem, QueueWord, Request, Route, pieces::Turn};
 
 /// The most subjects of one request.
 const MOST_SUBJECTS: usize = 1000;
@@ -43,6 +43,10 @@ pub struct AddAnswer {
 
 impl Request for AddParams {
     type Answer = AddAnswer;
+
+    fn names(&self) -> Named<'_> {
+        Named::subjects(&self.subjects)
+    }
 
     fn route(&self) -> Route {
         Route::Post("/api/v1/jobs")
@@ -106,6 +110,10 @@ pub(super) fn check_range(from: u64, to: u64) -> Result<(), Problem> {
 
 impl Request for RangeParams {
     type Answer = RangeAnswer;
+
+    fn names(&self) -> Named<'_> {
+        Named::repository(Some(&self.repository))
+    }
 
     fn route(&self) -> Route {
         Route::Post("/api/v1/jobs/range")
@@ -180,6 +188,10 @@ pub struct AddedAll {
 
 impl Request for AddAllParams {
     type Answer = AddAllAnswer;
+
+    fn names(&self) -> Named<'_> {
+        Named::default()
+    }
 
     fn route(&self) -> Route {
         Route::Post("/api/v1/jobs/all")
@@ -274,6 +286,10 @@ pub struct SinceAnswer {
 
 impl Request for SinceParams {
     type Answer = SinceAnswer;
+
+    fn names(&self) -> Named<'_> {
+        Named::repository(Some(&self.repository))
+    }
 
     fn route(&self) -> Route {
         Route::Post("/api/v1/jobs/updated-since")

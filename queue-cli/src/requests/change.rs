@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    InPieces, JobFilter, JobPath, Jobs, Needs, Problem, QueueWord, Request, Route, add::check_range, look::no_job,
-    pieces::Turn,
+    InPieces, JobFilter, JobPath, Jobs, Named, Needs, Problem, QueueWord, Request, Route, add::check_range,
+    look::no_job, pieces::Turn,
 };
 
 /// The longest pause: a year.
@@ -56,6 +56,10 @@ pub struct Revive(pub ManyParams);
 
 impl Request for Revive {
     type Answer = Affected;
+
+    fn names(&self) -> Named<'_> {
+        Named::repository(self.0.filter.repository.as_ref())
+    }
 
     fn route(&self) -> Route {
         Route::Post("/api/v1/jobs/revive")
@@ -107,6 +111,10 @@ impl Request for Purge {
 
     fn needs(&self) -> Needs {
         Needs::Admin
+    }
+
+    fn names(&self) -> Named<'_> {
+        Named::repository(self.0.filter.repository.as_ref())
     }
 
     fn route(&self) -> Route {
@@ -220,6 +228,10 @@ impl Request for RemoveParams {
         Needs::Admin
     }
 
+    fn names(&self) -> Named<'_> {
+        Named { subjects: Named::subjects(&self.subjects).subjects, ..Named::repository(self.repository.as_ref()) }
+    }
+
     fn route(&self) -> Route {
         Route::Post("/api/v1/jobs/remove")
     }
@@ -319,6 +331,10 @@ async fn scope(jobs: &Jobs, queue: QueueName, repository: Option<&str>) -> Resul
 impl Request for PauseParams {
     type Answer = PauseAnswer;
 
+    fn names(&self) -> Named<'_> {
+        Named::repository(self.repository.as_ref())
+    }
+
     fn route(&self) -> Route {
         Route::Post("/api/v1/jobs/pause")
     }
@@ -351,6 +367,10 @@ pub struct ResumeParams {
 
 impl Request for ResumeParams {
     type Answer = ();
+
+    fn names(&self) -> Named<'_> {
+        Named::repository(self.repository.as_ref())
+    }
 
     fn route(&self) -> Route {
         Route::Post("/api/v1/jobs/resume")

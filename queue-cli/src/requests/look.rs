@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{JobFilter, JobStateWord, Jobs, LaneWord, Needs, Problem, QueueWord, Request, Route};
+use super::{JobFilter, JobStateWord, Jobs, LaneWord, Named, Needs, Problem, QueueWord, Request, Route};
 
 /// Repositories that a status counts one by one.
 const MOST_REPOSITORIES: usize = 200;
@@ -106,6 +106,10 @@ impl JobAnswer {
 impl Request for ListParams {
     type Answer = ListAnswer;
 
+    fn names(&self) -> Named<'_> {
+        Named::repository(self.repository.as_ref())
+    }
+
     fn route(&self) -> Route {
         Route::Get("/api/v1/jobs".to_owned())
     }
@@ -141,6 +145,10 @@ pub struct JobPath {
 
 impl Request for JobPath {
     type Answer = JobAnswer;
+
+    fn names(&self) -> Named<'_> {
+        Named { subjects: vec![&self.subject], ..Named::default() }
+    }
 
     fn route(&self) -> Route {
         Route::Get(format!("/api/v1/jobs/{}/{}", self.queue, utf8_percent_encode(&self.subject, NON_ALPHANUMERIC)))
@@ -183,9 +191,9 @@ pub struct CountAnswer {
     pub leased: u64,
     /// Jobs that failed for good.
     pub buried: u64,
-    /// Jobs finished since the queue was made; 0 for one repository.
+    /// Jobs finished since the queue was made; 0 for one repository, and where some jobs are hidden from the caller.
     pub finished: u64,
-    /// Attempts that failed since the queue was made; 0 for one repository.
+    /// Attempts that failed since the queue was made; 0 for one repository, and where some jobs are hidden from the caller.
     pub retried: u64,
     /// Until when the whole queue is paused.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -221,6 +229,10 @@ impl Request for CountParams {
 
     fn needs(&self) -> Needs {
         if self.repository.is_some() { Needs::Operate } else { Needs::Read }
+    }
+
+    fn names(&self) -> Named<'_> {
+        Named::repository(self.repository.as_ref())
     }
 
     fn route(&self) -> Route {
@@ -347,6 +359,10 @@ pub struct FeedHealth {
 
 impl Request for StatusParams {
     type Answer = StatusAnswer;
+
+    fn names(&self) -> Named<'_> {
+        Named::default()
+    }
 
     fn route(&self) -> Route {
         Route::Get("/api/v1/jobs/status".to_owned())
@@ -492,6 +508,10 @@ pub struct RecordAnswer {
 
 impl Request for ItemParams {
     type Answer = WhereAnswer;
+
+    fn names(&self) -> Named<'_> {
+        Named { subjects: vec![&self.item], ..Named::default() }
+    }
 
     fn route(&self) -> Route {
         Route::Get("/api/v1/jobs/item".to_owned())

@@ -9,14 +9,14 @@ pub use gharvest_queue_cli::requests::{
     PauseParams, QueueWord, RangeAnswer, RangeParams, RemoveAnswer, RemoveParams, ResumeParams, SinceAnswer,
     SinceParams, StatusAnswer, StatusParams, WhereAnswer,
 };
-use gharvest_queue_cli::requests::{Jobs, Needs, Problem, Purge, Request, Revive, TURN, remove_one};
+use gharvest_queue_cli::requests::{Jobs, Named, Needs, Problem, Purge, Request, Revive, TURN, remove_one};
 
-use gharvest_model::Subject;
+use gharvest_model::{Subject, job::part, record::Visibility};
 
 use crate::{
     access::{Caller, Role},
     error::{ApiError, ApiResult},
-    requests::visible_repository,
+    requests::{Known, items, visible_ids, visible_repository},
     state::WebState,
 };
 
@@ -32,14 +32,47 @@ pub(crate) fn of(state: &WebState) -> Jobs {
     }
 }
 
-/// Any request on the queues, if the caller may.
+/// Any request on the queues, if the caller may, and may see all that it names.
 pub async fn ask<R: Request>(state: &WebState, caller: &Caller, request: &R) -> ApiResult<R::Answer> {
+    check(state, caller, request).await?;
+    Ok(request.ask(&of(state)).await?)
+}
+
+/// What the caller may not see is missing, as is what nobody knows of.
+async fn check<R: Request>(state: &WebState, caller: &Caller, request: &R) -> ApiResult<()> {
     caller.require(match request.needs() {
         Needs::Read => Role::Read,
         Needs::Operate => Role::Operate,
         Needs::Admin => Role::Admin,
     })?;
-    Ok(request.ask(&of(state)).await?)
+    if caller.sees_everything() {
+        return Ok(());
+    }
+    let jobs = of(state);
+    let Named { repositories, subjects } = request.names();
+    for text in repositories {
+        // Every part of a repository is seen by whoever sees the repository.
+        let subject = jobs.repository(text).await.map(|id| Subject::part(id, part::METADATA));
+        check_subject(state, caller, text, subject).await?;
+    }
+    for text in subjects {
+        check_subject(state, caller, text, jobs.subject(text).await).await?;
+    }
+    Ok(())
+}
+
+async fn check_subject(
+    state: &WebState,
+    caller: &Caller,
+    text: &str,
+    found: Result<Subject, Problem>,
+) -> ApiResult<()> {
+    let is_seen = match found {
+        Ok(subject) => may_see(state, caller, &subject).await?,
+        Err(Problem::NotFound(_)) => false,
+        Err(problem) => return Err(problem.into()),
+    };
+    if is_seen { Ok(()) } else { Err(ApiError::not_found(text)) }
 }
 
 impl From<Problem> for ApiError {
@@ -56,10 +89,13 @@ impl From<Problem> for ApiError {
 
 /// Jobs of a queue, those of private repositories only for who may see them.
 pub async fn list(state: &WebState, caller: &Caller, params: &ListParams) -> ApiResult<ListAnswer> {
-    let mut answer = ask(state, caller, params).await?;
+    let mut answer = match params.repository.is_some() || caller.sees_everything() {
+        true => ask(state, caller, params).await?,
+        false => list_visible(state, caller, params).await?,
+    };
     let mut seen = Vec::with_capacity(answer.jobs.len());
     for job in answer.jobs {
-        if may_see(state, caller, &job).await? {
+        if may_see(state, caller, &job.subject.parse()?).await? {
             seen.push(job);
         }
     }
@@ -67,19 +103,43 @@ pub async fn list(state: &WebState, caller: &Caller, params: &ListParams) -> Api
     Ok(answer)
 }
 
+/// One repository after the other, by id. Of what the caller may not see nothing is asked, so the place of the next page
+/// tells nothing of it either.
+async fn list_visible(state: &WebState, caller: &Caller, params: &ListParams) -> ApiResult<ListAnswer> {
+    check(state, caller, params).await?;
+    let wanted = params.limit.unwrap_or(100);
+    let after = params.after.as_deref().map(str::parse::<Subject>).transpose()?;
+    let from = after.as_ref().and_then(Subject::repository);
+    let mut answer = ListAnswer { jobs: Vec::new(), next: None };
+    for id in visible_ids(state, caller).await?.into_iter().filter(|id| from.is_none_or(|from| from <= *id)) {
+        let page = ListParams {
+            repository: Some(id.to_string()),
+            after: params.after.clone().filter(|_| from == Some(id)),
+            limit: Some(wanted.saturating_sub(answer.jobs.len())),
+            ..params.clone()
+        };
+        let page = page.ask(&of(state)).await?;
+        answer.jobs.extend(page.jobs);
+        answer.next = page.next;
+        if answer.jobs.len() >= wanted {
+            break;
+        }
+    }
+    Ok(answer)
+}
+
 /// One job.
 pub async fn show(state: &WebState, caller: &Caller, path: &JobPath) -> ApiResult<JobAnswer> {
-    let job: JobAnswer = ask(state, caller, path).await?;
-    match may_see(state, caller, &job).await? {
-        true => Ok(job),
-        false => Err(ApiError::not_found(&path.subject)),
-    }
+    ask(state, caller, path).await
 }
 
 /// Queues, pauses and budgets, with the repositories that the caller may see.
 pub async fn overview(state: &WebState, caller: &Caller) -> ApiResult<StatusAnswer> {
     let mut answer = ask(state, caller, &StatusParams {}).await?;
+    let sees_all = caller.hidden(state).await?.is_empty();
     for queue in &mut answer.queues {
+        queue.counts = without_hidden(state, caller, queue.counts.clone()).await?;
+        queue.oldest.retain(|_| sees_all);
         let mut seen = Vec::new();
         for jobs in std::mem::take(&mut queue.repositories) {
             if is_visible(state, caller, &jobs.repository).await {
@@ -108,9 +168,23 @@ pub async fn overview(state: &WebState, caller: &Caller) -> ApiResult<StatusAnsw
 
 /// Where one item is: its jobs, its record, its place in the index.
 pub async fn item(state: &WebState, caller: &Caller, params: &ItemParams) -> ApiResult<WhereAnswer> {
-    let answer = ask(state, caller, params).await?;
-    let name = answer.item.split('#').next().unwrap_or_default();
-    if is_visible(state, caller, name).await { Ok(answer) } else { Err(ApiError::not_found(&answer.item)) }
+    ask(state, caller, params).await
+}
+
+/// Adds a job for everything that is archived.
+pub async fn add_all(state: &WebState, caller: &Caller, params: &AddAllParams) -> ApiResult<AddAllAnswer> {
+    caller.require(Role::Operate)?;
+    sees_all_or_names(state, caller, None).await?;
+    ask(state, caller, params).await
+}
+
+/// What names no repository is done to all: who may not see some of them has to name one.
+async fn sees_all_or_names(state: &WebState, caller: &Caller, repository: Option<&String>) -> ApiResult<()> {
+    if repository.is_some() || caller.hidden(state).await?.is_empty() {
+        return Ok(());
+    }
+    let message = "this is done to all repositories, and this key may not see every one of them: name a repository";
+    Err(ApiError::new(axum::http::StatusCode::FORBIDDEN, message))
 }
 
 async fn is_visible(state: &WebState, caller: &Caller, name: &str) -> bool {
@@ -120,17 +194,20 @@ async fn is_visible(state: &WebState, caller: &Caller, name: &str) -> bool {
     }
 }
 
-/// Whether the caller may know of a job: of a private repository, or one that nothing is known of, only who may see it.
-async fn may_see(state: &WebState, caller: &Caller, job: &JobAnswer) -> ApiResult<bool> {
-    let subject = job.subject.parse::<Subject>().ok().and_then(|subject| subject.repository());
-    let Some(id) = subject.filter(|_| !caller.sees_everything()) else { return Ok(true) };
-    let archive = &state.backends.archive;
-    let tracked = archive.tracking().await?.into_iter().find(|tracked| tracked.id == id);
-    let file = archive.repository(id).await?;
-    let is_private = tracked.as_ref().is_some_and(|tracked| tracked.private)
-        || file.as_ref().is_some_and(|file| file.repository["private"] == true);
-    let name = file.map(|file| file.full_name).or(tracked.map(|tracked| tracked.name));
-    Ok(name.is_some_and(|name| !is_private || caller.sees_private(&name)))
+/// Whether the caller may know of a job: of a private repository or thread, or of a repository that nothing is known of,
+/// only who may see it.
+async fn may_see(state: &WebState, caller: &Caller, subject: &Subject) -> ApiResult<bool> {
+    let Some(id) = subject.repository().filter(|_| !caller.sees_everything()) else { return Ok(true) };
+    let known = Known::of(state, id).await?;
+    let Some(name) = known.name() else { return Ok(false) };
+    if caller.sees_private(name) {
+        return Ok(true);
+    }
+    Ok(match subject {
+        _ if known.visibility() == Visibility::Private => false,
+        Subject::Item(item) => !items::is_private(state, *item).await?,
+        _ => true,
+    })
 }
 
 /// Adds jobs.
@@ -141,6 +218,7 @@ pub async fn add(state: &WebState, caller: &Caller, params: &AddParams) -> ApiRe
 /// Removes a job; one being worked on goes when it is settled.
 pub async fn remove(state: &WebState, caller: &Caller, path: &JobPath) -> ApiResult<()> {
     caller.require(Role::Admin)?;
+    check(state, caller, path).await?;
     Ok(remove_one(&of(state), path).await?)
 }
 
@@ -153,15 +231,40 @@ pub async fn retry(state: &WebState, caller: &Caller, path: &JobPath) -> ApiResu
 
 /// Makes buried jobs ready again with fresh attempts.
 pub async fn revive(state: &WebState, caller: &Caller, params: &ManyParams) -> ApiResult<Affected> {
+    caller.require(Role::Operate)?;
+    sees_all_or_names(state, caller, params.filter.repository.as_ref()).await?;
     ask(state, caller, &Revive(params.clone())).await
 }
 
 /// Removes all jobs that match.
 pub async fn purge(state: &WebState, caller: &Caller, params: &ManyParams) -> ApiResult<Affected> {
+    caller.require(Role::Admin)?;
+    sees_all_or_names(state, caller, params.filter.repository.as_ref()).await?;
     ask(state, caller, &Purge(params.clone())).await
 }
 
 /// Counts jobs; costs the same at ten and at ten million.
 pub async fn counts(state: &WebState, caller: &Caller, params: &CountParams) -> ApiResult<CountAnswer> {
-    ask(state, caller, params).await
+    let counts = ask(state, caller, params).await?;
+    if params.repository.is_some() { Ok(counts) } else { without_hidden(state, caller, counts).await }
+}
+
+/// A queue's counts without the jobs of repositories that the caller may not see, and without totals, which are not
+/// counted by repository.
+pub(crate) async fn without_hidden(
+    state: &WebState,
+    caller: &Caller,
+    mut counts: CountAnswer,
+) -> ApiResult<CountAnswer> {
+    for id in caller.hidden(state).await? {
+        let own = state.backends.queue.repository_counts(counts.queue, id).await?;
+        for (ready, own) in counts.ready.iter_mut().zip(own.ready) {
+            *ready = ready.saturating_sub(own);
+        }
+        counts.delayed = counts.delayed.saturating_sub(own.delayed);
+        counts.leased = counts.leased.saturating_sub(own.leased);
+        counts.buried = counts.buried.saturating_sub(own.buried);
+        (counts.finished, counts.retried) = (0, 0);
+    }
+    Ok(counts)
 }

@@ -176,7 +176,12 @@ async fn answer(
 /// Begins to mirror a repository, by name: GitHub is asked for it.
 pub async fn track(state: &WebState, caller: &Caller, path: &RepositoryPath) -> ApiResult<RepositoryAnswer> {
     caller.require(Role::Operate)?;
-    let tracked = state.backends.operations.track(&path.full_name()?).await?;
+    let name = path.full_name()?;
+    // One that is mirrored already is nobody's to ask for who may not see it.
+    if state.backends.archive.resolve(&name).await?.is_some() {
+        visible_repository(state, caller, &name).await?;
+    }
+    let tracked = state.backends.operations.track(&name).await?;
     answer(state, tracked.id, tracked.name.clone(), Some(tracked)).await
 }
 

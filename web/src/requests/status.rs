@@ -111,9 +111,10 @@ pub struct SpentAnswer {
 pub struct QueueStatus {
     /// Jobs by state and lane.
     pub counts: CountAnswer,
-    /// Lanes with waiting jobs, and since when the oldest waits.
+    /// Lanes with waiting jobs, and since when the oldest waits; empty where some jobs are hidden from the caller.
     pub oldest: Vec<LaneAge>,
-    /// Jobs finished a minute in the last ten minutes, or since this process was first asked; none at the first time.
+    /// Jobs finished a minute in the last ten minutes, or since this process was first asked; none at the first time, and
+    /// where some jobs are hidden from the caller.
     pub finished_a_minute: Option<f64>,
 }
 
@@ -212,16 +213,18 @@ pub struct DocumentCount {
 /// How the whole system is, as far as the caller may know it.
 pub async fn status(state: &WebState, caller: &Caller) -> ApiResult<StatusAnswer> {
     let queue = &state.backends.queue;
+    let sees_all = caller.hidden(state).await?.is_empty();
     let mut queues = Vec::new();
     let mut failures = Vec::new();
     for name in QueueName::ALL {
         let oldest = queue.oldest(name).await?;
         let ages = Lane::ALL.into_iter().zip(oldest).filter_map(|(lane, since)| Some(LaneAge { lane, since: since? }));
         let counts = queue.counts(name).await?;
+        let rate = state.rates.finished_a_minute(name, counts.totals.finished, state.clock.now());
         queues.push(QueueStatus {
-            finished_a_minute: state.rates.finished_a_minute(name, counts.totals.finished, state.clock.now()),
-            counts: CountAnswer::new(name, counts),
-            oldest: ages.collect(),
+            finished_a_minute: rate.filter(|_| sees_all),
+            counts: jobs::without_hidden(state, caller, CountAnswer::new(name, counts)).await?,
+            oldest: ages.filter(|_| sees_all).collect(),
         });
         if caller.is(Role::Operate) {
             failures.extend(buried(state, caller, name).await?);

@@ -295,7 +295,8 @@ async fn changes_need_the_role_for_them() {
         if let Some(key) = key {
             request = request.header("authorization", format!("Bearer {key}"));
         }
-        mirror.send(request.body(Body::from(json!({"queue": "download"}).to_string())).unwrap()).await.status
+        let body = json!({"queue": "download", "filter": {"repository": "octo/box"}});
+        mirror.send(request.body(Body::from(body.to_string())).unwrap()).await.status
     };
     for (path, operate) in [("/api/v1/jobs/revive", StatusCode::OK), ("/api/v1/jobs/purge", StatusCode::FORBIDDEN)] {
         assert_eq!(send(None, path).await, StatusCode::FORBIDDEN);

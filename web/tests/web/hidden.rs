@@ -1,21 +1,22 @@
-//! What became private is hidden from the moment the mirror knows.
+//! What became private, and what an operator learns of it: nothing, from the moment the mirror knows.
 
 use axum::{
     body::Body,
-    http::{Request, StatusCode},
+    http::{Method, Request, StatusCode},
 };
 use futures::StreamExt;
 use gharvest_archive::Repository;
 use gharvest_model::{
-    Kind, Record, RepositoryId,
+    ItemId, Kind, QueueName, Record, RepositoryId, Subject,
     record::{RecordRepository, Visibility},
 };
+use gharvest_queue::JobState;
 use gharvest_web::Clock;
 use jiff::SignedDuration;
-use serde_json::json;
+use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::mirror::{Mirror, now, record};
+use crate::mirror::{Answer, Mirror, NOW, now, record};
 
 const SETTINGS: [(&str, &str); 2] = [("GHARVEST_WEB__LISTEN", "0.0.0.0:8080"), ("GHARVEST_WEB__ANONYMOUS", "public")];
 
@@ -169,6 +170,139 @@ async fn receipts_of_what_was_taken_out_are_for_operators_as_a_file_too() {
     assert_eq!(raw(&mirror, "current/octo/box/removals.jsonl", Some("some")).await, StatusCode::FORBIDDEN);
     assert_eq!(raw(&mirror, "current/octo/box/removals.jsonl", Some("operator")).await, StatusCode::NO_CONTENT);
     assert_eq!(raw(&mirror, "current/octo/vault/removals.jsonl", Some("operator")).await, StatusCode::FORBIDDEN);
+}
+
+/// A request as an operator who sees nothing private.
+async fn operate(mirror: &Mirror, method: Method, path: &str, body: &Value) -> Answer {
+    let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    let request = request.header("authorization", "Bearer admin");
+    mirror.send(request.body(Body::from(body.to_string())).unwrap()).await
+}
+
+/// Every request on jobs that names a repository or a subject of it, by its name and by its id.
+fn requests(name: &str, id: u64) -> Vec<(Method, String, Value)> {
+    let queue = "download";
+    let get = |path: String| (Method::GET, path, Value::Null);
+    let post = |path: &str, body: Value| (Method::POST, format!("/api/v1/jobs{path}"), body);
+    let encoded = name.replace('/', "%2F");
+    let mut all = vec![
+        get(format!("/api/v1/jobs/item?item={encoded}%239")),
+        get(format!("/api/v1/jobs/download/{encoded}%239")),
+        get(format!("/api/v1/jobs/download/{id}%239")),
+        (Method::DELETE, format!("/api/v1/jobs/download/{id}%239"), Value::Null),
+        post(&format!("/download/{id}%239/retry"), Value::Null),
+    ];
+    for text in [name.to_owned(), id.to_string()] {
+        let (item, part) = (format!("{text}#9"), format!("{text}/labels"));
+        all.extend([
+            get(format!("/api/v1/jobs/counts?queue={queue}&repository={text}")),
+            get(format!("/api/v1/jobs?queue={queue}&repository={text}")),
+            post("", json!({"queue": queue, "subjects": [item]})),
+            post("", json!({"queue": queue, "subjects": ["octo/box#1", part]})),
+            post("/range", json!({"queue": queue, "repository": text, "from": 1, "to": 3})),
+            post("/updated-since", json!({"repository": text, "since": NOW})),
+            post("/remove", json!({"queue": queue, "subjects": [item]})),
+            post("/remove", json!({"queue": queue, "repository": text, "from": 1, "to": 20})),
+            post("/revive", json!({"queue": queue, "filter": {"repository": text}})),
+            post("/purge", json!({"queue": queue, "filter": {"repository": text}})),
+            post("/pause", json!({"queue": queue, "repository": text})),
+            post("/resume", json!({"queue": queue, "repository": text})),
+        ]);
+    }
+    all
+}
+
+#[tokio::test]
+async fn requests_on_jobs_answer_of_a_hidden_repository_as_of_one_that_is_not_there() {
+    let mirror = mirror().await;
+    mirror.key("admin", "admin", &[]).await;
+    mirror.bury_in(2, 9, "secret").await;
+    mirror.bury_in(1, 1, "known").await;
+    let hidden = requests("octo/vault", 2);
+    for (there, missing) in hidden.into_iter().zip(requests("octo/missing", 88)) {
+        let (method, path, body) = there;
+        let answer = operate(&mirror, method.clone(), &path, &body).await;
+        let expected = operate(&mirror, missing.0, &missing.1, &missing.2).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{method} {path} {body}: {}", answer.text);
+        // Apart from what was asked for, which is named back.
+        let alike = answer
+            .text
+            .replace("octo/vault", "octo/missing")
+            .replace("\"2", "\"88")
+            .replace("jobs/download/2", "jobs/download/88");
+        assert_eq!(alike, expected.text, "{method} {path} {body}");
+    }
+    let vault = mirror.queue.repository_counts(QueueName::Download, RepositoryId(2)).await.unwrap();
+    assert_eq!((vault.buried, vault.outstanding()), (1, 0), "nothing was done to it");
+    assert!(mirror.queue.pauses().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_operator_counts_and_changes_only_jobs_of_what_they_see() {
+    let mirror = mirror().await;
+    mirror.key("admin", "admin", &[]).await;
+    for number in [7, 8, 9] {
+        mirror.bury_in(2, number, "secret").await;
+    }
+    mirror.bury_in(1, 1, "known").await;
+    mirror.bury_in(1, 2, "known").await;
+    for path in ["/api/v1/jobs/counts?queue=download", "/api/v1/status", "/api/v1/jobs/status"] {
+        for key in ["other", "operator"] {
+            let answer = mirror.get_with(path, key).await;
+            if answer.status == StatusCode::FORBIDDEN {
+                continue;
+            }
+            let json = answer.json();
+            let counts = if json["queues"].is_array() { &json["queues"][0]["counts"] } else { &json };
+            assert_eq!((&counts["buried"], &counts["finished"]), (&json!(2), &json!(0)), "{path} {key}");
+        }
+    }
+    // Page by page, to the end.
+    let (mut path, mut seen) = ("/api/v1/jobs?queue=download&limit=1".to_owned(), Vec::new());
+    loop {
+        let page = mirror.get_with(&path, "operator").await.json();
+        seen.extend(page["jobs"].as_array().unwrap().iter().map(|job| job["subject"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next"].as_str() else { break };
+        assert!(next.starts_with("1#"), "{next}");
+        path = format!("/api/v1/jobs?queue=download&limit=1&after={}", next.replace('#', "%23"));
+    }
+    assert_eq!(seen, ["1#1", "1#2"]);
+    // What names no repository would be done to the hidden one as well.
+    for (path, body) in [
+        ("all", json!({"queue": "index"})),
+        ("revive", json!({"queue": "download"})),
+        ("purge", json!({"queue": "download"})),
+    ] {
+        let answer = operate(&mirror, Method::POST, &format!("/api/v1/jobs/{path}"), &body).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
+        assert!(answer.text.contains("name a repository"), "{path}: {}", answer.text);
+    }
+    let own = |limit: u64| json!({"queue": "download", "limit": limit, "filter": {"repository": "octo/box"}});
+    let revived = operate(&mirror, Method::POST, "/api/v1/jobs/revive", &own(1)).await;
+    assert_eq!(revived.json()["jobs"], 1);
+    let purged = operate(&mirror, Method::POST, "/api/v1/jobs/purge", &own(10)).await;
+    assert_eq!(purged.json()["jobs"], 2);
+    let vault = mirror.queue.repository_counts(QueueName::Download, RepositoryId(2)).await.unwrap();
+    assert_eq!((vault.buried, vault.outstanding()), (3, 0));
+}
+
+#[tokio::test]
+async fn where_a_private_thread_of_a_public_repository_is_is_told_to_who_may_see_it() {
+    let mirror = mirror().await;
+    mirror.key("admin", "admin", &[]).await;
+    mirror.key("all", "operate", &["octo/box"]).await;
+    let mut placeholder = record(1, 9, Kind::Issue, "Wait, please.", "Somebody will look at it.");
+    placeholder.visibility = Visibility::Private;
+    mirror.put(placeholder).await;
+    mirror.bury(9).await;
+    for path in ["/api/v1/jobs/item?item=octo/box%239", "/api/v1/jobs/download/1%239"] {
+        assert_eq!(mirror.get_with(path, "operator").await.status, StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(mirror.get_with(path, "all").await.status, StatusCode::OK, "{path}");
+    }
+    assert_eq!(mirror.get_with("/api/v1/jobs?queue=download", "operator").await.json()["jobs"], json!([]));
+    let subject = Subject::Item(ItemId { repository: RepositoryId(1), number: 9 });
+    let job = mirror.queue.job(QueueName::Download, &subject).await.unwrap().unwrap();
+    assert_eq!(job.state, JobState::Buried);
 }
 
 #[tokio::test]
