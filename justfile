@@ -17,6 +17,10 @@ lint:
     cargo fmt --all
     cargo clippy --workspace --all-targets --locked -- -D warnings
 
+# Looks for input that breaks a promise, led by coverage: `just fuzz payload 600`.
+fuzz *ARGS:
+    scripts/fuzz {{ARGS}}
+
 # Measures; the table says the ratio to a limit of the same run.
 bench *ARGS:
     cargo run --locked --release --package gharvest-bench -- {{ARGS}}
