@@ -100,12 +100,15 @@ async fn what_graphql_tells_beside_an_error_is_kept_and_the_rest_comes_in_smalle
         assert_eq!(told.asked[0].len(), FIRST_BATCH);
         for (number, times) in times(&told.asked) {
             assert!(times == 1 || kept_back(&number) && asks_again, "{error:?} {number} {times}");
-            let alone = told.asked.contains(&vec![number]);
-            assert!(!kept_back(&number) || alone == asks_again, "{error:?} {number} {:?}", told.asked);
         }
+        // Down to one that fails alone; after several of those nobody asks for the others, and all go by REST.
+        let mut alone = told.asked.iter().filter(|numbers| numbers.len() == 1).flatten();
+        assert_eq!(alone.clone().count() > 0, asks_again, "{error:?} {:?}", told.asked);
+        assert!(alone.all(kept_back), "{error:?} {:?}", told.asked);
         if asks_again {
-            let sizes: Vec<usize> = told.asked.iter().map(Vec::len).take(5).collect();
-            assert!(sizes.windows(2).all(|pair| pair[1] <= (pair[0] / 2).max(1)), "{error:?} {sizes:?}");
+            // Of those that were not asked for yet; what was left out comes afterwards, apart.
+            let sizes: Vec<usize> = told.asked.iter().map(Vec::len).take(3).collect();
+            assert!(sizes.windows(2).all(|pair| pair[1] <= pair[0] / 2), "{error:?} {sizes:?}");
         }
 
         let entries = mirror(&simulator, vec![withhold(Withheld::Entries(4), error).on("#Threads")]).await;

@@ -14,6 +14,7 @@ use super::{
     Data, Fields, MOST_FAILURES, Reached, ThreadAnswer, ThreadOutcome, Wanted,
     document::{self, Schema},
     held::{self, Details, Held},
+    is_too_much,
     nodes::{By, MOST_NODES},
     text, tree,
 };
@@ -146,14 +147,14 @@ impl<'a> Threads<'a> {
     /// Asks for one batch, and learns from it how many threads GitHub bears.
     async fn ask_batch(&mut self, batch: Vec<Wanted>) -> Result<()> {
         let asked = batch.len();
-        let (left, took, bytes) = match self.ask_once(batch).await? {
-            Told::Some { left, took, bytes } => (left, took, bytes),
+        let (left, too_much, took, bytes) = match self.ask_once(batch).await? {
+            Told::Some { left, too_much, took, bytes } => (left, too_much, took, bytes),
             Told::Nothing { batch, reason, error } => return self.smaller(batch, &reason, error).await,
         };
         let slow = self.client.inner.graphql.slow;
         self.client.inner.graphql.change(self.repository, |size| match took {
-            // One that is left out may be what is too much; many are too many.
-            _ if 2 * left.len() >= asked => size.halve(asked),
+            // One that is left out may be bad by itself; many are too many.
+            _ if too_much || 2 * left.len() >= asked => size.halve(asked),
             _ if took > slow || bytes > LARGE_ANSWER => size.slow_down(asked),
             // A short batch says nothing about larger ones.
             _ if took <= slow / 2 && asked >= size.threads => size.grow(),
@@ -198,7 +199,8 @@ impl<'a> Threads<'a> {
                 let left = self.take(batch, &data, &errors);
                 if left.len() < asked {
                     self.failures = 0;
-                    return Ok(Told::Some { left, took, bytes: data.size() });
+                    let too_much = errors.iter().any(is_too_much);
+                    return Ok(Told::Some { left, too_much, took, bytes: data.size() });
                 }
                 let reason = errors.first().map_or("answered without the threads", |error| text(error));
                 Ok(Told::Nothing { batch: left, reason: crate::base::cut(reason), error: None })
@@ -366,8 +368,8 @@ impl<'a> Threads<'a> {
 
 /// What came of one request for a batch.
 enum Told {
-    /// Some threads, and these were left out.
-    Some { left: Vec<Wanted>, took: Duration, bytes: usize },
+    /// Some threads, and these were left out; GitHub may have said that it was too much.
+    Some { left: Vec<Wanted>, too_much: bool, took: Duration, bytes: usize },
     /// Nothing.
     Nothing { batch: Vec<Wanted>, reason: String, error: Option<Error> },
 }
