@@ -33,7 +33,8 @@ fn every_test_that_the_page_names_exists() {
     let named = named(&fs::read_to_string(root.join("_docs/contracts.md")).unwrap());
     assert!(named.len() > 100, "the page's tables are read: {named:?}");
     let mut found = BTreeSet::new();
-    for folder in ["crates", "gharvest/tests", "seeder/tests", "testing/testkit/tests", "web/tests"] {
+    let components = ["downloader", "gharvest", "seeder", "testing/testkit", "web", "webhook-receiver"];
+    for folder in components.map(|name| format!("{name}/tests")).into_iter().chain(["crates".to_owned()]) {
         functions(&root.join(folder), &mut found);
     }
     let missing: Vec<_> = named.difference(&found).collect();
