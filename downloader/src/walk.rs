@@ -2,8 +2,8 @@
 //!
 //! The first walk is followed by one over the review comments of all pull requests, where that is cheaper than asking
 //! each: pull requests get their jobs afterwards. All walks keep their place in a cursor after each page, so that one
-//! that was killed goes on where it was; the first walk gives its lease back when its turn is over. What a page says is durable before the cursor moves: hints, then the ledger,
-//! then jobs, then the cursor. So a page read twice changes nothing, and none is left out.
+//! that was killed goes on where it was; the first walk gives its lease back when its turn is over. What a page says is
+//! durable before the cursor moves: hints, then the ledger, then jobs, then the cursor. So a page read twice changes nothing, and none is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -209,7 +209,7 @@ impl Downloader {
 
     async fn push_numbers(&self, repository: &Repository, mut numbers: Vec<u64>, lane: Lane) -> Result<(), Failure> {
         numbers.sort_unstable();
-        for range in runs(&numbers) {
+        for range in runs(numbers) {
             self.queue.push_range(QueueName::Download, repository.id, range, lane.max(Lane::Backfill)).await?;
         }
         Ok(())

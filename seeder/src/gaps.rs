@@ -74,7 +74,7 @@ fn find(ledger: &Ledger, now: Timestamp) -> Gaps {
     let failed = ledger.numbers(NumberState::Failed);
     again.extend(failed.filter(|number| ledger.get(*number).verified_at.is_none_or(|at| at <= before)));
     again.sort_unstable();
-    Gaps { never: runs(&never), again }
+    Gaps { never: runs(never).collect(), again }
 }
 
 fn trigger(subject: Subject, lane: Lane) -> Trigger {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use gharvest_model::{
     RepositoryId, RepositoryName,
     drift::Drift,
-    ledger::{Ledger, NumberState},
-    progress::{Completeness, ItemsCursor},
+    ledger::NumberState,
+    progress::{Completeness, ItemsCursor, runs},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -85,6 +85,10 @@ impl Archive {
         let counts = Completeness::new(&ledger, cursor.as_ref());
         let tracked = self.tracking().await?.into_iter().find(|tracked| tracked.id == id);
         let (trouble, trouble_since) = tracked.map_or((None, None), |tracked| (tracked.trouble, tracked.trouble_since));
+        let listed = |state| {
+            let runs = runs(ledger.numbers(state)).take(MOST_RUNS);
+            runs.map(|run| (*run.start(), *run.end())).collect()
+        };
         let hears = trouble.is_none() || repository.gone_at.is_some();
         let all = ledger.counts();
         let gone = [NumberState::Deleted, NumberState::Transferred, NumberState::Hidden];
@@ -96,8 +100,8 @@ impl Archive {
             trouble_since,
             counts,
             oldest_verification: ledger.oldest_verification(),
-            unknown_numbers: runs(&ledger, NumberState::Unknown),
-            failed_numbers: runs(&ledger, NumberState::Failed),
+            unknown_numbers: listed(NumberState::Unknown),
+            failed_numbers: listed(NumberState::Failed),
             gone_by_state: gone.into_iter().map(|state| (state, all[state as usize])).collect(),
             drift: self.read(&drift_key(id)).await?.unwrap_or_default(),
         }))
@@ -117,20 +121,6 @@ impl Archive {
         };
         self.swap(&key, &change).await.map(|_| ())
     }
-}
-
-/// The numbers in a state as first and last of each run.
-fn runs(ledger: &Ledger, state: NumberState) -> Vec<(u64, u64)> {
-    let mut runs: Vec<(u64, u64)> = Vec::new();
-    for number in ledger.numbers(state) {
-        let is_full = runs.len() == MOST_RUNS;
-        match runs.last_mut() {
-            Some((_, last)) if *last + 1 == number => *last = number,
-            _ if is_full => break,
-            _ => runs.push((number, number)),
-        }
-    }
-    runs
 }
 
 fn drift_key(id: RepositoryId) -> String {

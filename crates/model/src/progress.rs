@@ -103,9 +103,16 @@ impl Completeness {
 }
 
 /// Ascending numbers as runs of consecutive ones: what a queue takes as ranges.
-pub fn runs(numbers: &[u64]) -> Vec<RangeInclusive<u64>> {
-    let chunks = numbers.chunk_by(|a, b| *b <= a + 1);
-    chunks.map(|run| run[0]..=run[run.len() - 1]).collect()
+pub fn runs(numbers: impl IntoIterator<Item = u64>) -> impl Iterator<Item = RangeInclusive<u64>> {
+    let mut numbers = numbers.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let first = numbers.next()?;
+        let mut last = first;
+        while let Some(next) = numbers.next_if(|next| *next <= last + 1) {
+            last = next;
+        }
+        Some(first..=last)
+    })
 }
 
 #[cfg(test)]
@@ -114,9 +121,10 @@ mod tests {
 
     #[test]
     fn numbers_become_runs() {
-        assert_eq!(runs(&[1, 2, 3, 7, 9, 10]), [1..=3, 7..=7, 9..=10]);
-        assert_eq!(runs(&[]), []);
-        assert_eq!(runs(&[4, 4, 5]), [4..=5]);
+        let of = |numbers: &[u64]| runs(numbers.iter().copied()).collect::<Vec<_>>();
+        assert_eq!(of(&[1, 2, 3, 7, 9, 10]), [1..=3, 7..=7, 9..=10]);
+        assert_eq!(of(&[]), []);
+        assert_eq!(of(&[4, 4, 5]), [4..=5]);
     }
 
     #[test]

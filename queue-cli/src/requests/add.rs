@@ -253,7 +253,7 @@ fn place(text: &str) -> Result<ItemId, Problem> {
 async fn add_archived(jobs: &Jobs, tracked: &Tracked, after: u64, turn: &Turn) -> Result<(u64, Option<u64>), Problem> {
     let numbers: Vec<u64> = jobs.archive.numbers(tracked.id, after).try_collect().await?;
     let mut added = 0;
-    for range in runs(&numbers).into_iter().flat_map(steps) {
+    for range in runs(numbers).flat_map(steps) {
         let last = *range.end();
         added += jobs.queue.push_range(QueueName::Index, tracked.id, range, Lane::Backfill).await?.new;
         if turn.is_over() {
