@@ -11,6 +11,8 @@ const DRAINS: &str = "#!lua flags=allow-oom\n";
 /// Writes nothing.
 const READS: &str = "#!lua flags=no-writes\n";
 
+/// Before all others, and before the script of the state.
+pub(crate) const CLOCK: &str = include_str!("scripts/clock.lua");
 const BASE: &str = include_str!("scripts/base.lua");
 const JOBS: &str = include_str!("scripts/jobs.lua");
 const ENDS: &str = include_str!("scripts/ends.lua");
@@ -41,7 +43,7 @@ pub(crate) struct Scripts {
 impl Scripts {
     pub(crate) fn new() -> Self {
         let script = |flags: &str, parts: &[&str], body: &str| {
-            let parts = [&[BASE], parts, &[body]].concat();
+            let parts = [&[CLOCK, BASE], parts, &[body]].concat();
             Script::new(&format!("{flags}{}", parts.join("\n")))
         };
         Self {

@@ -14,6 +14,7 @@ use crate::{
     connection::{Connections, Way},
     error::state_error,
     listener::Listener,
+    scripts::CLOCK,
 };
 
 /// Events published, or fetched for a subscriber, at once: within what one Lua call may pass.
@@ -56,7 +57,7 @@ impl RedisState {
         let connections = Connections::open(url).await.map_err(|trouble| state_error("connect", trouble))?;
         let channel = format!("{prefix}state:live");
         let listener = Listener::start(connections.clone(), channel, move |_| hearing.notify_waiters());
-        let body = include_str!("scripts/state.lua");
+        let body = [CLOCK, include_str!("scripts/state.lua")].concat();
         let inner = Inner {
             connections,
             // Small and bounded, and workers need it to drain a queue that has filled the memory.

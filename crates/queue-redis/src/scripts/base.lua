@@ -19,14 +19,6 @@ local function int(number)
   return text
 end
 
-local now
-if ARGV[1] ~= '' then
-  now = tonumber(ARGV[1])
-else
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-
 local policy = {}
 for value in string.gmatch(ARGV[2], '[^|]+') do
   policy[#policy + 1] = tonumber(value)

@@ -5,14 +5,6 @@
 -- `state:due` (sorted set of the names that have an end, by it), `state:meta` (the last version and sequence),
 -- `state:events` (sorted set of `sequence|json` by sequence).
 local P = KEYS[1] .. 'state:'
-local now
-if ARGV[1] ~= '' then
-  now = tonumber(ARGV[1])
-else
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-
 local function int(number)
   return string.format('%.0f', number)
 end
