@@ -86,7 +86,8 @@ impl Archive {
     ) -> Result<Option<LabelRenames>> {
         let Some(before) = self.part(id, part::LABELS).await? else { return Ok(None) };
         let lists_differ = LabelRenames::default().learn(&before, labels, at);
-        let is_new = self.change_label_renames(id, &|renames| renames.learn(&before, labels, at)).await?;
+        let learn = |repository: &mut Repository| repository.label_renames.learn(&before, labels, at);
+        let is_new = self.change_repository(id, &learn).await?;
         let renames = self.repository(id).await?.map(|repository| repository.label_renames);
         Ok(renames.filter(|renames| lists_differ || is_new || renames.is_pending()))
     }
@@ -94,25 +95,17 @@ impl Archive {
     /// Keeps a rename that a webhook told of, durably; no list ever says what a label was called in between. Says whether
     /// it was new to a repository that is there.
     pub async fn hear_label_rename(&self, id: RepositoryId, rename: &LabelRename) -> Result<bool> {
-        self.change_label_renames(id, &|renames| renames.hear(rename.clone())).await
+        self.change_repository(id, &|repository| repository.label_renames.hear(rename.clone())).await
     }
 
     /// Notes with which renames all documents of a repository were, or certainly will be, made.
     pub async fn settle_label_renames(&self, id: RepositoryId, made_with: &LabelRenames) -> Result<()> {
-        let settle = |renames: &mut LabelRenames| {
-            let was_pending = renames.is_pending();
-            renames.settle(made_with);
+        let settle = |repository: &mut Repository| {
+            let was_pending = repository.label_renames.is_pending();
+            repository.label_renames.settle(made_with);
             was_pending
         };
-        self.change_label_renames(id, &settle).await.map(|_| ())
-    }
-
-    async fn change_label_renames(
-        &self,
-        id: RepositoryId,
-        change: &(dyn Fn(&mut LabelRenames) -> bool + Sync),
-    ) -> Result<bool> {
-        self.change_repository(id, &|repository| change(&mut repository.label_renames)).await
+        self.change_repository(id, &settle).await.map(|_| ())
     }
 
     /// Keeps a webhook's word, said at this time, that a repository is private: durably, in its file and in what is
