@@ -90,7 +90,7 @@ impl Sweep<'_> {
             place.etag = fresh.filter(|_| page == 1 && more.is_none() && Some(since) == place.since);
             place.since = Some(since);
             match more {
-                Some(address) => next = Resource::Address(address),
+                Some(address) => next = next.next_page(address),
                 None => break,
             }
         }

@@ -96,7 +96,8 @@ impl Sweep<'_> {
         known: Option<Page>,
     ) -> Result<Option<(Page, Vec<Value>)>, Failure> {
         let first = || Resource::Issues { repository: self.tracked.name.clone(), since: None, sort: Sort::Created };
-        let resource = address.clone().map_or_else(first, Resource::Address);
+        let page = |address| Resource::Page(self.tracked.name.clone(), address);
+        let resource = address.clone().map_or_else(first, page);
         let etag = known.as_ref().and_then(|page| page.etag.clone());
         match (self.client.get(&resource, etag.as_deref(), Purpose::Backfill).await?, known) {
             (Answer::NotModified, Some(known)) => {
@@ -106,7 +107,7 @@ impl Sweep<'_> {
             (Answer::Found(Found { body: Value::Array(entries), etag, next, .. }), _) => {
                 let mut numbers: Vec<u64> = entries.iter().filter_map(|entry| entry["number"].as_u64()).collect();
                 numbers.sort_unstable();
-                let numbers = runs(&numbers).into_iter().map(|run| (*run.start(), *run.end())).collect();
+                let numbers = runs(numbers).map(|run| (*run.start(), *run.end())).collect();
                 Ok(Some((Page { address, etag, next, numbers }, entries)))
             }
             _ => Ok(None),
