@@ -36,9 +36,10 @@ use gharvest_model::{
 use gharvest_queue::Job;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::{
-    Downloader,
+    Downloader, SHOWN_FOR,
     fetch::{Fetched, Thread, Wanted},
     history,
     location::{self, Place},
@@ -313,8 +314,8 @@ impl Downloader {
         {
             return Ok(Elsewhere::of(&known));
         }
-        let asked_before = self.elsewhere().get(place).cloned();
-        if let Some(asked_before) = asked_before {
+        let asked_before = self.elsewhere().get(place).filter(|(at, _)| at.elapsed() < SHOWN_FOR).cloned();
+        if let Some((_, asked_before)) = asked_before {
             return Ok(asked_before);
         }
         let resource = match place {
@@ -326,7 +327,9 @@ impl Downloader {
             _ => None,
         };
         let elsewhere = found.as_ref().map_or(Elsewhere::Unseen, Elsewhere::of);
-        self.elsewhere().insert(place.clone(), elsewhere.clone());
+        let mut asked = self.elsewhere();
+        asked.retain(|_, (at, _)| at.elapsed() < SHOWN_FOR);
+        asked.insert(place.clone(), (Instant::now(), elsewhere.clone()));
         Ok(elsewhere)
     }
 

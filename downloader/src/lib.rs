@@ -133,9 +133,9 @@ pub struct Downloader {
     shown: Mutex<HashMap<RepositoryId, Instant>>,
     /// Repositories that were asked for because an item seemed to be another's, and were not, and when.
     identified: Mutex<HashMap<RepositoryId, Instant>>,
-    /// Repositories that are not mirrored, to which items were transferred, by the names they had then; none of those
-    /// that GitHub does not show.
-    elsewhere: Mutex<HashMap<Place, Elsewhere>>,
+    /// Repositories that are not mirrored, to which items were transferred, and when they were asked for: one may become
+    /// private, or be shown.
+    elsewhere: Mutex<HashMap<Place, (Instant, Elsewhere)>>,
 }
 
 /// Works on the download queue until `shutdown`.
@@ -548,7 +548,7 @@ impl Downloader {
         }
     }
 
-    fn elsewhere(&self) -> MutexGuard<'_, HashMap<Place, Elsewhere>> {
+    fn elsewhere(&self) -> MutexGuard<'_, HashMap<Place, (Instant, Elsewhere)>> {
         self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
