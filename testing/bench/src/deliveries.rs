@@ -8,7 +8,8 @@
 //! verifies no signature, and answers before anything is kept.
 //!
 //! Deliveries are about [`ITEMS`] items again and again, so most merge into a job that waits: what a burst of a living
-//! project does. Neither side writes a log or metrics here, because nobody listens.
+//! project does. The receiver records its metrics and sums them up as in production, with nobody who asks for them: that is
+//! how most run. Nobody reads a log here, so neither side writes one.
 //!
 //! Redis has its append-only file on with a sync a second, as docker-compose.yml sets it; the pushes are acknowledged
 //! before that. SQLite syncs before it answers.
@@ -30,6 +31,7 @@ use gharvest_queue_sqlite::SqliteQueue;
 use gharvest_service_kit::{
     serve::{Limits, serve},
     settings::{Untracked, WebhookSettings},
+    telemetry,
 };
 use gharvest_testkit::redis::RedisServer;
 use gharvest_webhook_receiver::Receiver;
@@ -64,6 +66,7 @@ const GOAL: f64 = 0.8;
 
 /// Loads the receiver on SQLite and on Redis.
 pub async fn measure(scale: &Scale) -> Result<Vec<Row>> {
+    let _nobody_asks = telemetry::init_metrics()?;
     let mut rows = on_sqlite(scale).await?;
     // A run of its own needs no `CI`: without Redis its rows are missing, and that is said.
     match RedisServer::start("deliveries on Redis", &[]) {
