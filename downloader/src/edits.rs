@@ -272,7 +272,8 @@ impl Downloader {
         let mut pushed = Vec::new();
         for (number, record) in records {
             let item = record.id();
-            if let Written::Stored(revision) | Written::Unchanged(revision) = self.archive.put_record(record).await? {
+            let written = self.archive.put_record(record).await?;
+            if let Written::Stored(revision) | Written::Unchanged(revision) | Written::Filled(revision) = written {
                 if !left_out.contains(&number) {
                     looked.insert(number, Seen { revision, ..seen[&number] });
                 }

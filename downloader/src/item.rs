@@ -220,7 +220,7 @@ impl Downloader {
         }
         self.account(prepared, state).await?;
         let index = match written {
-            Written::Stored(_) => true,
+            Written::Stored(_) | Written::Filled(_) => true,
             _ => index_needed(job, prepared.existing.as_ref().map(|existing| existing.changed_at), Timestamp::now()),
         };
         Ok(Round::Done { index })

@@ -149,7 +149,7 @@ impl Archive {
                         verified_at,
                     }));
                 }
-                Written::Unchanged(_) => return Ok(Imported::Kept(kept)),
+                Written::Unchanged(_) | Written::Filled(_) => return Ok(Imported::Kept(kept)),
                 Written::Conflict(_) => {}
             }
         }

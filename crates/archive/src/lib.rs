@@ -83,8 +83,11 @@ const SWAP_ATTEMPTS: usize = 100;
 pub enum Written {
     /// Stored under this revision.
     Stored(Revision),
-    /// Nothing changed outside volatile paths; nothing was written.
+    /// Nothing changed outside volatile paths; no more than new ETags was written.
     Unchanged(Revision),
+    /// The same, but parts that had come another way were replaced by REST's fuller form, under the same revision:
+    /// the index must be told.
+    Filled(Revision),
     /// Somebody else stored this revision meanwhile; nothing was written. Read again, fetch again.
     Conflict(Revision),
 }

@@ -4,7 +4,11 @@ use std::io::Read as _;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
-use gharvest_model::{ItemId, Record, RepositoryId, Revision, change, record::RecordText};
+use gharvest_model::{
+    ItemId, Record, RepositoryId, Revision, change,
+    fill::{self, Gain},
+    record::RecordText,
+};
 use jiff::Timestamp;
 
 use crate::{
@@ -41,7 +45,7 @@ impl Stored {
 
 /// What is to be done with a record.
 enum Decision {
-    Write { key: String, condition: Condition, bytes: Bytes, revision: Revision },
+    Write { key: String, condition: Condition, bytes: Bytes, written: Written },
     Leave(Written),
 }
 
@@ -58,14 +62,15 @@ impl Archive {
 
     /// Stores a record if `record.revision` is still the stored revision ([`Revision::NONE`] for a new one), and if
     /// it changed outside volatile paths. Sets revision and `changed_at` of what it stores. Durable when it returns.
+    /// Of one that did not change it keeps, under the same revision, what the stored one lacks ([`fill::fill`]).
     /// [`ErrorKind::Forgotten`] for one of a repository that was purged.
     pub async fn put_record(&self, record: Record) -> Result<Written> {
         let item = record.id();
         let stored = self.stored(item).await?;
         let new_key = keys(item, self.inner.options.compress)[0].clone();
         // A long thread takes its time to be read, compared and written out: not where other tasks wait for their turn.
-        let (key, condition, bytes, revision) = match blocking(move || decide(stored, record, new_key)).await? {
-            Decision::Write { key, condition, bytes, revision } => (key, condition, bytes, revision),
+        let (key, condition, bytes, written) = match blocking(move || decide(stored, record, new_key)).await? {
+            Decision::Write { key, condition, bytes, written } => (key, condition, bytes, written),
             Decision::Leave(written) => return Ok(written),
         };
         // One that replaces another cannot be written once that is purged.
@@ -73,7 +78,7 @@ impl Archive {
             self.check_known(item.repository).await?;
         }
         if self.store().put(&key, bytes, condition, Durability::Durable).await? {
-            return Ok(Written::Stored(revision));
+            return Ok(written);
         }
         let stored = self.record(item).await?;
         Ok(Written::Conflict(stored.map_or(Revision::NONE, |record| record.revision)))
@@ -143,7 +148,7 @@ fn decide(stored: Option<Stored>, mut record: Record, new_key: String) -> Result
                 return Ok(Decision::Leave(Written::Conflict(before.revision)));
             }
             if change::same_content(&before, &record) {
-                return Ok(Decision::Leave(Written::Unchanged(before.revision)));
+                return decide_unchanged(stored, before, record);
             }
             (stored.key, Condition::Matches(stored.version))
         }
@@ -153,7 +158,22 @@ fn decide(stored: Option<Stored>, mut record: Record, new_key: String) -> Result
         Revision(next.ok_or_else(|| Error::new(ErrorKind::Refused, "write", &key, "no revision is left"))?);
     record.changed_at = Timestamp::now();
     let bytes = pack(&key, to_bytes(&key, &record)?)?;
-    Ok(Decision::Write { key, condition, bytes, revision: record.revision })
+    Ok(Decision::Write { key, condition, bytes, written: Written::Stored(record.revision) })
+}
+
+/// What says the same is written only if it brings what the stored record lacks.
+fn decide_unchanged(stored: Stored, mut before: Record, mut visit: Record) -> Result<Decision> {
+    let written = match fill::fill(&mut before, &mut visit) {
+        Gain::Nothing => return Ok(Decision::Leave(Written::Unchanged(before.revision))),
+        Gain::Etags => Written::Unchanged(before.revision),
+        Gain::Form => {
+            // A rebuild of the index that has read the record already reads it again.
+            before.changed_at = Timestamp::now();
+            Written::Filled(before.revision)
+        }
+    };
+    let bytes = pack(&stored.key, to_bytes(&stored.key, &before)?)?;
+    Ok(Decision::Write { key: stored.key, condition: Condition::Matches(stored.version), bytes, written })
 }
 
 /// Both keys a record may have, the one for new records first.

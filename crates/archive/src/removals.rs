@@ -108,7 +108,7 @@ impl Archive {
             }
             match self.put_record(record).await? {
                 Written::Stored(_) => return Ok(true),
-                Written::Unchanged(_) => return Ok(false),
+                Written::Unchanged(_) | Written::Filled(_) => return Ok(false),
                 Written::Conflict(_) => {}
             }
         }

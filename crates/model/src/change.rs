@@ -1,7 +1,7 @@
 //! What counts as a change: canonical JSON outside a reviewed list of volatile paths.
 //!
-//! Only a change is stored, raises the revision and causes an index job. Two values are compared in step, without
-//! copies: the order of an object's keys does not count, the order of an array does.
+//! Only a change raises the revision; a visit that says the same at most completes the record ([`crate::fill`]). Two
+//! values are compared in step, without copies: the order of an object's keys does not count, the order of an array does.
 //!
 //! # What is volatile, and why
 //! | path | reason |

@@ -5,6 +5,7 @@
 
 pub mod change;
 pub mod drift;
+pub mod fill;
 pub mod ids;
 pub mod job;
 pub mod labels;

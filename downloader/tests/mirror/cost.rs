@@ -3,11 +3,11 @@
 
 use gharvest_downloader::plan::{Way, plan};
 use gharvest_github_simulator::{Change, Truth};
-use gharvest_model::{Lane, Subject};
+use gharvest_model::{ItemId, Lane, Revision, Subject, record::Origin};
 
 use crate::{
     nothing_but_lossy,
-    world::{World, github},
+    world::{World, github, nothing},
 };
 
 /// Few enough to be quick, so that what is asked once weighs a little.
@@ -27,6 +27,39 @@ async fn a_first_mirror_costs_about_a_tenth_of_a_call_or_point_an_item() {
     let mirrored = world.client.spent_on(&world.name);
     let counted: u64 = mirrored.values().map(|spent| spent.cost()).sum();
     assert!(counted + 4 >= spent.cost(), "all but the schema and where items went belongs to the repository");
+}
+
+#[tokio::test]
+async fn what_came_by_graphql_is_paid_for_once_when_it_is_fetched_again() {
+    let mut world = World::on(github(60)).await;
+    world.options.graphql = true;
+    world.options.worker.batch = 400;
+    world.track().await;
+    world.work().await;
+    let numbers = world.control.truth_numbers(&world.name);
+    let record = async |number| world.archive.record(ItemId { repository: world.id, number }).await.unwrap().unwrap();
+    let by_rest = async || {
+        let mut by_rest = 0;
+        for number in &numbers {
+            let record = record(*number).await;
+            assert_eq!(record.revision, Revision(1), "#{number}: nothing changed");
+            by_rest += u64::from(record.origin.timeline == Some(Origin::Rest));
+        }
+        by_rest
+    };
+    assert!(by_rest().await < 10, "nearly all came by GraphQL");
+    let mut costs = Vec::new();
+    for _ in 0..3 {
+        let before = world.client.spent().cost();
+        for number in &numbers {
+            world.push(Subject::item(world.id, *number), Lane::Backfill).await;
+        }
+        world.work().await;
+        costs.push((world.client.spent().cost() - before) as f64 / numbers.len() as f64);
+    }
+    assert_eq!(by_rest().await, numbers.len() as u64, "what REST gives more is kept");
+    assert!(costs[0] > 2.0 && costs[1] < 0.1 && costs[2] < 0.1, "{costs:?} calls an item");
+    nothing(&world.differences().await);
 }
 
 #[tokio::test]

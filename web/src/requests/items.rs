@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use gharvest_model::{ItemId, RepositoryName, labels::LabelRenames, ledger::NumberState, record::Visibility};
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::search::SearchItem;
@@ -43,17 +42,16 @@ pub struct StoredRecord {
     pub label_renames: LabelRenames,
     /// The JSON.
     pub bytes: Bytes,
-    /// A strong ETag: changes with the stored content and with nothing else.
+    /// A strong ETag: changes with the stored bytes and with nothing else.
     pub etag: String,
 }
 
-/// What decides who sees a record, and its ETag.
+/// What decides who sees a record, and its revision.
 #[derive(Deserialize)]
 struct Head {
     revision: u32,
     #[serde(default)]
     visibility: Visibility,
-    changed_at: Timestamp,
 }
 
 /// Whether a thread is private though its repository may be public: so is a record that cannot be read.
@@ -89,7 +87,9 @@ pub async fn record(state: &WebState, caller: &Caller, path: &ItemPath) -> ApiRe
     if !caller.sees(head.visibility, &repository.name) {
         return Err(missing());
     }
-    let etag = format!("\"{}-{}\"", head.revision, head.changed_at.as_second());
+    // A revision may be completed in place, so it does not tell which bytes these are.
+    let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
+    let etag = format!("\"{}-{}\"", head.revision, hex::encode(&digest.as_ref()[..16]));
     let label_renames = repository.file.map(|file| file.label_renames).unwrap_or_default();
     Ok(StoredRecord { id, repository: repository.name, label_renames, bytes, etag })
 }

@@ -2,7 +2,12 @@
 
 use futures::TryStreamExt as _;
 use gharvest_archive::{ApiKey, Archive, ErrorKind, Hint, LedgerChange, Options, Written};
-use gharvest_model::{Record, RepositoryId, Revision, ledger::NumberState, record::RecordState, tracking::Tracked};
+use gharvest_model::{
+    Record, RepositoryId, Revision,
+    ledger::NumberState,
+    record::{Origin, RecordState},
+    tracking::Tracked,
+};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -79,6 +84,30 @@ everywhere! {
         assert_eq!(archive.put_record(unknown).await.unwrap(), Written::Conflict(Revision::NONE));
         archive.purge_record(item(9)).await.unwrap();
         assert_eq!(archive.record(item(9)).await.unwrap(), None);
+    }
+
+    async fn what_says_the_same_completes_a_record_under_its_revision(place) {
+        let archive = place.open().await;
+        let by = |origin, etag: Option<&str>| {
+            let mut record = record(9, "nine");
+            record.origin.issue = Some(origin);
+            record.etags.extend(etag.map(|etag| ("issue".to_owned(), json!(etag))));
+            record
+        };
+        archive.put_record(by(Origin::Graphql, None)).await.unwrap();
+        let first = archive.record(item(9)).await.unwrap().unwrap();
+        let again = async |origin, etag| {
+            let visit = Record { revision: Revision(1), ..by(origin, etag) };
+            (archive.put_record(visit).await.unwrap(), archive.record(item(9)).await.unwrap().unwrap())
+        };
+        let (written, filled) = again(Origin::Rest, Some("x")).await;
+        assert_eq!((written, filled.revision), (Written::Filled(Revision(1)), Revision(1)));
+        assert_eq!((filled.origin.issue, &filled.etags["issue"]), (Some(Origin::Rest), &json!("x")));
+        assert!(filled.changed_at > first.changed_at && filled.fetched_at == first.fetched_at);
+        let (written, tagged) = again(Origin::Rest, Some("y")).await;
+        assert_eq!((written, &tagged.etags["issue"]), (Written::Unchanged(Revision(1)), &json!("y")));
+        assert_eq!(tagged.changed_at, filled.changed_at);
+        assert_eq!(again(Origin::Graphql, None).await, (Written::Unchanged(Revision(1)), tagged), "nothing is lost again");
     }
 
     async fn records_are_scanned_in_the_order_of_their_numbers(place) {
