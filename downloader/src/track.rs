@@ -11,7 +11,7 @@ use gharvest_model::{
     removal::DeletionPolicy,
     tracking::Tracked,
 };
-use gharvest_queue::{Filter, JobState, Queue, QueueAdmin, Timing, Trigger};
+use gharvest_queue::{Filter, JobState, JobView, Queue, QueueAdmin, Timing, Trigger};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -127,7 +127,8 @@ pub async fn forget(
     Ok(remove_jobs(queue, id).await?)
 }
 
-/// Waits until nothing of a repository is worked on, and removes what arrives until then.
+/// Waits until nothing of a repository is worked on, and removes what arrives until then: what is done in the meantime
+/// asks for what follows from it.
 async fn drain(queue: &dyn QueueAdmin, id: RepositoryId, patience: Duration) -> anyhow::Result<()> {
     let deadline = Instant::now() + patience;
     loop {
@@ -145,13 +146,15 @@ async fn drain(queue: &dyn QueueAdmin, id: RepositoryId, patience: Duration) -> 
     }
 }
 
-/// Jobs of a repository whose lease has not ended. One that ended is no reason to wait: its worker is dead, or too late.
+/// Jobs of a repository, but for those whose lease has ended: their worker is dead, or too late. The queues are asked in
+/// the order of the work, so that what a download leaves behind is seen.
 async fn held(queue: &dyn QueueAdmin, id: RepositoryId) -> Result<usize, Failure> {
-    let leased = Filter { repository: Some(id), state: Some(JobState::Leased), ..Filter::default() };
+    let filter = Filter { repository: Some(id), ..Filter::default() };
     let (now, mut held) = (queue.now().await?, 0);
     for name in QueueName::ALL {
-        let jobs = queue.list(name, &leased, None, usize::MAX).await?;
-        held += jobs.iter().filter(|job| job.at.is_some_and(|end| end > now)).count();
+        let jobs = queue.list(name, &filter, None, usize::MAX).await?;
+        let is_held = |job: &&JobView| job.state != JobState::Leased || job.at.is_some_and(|end| end > now);
+        held += jobs.iter().filter(is_held).count();
     }
     Ok(held)
 }
@@ -225,6 +228,7 @@ mod tests {
         let (scene, token) = Scene::new().await;
         let purged = std::sync::atomic::AtomicBool::new(false);
         let documents = async {
+            assert_eq!(scene.jobs().await, 0, "an indexer could bring them back");
             purged.store(true, std::sync::atomic::Ordering::SeqCst);
             anyhow::Ok(())
         };
@@ -234,7 +238,7 @@ mod tests {
         let early = tokio::time::timeout(Duration::from_secs(60), &mut forgetting).await;
         assert!(early.is_err() && !is_purged() && scene.is_known().await, "a downloader is at work");
         assert_eq!(scene.jobs().await, 1, "nothing new of it begins");
-        // Its record is stored, and it asks for the index: which is not to begin either.
+        // Its record is stored, and it asks for the index, which is removed before the documents are.
         let index = Trigger {
             queue: QueueName::Index,
             subject: Subject::item(ID, 1),
@@ -245,7 +249,7 @@ mod tests {
         let subject = Subject::item(ID, 1);
         let done = Settlement { subject, outcome: Outcome::Finish, follow_up: Some(index) };
         assert_eq!(scene.queue.settle(QueueName::Download, token, &[done]).await.unwrap(), [Settled::Finished]);
-        assert_eq!(scene.jobs().await, 0);
+        assert_eq!(scene.jobs().await, 1);
         forgetting.await.unwrap();
         assert!(is_purged() && !scene.is_known().await);
         assert_eq!(scene.archive.tracking().await.unwrap(), []);

@@ -356,9 +356,8 @@ impl<'w> Unit<'w> {
     ) -> rusqlite::Result<Vec<Settled>> {
         let mut replies = Vec::with_capacity(settlements.len());
         for (settlement, (key, follow_up)) in settlements.iter().zip(keys) {
-            let (settled, removed) = self.settle_one(queue, token, key, &settlement.outcome)?;
-            if !removed
-                && !matches!(settled, Settled::Stale | Settled::Gone)
+            let settled = self.settle_one(queue, token, key, &settlement.outcome)?;
+            if !matches!(settled, Settled::Stale | Settled::Gone)
                 && let Some((trigger, key)) = settlement.follow_up.as_ref().zip(follow_up.as_ref())
             {
                 self.push_one(key, trigger)?;
@@ -374,18 +373,17 @@ impl<'w> Unit<'w> {
         Ok(replies)
     }
 
-    /// Settles a job, and says whether it was removed while it was worked on.
     fn settle_one(
         &mut self,
         queue: QueueName,
         token: Token,
         key: &Key,
         outcome: &Outcome,
-    ) -> rusqlite::Result<(Settled, bool)> {
-        let Some(old) = self.get(queue, key)? else { return Ok((Settled::Gone, false)) };
+    ) -> rusqlite::Result<Settled> {
+        let Some(old) = self.get(queue, key)? else { return Ok(Settled::Gone) };
         if old.record.state != JobState::Leased || old.record.token != token.0 {
             self.head(queue).totals.stale += 1;
-            return Ok((Settled::Stale, false));
+            return Ok(Settled::Stale);
         }
         let verdict = old.record.clone().settle(outcome, &key.subject().to_string(), self.now, self.policy);
         if verdict.settled != Settled::Gone {
@@ -395,7 +393,7 @@ impl<'w> Unit<'w> {
             totals.buried += u64::from(verdict.settled == Settled::Buried);
         }
         self.store(queue, key, Some(&old), verdict.record.as_ref())?;
-        Ok((verdict.settled, old.record.doomed))
+        Ok(verdict.settled)
     }
 
     pub(crate) fn pause(

@@ -159,8 +159,8 @@ pub struct Settlement {
     pub subject: Subject,
     /// How it ended.
     pub outcome: Outcome,
-    /// A job to push in the same atomic step, on either queue. Only looked at if the settlement is accepted, and the job
-    /// was not removed while it was worked on: what follows from it is then not wanted either.
+    /// A job to push in the same atomic step, on either queue. Only looked at if the settlement is accepted: also of a
+    /// job that was removed while it was worked on, because what was done is done, as a record that was stored.
     pub follow_up: Option<Trigger>,
 }
 

@@ -147,10 +147,8 @@ impl Queue for MemoryQueue {
         Ok(self.change(|state, now| {
             let mut replies = Vec::with_capacity(settlements.len());
             for (settlement, (key, follow_up)) in settlements.iter().zip(keys) {
-                let removed = state.queue(queue).is_doomed(&key);
                 let settled = state.queue(queue).settle(&key, token, &settlement.outcome, now, &self.policy);
-                if !removed
-                    && !matches!(settled, Settled::Stale | Settled::Gone)
+                if !matches!(settled, Settled::Stale | Settled::Gone)
                     && let Some((trigger, key)) = settlement.follow_up.as_ref().zip(follow_up)
                 {
                     state.queue(trigger.queue).push(key, trigger, now, &self.policy);

@@ -22,12 +22,10 @@ local function finish(s, packed)
   return true
 end
 
--- What became of a job, and whether it was removed while it was worked on: no other field begins with that flag.
 local function one(s, outcome, after, reason)
   local packed = packed_of(s)
   if not packed then return 'gone' end
-  local removed = string.find(packed, '|d', 1, true) ~= nil
-  if outcome == 'finish' and finish(s, packed) then return 'finished', removed end
+  if outcome == 'finish' and finish(s, packed) then return 'finished' end
   local old = decode(s, packed)
   if old.state ~= 'L' or old.token ~= token then
     count(Q, 'cnt', 'stale', 1)
@@ -41,7 +39,7 @@ local function one(s, outcome, after, reason)
   end
   store(s, old, new)
   held = held + 1
-  return settled, removed
+  return settled
 end
 
 local kinds, index = kinds_from(5)
@@ -68,8 +66,8 @@ while index <= #ARGV do
 end
 foresee(subjects)
 for _, said in ipairs(settlements) do
-  local settled, removed = one(said.s, said.outcome, said.after, said.reason)
-  if said.kind and not removed and settled ~= 'stale' and settled ~= 'gone' then
+  local settled = one(said.s, said.outcome, said.after, said.reason)
+  if said.kind and settled ~= 'stale' and settled ~= 'gone' then
     merge(said.follow_up, said.kind.request)
   end
   replies[#replies + 1] = LETTER[settled]

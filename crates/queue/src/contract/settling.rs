@@ -18,23 +18,28 @@ behaviours! { $
         assert_eq!((counts.outstanding(), counts.totals.finished), (0, 1));
     }
 
-    async fn what_was_removed_while_it_was_worked_on_has_no_follow_up(f) {
+    async fn what_was_done_of_a_job_that_was_removed_meanwhile_has_its_follow_up(f) {
         let index = Trigger { queue: QueueName::Index, ..trigger(item(1), Lane::Manual, Timing::Now) };
-        let finish = || Settlement { subject: item(1), outcome: Outcome::Finish, follow_up: Some(index.clone()) };
-        for (again, settled) in [(false, Settled::Finished), (true, Settled::Waiting)] {
+        let settlement = |outcome| Settlement { subject: item(1), outcome, follow_up: Some(index.clone()) };
+        let fail = Outcome::Retry { after: None, reason: "x".to_owned() };
+        for (outcome, again, settled, follow_ups) in [
+            // Nothing was done, and nobody wants it any more.
+            (fail, false, Settled::Gone, 0),
+            (Outcome::Finish, false, Settled::Finished, 1),
+            // Asked for after its removal it runs once more.
+            (Outcome::Finish, true, Settled::Waiting, 1),
+        ] {
             f.manual(1).await;
             let lease = f.lease(1).await;
             assert!(f.queue.remove(QUEUE, &item(1)).await.expect("remove"));
             if again {
-                // Asked for after its removal it runs once more, and that run has its follow-up.
                 f.manual(1).await;
             }
-            assert_eq!(f.queue.settle(QUEUE, lease.token, &[finish()]).await.expect("settle"), [settled]);
-            assert_eq!(f.queue.counts(QueueName::Index).await.expect("counts").outstanding(), 0, "{settled:?}");
+            let settled_as = f.queue.settle(QUEUE, lease.token, &[settlement(outcome)]).await.expect("settle");
+            assert_eq!(settled_as, [settled]);
+            assert_eq!(f.queue.counts(QueueName::Index).await.expect("counts").outstanding(), follow_ups, "{settled:?}");
+            f.queue.remove(QueueName::Index, &item(1)).await.expect("remove");
         }
-        let lease = f.lease(1).await;
-        assert_eq!(f.queue.settle(QUEUE, lease.token, &[finish()]).await.expect("settle"), [Settled::Finished]);
-        assert_eq!(f.queue.counts(QueueName::Index).await.expect("counts").outstanding(), 1);
     }
 
     async fn finishing_twice_is_gone(f) {

@@ -274,11 +274,6 @@ impl One {
         }
     }
 
-    /// Whether a job was removed while it is worked on.
-    pub(super) fn is_doomed(&self, key: &Key) -> bool {
-        self.jobs.get(key).is_some_and(|stored| stored.record.doomed)
-    }
-
     pub(super) fn settle(&mut self, key: &Key, token: Token, outcome: &Outcome, now: i64, policy: &Policy) -> Settled {
         let Some(stored) = self.jobs.get(key) else { return Settled::Gone };
         if stored.record.state != JobState::Leased || stored.record.token != token.0 {
