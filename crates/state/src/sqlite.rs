@@ -257,7 +257,7 @@ impl State for SqliteState {
         self.run("list", move |connection, now| {
             let mut select = connection.prepare_cached(
                 "SELECT key, value FROM state_value
-                 WHERE substr(key, 1, length(?1)) = ?1 AND key >= ?1 AND (expires_at IS NULL OR expires_at > ?2)
+                 WHERE key >= ?1 AND key < ?1 || char(1114111) AND (expires_at IS NULL OR expires_at > ?2)
                  ORDER BY key",
             )?;
             let rows = select.query_map(params![prefix, now], |row| Ok((row.get(0)?, row.get(1)?)))?;

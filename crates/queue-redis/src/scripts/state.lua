@@ -83,8 +83,8 @@ end
 
 function operations.list(prefix)
   local reply = {}
-  for _, name in ipairs(redis.call('ZRANGEBYLEX', P .. 'names', '[' .. prefix, '+')) do
-    if string.sub(name, 1, #prefix) ~= prefix then break end
+  -- Names are UTF-8, which has no such byte.
+  for _, name in ipairs(redis.call('ZRANGEBYLEX', P .. 'names', '[' .. prefix, '(' .. prefix .. '\255')) do
     if version_of(name) ~= '0' then
       reply[#reply + 1] = name
       reply[#reply + 1] = redis.call('HGET', P .. 'values', name)
