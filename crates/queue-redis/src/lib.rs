@@ -1,8 +1,9 @@
 //! The queue and the state on Redis 7 or newer, or Valkey: the distributed backend.
 //!
-//! Every operation is one Lua script and so one atomic step; pushes that wait at the same time share one. A script is refused as a whole before its first write
-//! when Redis is out of memory (`#!lua` without flags); those that let work drain may run even then. All keys share
-//! one hash tag, so that a job is finished and its follow-up pushed in one step, also on a cluster.
+//! Every operation is one Lua script and so one atomic step; pushes that wait at the same time share one. A script is
+//! refused as a whole before its first write when Redis is out of memory (`#!lua` without flags); those that let work
+//! drain may run even then. All keys share one hash tag, so that a job is finished and its follow-up pushed in one step,
+//! also on a cluster.
 //!
 //! # Keys
 //!

@@ -1,9 +1,9 @@
 //! What cannot be brought about from outside: a disk that is full, an operation that fails beside others.
 
-use std::sync::mpsc;
+use std::{sync::mpsc, time::Duration};
 
 use gharvest_model::{Lane, QueueName, RepositoryId, Subject};
-use gharvest_queue::{Clock, ErrorKind, Filter, Policy, Pushed, Queue, QueueAdmin, Timing, Trigger, check};
+use gharvest_queue::{Clock, ErrorKind, Filter, Policy, Pushed, Queue, QueueAdmin, Scope, Timing, Trigger, check};
 
 use crate::{SqliteQueue, schema};
 
@@ -58,6 +58,21 @@ async fn a_file_of_version_1_goes_on_without_its_indices_of_leases() {
     assert_eq!(number("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'lease_%'"), 0);
     assert_eq!(number("PRAGMA user_version"), schema::VERSION);
     assert_eq!(number("SELECT count(*) FROM job"), 3);
+}
+
+#[tokio::test]
+async fn pauses_that_have_ended_do_not_pile_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.sqlite");
+    let queue = SqliteQueue::open(&path, Policy::default()).await.unwrap();
+    let ended = queue.now().await.unwrap() - Duration::from_secs(1);
+    for repository in 1..=20 {
+        let scope = Scope::Repository(QueueName::Download, RepositoryId(repository));
+        queue.pause(&scope, ended, "a test").await.unwrap();
+    }
+    let connection = schema::open_reader(&path).unwrap();
+    let pauses: i64 = connection.query_row("SELECT count(*) FROM pause", [], |row| row.get(0)).unwrap();
+    assert_eq!(pauses, 1);
 }
 
 fn trigger(number: u64) -> Trigger {

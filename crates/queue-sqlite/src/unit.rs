@@ -403,6 +403,8 @@ impl<'w> Unit<'w> {
         until: i64,
         reason: &str,
     ) -> rusqlite::Result<()> {
+        // So many as are in force, and no more.
+        self.connection.prepare_cached("DELETE FROM pause WHERE until <= ?1")?.execute([self.now])?;
         self.connection
             .prepare_cached("INSERT OR REPLACE INTO pause (queue, repository, until, reason) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![queue_number(queue), select::pause_number(repository), until, reason])?;

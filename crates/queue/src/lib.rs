@@ -118,7 +118,8 @@ pub struct LeaseRequest {
 pub struct LeaseReply {
     /// The lease, or none if nothing is due.
     pub lease: Option<Lease>,
-    /// When the queue may have work without a push: the first due time, lease end or pause end.
+    /// When the queue may have work without a push: the first due time, lease end or pause end. Now, without a lease,
+    /// where a backend did not get as far as a job in one step.
     pub next_at: Option<Timestamp>,
 }
 

@@ -1,5 +1,5 @@
 -- ARGV[4]: most jobs; ARGV[5]: hold in milliseconds; ARGV[6]: padded repository or empty; ARGV[7]: request or empty.
--- The reply: next_at or empty; then, if there is a lease, token, end, and for each job: lane, attempts, losses, first
+-- The reply: next_at or empty (now, if too much stood before the jobs to find one in one call); then, if there is a lease, token, end, and for each job: lane, attempts, losses, first
 -- and last trigger, and its reasons as JSON or nothing, by `|`; and behind the end of that line its member.
 local most, hold, wanted, request = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
 
@@ -7,9 +7,9 @@ local function job_reply(lane, attempts, lost, first, last, reasons, member)
   return lane .. '|' .. attempts .. '|' .. lost .. '|' .. first .. '|' .. last .. '|' .. reasons .. '\n' .. member
 end
 
-local function finish(reply)
+local function finish(reply, again_at)
   flush()
-  local next_at = next_time(Q)
+  local next_at = again_at or next_time(Q)
   reply[1] = next_at and int(next_at) or ''
   return reply
 end
@@ -63,21 +63,58 @@ local function promote()
   end
 end
 
--- Pops the next entries of a repository's lane, and leaves out those of jobs that moved.
-local function pop(turn, entries)
-  local names = redis.call('LPOP', key(Q, 'l:' .. turn), entries)
-  if not names then error('fewer jobs are listed as ready than are counted for ' .. turn) end
-  local skips = key(Q, 'sk:' .. turn)
-  if redis.call('EXISTS', skips) == 0 then return names end
-  local found = {}
-  for _, name in ipairs(names) do
-    if redis.call('HEXISTS', skips, name) == 0 then
+-- Entries of jobs that moved are left out of a lane when they come up. Where millions moved, one call leaves out so many:
+-- while a script runs nothing else is answered.
+local MOST_LEFT_OUT = 10000
+-- Most entries popped at once.
+local MOST_POPPED = 500
+local left_out = 0
+
+-- Of names those whose jobs are still there; the others' counts of entries to be left out go down.
+local function still_there(skips, names)
+  local counts = redis.call('HMGET', skips, unpack(names))
+  local found, left, gone, changed = {}, {}, {}, {}
+  for index, name in ipairs(names) do
+    local count = left[name] or tonumber(counts[index] or '0')
+    if count == 0 then
       found[#found + 1] = name
-    elseif redis.call('HINCRBY', skips, name, -1) == 0 then
-      redis.call('HDEL', skips, name)
+    else
+      left[name] = count - 1
+      left_out = left_out + 1
     end
   end
+  for name, count in pairs(left) do
+    if count == 0 then
+      gone[#gone + 1] = name
+    else
+      changed[#changed + 1] = name
+      changed[#changed + 1] = count
+    end
+  end
+  if #gone > 0 then redis.call('HDEL', skips, unpack(gone)) end
+  if #changed > 0 then redis.call('HSET', skips, unpack(changed)) end
   return found
+end
+
+-- Puts names back to the front of a lane, in their order.
+local function put_back(turn, names, from)
+  local reversed = {}
+  for index = #names, from, -1 do reversed[#reversed + 1] = names[index] end
+  if #reversed > 0 then redis.call('LPUSH', key(Q, 'l:' .. turn), unpack(reversed)) end
+end
+
+-- Pops the next jobs of a repository's lane, up to as many as are wanted; none if too many others stand before them.
+local function pop(turn, wanted)
+  local list, skips = key(Q, 'l:' .. turn), key(Q, 'sk:' .. turn)
+  local entries, found = wanted, {}
+  while #found == 0 and left_out < MOST_LEFT_OUT do
+    found = redis.call('LPOP', list, entries)
+    if not found then error('fewer jobs are listed as ready than are counted for ' .. turn) end
+    if redis.call('EXISTS', skips) == 1 then found = still_there(skips, found) end
+    entries = math.max(entries, math.min(entries * 2, MOST_POPPED))
+  end
+  put_back(turn, found, wanted + 1)
+  return { unpack(found, 1, math.min(wanted, #found)) }
 end
 
 -- Of a record's fields those that a lease looks at; those cut off are empty.
@@ -99,13 +136,6 @@ local function jobs_of(home, names)
   return jobs
 end
 
--- Puts entries back to the front, in their order.
-local function put_back(turn, jobs, from)
-  local names = {}
-  for index = #jobs, from, -1 do names[#names + 1] = jobs[index].s.name end
-  if #names > 0 then redis.call('LPUSH', key(Q, 'l:' .. turn), unpack(names)) end
-end
-
 -- The jobs of a batch; a suspect, whose lease was lost before, alone or not at all.
 local function take(home, from_lane)
   local taken, times, numbers = {}, {}, {}
@@ -114,23 +144,23 @@ local function take(home, from_lane)
     local ready = tonumber(redis.call('HGET', key(Q, 'rn'), turn) or '0')
     numbers[lane] = 0
     if ready > 0 then times[lane] = tonumber(redis.call('ZSCORE', key(Q, 'ring:' .. lane), home.padded) or '0') end
-    while #taken < most and numbers[lane] < ready do
-      local jobs = jobs_of(home, pop(turn, math.min(most - #taken, ready - numbers[lane])))
-      for index, job in ipairs(jobs) do
+    while #taken < most and numbers[lane] < ready and left_out < MOST_LEFT_OUT do
+      local names = pop(turn, math.min(most - #taken, ready - numbers[lane]))
+      for index, job in ipairs(jobs_of(home, names)) do
         local suspect = job.lost ~= ''
         if suspect and #taken > 0 then
-          put_back(turn, jobs, index)
+          put_back(turn, names, index)
           return taken, times, numbers
         end
         taken[#taken + 1] = job
         numbers[lane] = numbers[lane] + 1
         if suspect then
-          put_back(turn, jobs, index + 1)
+          put_back(turn, names, index + 1)
           return taken, times, numbers
         end
       end
     end
-    if #taken >= most then break end
+    if #taken >= most or left_out >= MOST_LEFT_OUT then break end
   end
   return taken, times, numbers
 end
@@ -151,6 +181,7 @@ if again then return finish(again) end
 sweep()
 promote()
 write_gathered()
+forget_pauses(Q)
 if queue_pause(Q) then return finish({ '' }) end
 local s = schedule(Q)
 local lane, padded, time = choose(Q, s, wanted)
@@ -168,6 +199,7 @@ if wanted == '' then
 end
 local home = home_of(Q, padded)
 local taken, times, numbers = take(home, lane)
+if #taken == 0 then return finish({ '' }, now) end
 local token = math.max(s.token + 1, now * 1024)
 local name = string.rep('0', 16 - #int(token)) .. int(token)
 set('token', token)

@@ -18,6 +18,16 @@ local function has_pauses(queue)
   return any_paused[queue]
 end
 
+-- Takes away pauses that have ended, some at once: while there is one, every choice looks at it.
+local function forget_pauses(queue)
+  if not has_pauses(queue) then return end
+  local ended = redis.call('ZRANGEBYSCORE', key(queue, 'pauses'), '-inf', int(now), 'LIMIT', 0, 100)
+  if #ended == 0 then return end
+  redis.call('ZREM', key(queue, 'pauses'), unpack(ended))
+  redis.call('HDEL', key(queue, 'pauses_why'), unpack(ended))
+  any_paused[queue] = nil
+end
+
 -- The open repository of a lane with the smallest virtual time: its padded id and that time.
 local function first_open(queue, lane)
   local ring = key(queue, 'ring:' .. lane)

@@ -5,6 +5,7 @@ mod budgets;
 mod contract;
 mod faults;
 mod grouping;
+mod leasing;
 mod memory;
 mod proxy;
 mod state;
