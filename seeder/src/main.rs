@@ -50,6 +50,7 @@ async fn work(service: Service) -> anyhow::Result<()> {
     );
     readiness.set(true);
     tokio::join!(
+        gharvest_backends::watch_queue(Arc::clone(&queue) as _, shutdown.clone()),
         operations::run(observer, shutdown.clone()),
         notify::run(watch, shutdown.clone()),
         gharvest_seeder::run(queue, archive, state, client, options, shutdown),

@@ -34,6 +34,7 @@ async fn routes(front: Front) -> anyhow::Result<Router> {
     let state = gharvest_backends::state(&settings).await?;
     let search = gharvest_backends::index_read_only(&settings).await?;
     let github = gharvest_backends::github(&settings, Some(Arc::clone(&state)))?;
+    tokio::spawn(gharvest_backends::watch_queue(Arc::clone(&queue) as _, front.shutdown.clone()));
     let operations = GithubOperations::new(archive.clone(), Arc::clone(&queue), Arc::clone(&search), github);
     let backends = Backends { queue, archive, state, search, operations: Arc::new(operations) };
     let mut web = WebState::new(backends, &settings);

@@ -1,6 +1,6 @@
 //! The `webhook-receiver` as a process of its own.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use axum::Router;
 use clap::Parser;
@@ -32,10 +32,12 @@ fn main() -> ExitCode {
 
 /// Webhooks, health and metrics share one address: nginx passes on only the first.
 async fn routes(front: Front) -> anyhow::Result<Router> {
-    let Front { settings, readiness, metrics, shutdown: _ } = front;
-    let queue = gharvest_backends::queue(&settings).await?;
+    let Front { settings, readiness, metrics, shutdown } = front;
     let archive = gharvest_backends::archive(&settings).await?;
-    let state = gharvest_backends::state(&settings).await?;
+    // A receiver that waited for the queue would take nothing meanwhile; this one keeps it in the inbox.
+    let queue = gharvest_backends::queue_when_used(&settings).await?;
+    let state = gharvest_backends::state_when_used(&settings).await?;
+    tokio::spawn(gharvest_backends::watch_queue(Arc::clone(&queue) as _, shutdown));
     let receiver = Receiver::new(queue, archive, settings.webhook.untracked).with_state(state);
     Ok(router(receiver, &settings.webhook).merge(health::router(readiness, metrics)))
 }

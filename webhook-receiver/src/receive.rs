@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -87,6 +87,9 @@ pub struct Received {
 /// A queue that does not answer in this time counts as away: GitHub waits for ten seconds.
 const PUSH_DEADLINE: Duration = Duration::from_secs(3);
 
+/// A queue that did not answer in time is left alone for so long; then one delivery tries it.
+const HANGS_FOR: Duration = Duration::from_secs(5);
+
 /// What is tracked is read again after this time, so that events of what is tracked no more end.
 const TRACKING_LIVES: Duration = Duration::from_secs(10);
 
@@ -129,12 +132,22 @@ pub struct Receiver {
     /// Repositories known to be tracked. A miss asks the archive, so a repository counts from the moment it is tracked.
     tracked: RwLock<(Option<Instant>, HashMap<RepositoryId, Known>)>,
     noted: Mutex<HashMap<RepositoryId, Instant>>,
+    /// Until when the queue is not asked, because it did not answer in time.
+    hangs_until: Mutex<Option<Instant>>,
 }
 
 impl Receiver {
     /// A receiver that pushes to this queue and keeps facts in this archive.
     pub fn new(queue: Arc<dyn Queue>, archive: Archive, untracked: Untracked) -> Self {
-        Self { queue, archive, state: None, untracked, tracked: RwLock::default(), noted: Mutex::default() }
+        Self {
+            queue,
+            archive,
+            state: None,
+            untracked,
+            tracked: RwLock::default(),
+            noted: Mutex::default(),
+            hangs_until: Mutex::default(),
+        }
     }
 
     /// Notes in this state when a repository's hook was last heard, under [`heard_key`].
@@ -328,13 +341,10 @@ impl Receiver {
         triggers: &[Trigger],
         now: Timestamp,
     ) -> Result<Outcome, NotDurable> {
-        let pushed = tokio::time::timeout(PUSH_DEADLINE, self.queue.push(triggers, Some(headers.delivery))).await;
-        let queue_error = match pushed {
-            Ok(Ok(pushed)) if pushed.contains(&Pushed::Duplicate) => return Ok(Outcome::Duplicate),
-            Ok(Ok(_)) => return Ok(Outcome::Queued),
-            Ok(Err(error)) => error.to_string(),
-            // It may have taken effect all the same: then the later push of what is spooled is a duplicate.
-            Err(_) => "the queue does not answer in time".to_owned(),
+        let queue_error = match self.push(triggers, headers.delivery).await {
+            Ok(pushed) if pushed.contains(&Pushed::Duplicate) => return Ok(Outcome::Duplicate),
+            Ok(_) => return Ok(Outcome::Queued),
+            Err(error) => error,
         };
         tracing::warn!(delivery = headers.delivery, error = %queue_error, "the queue is away, spooling the delivery");
         metrics::counter!("gharvest_webhook_spooled_total").increment(1);
@@ -344,6 +354,38 @@ impl Receiver {
             Ok(()) => Ok(Outcome::Spooled),
             Err(error) => Err(NotDurable { queue: queue_error, inbox: error.to_string() }),
         }
+    }
+
+    /// Pushes, or says why not. While the queue hangs only one delivery at a time waits for it: if each did, those behind
+    /// them would find no connection to be heard on.
+    async fn push(&self, triggers: &[Trigger], delivery: &str) -> Result<Vec<Pushed>, String> {
+        if !self.may_ask_the_queue() {
+            return Err("the queue did not answer in time a moment ago".to_owned());
+        }
+        let pushed = tokio::time::timeout(PUSH_DEADLINE, self.queue.push(triggers, Some(delivery))).await;
+        *self.hangs_until() = pushed.is_err().then(|| Instant::now() + HANGS_FOR);
+        match pushed {
+            Ok(pushed) => pushed.map_err(|error| error.to_string()),
+            // It may have taken effect all the same: then the later push of what is spooled is a duplicate.
+            Err(_) => Err("the queue does not answer in time".to_owned()),
+        }
+    }
+
+    /// Whether the queue answered when it was last asked, or it is this delivery's turn to try.
+    fn may_ask_the_queue(&self) -> bool {
+        let mut hangs_until = self.hangs_until();
+        match *hangs_until {
+            Some(until) if until > Instant::now() => false,
+            Some(_) => {
+                *hangs_until = Some(Instant::now() + PUSH_DEADLINE + HANGS_FOR);
+                true
+            }
+            None => true,
+        }
+    }
+
+    fn hangs_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.hangs_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What `look` sees of a repository, if it is tracked.

@@ -23,6 +23,7 @@ mod elastic;
 mod github;
 #[cfg(feature = "search")]
 mod search;
+mod watch;
 
 #[cfg(feature = "operations")]
 pub use elastic::operations_log;
@@ -30,6 +31,7 @@ pub use elastic::operations_log;
 pub use github::{examine_tokens, github, set_tokens};
 #[cfg(feature = "search")]
 pub use search::{ensure_index, index, index_read_only};
+pub use watch::watch_queue;
 
 /// The delays and limits of the queue as set.
 pub fn policy(settings: &Settings) -> Policy {
@@ -57,6 +59,32 @@ pub async fn queue(settings: &Settings) -> anyhow::Result<Arc<dyn QueueAdmin>> {
     }
     let path = sqlite_path(&url).await?;
     Ok(SqliteQueue::open(&path, policy(settings)).await.with_context(|| opening("queue", &url))?)
+}
+
+/// Opens the queue for who can do without it for a while: a Redis is connected to once it is used.
+///
+/// # Errors
+/// When the settings cannot be right, or a file cannot be opened.
+pub async fn queue_when_used(settings: &Settings) -> anyhow::Result<Arc<dyn QueueAdmin>> {
+    let url = settings.queue_url();
+    if !is_redis(&url) {
+        return queue(settings).await;
+    }
+    let queue = gharvest_queue_redis::RedisQueue::connect_later(&url, &settings.queue.namespace, policy(settings));
+    Ok(queue.with_context(|| opening("queue", &url))?)
+}
+
+/// Opens the state as [`queue_when_used`] does the queue.
+///
+/// # Errors
+/// As there.
+pub async fn state_when_used(settings: &Settings) -> anyhow::Result<Arc<dyn State>> {
+    let url = settings.queue_url();
+    if !is_redis(&url) {
+        return state(settings).await;
+    }
+    let state = gharvest_queue_redis::RedisState::connect_later(&url, &settings.queue.namespace);
+    Ok(state.with_context(|| opening("state", &url))?)
 }
 
 /// Opens the state, which lives where the queue does.

@@ -74,6 +74,13 @@ impl Connections {
     /// Connects to `redis://…`, to the one of several servers separated by commas that is no replica, or to a cluster
     /// by one or several of its nodes, and checks that the server is fit to keep a queue.
     pub(crate) async fn open(url: &str) -> Result<Self, Trouble> {
+        let connections = Self::to(url)?;
+        connections.link().await?;
+        Ok(connections)
+    }
+
+    /// The same without connecting: the first command does that.
+    pub(crate) fn to(url: &str) -> Result<Self, Trouble> {
         let nodes: Result<Vec<ConnectionInfo>, RedisError> =
             addresses(url).into_iter().map(IntoConnectionInfo::into_connection_info).collect();
         let nodes = nodes?;
@@ -81,9 +88,7 @@ impl Connections {
             return Err(Trouble::Unfit("the address of Redis is empty".to_owned()));
         }
         let inner = Inner { nodes: StdMutex::new(nodes), link: Mutex::new(None), made: AtomicU64::new(0) };
-        let connections = Self { inner: Arc::new(inner) };
-        connections.link().await?;
-        Ok(connections)
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Runs the call of a script; one that Redis does not know (a restart, a failover) is sent to it first.

@@ -61,19 +61,34 @@ impl RedisQueue {
     ) -> Result<Arc<Self>> {
         policy.validate()?;
         let connections = Connections::open(url).await.map_err(|trouble| queue_error("connect", trouble))?;
+        let queue = Self::over(connections, namespace, &policy, clock.into());
+        // On a cluster this finds the node that has our keys.
+        queue.now().await?;
+        Ok(Arc::new(queue))
+    }
+
+    /// A queue that connects once it is used, for who can do without it for a while. Whether the server is there, and fit,
+    /// is said by each use.
+    ///
+    /// # Errors
+    /// When the address or the policy cannot be right.
+    pub fn connect_later(url: &str, namespace: &str, policy: Policy) -> Result<Arc<Self>> {
+        policy.validate()?;
+        let connections = Connections::to(url).map_err(|trouble| queue_error("connect", trouble))?;
+        Ok(Arc::new(Self::over(connections, namespace, &policy, Clock::System)))
+    }
+
+    fn over(connections: Connections, namespace: &str, policy: &Policy, clock: Clock) -> Self {
         let prefix = format!("gharvest:{{{namespace}}}:");
         let signals = Signals::default();
         let heard = signals.clone();
         let channel = format!("{prefix}wake");
         let listener = Listener::start(connections.clone(), channel, move |queue| heard_of(&heard, queue.as_deref()));
-        let caller = Caller::new(connections, prefix, &policy, clock.into());
+        let caller = Caller::new(connections, prefix, policy, clock);
         let scripts = Scripts::new();
         let pusher = Pusher::start(caller.clone(), scripts.push.clone());
         let bulk = caller.in_bulk();
-        let queue = Self { caller, bulk, scripts, pusher, signals, _listener: listener };
-        // On a cluster this finds the node that has our keys.
-        queue.now().await?;
-        Ok(Arc::new(queue))
+        Self { caller, bulk, scripts, pusher, signals, _listener: listener }
     }
 
     /// Runs a script that changes something. Our own waiters look again at once; other processes hear of it by `wake`.

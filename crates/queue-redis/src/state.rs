@@ -51,10 +51,26 @@ impl RedisState {
 
     /// The same with a clock of a test's own.
     pub async fn connect_with_clock(url: &str, namespace: &str, clock: impl Into<Clock>) -> Result<Arc<Self>> {
+        let connections = Connections::open(url).await.map_err(|trouble| state_error("connect", trouble))?;
+        let state = Self::over(connections, namespace, clock.into());
+        // Says at once whether there is a Redis.
+        state.inner.last().await?;
+        Ok(Arc::new(state))
+    }
+
+    /// Connects once it is used, as [`crate::RedisQueue::connect_later`] does.
+    ///
+    /// # Errors
+    /// When the address cannot be right.
+    pub fn connect_later(url: &str, namespace: &str) -> Result<Arc<Self>> {
+        let connections = Connections::to(url).map_err(|trouble| state_error("connect", trouble))?;
+        Ok(Arc::new(Self::over(connections, namespace, Clock::System)))
+    }
+
+    fn over(connections: Connections, namespace: &str, clock: Clock) -> Self {
         let prefix = format!("gharvest:{{{namespace}}}:");
         let heard = Arc::new(Notify::new());
         let hearing = Arc::clone(&heard);
-        let connections = Connections::open(url).await.map_err(|trouble| state_error("connect", trouble))?;
         let channel = format!("{prefix}state:live");
         let listener = Listener::start(connections.clone(), channel, move |_| hearing.notify_waiters());
         let body = [CLOCK, include_str!("scripts/state.lua")].concat();
@@ -64,14 +80,11 @@ impl RedisState {
             script: Script::new(&format!("#!lua flags=allow-oom\n{body}")),
             reading: Script::new(&format!("#!lua flags=no-writes\n{body}")),
             prefix,
-            clock: clock.into(),
+            clock,
             heard,
             _listener: listener,
         };
-        let state = Self { inner: Arc::new(inner) };
-        // Says at once whether there is a Redis.
-        state.inner.last().await?;
-        Ok(Arc::new(state))
+        Self { inner: Arc::new(inner) }
     }
 }
 

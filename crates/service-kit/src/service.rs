@@ -186,6 +186,7 @@ async fn follow<F>(
                 stop = next;
             }
             Err(error) => {
+                next.cancel();
                 refuse(&format!("{error:#}; tried again in {} s", REFUSED_AGAIN.as_secs()));
                 refused = Some(settings);
             }

@@ -84,6 +84,28 @@ async fn a_queue_that_does_not_answer_counts_as_away_before_github_gives_up() {
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
+/// Whoever waits holds a connection, and there are only so many: the others must not wait for what is known already.
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_hangs_is_waited_for_by_one_delivery_at_a_time() {
+    let scene = Scene::new().await;
+    let settings = settings(&[("GHARVEST_WEBHOOK__SECRETS", SECRET)]);
+    let hanging = router(Receiver::new(Arc::new(HangingQueue), scene.archive.clone(), settings.untracked), &settings);
+    let deliver = async |number: u64| {
+        let begun = tokio::time::Instant::now();
+        let delivery = signed("issues", &format!("d-{number}"), issue("opened").to_string().into_bytes(), SECRET);
+        assert_eq!(send(&hanging, delivery).await.said(), (202, "spooled"));
+        begun.elapsed()
+    };
+    assert!(deliver(1).await >= Duration::from_secs(3), "nobody knew yet");
+    for number in 2..=20 {
+        assert!(deliver(number).await < Duration::from_secs(1), "{number} waited");
+    }
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let (tried, at_once) = tokio::join!(deliver(21), deliver(22));
+    assert!(tried >= Duration::from_secs(3) && at_once < Duration::from_secs(1), "{tried:?} {at_once:?}");
+    assert_eq!(scene.inbox().await.len(), 22);
+}
+
 #[tokio::test]
 async fn without_queue_and_inbox_github_is_asked_to_send_again_and_nothing_is_half_done() {
     let full = Options { inbox_limit: 0, ..Options::default() };

@@ -366,3 +366,27 @@ async fn what_was_accepted_survives_the_death_of_redis() {
     let numbers = accepted(&answers);
     assert_eq!(deployment.known(&numbers).await, numbers);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_starts_while_redis_is_away_keeps_deliveries_until_it_is_back() {
+    let test = "a_receiver_that_starts_while_redis_is_away_keeps_deliveries_until_it_is_back";
+    let Some(mut redis) = RedisServer::start(test, DURABLE) else { return };
+    let deployment = Deployment::new(Some(redis.url())).await;
+    redis.crash();
+    let port = free_port();
+    let receiver = deployment.start(port).ready().await;
+    let (client, url) = (reqwest::Client::new(), format!("http://127.0.0.1:{port}/webhooks/github"));
+    assert_eq!(deliver(&client, &url, 1).await, 202);
+    let redis = tokio::task::spawn_blocking(move || {
+        redis.restart(DURABLE);
+        redis
+    });
+    let redis = redis.await.unwrap();
+    assert_eq!(deliver(&client, &url, 2).await, 202);
+    receiver.kill();
+    let entries: Vec<_> = deployment.archive().await.inbox_all().try_collect().await.unwrap();
+    let spooled: Vec<_> = entries.iter().map(|entry| entry.fact.delivery.as_str()).collect();
+    assert_eq!(spooled, ["d-1-spool"], "the second one is on the queue");
+    assert_eq!(deployment.known(&[1, 2]).await, [1, 2]);
+    drop(redis);
+}
