@@ -103,7 +103,7 @@ impl System {
             shutdown.clone(),
         ));
         workers.spawn(gharvest_seeder::run(
-            queue,
+            Arc::clone(&self.queue),
             self.archive.clone(),
             Arc::clone(&self.state),
             self.github.clone(),

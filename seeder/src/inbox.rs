@@ -1,35 +1,146 @@
 //! The inbox: deliveries that waited for the queue, and facts whose trigger may have been lost.
 //!
-//! Metrics: `gharvest_inbox_unreadable`, entries that are damaged.
+//! A look reads the names of what waits and the deliveries, never a fact: however many there are, one that waits for its
+//! download costs a question to the queue every ten minutes.
+//!
+//! Metrics: `gharvest_inbox_entries` and `gharvest_inbox_limit`, how many wait and may; `gharvest_inbox_unreadable`,
+//! deliveries that are damaged.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
-use futures::StreamExt;
-use gharvest_archive::{Archive, ErrorKind, InboxEntry};
-use gharvest_model::{Lane, QueueName, Subject};
-use gharvest_queue::{Queue, Timing, Trigger};
+use gharvest_archive::{Archive, ErrorKind};
+use gharvest_model::{
+    ItemId, Lane, QueueName, RepositoryId, Subject,
+    ledger::{Entry, NumberState},
+};
+use gharvest_queue::{QueueAdmin, Timing, Trigger};
 use gharvest_webhook_receiver::SPOOL;
 use jiff::Timestamp;
 use metrics::gauge;
-use serde_json::Value;
 
-use crate::{Failure, schedule::earlier};
+use crate::{Failure, schedule::later};
 
-/// A fact older than this gets a trigger of its own: the receiver may have died between the two.
+/// Facts that waited for so long may get a trigger of their own: the receiver may have died between the two.
 const OVERDUE: Duration = Duration::from_secs(300);
+/// And again after this, while they wait: the queue may have lost it.
+const AGAIN_AFTER: Duration = Duration::from_secs(600);
+/// Triggers pushed in one step.
+const STEP: usize = 500;
 
-/// Pushes what waits in the inbox. Says how many entries caused a push.
-///
-/// A delivery that waited for the queue is removed once it is pushed; facts stay until a download merged them.
-///
-/// # Errors
-/// When archive or queue do not answer; and after all others were pushed, when there are entries that cannot be read.
-pub async fn sweep(archive: &Archive, queue: &dyn Queue, now: Timestamp) -> Result<u64, Failure> {
-    let mut entries = archive.inbox_all();
+/// Looks at the inbox, and remembers what it saw.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    /// The items with facts at the last look, and when to see after each.
+    waiting: HashMap<ItemId, Timestamp>,
+}
+
+impl Inbox {
+    /// Pushes what waits in the inbox, and drops what is of repositories that are neither tracked nor archived. Says how
+    /// many entries caused a push.
+    ///
+    /// A delivery that waited for the queue is removed once it is pushed; facts stay until a download merged them.
+    ///
+    /// # Errors
+    /// When archive or queue do not answer; and after all others were pushed, when there are deliveries that cannot be
+    /// read.
+    pub async fn look(&mut self, archive: &Archive, queue: &dyn QueueAdmin, now: Timestamp) -> Result<u64, Failure> {
+        let mut names = archive.inbox_names().await?;
+        gauge!("gharvest_inbox_entries").set(names.count() as f64);
+        gauge!("gharvest_inbox_limit").set(archive.inbox_limit() as f64);
+        // Read after the inbox: whatever waits there was tracked before it came.
+        let known = known(archive).await?;
+        let (facts, forgotten): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut names.facts).into_iter().partition(|(item, _)| known.contains(&item.repository));
+        for repository in forgotten.keys().map(|item| item.repository).collect::<BTreeSet<_>>() {
+            tracing::info!(repo.id = %repository, "Facts of a repository that is not mirrored any more leave the inbox");
+            archive.purge_inbox(repository).await?;
+        }
+        let deliveries = push_deliveries(archive, queue, &names.others, &known).await;
+        let overdue = self.push_overdue(archive, queue, facts.into_keys().collect(), now).await?;
+        Ok(overdue + deliveries?)
+    }
+
+    /// Pushes downloads of items whose facts have waited for long, where nobody else sees to them: what has a job is the
+    /// queue's, also if that is buried, and what cannot be fetched is asked for again by [`gaps`](crate::gaps), once a day.
+    async fn push_overdue(
+        &mut self,
+        archive: &Archive,
+        queue: &dyn QueueAdmin,
+        items: BTreeSet<ItemId>,
+        now: Timestamp,
+    ) -> Result<u64, Failure> {
+        self.waiting.retain(|item, _| items.contains(item));
+        let mut overdue = Vec::new();
+        for item in items {
+            let due = self.waiting.entry(item).or_insert_with(|| later(now, OVERDUE));
+            if *due > now {
+                continue;
+            }
+            let entry = archive.ledger(item.repository).await?.get(item.number);
+            let subject = Subject::Item(item);
+            if !is_in_doubt(entry) && queue.job(QueueName::Download, &subject).await?.is_none() {
+                overdue.push(trigger(subject));
+            }
+            *due = later(now, AGAIN_AFTER);
+        }
+        for step in overdue.chunks(STEP) {
+            queue.push(step, None).await?;
+        }
+        Ok(overdue.len() as u64)
+    }
+}
+
+/// The repositories that are tracked or archived.
+async fn known(archive: &Archive) -> Result<BTreeSet<RepositoryId>, Failure> {
+    let tracked = archive.tracking().await?.into_iter().map(|tracked| tracked.id);
+    Ok(tracked.chain(archive.repositories().await?).collect())
+}
+
+/// Whether a number failed, or is suspected to be gone.
+fn is_in_doubt(entry: Entry) -> bool {
+    match entry.state {
+        NumberState::Failed => true,
+        NumberState::Unknown => entry.verified_at.is_some(),
+        _ => false,
+    }
+}
+
+fn trigger(subject: Subject) -> Trigger {
+    Trigger {
+        queue: QueueName::Download,
+        subject,
+        lane: Lane::Webhook,
+        timing: Timing::WhenFree,
+        reason: "inbox".to_owned(),
+    }
+}
+
+/// Pushes deliveries that waited for the queue. Says how many.
+async fn push_deliveries(
+    archive: &Archive,
+    queue: &dyn QueueAdmin,
+    deliveries: &[String],
+    known: &BTreeSet<RepositoryId>,
+) -> Result<u64, Failure> {
     let (mut pushed, mut unreadable) = (0, Vec::new());
-    while let Some(entry) = entries.next().await {
-        match entry {
-            Ok(entry) => pushed += u64::from(push(archive, queue, &entry, now).await?),
+    for delivery in deliveries {
+        match archive.inbox_other(delivery).await {
+            Ok(Some(entry)) => match serde_json::from_value::<Vec<Trigger>>(entry.triggers) {
+                Ok(mut triggers) => {
+                    triggers.retain(|trigger| trigger.subject.repository().is_none_or(|id| known.contains(&id)));
+                    // Under the delivery's own id: GitHub may have sent it again meanwhile, or the queue took it and could
+                    // not say so.
+                    queue.push(&triggers, Some(delivery.strip_suffix(SPOOL).unwrap_or(delivery))).await?;
+                    archive.remove_inbox(delivery).await?;
+                    pushed += 1;
+                }
+                // Written by a newer version: it is left for that one, and said.
+                Err(error) => tracing::error!(delivery, error = %error, "Delivery in the inbox cannot be read"),
+            },
+            Ok(None) => {}
             Err(error) if error.kind() == ErrorKind::Corrupt => unreadable.push(error),
             Err(error) => return Err(error.into()),
         }
@@ -40,40 +151,4 @@ pub async fn sweep(archive: &Archive, queue: &dyn Queue, now: Timestamp) -> Resu
     Err(Failure::Partly(format!(
         "{count} entries of the inbox cannot be read, restore or remove them; the first: {first}"
     )))
-}
-
-async fn push(archive: &Archive, queue: &dyn Queue, entry: &InboxEntry, now: Timestamp) -> Result<bool, Failure> {
-    let delivery = &entry.fact.delivery;
-    let waiting = !entry.triggers.is_null();
-    if waiting {
-        match serde_json::from_value::<Vec<Trigger>>(entry.triggers.clone()) {
-            // Under the delivery's own id: GitHub may have sent it again meanwhile, or the queue took it and could not say so.
-            Ok(triggers) => {
-                let id = delivery.strip_suffix(SPOOL).unwrap_or(delivery);
-                queue.push(&triggers, Some(id)).await?;
-            }
-            // Written by a newer version: it is left for that one, and said.
-            Err(error) => {
-                tracing::error!(delivery, error = %error, "Delivery in the inbox cannot be read");
-                return Ok(false);
-            }
-        }
-        match entry.item {
-            Some(_) => archive.put_inbox(&InboxEntry { triggers: Value::Null, ..entry.clone() }).await?,
-            None => archive.remove_inbox(delivery).await?,
-        }
-        return Ok(true);
-    }
-    let Some(item) = entry.item.filter(|_| entry.fact.received_at <= earlier(now, OVERDUE)) else {
-        return Ok(false);
-    };
-    let trigger = Trigger {
-        queue: QueueName::Download,
-        subject: Subject::Item(item),
-        lane: Lane::Webhook,
-        timing: Timing::WhenFree,
-        reason: "inbox".to_owned(),
-    };
-    queue.push(&[trigger], None).await?;
-    Ok(true)
 }

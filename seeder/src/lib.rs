@@ -9,7 +9,7 @@
 //! | `sweep` | every ten minutes | what changed in silence: see [`sweep`] |
 //! | `deliveries` | each repository every `deliveries_every`, spread out | what follows from deliveries that failed |
 //! | `snapshot` | every `snapshot_every` | nothing: a snapshot of the archive is made, and old ones are removed |
-//! | `inbox` | every minute | deliveries that waited for the queue, facts without a trigger |
+//! | `inbox` | every minute | deliveries that waited for the queue, items whose facts wait though they have no job |
 //!
 //! Each task runs aside, once at a time: whatever one of them waits for, the lead is renewed, the others go on, and the
 //! end of the process is heard at once.
@@ -28,7 +28,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use gharvest_archive::Archive;
 use gharvest_github::{Client, ErrorKind};
-use gharvest_queue::Queue;
+use gharvest_queue::QueueAdmin;
 use gharvest_service_kit::{
     cadence::Cadence,
     settings::{DeliveryLog, Settings, Untracked},
@@ -312,7 +312,7 @@ struct AtWork {
 
 /// Seeds until `shutdown`, whenever it has the lead.
 pub async fn run(
-    queue: Arc<dyn Queue>,
+    queue: Arc<dyn QueueAdmin>,
     archive: Archive,
     state: Arc<dyn State>,
     client: Client,
@@ -342,7 +342,7 @@ impl Seeder {
     /// A seeder that does nothing until it is run. `holder` names it among the others.
     pub fn new(
         archive: Archive,
-        queue: Arc<dyn Queue>,
+        queue: Arc<dyn QueueAdmin>,
         state: Arc<dyn State>,
         client: Client,
         options: Options,
@@ -371,6 +371,8 @@ impl Seeder {
         }
         gauge!("gharvest_seeder_leads").set(if self.leads { 1.0 } else { 0.0 });
         if !self.leads {
+            // What the last leader saw is another's to say now.
+            gauge!("gharvest_inbox_entries").set(0.0);
             return;
         }
         self.take_notes().await;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use gharvest_archive::Archive;
 use gharvest_github::{Client, Purpose};
 use gharvest_model::{Lane, QueueName, Subject, job::part, tracking::Tracked};
-use gharvest_queue::{Queue, Timing, Trigger};
+use gharvest_queue::{Queue, QueueAdmin, Timing, Trigger};
 use gharvest_state::State;
 use gharvest_webhook_receiver::Receiver;
 use jiff::Timestamp;
@@ -13,7 +13,8 @@ use jiff::Timestamp;
 use crate::{
     Failure, Options, Outage, SWEEP_EVERY, Task,
     deliveries::{self, Recovery},
-    gaps, inbox,
+    gaps,
+    inbox::Inbox,
     schedule::Schedule,
     sweep::{Pace, Sweep},
 };
@@ -22,23 +23,33 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Tools {
     pub(crate) archive: Archive,
-    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) queue: Arc<dyn QueueAdmin>,
     pub(crate) state: Arc<dyn State>,
     pub(crate) client: Client,
     pub(crate) receiver: Arc<Receiver>,
     pub(crate) options: Arc<Options>,
+    /// Only one task looks at the inbox, once at a time.
+    pub(crate) inbox: Arc<tokio::sync::Mutex<Inbox>>,
 }
 
 impl Tools {
     pub(crate) fn new(
         archive: Archive,
-        queue: Arc<dyn Queue>,
+        queue: Arc<dyn QueueAdmin>,
         state: Arc<dyn State>,
         client: Client,
         options: Options,
     ) -> Self {
-        let receiver = Receiver::new(Arc::clone(&queue), archive.clone(), options.untracked);
-        Self { receiver: Arc::new(receiver), archive, queue, state, client, options: Arc::new(options) }
+        let receiver = Receiver::new(Arc::clone(&queue) as Arc<dyn Queue>, archive.clone(), options.untracked);
+        Self {
+            receiver: Arc::new(receiver),
+            archive,
+            queue,
+            state,
+            client,
+            options: Arc::new(options),
+            inbox: Arc::default(),
+        }
     }
 
     /// Does a task that last ran at `last`. Says how many jobs were pushed.
@@ -52,7 +63,7 @@ impl Tools {
         let tracked = self.archive.tracking().await?;
         let turns = || tracked.iter().filter(|tracked| schedule.has_turn(tracked.id, last, now));
         match task {
-            Task::Inbox => inbox::sweep(&self.archive, self.queue.as_ref(), now).await,
+            Task::Inbox => self.inbox.lock().await.look(&self.archive, self.queue.as_ref(), now).await,
             Task::Reconcile => self.push_parts(turns(), &[part::UPDATES]).await,
             Task::Metadata => {
                 let parts = [part::METADATA, part::LABELS, part::MILESTONES, part::RELEASES, part::EDITS];

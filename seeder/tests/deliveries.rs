@@ -18,7 +18,7 @@ use gharvest_queue::{
 use gharvest_seeder::{
     Options, Seeder,
     deliveries::{Health, MOST_PAGES, Recovery},
-    inbox,
+    inbox::Inbox,
     snapshots::Snapshots,
 };
 use gharvest_service_kit::{
@@ -372,7 +372,7 @@ async fn a_recovered_delivery_that_cannot_be_kept_is_tried_again() {
     while world.faulty.calls() < 10 {
         drop(world.faulty.counts(QueueName::Download).await);
     }
-    inbox::sweep(&world.archive, world.faulty.as_ref(), at(1)).await.unwrap();
+    Inbox::default().look(&world.archive, world.faulty.as_ref(), at(1)).await.unwrap();
     assert_eq!(world.numbers().await, [number]);
 }
 
@@ -388,16 +388,20 @@ async fn a_spooled_delivery_is_pushed_under_its_own_id() {
     };
     world.faulty.fail_next(Fault::Before);
     assert_eq!(deliver().await, Outcome::Spooled);
-    assert_eq!(inbox::sweep(&world.archive, world.faulty.as_ref(), at(0)).await.unwrap(), 1);
+    assert_eq!(Inbox::default().look(&world.archive, world.faulty.as_ref(), at(0)).await.unwrap(), 1);
     assert_eq!(world.numbers().await, [4]);
-    assert_eq!(inbox::sweep(&world.archive, world.faulty.as_ref(), at(0)).await.unwrap(), 0, "it left the inbox");
+    assert_eq!(
+        Inbox::default().look(&world.archive, world.faulty.as_ref(), at(0)).await.unwrap(),
+        0,
+        "it left the inbox"
+    );
     assert_eq!(deliver().await, Outcome::Duplicate, "sent again by GitHub, it causes nothing more");
     // The other way round: GitHub sends it again before the inbox is looked at.
     let again = Headers { event: "issues", delivery: "d-2" };
     world.faulty.fail_next(Fault::Before);
     assert_eq!(world.receiver.receive(again, &payload).await.unwrap().outcome, Outcome::Spooled);
     assert_eq!(world.receiver.receive(again, &payload).await.unwrap().outcome, Outcome::Queued);
-    inbox::sweep(&world.archive, world.faulty.as_ref(), at(0)).await.unwrap();
+    Inbox::default().look(&world.archive, world.faulty.as_ref(), at(0)).await.unwrap();
     let totals = world.queue.counts(QueueName::Download).await.unwrap().totals;
     assert_eq!((totals.new + totals.merged, totals.duplicate), (2, 2));
 }

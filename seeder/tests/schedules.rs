@@ -18,12 +18,12 @@ use gharvest_model::{
     record::Fact, tracking::Tracked,
 };
 use gharvest_queue::{
-    Counts, Filter, Policy, Queue, QueueAdmin, Timing, Trigger,
+    Filter, JobState, LeaseRequest, Outcome, Policy, Queue, QueueAdmin, Settlement, Timing, Trigger,
     clock::ManualClock,
     faulty::{Fault, FaultyQueue},
     model::MemoryQueue,
 };
-use gharvest_seeder::{Options, Run, Seeder, Task, run_now, snapshots::Snapshots};
+use gharvest_seeder::{Options, Run, Seeder, Task, inbox::Inbox, run_now, snapshots::Snapshots};
 use gharvest_service_kit::{
     cadence::Cadence,
     settings::{DeliveryLog, Untracked},
@@ -98,7 +98,7 @@ impl World {
     }
 
     fn seeder_with(&self, holder: &str, options: Options) -> Seeder {
-        let queue = Arc::clone(&self.faulty) as Arc<dyn Queue>;
+        let queue = Arc::clone(&self.faulty) as Arc<dyn QueueAdmin>;
         let (archive, state) = (self.archive.clone(), Arc::clone(&self.state));
         Seeder::new(archive, queue, state, self.client.clone(), options, holder.to_owned())
     }
@@ -144,11 +144,21 @@ impl World {
         self.archive.update_ledger(ID, &[LedgerChange { number, state, verified_at }]).await.unwrap();
     }
 
+    /// Has something of a repository archived.
+    async fn ledger_of(&self, id: RepositoryId, number: u64) {
+        let change = LedgerChange { number, state: NumberState::Present, verified_at: self.now() };
+        self.archive.update_ledger(id, &[change]).await.unwrap();
+    }
+
     /// A delivery that waits for the queue: the download of item 1.
     async fn spool(&self, delivery: &str) {
+        self.spool_of(ID, delivery).await;
+    }
+
+    async fn spool_of(&self, id: RepositoryId, delivery: &str) {
         let trigger = Trigger {
             queue: QueueName::Download,
-            subject: Subject::item(ID, 1),
+            subject: Subject::item(id, 1),
             lane: Lane::Webhook,
             timing: Timing::Now,
             reason: "issues".into(),
@@ -415,43 +425,124 @@ fn fact(delivery: &str, received_at: Timestamp) -> Fact {
     }
 }
 
+/// Facts of an item, that wait.
+async fn keep_fact(world: &World, repository: RepositoryId, number: u64) -> ItemId {
+    let item = ItemId { repository, number };
+    let fact = fact(&format!("of-{repository}-{number}"), world.now());
+    world.archive.put_inbox(&InboxEntry { item: Some(item), fact, triggers: Value::Null }).await.unwrap();
+    item
+}
+
 #[tokio::test]
 async fn the_inbox_is_pushed_when_the_queue_is_back_and_facts_are_not_forgotten() {
     let world = World::new().await;
-    let overdue_at = world.now() - SignedDuration::from_mins(6);
-    let about = |number| Some(ItemId { repository: ID, number });
-    let overdue = InboxEntry { item: about(2), fact: fact("overdue", overdue_at), triggers: Value::Null };
-    let fresh = InboxEntry { item: about(3), fact: fact("fresh", world.now()), triggers: Value::Null };
+    world.track(ID, true).await;
     world.spool("waiting").await;
-    for entry in [&overdue, &fresh] {
-        world.archive.put_inbox(entry).await.unwrap();
-    }
+    let item = keep_fact(&world, ID, 2).await;
     let mut seeder = world.seeder("a");
-    world.tick(&mut seeder).await;
-    let pushed = world.take(QueueName::Download).await;
-    assert_eq!(pushed, ["webhook 7#1", "webhook 7#2"]);
-    assert_eq!(world.archive.inbox(ItemId { repository: ID, number: 2 }).await.unwrap().len(), 1);
-    let counts: Counts = world.queue.counts(QueueName::Download).await.unwrap();
-    assert_eq!(counts.outstanding(), 0);
-    // The delivery is gone from the inbox: it is not pushed again.
-    world.pass(2 * MINUTE);
-    world.tick(&mut seeder).await;
-    assert_eq!(world.take(QueueName::Download).await, ["webhook 7#2"]);
+    let mut pushed = Vec::new();
+    for _ in 0..7 {
+        world.tick(&mut seeder).await;
+        let mut items = world.take(QueueName::Download).await;
+        items.retain(|subject| subject.contains('#'));
+        pushed.push(items);
+        world.pass(MINUTE);
+    }
+    assert_eq!(pushed[0], ["webhook 7#1"], "the delivery leaves the inbox, and is not pushed again");
+    assert_eq!(pushed[5], ["webhook 7#2"], "its own trigger had five minutes");
+    assert_eq!(pushed.concat().len(), 2, "{pushed:?}");
+    assert_eq!(world.archive.inbox(item).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn facts_of_an_item_that_has_a_job_or_is_in_doubt_are_left_to_who_sees_to_it() {
+    let world = World::new().await;
+    world.track(ID, true).await;
+    let queue = &world.queue;
+    for number in 1..=6 {
+        keep_fact(&world, ID, number).await;
+    }
+    for number in [2, 3] {
+        queue.push_range(QueueName::Download, ID, number..=number, Lane::Backfill).await.unwrap();
+        let request = LeaseRequest {
+            queue: QueueName::Download,
+            max: 1,
+            hold: Duration::from_secs(24 * 3600),
+            repository: None,
+            request: String::new(),
+        };
+        let lease = queue.lease(&request).await.unwrap().lease.unwrap();
+        if number == 2 {
+            let outcome = Outcome::Bury { reason: "hopeless".to_owned() };
+            let buried = Settlement { subject: Subject::item(ID, 2), outcome, follow_up: None };
+            queue.settle(QueueName::Download, lease.token, &[buried]).await.unwrap();
+        }
+    }
+    queue.push_range(QueueName::Download, ID, 1..=1, Lane::Backfill).await.unwrap();
+    world.ledger(4, NumberState::Failed, 1).await;
+    world.ledger(5, NumberState::Unknown, 1).await;
+    let jobs = async || queue.list(QueueName::Download, &Filter::default(), None, 10).await.unwrap();
+    let before = jobs().await;
+    assert_eq!(
+        before.iter().map(|job| job.state).collect::<Vec<_>>(),
+        [JobState::Ready, JobState::Buried, JobState::Leased]
+    );
+    let mut inbox = Inbox::default();
+    let faulty = world.faulty.as_ref();
+    assert_eq!(inbox.look(&world.archive, faulty, world.now()).await.unwrap(), 0);
+    world.pass(5 * MINUTE);
+    assert_eq!(inbox.look(&world.archive, faulty, world.now()).await.unwrap(), 1);
+    let after = jobs().await;
+    assert_eq!(after[..3], before, "not raised, not revived, not asked for once more");
+    assert_eq!(after[3..].iter().map(|job| job.subject.to_string()).collect::<Vec<_>>(), ["7#6"]);
+    // What has no job any more is asked for again, and nothing is asked of the queue until then.
+    queue.remove(QueueName::Download, &Subject::item(ID, 6)).await.unwrap();
+    let calls = faulty.calls();
+    for _ in 0..9 {
+        world.pass(MINUTE);
+        assert_eq!(inbox.look(&world.archive, faulty, world.now()).await.unwrap(), 0);
+    }
+    assert_eq!(faulty.calls(), calls);
+    world.pass(MINUTE);
+    assert_eq!(inbox.look(&world.archive, faulty, world.now()).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn the_inbox_keeps_nothing_of_a_repository_that_is_neither_tracked_nor_archived() {
+    let world = World::new().await;
+    let (archived, unknown) = (RepositoryId(8), RepositoryId(9));
+    world.track(ID, true).await;
+    world.track(archived, true).await;
+    world.ledger_of(archived, 1).await;
+    world.archive.untrack(archived).await.unwrap();
+    let kept = [keep_fact(&world, ID, 1).await, keep_fact(&world, archived, 1).await];
+    keep_fact(&world, unknown, 1).await;
+    world.spool_of(unknown, "waiting").await;
+    let mut inbox = Inbox::default();
+    inbox.look(&world.archive, world.queue.as_ref(), world.now()).await.unwrap();
+    let names = world.archive.inbox_names().await.unwrap();
+    assert_eq!((names.facts.into_keys().collect::<Vec<_>>(), names.others), (kept.to_vec(), vec![]));
+    world.pass(DAY);
+    inbox.look(&world.archive, world.queue.as_ref(), world.now()).await.unwrap();
+    assert_eq!(world.take(QueueName::Download).await, ["webhook 7#1", "webhook 8#1"]);
 }
 
 #[tokio::test]
 async fn an_entry_of_the_inbox_that_cannot_be_read_is_said_and_stops_no_other() {
     let world = World::new().await;
-    let damaged = world.folder.path().join("archive/inbox/7-1");
-    std::fs::create_dir_all(&damaged).unwrap();
-    std::fs::write(damaged.join("damaged.json"), "{").unwrap();
+    world.track(ID, true).await;
     world.spool("waiting").await;
-    let mut seeder = world.seeder("a");
-    world.tick(&mut seeder).await;
-    assert_eq!(world.take(QueueName::Download).await, ["webhook 7#1"]);
-    let swept = gharvest_seeder::inbox::sweep(&world.archive, world.queue.as_ref(), world.now()).await;
-    let error = swept.unwrap_err().to_string();
-    assert!(error.contains("1 entries") && error.contains("inbox/7-1/damaged.json"), "{error}");
+    let damaged = world.folder.path().join("archive/inbox/other/damaged.json");
+    std::fs::write(damaged, "{").unwrap();
+    keep_fact(&world, ID, 2).await;
+    let mut inbox = Inbox::default();
+    for expected in [vec!["webhook 7#1"], vec!["webhook 7#2"]] {
+        let looked = inbox.look(&world.archive, world.queue.as_ref(), world.now()).await;
+        let error = looked.unwrap_err().to_string();
+        assert!(error.contains("1 entries") && error.contains("inbox/other/damaged.json"), "{error}");
+        assert_eq!(world.take(QueueName::Download).await, expected);
+        world.pass(5 * MINUTE);
+    }
 }
 
 #[tokio::test]
@@ -477,7 +568,7 @@ async fn a_github_that_hangs_keeps_neither_the_inbox_nor_the_lead_nor_the_end_wa
     assert!(world.state.lead("seeder", "a", Duration::from_secs(30)).await.unwrap(), "the lead was kept");
     seeder.resign().await;
 
-    let (queue, shutdown) = (Arc::clone(&world.queue) as Arc<dyn Queue>, CancellationToken::new());
+    let (queue, shutdown) = (Arc::clone(&world.queue) as Arc<dyn QueueAdmin>, CancellationToken::new());
     let (archive, state, client) = (world.archive.clone(), Arc::clone(&world.state), client_of(&silent));
     let running =
         tokio::spawn(gharvest_seeder::run(queue, archive, state, client.clone(), world.options(), shutdown.clone()));

@@ -1,7 +1,7 @@
 //! Hints, which may be lost, and the inbox, which may not.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -16,7 +16,7 @@ use crate::{
 
 /// After as many new entries as this part of the limit they are counted again: other processes add and remove as well.
 const RECOUNT_SHARE: usize = 100;
-/// Hints that are written, and folders of the inbox that are listed, at once.
+/// Hints that are written at once.
 const AT_ONCE: usize = 16;
 
 /// What this process knows of the inbox: where deliveries lie, and about how many there are.
@@ -30,6 +30,22 @@ struct Inbox {
     put_since: usize,
     /// Whether a person was told that it fills up, and nothing changed since.
     alarmed: bool,
+}
+
+/// What waits in the inbox, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InboxNames {
+    /// The ids of the deliveries that told facts of an item.
+    pub facts: BTreeMap<ItemId, Vec<String>>,
+    /// The ids of entries of no item: deliveries that wait for the queue.
+    pub others: Vec<String>,
+}
+
+impl InboxNames {
+    /// How many entries wait.
+    pub fn count(&self) -> usize {
+        self.facts.values().map(Vec::len).sum::<usize>() + self.others.len()
+    }
 }
 
 impl Known {
@@ -73,7 +89,7 @@ impl Archive {
             return Err(Error::new(ErrorKind::Refused, "keep", shown, "not a delivery id"));
         }
         let limit = self.inner.options.inbox_limit;
-        let key = format!("inbox/{}/{delivery}.json", folder(entry.item));
+        let key = entry_key(entry.item, delivery);
         let waiting = self.waiting(limit).await?;
         self.inner.inbox.lock().watch(waiting, limit);
         if waiting >= limit && self.store().get(&key).await?.is_none() {
@@ -104,29 +120,58 @@ impl Archive {
         Ok(entries)
     }
 
-    /// All entries, a page at a time: for pushing what waits for the queue, and for `status`. An entry that cannot be read
-    /// is an error in its place, and those after it follow.
-    pub fn inbox_all(&self) -> BoxStream<'static, Result<InboxEntry>> {
-        let archive = self.clone();
-        let folders = async move {
-            let mut folders = archive.store().list("inbox").await?;
-            folders.sort_unstable();
-            Ok::<_, Error>(futures::stream::iter(folders.into_iter().map(move |folder| Ok((archive.clone(), folder)))))
-        };
-        let keys = |(archive, folder): (Self, String)| async move {
-            let keys = archive.inbox_keys(&folder).await?;
-            Ok(futures::stream::iter(keys.into_iter().map(move |key| Ok((archive.clone(), key)))))
-        };
-        let entry = |(archive, key): (Self, String)| async move { archive.inbox_entry(&key).await };
-        futures::stream::once(folders).try_flatten().and_then(keys).try_flatten().try_filter_map(entry).boxed()
+    /// What waits in the inbox, by name: not one entry is read.
+    pub async fn inbox_names(&self) -> Result<InboxNames> {
+        let mut names = InboxNames::default();
+        for path in self.store().list_all("inbox").await? {
+            let Some((folder, delivery)) = path.strip_suffix(".json").and_then(|path| path.split_once('/')) else {
+                continue;
+            };
+            match item_of(folder) {
+                Some(item) => names.facts.entry(item).or_default().push(delivery.to_owned()),
+                None => names.others.push(delivery.to_owned()),
+            }
+        }
+        names.facts.values_mut().for_each(|deliveries| deliveries.sort_unstable());
+        names.others.sort_unstable();
+        Ok(names)
     }
 
-    /// How many entries wait, counted now: for metrics and `status`.
-    pub async fn inbox_count(&self) -> Result<usize> {
-        let folders = self.store().list("inbox").await?;
-        let count = |folder: String| async move { Ok(self.inbox_keys(&folder).await?.len()) };
-        let counts = futures::stream::iter(folders).map(count).buffer_unordered(AT_ONCE);
-        counts.try_fold(0, |sum, count| std::future::ready(Ok(sum + count))).await
+    /// All entries. One that cannot be read is an error in its place, and those after it follow.
+    pub fn inbox_all(&self) -> BoxStream<'static, Result<InboxEntry>> {
+        let archive = self.clone();
+        let keys = async move {
+            let names = archive.inbox_names().await?;
+            let others = names.others.iter().map(|delivery| entry_key(None, delivery));
+            let facts = |(item, deliveries): (&ItemId, &Vec<String>)| {
+                deliveries.iter().map(|delivery| entry_key(Some(*item), delivery)).collect::<Vec<_>>()
+            };
+            let keys: Vec<String> = names.facts.iter().flat_map(facts).chain(others).collect();
+            Ok::<_, Error>(futures::stream::iter(keys.into_iter().map(move |key| Ok((archive.clone(), key)))))
+        };
+        let entry = |(archive, key): (Self, String)| async move { archive.inbox_entry(&key).await };
+        futures::stream::once(keys).try_flatten().try_filter_map(entry).boxed()
+    }
+
+    /// An entry of no item, by its delivery id: one that [`InboxNames::others`] names.
+    pub async fn inbox_other(&self, delivery: &str) -> Result<Option<InboxEntry>> {
+        self.inbox_entry(&entry_key(None, delivery)).await
+    }
+
+    /// The most entries that the inbox takes.
+    pub fn inbox_limit(&self) -> usize {
+        self.inner.options.inbox_limit
+    }
+
+    /// Removes all facts of a repository's items.
+    pub async fn purge_inbox(&self, id: RepositoryId) -> Result<()> {
+        for folder in self.store().list("inbox").await? {
+            if item_of(&folder).is_some_and(|item| item.repository == id) {
+                self.store().delete_all(&format!("inbox/{folder}")).await?;
+            }
+        }
+        self.inner.inbox.lock().count = None;
+        Ok(())
     }
 
     /// Removes an entry by its delivery id.
@@ -146,16 +191,13 @@ impl Archive {
         Ok(())
     }
 
-    /// Looks through all folders: only for a delivery that this process has neither kept nor read.
+    /// Looks through all names: only for a delivery that this process has neither kept nor read.
     async fn find_delivery(&self, delivery: &str) -> Result<Option<String>> {
-        let name = format!("{delivery}.json");
-        for folder in self.store().list("inbox").await? {
-            let keys = self.inbox_keys(&folder).await?;
-            if let Some(key) = keys.into_iter().find(|key| key.rsplit('/').next() == Some(&name)) {
-                return Ok(Some(key));
-            }
-        }
-        Ok(None)
+        let names = self.inbox_names().await?;
+        let mut facts = names.facts.iter().filter(|(_, deliveries)| deliveries.iter().any(|known| known == delivery));
+        let is_other = names.others.iter().any(|known| known == delivery);
+        let item = facts.next().map(|(item, _)| *item);
+        Ok((item.is_some() || is_other).then(|| entry_key(item, delivery)))
     }
 
     async fn inbox_keys(&self, folder: &str) -> Result<Vec<String>> {
@@ -184,7 +226,7 @@ impl Archive {
                 return Ok(count);
             }
         }
-        let count = self.inbox_count().await?;
+        let count = self.inbox_names().await?.count();
         let mut known = self.inner.inbox.lock();
         known.count = Some(count);
         known.put_since = 0;
@@ -195,8 +237,6 @@ impl Archive {
 impl Inbox {
     /// Raises the alarm when the inbox gets nine tenths full, once until there is room again.
     fn watch(&mut self, waiting: usize, limit: usize) {
-        metrics::gauge!("gharvest_inbox_entries").set(waiting as f64);
-        metrics::gauge!("gharvest_inbox_limit").set(limit as f64);
         let is_filling = waiting >= limit - limit / 10;
         if is_filling && !self.alarmed {
             tracing::error!(
@@ -218,6 +258,16 @@ impl Inbox {
 
 fn folder(item: Option<ItemId>) -> String {
     item.map_or_else(|| "other".to_owned(), |item| format!("{}-{}", item.repository, item.number))
+}
+
+/// The item of a folder of the inbox, if it is one of an item.
+fn item_of(folder: &str) -> Option<ItemId> {
+    let (repository, number) = folder.split_once('-')?;
+    Some(ItemId { repository: RepositoryId(repository.parse().ok()?), number: number.parse().ok()? })
+}
+
+fn entry_key(item: Option<ItemId>, delivery: &str) -> String {
+    format!("inbox/{}/{delivery}.json", folder(item))
 }
 
 fn hint_key(item: ItemId) -> String {

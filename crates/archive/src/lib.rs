@@ -55,6 +55,7 @@ use store::{Condition, Durability, Store};
 
 pub use attachments::{attachment_name, image_type};
 pub use error::{Error, ErrorKind, Result};
+pub use inbox::InboxNames;
 pub use records::Stored;
 
 /// The archive of one deployment. Cheap to clone; safe to use from many tasks and processes at once.

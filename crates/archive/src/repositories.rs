@@ -187,13 +187,16 @@ impl Archive {
         self.swap(&key, &change).await.map(|_| ())
     }
 
-    /// Removes everything of a repository, records, ledger and links. From then on whoever still works on it is refused
-    /// ([`ErrorKind::Forgotten`]), until it is tracked again or [`Archive::remember`] is called.
+    /// Removes everything of a repository: records, ledger and links, what webhooks said of it, how far its feeds were
+    /// read. From then on whoever still works on it is refused ([`ErrorKind::Forgotten`]), until it is tracked again or
+    /// [`Archive::remember`] is called.
     pub async fn purge_repository(&self, id: RepositoryId) -> Result<()> {
         self.write(&forgotten_key(id), &Timestamp::now()).await?;
         // Most of it first, while its name still leads to it: should this be interrupted, it can be asked for again.
         self.store().delete_all(&format!("repositories/{id}/items")).await?;
         self.store().delete_all(&format!("repositories/{id}/attachments")).await?;
+        self.purge_inbox(id).await?;
+        self.forget_cursors(id).await?;
         if let Some(repository) = self.repository(id).await? {
             for name in repository.former_names.iter().chain([&repository.full_name]) {
                 if self.resolve(name).await? == Some(id) {

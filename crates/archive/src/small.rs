@@ -56,6 +56,15 @@ impl Archive {
         if cursor.is_null() { self.store().delete(&key).await } else { self.write(&key, &cursor).await }
     }
 
+    /// Forgets how far each feed of a repository was read.
+    pub(crate) async fn forget_cursors(&self, id: RepositoryId) -> Result<()> {
+        let folders = self.store().list("cursors").await?.into_iter().filter(|name| !name.ends_with(".json"));
+        for feed in folders {
+            self.store().delete(&format!("cursors/{feed}/{id}.json")).await?;
+        }
+        Ok(())
+    }
+
     /// All API keys.
     pub async fn keys(&self) -> Result<Vec<ApiKey>> {
         Ok(self.read("keys.json").await?.unwrap_or_default())

@@ -91,6 +91,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The names directly below a folder, objects and folders, in no order; nothing for a folder that is not there.
     async fn list(&self, folder: &str) -> Result<Vec<String>>;
 
+    /// The paths of all objects below a folder, relative to it, in no order; nothing for a folder that is not there.
+    async fn list_all(&self, folder: &str) -> Result<Vec<String>>;
+
     /// Points `key` to another key, atomically replacing what it pointed to.
     async fn link(&self, key: &str, target: &str) -> Result<()>;
 

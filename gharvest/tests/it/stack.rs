@@ -194,15 +194,13 @@ async fn dashboards_are_told_how_the_system_is_doing(stack: &Stack) {
 }
 
 /// Metrics that are there only once something has gone wrong, or had to wait.
-const AFTER_A_FAULT: [&str; 8] = [
+const AFTER_A_FAULT: [&str; 6] = [
     "gharvest_drift_total",
     "gharvest_github_token_accepted",
     "gharvest_github_wait_seconds_bucket",
     "gharvest_index_refused_total",
     "gharvest_panics_total",
     "gharvest_web_panics_total",
-    "gharvest_inbox_entries",
-    "gharvest_inbox_limit",
 ];
 
 /// Each metric of the rules and of Grafana's dashboard is one that a component really prints.

@@ -162,6 +162,7 @@ behaviours! { $
             assert!(is_refused(store.delete(key).await.err()), "delete {key:?}");
             assert!(is_refused(store.delete_all(key).await.err()), "delete_all {key:?}");
             assert!(is_refused(store.list(key).await.err()), "list {key:?}");
+            assert!(is_refused(store.list_all(key).await.err()), "list_all {key:?}");
             assert!(is_refused(store.link(key, "a").await.err()), "link {key:?}");
             assert!(is_refused(store.link("a", key).await.err()), "link to {key:?}");
             assert!(is_refused(store.read_link(key).await.err()), "read_link {key:?}");
@@ -273,6 +274,19 @@ behaviours! { $
         assert_eq!((names.len(), numbers), (1100, (0..1100).collect()));
         store.delete_all("many").await.expect("delete_all");
         assert_eq!(fixture.other.list("many").await.expect("list"), Vec::<String>::new());
+    }
+
+    async fn what_lies_below_a_folder_is_listed_at_any_depth(fixture) {
+        for key in ["r/1/a", "r/1/b/c", "r/1/b/d/e", "r/10/a", "r/2"] {
+            put(&*fixture.store, key, key).await;
+        }
+        let below = async |folder: &str| {
+            let found = fixture.other.list_all(folder).await.expect("list_all");
+            found.into_iter().collect::<BTreeSet<_>>()
+        };
+        assert_eq!(below("r/1").await, ["a", "b/c", "b/d/e"].map(str::to_owned).into());
+        assert_eq!(below("r").await.len(), 5);
+        assert_eq!(below("no").await, BTreeSet::new());
     }
 
     async fn a_folder_is_removed_and_nothing_beside_it(fixture) {

@@ -127,6 +127,10 @@ impl Store for FaultyStore {
         self.call(folder, false, self.inner.list(folder)).await
     }
 
+    async fn list_all(&self, folder: &str) -> Result<Vec<String>> {
+        self.call(folder, false, self.inner.list_all(folder)).await
+    }
+
     async fn link(&self, key: &str, target: &str) -> Result<()> {
         self.call(key, true, self.inner.link(key, target)).await
     }

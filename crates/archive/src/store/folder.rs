@@ -313,6 +313,11 @@ impl Store for FolderStore {
         .await
     }
 
+    async fn list_all(&self, folder: &str) -> Result<Vec<String>> {
+        let (store, folder) = (self.clone(), folder.to_owned());
+        blocking(move || files_below(&store.path(&folder)?).map_err(|error| failed("list", &folder, error))).await
+    }
+
     async fn link(&self, key: &str, target: &str) -> Result<()> {
         check_key(target)?;
         let (store, key, target) = (self.clone(), key.to_owned(), target.to_owned());
@@ -495,6 +500,25 @@ fn sweep(staging: &Path, stale_after: Duration) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The files below a folder, relative to it. What goes meanwhile may be among them or not.
+fn files_below(root: &Path) -> io::Result<Vec<String>> {
+    let (mut files, mut folders) = (Vec::new(), vec![String::new()]);
+    while let Some(folder) = folders.pop() {
+        let entries = match fs::read_dir(root.join(&folder)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            let kind = if entry.file_type()?.is_dir() { &mut folders } else { &mut files };
+            kind.push(path);
+        }
+    }
+    Ok(files)
 }
 
 fn failed(operation: &'static str, key: &str, error: io::Error) -> Error {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::{
-    Error as ObjectError, GetOptions, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion,
+    Error as ObjectError, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion,
     aws::{AmazonS3Builder, S3ConditionalPut},
     path::Path,
 };
@@ -112,6 +112,17 @@ impl Store for BucketStore {
         let found = found.map_err(|error| failed("list", folder, error))?;
         let paths = found.objects.into_iter().map(|object| object.location).chain(found.common_prefixes);
         Ok(paths.filter_map(|path| path.filename().map(str::to_owned)).collect())
+    }
+
+    async fn list_all(&self, folder: &str) -> Result<Vec<String>> {
+        let root = self.path(folder)?;
+        let below = |object: ObjectMeta| {
+            let parts: Vec<_> = object.location.prefix_match(&root)?.collect();
+            Some(parts.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join("/"))
+        };
+        let found: Vec<ObjectMeta> =
+            self.objects.list(Some(&root)).try_collect().await.map_err(|error| failed("list", folder, error))?;
+        Ok(found.into_iter().filter_map(below).collect())
     }
 
     async fn link(&self, key: &str, target: &str) -> Result<()> {

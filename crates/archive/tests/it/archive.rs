@@ -1,9 +1,9 @@
 //! What an archive does, wherever it lies.
 
 use futures::TryStreamExt as _;
-use gharvest_archive::{ApiKey, Archive, ErrorKind, Hint, LedgerChange, Options, Written};
+use gharvest_archive::{ApiKey, Archive, ErrorKind, Hint, InboxEntry, LedgerChange, Options, Written};
 use gharvest_model::{
-    Record, RepositoryId, Revision,
+    ItemId, Record, RepositoryId, Revision,
     ledger::NumberState,
     record::{Origin, RecordState},
     tracking::Tracked,
@@ -11,7 +11,7 @@ use gharvest_model::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::place::{ID, at, everywhere, folder, item, present, record, repository};
+use crate::place::{ID, at, everywhere, fact, folder, item, present, record, repository};
 
 fn titles(records: &[Record]) -> Vec<(u64, &str)> {
     records.iter().map(|record| (record.number, record.issue.as_ref().unwrap()["title"].as_str().unwrap())).collect()
@@ -262,6 +262,14 @@ everywhere! {
         archive.put_record(record(1, "one")).await.unwrap();
         archive.update_ledger(ID, &[present(1)]).await.unwrap();
         archive.put_hints(ID, vec![Hint::new(at(5), json!({"number": 1}))]).await.unwrap();
+        let waits = |item, delivery: &str| InboxEntry { item, fact: fact(delivery, 1), triggers: json!(null) };
+        let elsewhere = ItemId { repository: RepositoryId(70), number: 1 };
+        for entry in [waits(Some(item(1)), "a"), waits(Some(elsewhere), "b"), waits(None, "c")] {
+            archive.put_inbox(&entry).await.unwrap();
+        }
+        for feed in ["items/7", "hook/7", "hook/70", "hook/app", "plain"] {
+            archive.set_cursor(feed, json!(feed)).await.unwrap();
+        }
         assert_eq!(archive.repositories().await.unwrap(), [ID, RepositoryId(70)]);
         archive.purge_repository(ID).await.unwrap();
         assert_eq!(archive.repositories().await.unwrap(), [RepositoryId(70)]);
@@ -270,6 +278,13 @@ everywhere! {
         }
         assert_eq!((archive.record(item(1)).await.unwrap(), archive.hint(item(1)).await.unwrap()), (None, None));
         assert_eq!(archive.ledger(ID).await.unwrap().highest(), 0);
+        let names = archive.inbox_names().await.unwrap();
+        assert_eq!((names.facts, names.others), ([(elsewhere, vec!["b".to_owned()])].into(), vec!["c".to_owned()]));
+        for (feed, is_left) in
+            [("items/7", false), ("hook/7", false), ("hook/70", true), ("hook/app", true), ("plain", true)]
+        {
+            assert_eq!(archive.cursor(feed).await.unwrap().is_some(), is_left, "{feed}");
+        }
         assert_eq!(resolved(&archive, "a/other").await, Some(70));
     }
 

@@ -276,6 +276,9 @@ async fn a_purge_that_was_stopped_is_completed_by_the_next() {
         archive.put_repository(&repository(7, "a/b", 1)).await.unwrap();
         archive.put_record(record(1, "one")).await.unwrap();
         archive.update_ledger(ID, &[present(1)]).await.unwrap();
+        let entry = InboxEntry { item: Some(item(1)), fact: fact("d1", 1), triggers: json!(null) };
+        archive.put_inbox(&entry).await.unwrap();
+        archive.set_cursor("items/7", json!(1)).await.unwrap();
     };
     let purge = async |archive: &Archive| archive.purge_repository(ID).await;
     let look = async |archive: &Archive| {
@@ -284,6 +287,8 @@ async fn a_purge_that_was_stopped_is_completed_by_the_next() {
             archive.record(item(1)).await.unwrap().is_some(),
             archive.ledger(ID).await.unwrap().highest(),
             archive.resolve(&"a/b".parse().unwrap()).await.unwrap(),
+            archive.inbox_names().await.unwrap().count(),
+            archive.cursor("items/7").await.unwrap(),
         ])
     };
     at_every_call(quick, set_up, purge, look, |_| true).await;

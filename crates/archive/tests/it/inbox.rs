@@ -32,12 +32,16 @@ everywhere! {
         let mut all: Vec<InboxEntry> = other.inbox_all().try_collect().await.unwrap();
         all.sort_by(|a, b| a.fact.delivery.cmp(&b.fact.delivery));
         assert_eq!(deliveries(&all), ["b", "c", "d", "e"]);
+        let names = other.inbox_names().await.unwrap();
+        let expected = [(item(1), vec!["b".to_owned(), "c".to_owned()]), (item(10), vec!["d".to_owned()])];
+        assert_eq!((names.facts, names.others), (expected.into(), vec!["e".to_owned()]));
+        assert_eq!(other.inbox_other("e").await.unwrap(), Some(entry(None, "e", 4)));
         for delivery in ["b", "e", "no such"] {
             place.open().await.remove_inbox(delivery).await.unwrap();
         }
         let all: Vec<InboxEntry> = archive.inbox_all().try_collect().await.unwrap();
         assert_eq!(all.len(), 2);
-        assert_eq!(archive.inbox_count().await.unwrap(), 2);
+        assert_eq!(archive.inbox_names().await.unwrap().count(), 2);
     }
 
     async fn a_full_inbox_refuses_until_there_is_room(place) {
@@ -63,7 +67,7 @@ everywhere! {
         for delivery in ["", "../x", "a/b", ".", "a b", &"x".repeat(101)] {
             assert_eq!(archive.put_inbox(&entry(None, delivery, 1)).await.unwrap_err().kind(), ErrorKind::Refused);
         }
-        assert_eq!(archive.inbox_count().await.unwrap(), 0);
+        assert_eq!(archive.inbox_names().await.unwrap().count(), 0);
     }
 }
 
