@@ -1,9 +1,10 @@
 //! Index jobs: from the archive to the search engine, and on to whoever watches.
 //!
 //! A batch of items is read, rendered and applied, then committed together with what other batches applied meanwhile,
-//! then settled, and only then told to live readers: what is told is searchable. Documents that the engine refuses
-//! bury their job with the engine's reason. The jobs of parts write a repository's document, its releases and its
-//! daily counts.
+//! then told to live readers, and only then settled: what is told is searchable, and what was not told is done again.
+//! The next batch is leased when one is applied and waits for its commit: what is leased earlier stands before live
+//! changes that come later. Documents that the engine refuses bury their job with the engine's reason. The jobs of
+//! parts write a repository's document, its releases and its daily counts.
 //!
 //! [`rebuild`] fills a new index from the archive while the old one serves; [`verify`] compares both.
 //!
@@ -97,7 +98,7 @@ pub async fn run(
 ) {
     let worker = gharvest_worker::Options {
         queue: QueueName::Index,
-        workers: WAITING_BATCHES.max(options.workers),
+        workers: options.workers,
         batch: options.batch,
         lease: options.lease,
         drain: options.drain,
@@ -114,8 +115,8 @@ pub struct Indexer {
     state: Arc<dyn State>,
     index: Arc<dyn SearchIndex>,
     committer: Committer,
-    /// Taken while rendering and applying; given back for the wait for a commit.
-    turns: Semaphore,
+    /// Taken for the wait for a commit.
+    waiting: Semaphore,
     daily_delay: Duration,
     daily_written: Mutex<HashMap<RepositoryId, Instant>>,
 }
@@ -161,14 +162,13 @@ impl Indexer {
             state,
             committer: Committer::new(Arc::clone(&index), options.linger, options.batch),
             index,
-            turns: Semaphore::new(options.workers.max(1)),
+            waiting: Semaphore::new(WAITING_BATCHES),
             daily_delay: options.daily_delay,
             daily_written: Mutex::default(),
         }
     }
 
     async fn work(&self, batch: &Batch) -> Result<(), Failure> {
-        let turn = self.turns.acquire().await.expect("the semaphore is never closed");
         let mut done = self.items(batch.jobs()).await?;
         for job in batch.jobs().iter().filter(|job| !matches!(job.subject, Subject::Item(_))) {
             let result = match self.part(job).await {
@@ -177,21 +177,19 @@ impl Indexer {
             };
             done.push(Done { job: job.clone(), result, follow_up: None });
         }
-        drop(turn);
         fail_point!("indexer-applied");
+        let _waiting = self.waiting.acquire().await.expect("the semaphore is never closed");
+        batch.make_room();
         self.committer.commit(done.len()).await?;
         fail_point!("indexer-committed");
         let (settlements, events) = split(done);
-        batch.settle(settlements).await;
-        fail_point!("indexer-settled");
-        if let Err(error) = self.publish(&events).await {
-            tracing::warn!(error = %error, events = events.len(), "Live readers cannot be told");
+        // Who dies in between tells them again; told after the settlement they would never be heard of.
+        if !events.is_empty() {
+            self.state.publish(&events).await?;
         }
+        fail_point!("indexer-told");
+        batch.settle(settlements).await;
         Ok(())
-    }
-
-    async fn publish(&self, events: &[LiveEvent]) -> gharvest_state::Result<()> {
-        if events.is_empty() { Ok(()) } else { self.state.publish(events).await }
     }
 
     /// Renders and applies all items of a batch, a bounded number of bytes at a time.
@@ -243,7 +241,8 @@ impl Indexer {
         let done = jobs.into_iter().zip(applied).map(|((job, event), applied)| {
             let (label, result) = match applied {
                 Applied::Written => ("written", Ok(Some(event))),
-                Applied::Stale => ("stale", Ok(None)),
+                // Written before, as by a run that came no further: nobody may know of it yet.
+                Applied::Stale => ("stale", Ok(Some(event))),
                 Applied::Refused { id, reason } => {
                     counter!("gharvest_index_refused_total").increment(1);
                     ("refused", Err(Failure::Hopeless(format!("the engine refuses document {id}: {reason}"))))

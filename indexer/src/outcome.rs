@@ -18,6 +18,9 @@ pub enum Failure {
     /// The engine did not do what it should.
     #[error(transparent)]
     Search(#[from] gharvest_search::Error),
+    /// Live readers could not be told.
+    #[error(transparent)]
+    State(#[from] gharvest_state::Error),
     /// Too early: to be done after this time.
     #[error("to be done in {0:?}")]
     NotYet(Duration),
@@ -38,7 +41,7 @@ pub enum Verdict {
     },
 }
 
-/// An engine that does not answer is tried again after this: an outage costs no attempts, however long it is.
+/// An engine or a state that does not answer is tried again after this: an outage costs no attempts, however long it is.
 const ENGINE_PAUSE: Duration = Duration::from_secs(10);
 /// What only a person can change is looked at again after this.
 const ATTENTION_PAUSE: Duration = Duration::from_secs(60);
@@ -59,6 +62,7 @@ pub fn verdict(failure: &Failure) -> Verdict {
             ArchiveKind::Unavailable => retry(error.to_string()),
             _ => Verdict::PauseQueue { pause: ATTENTION_PAUSE },
         },
+        Failure::State(_) => Verdict::PauseQueue { pause: ENGINE_PAUSE },
         Failure::NotYet(after) => Verdict::Job(Outcome::Release { after: *after }),
         Failure::Entry(_) | Failure::Hopeless(_) => bury(failure.to_string()),
     }
@@ -90,6 +94,7 @@ mod tests {
             (archive(ArchiveKind::Corrupt), Class::Bury),
             (archive(ArchiveKind::Refused), Class::Queue(60)),
             (archive(ArchiveKind::Full), Class::Queue(60)),
+            (gharvest_state::Error::new("publish", "x").into(), Class::Queue(10)),
             (Failure::NotYet(Duration::from_secs(5)), Class::Release),
             (serde_json::from_str::<()>("x").unwrap_err().into(), Class::Bury),
             (Failure::Hopeless("x".into()), Class::Bury),

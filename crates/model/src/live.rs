@@ -8,7 +8,8 @@ use crate::{
     record::{Revision, Visibility},
 };
 
-/// One change, published by the indexer after its commit.
+/// One change, published by the indexer after its commit. At least once: who tells of it and dies before it can note
+/// that tells of it again, with the same revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveEvent {
     /// Which item.

@@ -9,6 +9,7 @@ use gharvest_model::{Lane, QueueName, Subject};
 use gharvest_queue::{Job, Lease, Outcome, Queue, Settled, Settlement, Timing, Token};
 use gharvest_service_kit::trace;
 use metrics::counter;
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Span;
 
 use crate::{Backoff, report};
@@ -24,10 +25,12 @@ pub struct Batch {
     unsettled: Arc<Mutex<BTreeSet<Subject>>>,
     /// Of jobs that are traced each by itself; a span ends with its job's answer.
     spans: Arc<Mutex<BTreeMap<Subject, Span>>>,
+    /// Its worker's, until it makes room or ends.
+    permit: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
 }
 
 impl Batch {
-    pub(crate) fn new(queue: Arc<dyn Queue>, name: QueueName, lease: Lease) -> Self {
+    pub(crate) fn new(queue: Arc<dyn Queue>, name: QueueName, lease: Lease, permit: OwnedSemaphorePermit) -> Self {
         let unsettled = lease.jobs.iter().map(|job| job.subject.clone()).collect();
         let spans = if trace::is_on() { spans(name, &lease.jobs) } else { BTreeMap::new() };
         Self {
@@ -37,6 +40,7 @@ impl Batch {
             jobs: lease.jobs,
             unsettled: Arc::new(Mutex::new(unsettled)),
             spans: Arc::new(Mutex::new(spans)),
+            permit: Arc::new(Mutex::new(Some(permit))),
         }
     }
 
@@ -49,7 +53,14 @@ impl Batch {
             jobs: vec![job.clone()],
             unsettled: Arc::clone(&self.unsettled),
             spans: Arc::clone(&self.spans),
+            permit: Arc::clone(&self.permit),
         }
+    }
+
+    /// Says that this batch only waits from now on, so that its worker leases the next one beside it. The lease is kept
+    /// and the work waited for as before; how many batches wait so is for the handler to bound.
+    pub fn make_room(&self) {
+        self.permit.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// The jobs, first due first; all of one repository or of none.

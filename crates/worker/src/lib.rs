@@ -1,7 +1,7 @@
 //! The one generic loop: permit, lease, heartbeat, handle, settle, drain.
 //!
 //! The order matters. A permit is taken *before* a lease, so that no more is leased than can be worked on; the permit
-//! moves into the task, so that a panic gives it back. While the [`Handler`] works on a [`Batch`], a heartbeat extends
+//! moves into the batch, so that a panic gives it back. While the [`Handler`] works on a [`Batch`], a heartbeat extends
 //! the lease; when heartbeats are lost the work is dropped before the lease ends, so that nobody else's work is
 //! disturbed. What the handler answers is settled in one step; what it leaves unanswered, because it panicked or
 //! forgot, is a failed attempt with that reason. An error of the queue is waited out, never a reason to stop.
@@ -43,7 +43,7 @@ pub use panics::{Panicked, catch};
 pub struct Options {
     /// Which queue.
     pub queue: QueueName,
-    /// Batches in work at once, at least 1.
+    /// Batches in work at once, at least 1, without those that [made room](Batch::make_room).
     pub workers: usize,
     /// Jobs leased at once, all of one repository; at least 1.
     pub batch: usize,
@@ -201,16 +201,13 @@ impl Worker {
     fn spawn(&self, leased: Leased, permit: OwnedSemaphorePermit) {
         let task = work::Task {
             handler: Arc::clone(&self.handler),
-            batch: Batch::new(Arc::clone(&self.queue), self.options.queue, leased.lease),
+            batch: Batch::new(Arc::clone(&self.queue), self.options.queue, leased.lease, permit),
             hold: self.options.lease,
             requested: leased.requested,
             stop: self.stop_work.clone(),
         };
         let span = tracing::info_span!("batch", queue = %self.options.queue, lease.token = %task.batch.token());
-        let work = async move {
-            task.run().await;
-            drop(permit);
-        };
+        let work = async move { task.run().await };
         self.tracker.spawn(work.instrument(span));
     }
 

@@ -221,6 +221,32 @@ async fn no_more_is_leased_than_there_are_workers() {
     world.stop().await;
 }
 
+/// Waits for something outside, and makes room meanwhile.
+#[derive(Debug)]
+struct Waiter(Arc<Gate>);
+
+#[async_trait]
+impl Handler for Waiter {
+    async fn handle(&self, batch: &Batch) -> Vec<Settlement> {
+        batch.make_room();
+        self.0.handle(batch).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn beside_a_batch_that_only_waits_the_next_one_is_leased() {
+    let gate = Gate::new();
+    let world = World::start(Arc::new(Waiter(Arc::clone(&gate))), |options| (options.batch, options.workers) = (1, 1));
+    world.push(1..=3).await;
+    for _ in 0..3 {
+        gate.begun().await;
+    }
+    assert_eq!(world.counts().await.leased, 3);
+    gate.open.add_permits(3);
+    world.until(|counts| counts.totals.finished == 3).await;
+    world.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn heartbeats_keep_a_lease_alive_for_as_long_as_the_work_takes() {
     let gate = Gate::new();

@@ -39,7 +39,7 @@ const MIRRORING: [(&str, u32); 15] = [
     ("worker-settled", 9),
     ("indexer-applied", 2),
     ("indexer-committed", 1),
-    ("indexer-settled", 2),
+    ("indexer-told", 2),
     ("indexer-counted", 1),
 ];
 const RECEIVING: [(&str, u32); 2] = [("receiver-kept", 3), ("receiver-pushed", 4)];

@@ -1,14 +1,14 @@
 //! The indexer between a real archive and a real index: what it writes, what it survives, what verification finds.
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 use gharvest_archive::Repository;
 use gharvest_indexer::{
     rebuild::rebuild,
     verify::{DifferenceKind, verify},
 };
-use gharvest_model::{ItemId, QueueName, Subject, job::part};
+use gharvest_model::{ItemId, Lane, QueueName, Subject, job::part};
 use gharvest_queue::{JobState, QueueAdmin};
 use gharvest_search::{
     Access, Applied, SearchIndex, SearchRequest, Start,
@@ -16,6 +16,7 @@ use gharvest_search::{
     query::{ParseContext, Query},
     render::{self, RenderContext},
 };
+use gharvest_state::State;
 use jiff::Timestamp;
 
 mod faulty;
@@ -77,6 +78,43 @@ async fn an_engine_that_is_away_costs_no_attempt() {
     assert_eq!((counts.totals.retried, counts.buried), (0, 0));
     assert_eq!(world.differences().await, []);
     assert_eq!(world.index.failures.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn readers_are_told_although_the_state_was_away() {
+    let world = World::new().await;
+    for number in 1..=15 {
+        world.put(number, "Title", 1).await;
+        world.push(Subject::Item(item(number))).await;
+    }
+    world.state.failures.store(3, Ordering::SeqCst);
+    world.work().await;
+    let told = world.state.history(0, 100).await.unwrap();
+    let told: BTreeSet<u64> = told.into_iter().map(|published| published.event.item.number).collect();
+    assert_eq!(told, (1..=15).collect());
+    let counts = world.counts().await;
+    assert_eq!((counts.totals.retried, counts.buried), (0, 0));
+}
+
+/// What is leased cannot be overtaken any more.
+#[tokio::test]
+async fn a_live_change_stands_behind_one_batch_of_a_backfill_and_no_more() {
+    let world = World::new().await;
+    for number in 1..=61 {
+        world.put(number, "Title", 1).await;
+    }
+    for number in 1..=60 {
+        world.push_in(Lane::Backfill, Subject::Item(item(number))).await;
+    }
+    let held = world.index.held.write().await;
+    let running = world.start();
+    world.index.asked.notified().await;
+    world.push_in(Lane::Webhook, Subject::Item(item(61))).await;
+    assert_eq!(world.counts().await.leased, 10);
+    drop(held);
+    world.finish(running).await;
+    let applied = world.index.applied.lock().unwrap().clone();
+    assert_eq!(applied.iter().position(|number| *number == 61), Some(10), "{applied:?}");
 }
 
 #[tokio::test]

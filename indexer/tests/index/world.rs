@@ -13,13 +13,14 @@ use gharvest_model::{
 use gharvest_queue::{Counts, Policy, Queue as _, QueueAdmin, Timing, Trigger, clock::ManualClock, model::MemoryQueue};
 use gharvest_search::SearchIndex;
 use gharvest_search_tantivy::TantivyIndex;
-use gharvest_state::{SqliteState, State};
+use gharvest_state::SqliteState;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::faulty::FaultyIndex;
+use crate::faulty::{FaultyIndex, FaultyState};
 
 pub(crate) const ID: RepositoryId = RepositoryId(7);
 
@@ -27,7 +28,7 @@ pub(crate) struct World {
     pub(crate) archive: Archive,
     pub(crate) index: Arc<FaultyIndex>,
     pub(crate) queue: Arc<MemoryQueue>,
-    pub(crate) state: Arc<dyn State>,
+    pub(crate) state: Arc<FaultyState>,
     clock: ManualClock,
     _folder: TempDir,
 }
@@ -41,7 +42,7 @@ impl World {
         let index = open_index(&path("index"), &archive).await;
         let clock = ManualClock::default();
         let queue = MemoryQueue::new(Policy::default(), clock.clone()).unwrap();
-        let state = SqliteState::open(&path("state.sqlite")).await.unwrap();
+        let state = FaultyState::new(SqliteState::open(&path("state.sqlite")).await.unwrap());
         let world = Self { archive, index, queue, state, clock, _folder: folder };
         world.archive.put_repository(&repository("owner/name", false)).await.unwrap();
         world
@@ -59,7 +60,11 @@ impl World {
     }
 
     pub(crate) async fn push(&self, subject: Subject) {
-        let (queue, lane, timing) = (QueueName::Index, Lane::Reconcile, Timing::WhenFree);
+        self.push_in(Lane::Reconcile, subject).await;
+    }
+
+    pub(crate) async fn push_in(&self, lane: Lane, subject: Subject) {
+        let (queue, timing) = (QueueName::Index, Timing::WhenFree);
         let trigger = Trigger { queue, subject, lane, timing, reason: "test".into() };
         self.queue.push(&[trigger], None).await.unwrap();
     }
@@ -68,8 +73,13 @@ impl World {
         self.queue.counts(QueueName::Index).await.unwrap()
     }
 
-    /// Indexes until nothing is left to do; time passes on the queue's clock when nothing can be done at present.
+    /// Indexes until nothing is left to do.
     pub(crate) async fn work(&self) {
+        self.finish(self.start()).await;
+    }
+
+    /// Begins to index, ten items at a time.
+    pub(crate) fn start(&self) -> (CancellationToken, JoinHandle<()>) {
         let shutdown = CancellationToken::new();
         let options = Options {
             workers: 1,
@@ -82,11 +92,16 @@ impl World {
         let running = tokio::spawn(gharvest_indexer::run(
             Arc::clone(&self.queue) as _,
             self.archive.clone(),
-            Arc::clone(&self.state),
+            Arc::clone(&self.state) as _,
             Arc::clone(&self.index) as _,
             options,
             shutdown.clone(),
         ));
+        (shutdown, running)
+    }
+
+    /// Lets what was begun come to its end; time passes on the queue's clock when nothing can be done at present.
+    pub(crate) async fn finish(&self, (shutdown, running): (CancellationToken, JoinHandle<()>)) {
         let begun = std::time::Instant::now();
         let mut before = Counts::default();
         loop {
