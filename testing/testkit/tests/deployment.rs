@@ -8,10 +8,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
 };
 
 use gharvest_testkit::{checkout, composed, python_tool, skip};
@@ -794,19 +791,26 @@ async fn dashboards_that_are_not_taken_are_an_error() {
 #[tokio::test]
 async fn the_set_up_of_the_engine_asks_once_for_what_each_service_may_do() {
     let asked = Arc::new(Mutex::new(Vec::<(String, Value)>::new()));
-    let is_busy = Arc::new(AtomicBool::new(false));
-    let (seen, busy) = (Arc::clone(&asked), Arc::clone(&is_busy));
+    // Where it does not answer what it is asked for.
+    let busy = Arc::new(Mutex::new("/nowhere"));
+    let (seen, about) = (Arc::clone(&asked), Arc::clone(&busy));
     let router = axum::Router::new().fallback(
         move |method: axum::http::Method, uri: axum::http::Uri, headers: axum::http::HeaderMap, body: String| async move {
+            if uri.path().starts_with(*about.lock().unwrap()) {
+                return (axum::http::StatusCode::SERVICE_UNAVAILABLE, "{}".to_owned());
+            }
+            if uri.path() == "/_security/_authenticate" {
+                let authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
+                let is_known = ["ApiKey aWQ6a2V5", "Bearer AAEAAWVsYXN0aWM"].map(|known| Some(known.to_owned()));
+                let status = if is_known.contains(&authorization) { 200 } else { 401 };
+                return (axum::http::StatusCode::from_u16(status).unwrap(), "{}".to_owned());
+            }
             // elastic:a-password
             if headers.get("authorization").is_none_or(|value| value != "Basic ZWxhc3RpYzphLXBhc3N3b3Jk") {
                 return (axum::http::StatusCode::UNAUTHORIZED, "{}".to_owned());
             }
             let mut seen = seen.lock().unwrap();
             if method == "GET" {
-                if busy.load(Ordering::SeqCst) {
-                    return (axum::http::StatusCode::SERVICE_UNAVAILABLE, "{}".to_owned());
-                }
                 let is_there = seen.iter().any(|(path, _)| path == uri.path());
                 let status = if is_there { axum::http::StatusCode::OK } else { axum::http::StatusCode::NOT_FOUND };
                 return (status, "{}".to_owned());
@@ -835,13 +839,15 @@ async fn the_set_up_of_the_engine_asks_once_for_what_each_service_may_do() {
         let output = set_up("setup-engine", &settings).await;
         assert!(output.status.success(), "{output:?}");
     }
-    is_busy.store(true, Ordering::SeqCst);
-    let output = set_up("setup-engine", &settings).await;
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(
-        String::from_utf8_lossy(&output.stderr).contains("/_security/user/reader is there (status 503)"),
-        "{output:?}"
-    );
+    // An engine that does not say whether a key is good, or a user there, gets no new one.
+    for (path, said) in
+        [("/_security/user/reader", "/_security/user/reader is there"), ("/_security/_auth", "writer/api.key is good")]
+    {
+        *busy.lock().unwrap() = path;
+        let output = set_up("setup-engine", &settings).await;
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(&format!("{said} (status 503)")), "{output:?}");
+    }
     let asked = asked.lock().unwrap();
     // Once each, but for the seeder's role and user, which are brought in every run.
     let paths: Vec<_> = asked.iter().map(|(path, _)| path.as_str()).collect();

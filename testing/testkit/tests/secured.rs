@@ -18,7 +18,12 @@ use gharvest_testkit::{
 use serde_json::{Value, json};
 
 fn script(name: &str, folder: &Path, url: &str) {
+    script_with(name, folder, url, &[]);
+}
+
+fn script_with(name: &str, folder: &Path, url: &str, settings: &[(&str, &str)]) {
     let mut command = Command::new("bash");
+    command.envs(settings.iter().copied());
     command.arg(checkout().join("scripts").join(name)).arg(folder);
     command.env("SECRETS", folder).env("ENGINE_URL", url).env("ENGINE_USER", USER).env("ANONYMOUS", "on");
     let output = command.output().unwrap();
@@ -75,11 +80,8 @@ async fn each_key_of_the_set_up_does_what_it_is_for_and_nothing_else() {
     let seeder = with_password(server.url(), &secret(&secrets, "seeder/engine.password"));
     assert_eq!(note(&seeder).await.unwrap_err().kind(), ErrorKind::Refused);
     script("setup-engine", &secrets, server.url());
-    let made = ["writer/api.key", "reader/api.key", "reader/public.key", "kibana/kibana.token"];
-    let keys = made.map(|name| secret(&secrets, name));
-    script("setup-engine", &secrets, server.url());
-    assert_eq!(made.map(|name| secret(&secrets, name)), keys, "what is there stays");
-    let [writer, reader, public, token] = &keys;
+    let keys = made(&secrets);
+    let [writer, reader, public, token] = &keys[..] else { panic!("{keys:?}") };
     fill(server.url(), writer).await;
     note(&seeder).await.unwrap();
     for key in [reader, public] {
@@ -135,6 +137,62 @@ async fn each_key_of_the_set_up_does_what_it_is_for_and_nothing_else() {
     assert_eq!(direct(searched.basic_auth(SEEDER, Some(secret(&secrets, "seeder/engine.password")))).await, 403);
     let who = client.get(format!("{}/_security/_authenticate", server.url()));
     assert_eq!(direct(who.try_clone().unwrap().bearer_auth(token)).await, 200);
+}
+
+/// The files of keys and the token that the set-up leaves, with how each is sent.
+const MADE: [(&str, &str); 4] = [
+    ("writer/api.key", "ApiKey"),
+    ("reader/api.key", "ApiKey"),
+    ("reader/public.key", "ApiKey"),
+    ("kibana/kibana.token", "Bearer"),
+];
+
+/// What each file holds.
+fn made(secrets: &Path) -> Vec<String> {
+    MADE.iter().map(|(file, _)| secret(secrets, file)).collect()
+}
+
+/// What the engine says to each of these values.
+async fn statuses(url: &str, values: &[String]) -> Vec<u16> {
+    let mut found = Vec::new();
+    for ((_, scheme), value) in MADE.iter().zip(values) {
+        let who = reqwest::Client::new().get(format!("{url}/_security/_authenticate"));
+        let answer = who.header("authorization", format!("{scheme} {value}")).send().await.unwrap();
+        found.push(answer.status().as_u16());
+    }
+    found
+}
+
+/// An index is disposable, and so is the engine's data: what lies in the volumes of secrets is of no use to a new one.
+#[tokio::test]
+async fn what_a_new_engine_does_not_know_is_made_again_and_all_can_be_replaced() {
+    let test = "what_a_new_engine_does_not_know_is_made_again_and_all_can_be_replaced";
+    let Some(server) = SearchServer::start_secure(test) else { return };
+    let (url, folder) = (server.url(), tempfile::tempdir().unwrap());
+    let secrets = folder.path();
+    script("setup-secrets", secrets, url);
+    fs::write(secrets.join("engine/elastic.password"), format!("{PASSWORD}\n")).unwrap();
+    // As the volumes of a stack whose former engine is gone.
+    let foreign = ["d3Jvbmc6a2V5", "d3Jvbmc6a2V5", "d3Jvbmc6a2V5", "AAEAAWVsYXN0aWM"];
+    for ((file, _), value) in MADE.iter().zip(foreign) {
+        fs::write(secrets.join(file), format!("{value}\n")).unwrap();
+    }
+    script("setup-engine", secrets, url);
+    let first = made(secrets);
+    assert_eq!(statuses(url, &first).await, [200; 4]);
+    script("setup-engine", secrets, url);
+    assert_eq!(made(secrets), first, "what the engine knows stays");
+
+    // One that was made when a file had been removed is known as well, and nobody has it any more.
+    fs::remove_file(secrets.join("reader/public.key")).unwrap();
+    script("setup-engine", secrets, url);
+    let second = made(secrets);
+    script_with("setup-engine", secrets, url, &[("ROTATE", "on"), ("GRACE", "0")]);
+    let third = made(secrets);
+    assert_eq!(statuses(url, &first).await, [401; 4]);
+    assert_eq!(statuses(url, &second).await, [401; 4]);
+    assert_eq!(statuses(url, &third).await, [200; 4]);
+    fill(url, &third[0]).await;
 }
 
 /// What Kibana makes of the roles that `setup-dashboards` brings.
