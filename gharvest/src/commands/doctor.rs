@@ -89,11 +89,13 @@ fn check_webhook(settings: &Settings, findings: &mut Findings) {
             "unsigned deliveries are accepted",
             "set [webhook] allow_unsigned to false and give the hook a secret",
         );
-    } else if webhook.secrets.is_empty() {
+    } else if webhook.secrets.is_empty() && webhook.secrets_of.is_empty() {
         findings
             .well("webhook", "no secret set: deliveries are refused, changes are found by asking every few minutes");
     } else {
-        findings.well("webhook", format!("{} secret(s) set", webhook.secrets.len()));
+        let of_one = webhook.secrets_of.len();
+        let all = webhook.secrets.len() + of_one;
+        findings.well("webhook", format!("{all} secret(s) set, {of_one} of them for one owner or repository alone"));
     }
 }
 
@@ -112,12 +114,12 @@ fn check_notify(settings: &Settings, findings: &mut Findings) {
     }
 }
 
-/// A hook is heard of within a week, or somebody should look at it on GitHub.
+/// A hook is heard of within a week, or somebody should look at it on GitHub. One that was heard of is there, whatever this
+/// process knows of secrets: that takes another one.
 async fn check_deliveries(settings: &Settings, archive: &Archive, findings: &mut Findings) {
     const QUIET: SignedDuration = SignedDuration::from_hours(7 * 24);
-    if settings.webhook.secrets.is_empty() && settings.webhook.secrets_of.is_empty() {
-        return;
-    }
+    let webhook = &settings.webhook;
+    let are_taken = webhook.allow_unsigned || !webhook.secrets.is_empty() || !webhook.secrets_of.is_empty();
     // What is wrong with the list of what is tracked was said already.
     let Ok(tracking) = archive.tracking().await else { return };
     let state = match gharvest_backends::state(settings).await {
@@ -141,7 +143,8 @@ async fn check_deliveries(settings: &Settings, archive: &Archive, findings: &mut
                 findings.well("webhook", format!("{} was last heard at {at}", tracked.name));
             }
             Some(at) => findings.wrong("webhook", format!("{} was last heard at {at}", tracked.name), remedy),
-            None => findings.wrong("webhook", format!("{} was never heard of", tracked.name), remedy),
+            None if are_taken => findings.wrong("webhook", format!("{} was never heard of", tracked.name), remedy),
+            None => {}
         }
     }
 }

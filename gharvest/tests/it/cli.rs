@@ -1,8 +1,9 @@
 //! What a person gets told, and by which exit code.
 
-use std::net::TcpListener;
+use std::{collections::BTreeMap, net::TcpListener};
 
 use gharvest_github_simulator::{Change, Truth};
+use gharvest_service_kit::load::Sources;
 use gharvest_testkit::component;
 
 use crate::scene::{MIRRORED, SECRET, Scene, TOKEN, finish, name};
@@ -224,6 +225,34 @@ async fn the_doctor_looks_at_hooks_and_at_what_only_some_tokens_see() {
     scene.control.change(&other, Change::HideRepository).unwrap();
     let hidden = examine().await;
     assert!(hidden.contains(&format!("no token sees the private {other}")), "{hidden}");
+}
+
+/// The tool's own settings may know no secret, where another process takes the deliveries.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_judges_hooks_by_what_was_heard_and_knows_secrets_of_one_owner() {
+    let scene = Scene::new(1);
+    scene.done(&["track", MIRRORED]).await;
+    let examine = async |secrets_of: &str| {
+        let mut command = scene.command(&["doctor", "--offline", "--json"]);
+        command.env("GHARVEST_WEBHOOK__SECRETS", "").env("GHARVEST_WEBHOOK__SECRETS_OF", secrets_of);
+        let findings: Vec<serde_json::Value> = serde_json::from_str(&finish(command).await.stdout).unwrap();
+        let about_hooks = findings.into_iter().filter(|finding| finding["about"] == "webhook");
+        about_hooks.map(|finding| finding["found"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let [said] = &examine("").await[..] else { panic!("nothing is expected to be heard") };
+    assert!(said.starts_with("no secret set: "), "{said}");
+    let [said, heard] = &examine("lumen=correct-horse").await[..] else { panic!("a hook is looked for") };
+    assert!(said.starts_with("1 secret(s) set, 1 of them"), "{said}");
+    assert_eq!(*heard, format!("{MIRRORED} was never heard of"));
+
+    let sources = Sources { config: None, data_dir: Some(scene.data_dir()), environment: BTreeMap::new() };
+    let settings = sources.load().unwrap().settings;
+    let tracked = gharvest_backends::archive(&settings).await.unwrap().tracking().await.unwrap();
+    let key = gharvest_webhook_receiver::heard_key(tracked[0].id);
+    let state = gharvest_backends::state(&settings).await.unwrap();
+    state.put(&key, br#"{"at":"2020-01-01T00:00:00Z"}"#, None, None).await.unwrap();
+    let [_, heard] = &examine("").await[..] else { panic!("what was heard is looked at") };
+    assert_eq!(*heard, format!("{MIRRORED} was last heard at 2020-01-01T00:00:00Z"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
