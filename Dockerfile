@@ -18,7 +18,7 @@ FROM debian:bookworm-slim
 # Numeric, so that orchestrators can check that it is not root.
 RUN groupadd --gid 10001 gharvest \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin gharvest \
-    && install -d -o gharvest -g gharvest /data
+    && install -d -o gharvest -g gharvest /data /keys /keys/metrics
 COPY --from=build /out/ /usr/local/bin/
 # GitHub is asked by https, and the slim image knows no authority.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt

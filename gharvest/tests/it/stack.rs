@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use futures::StreamExt as _;
 use gharvest_github_simulator::{Change, Webhook, signature};
-use gharvest_testkit::{Stack, checkout};
+use gharvest_testkit::{Stack, checkout, redis::free_port, skip};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -14,7 +14,7 @@ const ITEMS: u64 = 40;
 /// What `.env` holds in tests.
 const SECRET: &str = "a-secret";
 /// Our services that go on, as the compose file names them.
-const SERVICES: [&str; 5] = ["downloader", "indexer", "seeder", "web", "webhook-receiver"];
+const SERVICES: [&str; 6] = ["downloader", "indexer", "seeder", "web", "webhook-receiver", "webhook-receiver-2"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_through_nginx_is_searchable_through_nginx() {
@@ -71,7 +71,9 @@ async fn a_webhook_through_nginx_is_searchable_through_nginx() {
 
     dashboards_are_told_how_the_system_is_doing(&stack).await;
     what_alerts_and_dashboard_ask_for_is_served(&stack).await;
+    prometheus_reaches_every_component(&stack).await;
     snapshots_are_for_whom_a_key_lets_in(&stack).await;
+    the_set_up_makes_keys_again_that_the_archive_does_not_know(&stack).await;
     every_command_of_the_deployment_page_works(&stack).await;
 
     logs_are_for_a_person_only_where_one_is_needed_and_say_no_secret(&stack);
@@ -209,8 +211,11 @@ async fn what_alerts_and_dashboard_ask_for_is_served(stack: &Stack) {
     let noted = async || text(seeder.clone()).await.contains("gharvest_snapshot_timestamp_seconds");
     until("the snapshot is noted", noted).await;
     let mut served = String::new();
+    let (client, key) = (reqwest::Client::new(), operators_key(stack));
     for service in SERVICES {
-        served.push_str(&text(format!("{}/metrics", stack.service_url(service).unwrap())).await);
+        // The front's names repositories, so it wants one.
+        let asked = client.get(format!("{}/metrics", stack.service_url(service).unwrap())).bearer_auth(&key);
+        served.push_str(&asked.send().await.unwrap().text().await.unwrap());
     }
     let asked = ["scripts/prometheus/gharvest.rules.yml", "scripts/grafana/gharvest.json"]
         .map(|path| std::fs::read_to_string(checkout().join(path)).unwrap());
@@ -222,6 +227,63 @@ async fn what_alerts_and_dashboard_ask_for_is_served(stack: &Stack) {
     };
     let missing: Vec<_> = asked.iter().filter(|metric| !AFTER_A_FAULT.contains(metric) && !is_served(metric)).collect();
     assert!(asked.len() >= 20 && missing.is_empty(), "of {asked:?} nobody serves {missing:?}");
+}
+
+/// The key that the set-up made.
+fn operators_key(stack: &Stack) -> String {
+    std::fs::read_to_string(stack.make_keys(&[]).join("admin.key")).unwrap().trim().to_owned()
+}
+
+/// With the shipped configuration, where names are addresses and fifteen seconds are one; as by docker-compose.metrics.yml.
+async fn prometheus_reaches_every_component(stack: &Stack) {
+    let test = "prometheus_reaches_every_component";
+    if Command::new("prometheus").arg("--version").output().await.is_err() {
+        return skip(test, "no prometheus: install Debian's package prometheus");
+    }
+    let key = stack.make_keys(&[("METRICS", "on")]).join("metrics/metrics.key").display().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let shipped = checkout().join("scripts/prometheus");
+    let mut settings = std::fs::read_to_string(shipped.join("prometheus.yml")).unwrap();
+    settings = settings.replace("15s", "1s").replace("/keys/metrics.key", &key);
+    for service in SERVICES {
+        let here = stack.service_url(service).unwrap().replace("http://", "");
+        let at = settings.find(&format!("\"{service}:")).expect("it is asked") + 1;
+        let end = at + settings[at..].find('"').unwrap();
+        settings.replace_range(at..end, &here);
+    }
+    std::fs::write(folder.path().join("prometheus.yml"), settings).unwrap();
+    std::fs::copy(shipped.join("gharvest.rules.yml"), folder.path().join("gharvest.rules.yml")).unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut command = Command::new("prometheus");
+    command.arg(format!("--web.listen-address={address}")).args(["--config.file=prometheus.yml", "--log.level=warn"]);
+    command.arg("--storage.tsdb.path=data");
+    let _prometheus = command.current_dir(folder.path()).kill_on_drop(true).spawn().unwrap();
+    let up = async || {
+        let asked = reqwest::get(format!("http://{address}/api/v1/query?query=sum(up{{job=%22gharvest%22}})")).await;
+        let Ok(answer) = asked else { return String::new() };
+        let found: Value = answer.json().await.unwrap_or_default();
+        found["data"]["result"][0]["value"][1].as_str().unwrap_or_default().to_owned()
+    };
+    until("Prometheus reaches everything", async || up().await == SERVICES.len().to_string()).await;
+}
+
+/// As `docker compose up` runs it again and again.
+async fn the_set_up_makes_keys_again_that_the_archive_does_not_know(stack: &Stack) {
+    let client = reqwest::Client::new();
+    let made = || operators_key(stack);
+    let snapshots = async |key: &str| {
+        let asked = client.get(format!("{}/data/snapshots/", stack.url())).bearer_auth(key).send().await;
+        asked.unwrap().status().as_u16()
+    };
+    let first = made();
+    until("the key is known", async || snapshots(&first).await == 200).await;
+    assert_eq!(made(), first);
+    let revoked = finish(tool(stack, "gharvest", &["keys", "revoke", "setup-admin"])).await;
+    assert_eq!(revoked.code, Some(0), "{revoked:?}");
+    let second = made();
+    assert_ne!(second, first);
+    until("the new key is known", async || snapshots(&second).await == 200).await;
+    assert_eq!(snapshots(&first).await, 401);
 }
 
 /// By basic authentication through nginx, as browsers and `wget` do: the key is the password.
@@ -269,7 +331,7 @@ async fn every_command_of_the_deployment_page_works(stack: &Stack) {
                 command.args(args).current_dir(folder.path());
                 command
             }
-            ["docker" | "sudo" | "git" | "cargo" | "scripts/stack", ..] => continue,
+            ["docker" | "sudo" | "git" | "cargo" | "scripts/stack" | "scripts/upgrade", ..] => continue,
             _ => panic!("nobody knows how to try `{line}`"),
         };
         let finished = finish(command).await;

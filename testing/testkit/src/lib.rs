@@ -4,6 +4,7 @@ pub mod browser;
 mod component;
 mod compose;
 mod fetched;
+mod names;
 pub mod nginx;
 mod npm;
 mod page;
@@ -17,6 +18,7 @@ mod stack;
 
 pub use component::component;
 pub use compose::{checkout, composed};
+pub use names::NameServer;
 pub use npm::npm_package;
 pub use page::{behaviour_table, page_section};
 pub use python::python_tool;

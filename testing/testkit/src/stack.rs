@@ -1,12 +1,13 @@
 //! The whole stack without containers: each service of `docker-compose.yml` as a process on loopback, with the settings,
 //! the order and the health checks that stand there.
 //!
-//! What differs: names of services are addresses on loopback, volumes are folders, the engine is OpenSearch without
+//! What differs: each service that listens has an address of its own on loopback and another port, volumes are folders, the engine is OpenSearch without
 //! security (so the keys are stand-ins), and there is no Kibana.
 
 use std::{
     collections::BTreeMap,
     fs,
+    net::{Ipv4Addr, SocketAddrV4},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -16,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    SearchServer, checkout, component, composed,
+    NameServer, SearchServer, checkout, component, composed,
     nginx::{Nginx, nginx_program},
     redis::{RedisServer, free_port},
 };
@@ -36,6 +37,7 @@ pub struct Stack {
     engine: SearchServer,
     services: Value,
     addresses: BTreeMap<String, String>,
+    names: NameServer,
     overrides: Vec<(String, String)>,
     folder: TempDir,
 }
@@ -57,6 +59,7 @@ impl Stack {
             processes: Vec::new(),
             redis: None,
             addresses: addresses(&services, engine.url()),
+            names: NameServer::start(),
             engine,
             services,
             overrides,
@@ -97,7 +100,10 @@ impl Stack {
 
     /// A program as `docker compose run` would run it in this service: with its settings.
     pub fn command(&self, service: &str, program: &str) -> Command {
-        let mut command = Command::new(component(program));
+        self.with_settings(service, Command::new(component(program)))
+    }
+
+    fn with_settings(&self, service: &str, mut command: Command) -> Command {
         command.env_clear().env("HOME", self.folder.path()).env("TMPDIR", self.folder.path());
         let environment = self.services[service]["environment"].as_object().into_iter().flatten();
         for (name, value) in environment {
@@ -105,6 +111,23 @@ impl Stack {
         }
         command.envs(self.overrides.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// Makes API keys as the set-up does, also those that the given settings of `scripts/setup-keys` ask for, and says in
+    /// which folder they are.
+    ///
+    /// # Panics
+    /// If the script fails.
+    pub fn make_keys(&self, settings: &[(&str, &str)]) -> PathBuf {
+        let keys = self.folder.path().join("secrets/operator");
+        fs::create_dir_all(keys.join("metrics")).expect("a folder in a temporary folder");
+        let mut command = self.with_settings("setup-keys", Command::new("bash"));
+        let programs = component("gharvest").parent().map(Path::to_owned).unwrap_or_default();
+        command.env("PATH", format!("{}:/usr/bin:/bin", programs.display())).env("KEYS", &keys);
+        command.arg(checkout().join("scripts/setup-keys")).envs(settings.iter().copied());
+        let output = command.output().expect("bash starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        keys
     }
 
     /// What each of our own services has logged so far.
@@ -174,6 +197,7 @@ impl Stack {
         match service {
             "setup" => self.set_secrets_up(),
             "setup-engine" => self.stand_in_for_keys(),
+            "setup-keys" => drop(self.make_keys(&[])),
             // It runs already.
             "elasticsearch" => {}
             "redis" => {
@@ -205,9 +229,14 @@ impl Stack {
     }
 
     fn start_nginx(&self, program: &Path) -> Nginx {
+        for (name, addresses) in self.containers() {
+            self.names.set(&name, &addresses);
+        }
+        let port = |service: &str| self.addresses[service].rsplit(':').next().unwrap_or_default().to_owned();
         let names = [
-            ("http://web:8080", format!("http://{}", self.addresses["web:8080"])),
-            ("http://webhook-receiver:8081", format!("http://{}", self.addresses["webhook-receiver:8081"])),
+            ("resolver 127.0.0.11", format!("resolver {}", self.names.address())),
+            ("http://web:8080", format!("http://web:{}", port("web:8080"))),
+            ("http://webhook-receivers:8081", format!("http://webhook-receivers:{}", port("webhook-receiver:8081"))),
             ("https://elasticsearch:9200", self.addresses["https://elasticsearch:9200"].clone()),
             ("/data/archive", self.data_dir().join("archive").display().to_string()),
             ("/secrets/ca.crt", self.folder.path().join("secrets/reader/ca.crt").display().to_string()),
@@ -217,6 +246,21 @@ impl Stack {
         fs::create_dir_all(&folder).expect("a folder in a temporary folder");
         open(self.folder.path());
         Nginx::start(program, &folder, &names)
+    }
+
+    /// What the engine's name server would say of the network of the proxy: services and their other names.
+    fn containers(&self) -> BTreeMap<String, Vec<Ipv4Addr>> {
+        let mut containers = BTreeMap::<_, Vec<_>>::new();
+        for (name, address) in &self.addresses {
+            let (Some((service, _)), Ok(address)) = (name.split_once(':'), address.parse::<SocketAddrV4>()) else {
+                continue;
+            };
+            let others = self.services[service]["networks"]["front"]["aliases"].as_array().into_iter().flatten();
+            for name in others.filter_map(Value::as_str).chain([service]) {
+                containers.entry(name.to_owned()).or_default().push(*address.ip());
+            }
+        }
+        containers
     }
 
     fn start_own(&mut self, service: &str) {
@@ -274,14 +318,17 @@ impl Drop for Stack {
     }
 }
 
-/// A free port for each address on which a service says that it listens; and where the engine is.
+/// An address of its own for each service that says on which port it listens, and for each such port a free one; and where
+/// the engine is.
 fn addresses(services: &Value, engine: &str) -> BTreeMap<String, String> {
     let mut addresses = BTreeMap::from([("https://elasticsearch:9200".to_owned(), engine.to_owned())]);
-    for (service, described) in services.as_object().into_iter().flatten() {
+    let mut ports = BTreeMap::new();
+    for ((service, described), host) in services.as_object().into_iter().flatten().zip(2_u8..) {
         for (name, value) in described["environment"].as_object().into_iter().flatten() {
             let port = value.as_str().and_then(|value| value.strip_prefix("0.0.0.0:"));
             if let (true, Some(port)) = (name.ends_with("__LISTEN"), port) {
-                addresses.insert(format!("{service}:{port}"), format!("127.0.0.1:{}", free_port()));
+                let here = *ports.entry(port).or_insert_with(free_port);
+                addresses.insert(format!("{service}:{port}"), format!("127.0.0.{host}:{here}"));
             }
         }
     }

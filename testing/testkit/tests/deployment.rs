@@ -23,11 +23,12 @@ fn printed(command: &mut Command) -> String {
 }
 
 /// The compose files that an operator may put together.
-const FILES: [&[&str]; 4] = [
+const FILES: [&[&str]; 5] = [
     &["docker-compose.yml"],
     &["docker-compose.yml", "docker-compose.opensearch.yml"],
     &["docker-compose.yml", "docker-compose.engine.yml"],
     &["docker-compose.yml", "docker-compose.anonymous.yml"],
+    &["docker-compose.yml", "docker-compose.metrics.yml"],
 ];
 
 /// Which networks a service is in. Only `github` and `published` lead outside.
@@ -37,7 +38,7 @@ fn networks_of(name: &str) -> &'static [&'static str] {
         "elasticsearch" | "setup-engine" => &["search"],
         "setup-dashboards" => &["front"],
         "kibana" => &["front", "search"],
-        "webhook-receiver" => &["front", "queue"],
+        "webhook-receiver" | "webhook-receiver-2" => &["front", "queue"],
         "downloader" => &["github", "queue"],
         "indexer" => &["queue", "search"],
         "web" => &["front", "github", "queue", "search"],
@@ -56,7 +57,9 @@ fn secrets_of(name: &str) -> &'static [&'static str] {
         "setup-engine" => &["engine-secrets", "kibana-secrets", "reader-secrets", "seeder-secrets", "writer-secrets"],
         "elasticsearch" | "setup-dashboards" => &["engine-secrets"],
         "kibana" => &["kibana-secrets"],
-        "indexer" | "web" | "gharvest" => &["writer-secrets"],
+        "indexer" | "web" => &["writer-secrets"],
+        "gharvest" => &["operator-secrets", "writer-secrets"],
+        "setup-keys" => &["operator-secrets"],
         "queue-cli" => &["reader-secrets"],
         "seeder" => &["seeder-secrets"],
         _ => &[],
@@ -106,7 +109,11 @@ fn each_service_sees_its_own_secrets_and_no_other() {
         let knows_token = !service["environment"]["GITHUB_TOKEN"].is_null();
         assert_eq!(knows_token, networks_of(name).contains(&"github"), "{name}");
         let knows_webhook_secret = !service["environment"]["GHARVEST_WEBHOOK__SECRETS"].is_null();
-        assert_eq!(knows_webhook_secret, name == "webhook-receiver", "{name}");
+        // The operator's tool says how the whole is set up.
+        let is_its_own = name.starts_with("webhook-receiver") || name == "gharvest";
+        assert_eq!(knows_webhook_secret, is_its_own, "{name}");
+        let tells_people = !service["environment"]["GHARVEST_NOTIFY__URL"].is_null();
+        assert_eq!(tells_people, ["seeder", "gharvest"].contains(&name), "{name}");
     }
 }
 
@@ -119,14 +126,17 @@ fn a_service_starts_with_exactly_what_it_needs() {
         // Schedules run and jobs are pushed while the engine is away.
         ("seeder", vec!["redis", "setup"]),
         ("downloader", vec!["redis"]),
-        ("webhook-receiver", vec!["redis"]),
+        // Deliveries are taken while everything else is away.
+        ("webhook-receiver", vec![]),
+        ("webhook-receiver-2", vec![]),
         ("elasticsearch", vec!["setup"]),
         ("indexer", [&engine[..], &["redis"]].concat()),
-        ("web", [&engine[..], &["redis"]].concat()),
+        ("web", [&engine[..], &["redis", "setup-keys"]].concat()),
+        ("gharvest", [&engine[..], &["redis", "setup-keys"]].concat()),
         ("queue-cli", [&engine[..], &["redis"]].concat()),
         ("kibana", engine.to_vec()),
         ("setup-dashboards", [&engine[..], &["kibana"]].concat()),
-        ("reverse-proxy", [&engine[..], &["redis", "web", "webhook-receiver"]].concat()),
+        ("reverse-proxy", vec!["webhook-receiver"]),
     ] {
         let mut found = BTreeSet::new();
         collect_needed(&config["services"], service, &mut found);
@@ -184,6 +194,97 @@ fn compose_waits_only_for_what_can_come_about() {
     }
 }
 
+/// A file that a pull replaces is another file: mounted by itself, the former one stays until the container is made anew.
+#[test]
+fn the_proxy_sees_configuration_that_a_pull_replaces() {
+    for files in FILES {
+        let Some(config) = composed("the_proxy_sees_configuration_that_a_pull_replaces", files) else { return };
+        let mounts = config["services"]["reverse-proxy"]["volumes"].as_array().unwrap();
+        let mounts: Vec<_> = mounts.iter().filter(|mount| mount["type"] == "bind").collect();
+        assert!(!mounts.is_empty());
+        for mount in mounts {
+            assert!(Path::new(mount["source"].as_str().unwrap()).is_dir(), "{mount}");
+        }
+    }
+}
+
+#[test]
+fn bodies_of_strangers_fill_no_disk_and_leave_the_proxy_its_memory() {
+    let test = "bodies_of_strangers_fill_no_disk_and_leave_the_proxy_its_memory";
+    let Some(config) = composed(test, FILES[0]) else { return };
+    let proxy = &config["services"]["reverse-proxy"];
+    let place = proxy["tmpfs"][0].as_str().unwrap();
+    let size = place.strip_prefix("/tmp:size=").unwrap().split("m,").next().unwrap().parse::<u64>().unwrap() << 20;
+    let limit: u64 = proxy["mem_limit"].as_str().unwrap().parse().unwrap();
+    assert!(size <= limit / 2, "{size} of {limit} bytes");
+    let main = fs::read_to_string(checkout().join("nginx/nginx.conf")).unwrap();
+    let places: Vec<_> = main.lines().filter_map(|line| line.trim().split_once("_temp_path ")).collect();
+    assert!(places.len() == 5 && places.iter().all(|(_, place)| place.trim().starts_with("/tmp/")), "{places:?}");
+}
+
+/// The container engine's client is a stand-in that writes down what it is asked for.
+#[test]
+fn an_upgrade_replaces_one_receiver_after_the_other_and_has_the_proxy_read_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (client, log) = (folder.path().join("docker"), folder.path().join("log"));
+    fs::write(&client, "#!/bin/sh\necho \"$@\" >>\"$LOG\"\n").unwrap();
+    fs::set_permissions(&client, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let usual = std::env::var("PATH").unwrap();
+    let mut command = Command::new("bash");
+    command.arg(checkout().join("scripts/upgrade")).args(["-f", "docker-compose.yml"]).env("LOG", &log);
+    printed(command.env("PATH", format!("{}:{usual}", folder.path().display())));
+    let asked = fs::read_to_string(log).unwrap();
+    let asked: Vec<_> =
+        asked.lines().map(|line| line.strip_prefix("compose -f docker-compose.yml ").unwrap()).collect();
+    let expected = [
+        "build",
+        "up --detach --wait --no-deps webhook-receiver",
+        "up --detach --wait --no-deps webhook-receiver-2",
+        "up --detach",
+        "exec -T reverse-proxy nginx -c /etc/gharvest/nginx.conf -s reload",
+    ];
+    assert_eq!(asked, expected);
+    let Some(config) = composed("an_upgrade_replaces_one_receiver_after_the_other", FILES[0]) else { return };
+    let named = |(_, service): &(&str, &Value)| {
+        service["networks"]["front"]["aliases"].as_array().is_some_and(|names| names[0] == "webhook-receivers")
+    };
+    let receivers: Vec<_> = services(&config).filter(named).map(|(name, _)| name).collect();
+    assert_eq!(receivers, ["webhook-receiver", "webhook-receiver-2"], "whom the proxy knows by that name");
+    let command = config["services"]["reverse-proxy"]["command"].as_array().unwrap();
+    assert_eq!(command[..3], ["nginx", "-c", "/etc/gharvest/nginx.conf"]);
+}
+
+/// Where each component serves its metrics, by the compose file.
+fn metrics_of(config: &Value) -> BTreeSet<String> {
+    let listens = services(config).filter_map(|(name, service)| {
+        let environment = service["environment"].as_object()?;
+        let address = environment.iter().find(|(name, _)| name.ends_with("__LISTEN"))?.1.as_str()?;
+        Some(format!("{name}:{}", address.rsplit(':').next()?))
+    });
+    listens.collect()
+}
+
+#[test]
+fn prometheus_by_opt_in_knows_every_component_and_reaches_it_and_nothing_else() {
+    let test = "prometheus_by_opt_in_knows_every_component_and_reaches_it_and_nothing_else";
+    let Some(config) = composed(test, FILES[4]) else { return };
+    let prometheus = &config["services"]["prometheus"];
+    let ports = prometheus["ports"].as_array().unwrap();
+    assert!(ports.len() == 1 && ports[0]["host_ip"] == "127.0.0.1", "{ports:?}");
+    assert!(!prometheus["mem_limit"].is_null());
+    let is_in = |service: &Value, network: &str| service["networks"].get(network).is_some();
+    assert_eq!(config["networks"]["metrics"]["internal"], true);
+    let watched = services(&config).filter(|(_, service)| is_in(service, "metrics"));
+    let listening = metrics_of(&config);
+    let names: BTreeSet<_> =
+        listening.iter().map(|place| place.split(':').next().unwrap()).chain(["prometheus"]).collect();
+    assert_eq!(watched.map(|(name, _)| name).collect::<BTreeSet<_>>(), names);
+    assert!(["queue", "search", "front", "github"].iter().all(|network| !is_in(prometheus, network)));
+    let settings = fs::read_to_string(checkout().join("scripts/prometheus/prometheus.yml")).unwrap();
+    let asked: BTreeSet<_> = settings.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+    assert_eq!(asked, listening);
+}
+
 #[test]
 fn with_open_search_nobody_looks_for_a_key_and_the_other_dashboards_come() {
     let test = "with_open_search_nobody_looks_for_a_key_and_the_other_dashboards_come";
@@ -202,7 +303,9 @@ fn with_open_search_nobody_looks_for_a_key_and_the_other_dashboards_come() {
     let services = &config["services"];
     assert!(services["elasticsearch"]["image"].as_str().unwrap().starts_with("opensearchproject/opensearch:2"));
     assert_eq!(services["elasticsearch"]["environment"]["xpack.security.enabled"], Value::Null);
-    let closes = |mount: &Value| mount["target"] == "/etc/nginx/kibana/access.conf";
+    let closes = |mount: &Value| {
+        mount["target"] == "/etc/nginx/kibana" && mount["source"].as_str().unwrap().ends_with("nginx/kibana")
+    };
     assert!(services["reverse-proxy"]["volumes"].as_array().unwrap().iter().any(closes), "dashboards are open to all");
     assert_eq!(services["setup-dashboards"]["environment"]["DASHBOARDS"], "/kibana/opensearch-dashboards.ndjson");
     let said = printed(Command::new("bash").arg(checkout().join("scripts/setup-engine")).env("SECURITY", "off"));
@@ -273,6 +376,8 @@ fn promtool_takes_the_rules_and_each_alert_comes_when_it_should_and_not_before()
     let rules = checkout().join("scripts/prometheus/gharvest.rules.yml");
     let tests = checkout().join("testing/testkit/tests/alerts.yml");
     printed(Command::new("promtool").args(["check", "rules"]).arg(&rules));
+    let settings = checkout().join("scripts/prometheus/prometheus.yml");
+    printed(Command::new("promtool").args(["check", "config", "--syntax-only"]).arg(settings));
     printed(Command::new("promtool").args(["test", "rules"]).arg(&tests));
     let (rules, tests) = (fs::read_to_string(rules).unwrap(), fs::read_to_string(tests).unwrap());
     for alert in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
@@ -301,7 +406,8 @@ fn the_image_brings_what_the_binaries_look_for() {
     for (name, service) in config.iter().flat_map(services) {
         if !service["build"].is_null() {
             let program = service["entrypoint"][0].as_str().unwrap();
-            assert!(dockerfile.contains(&format!("target/release/{program}")), "{name} starts {program}");
+            let is_there = program == "/bin/bash" || dockerfile.contains(&format!("target/release/{program}"));
+            assert!(is_there, "{name} starts {program}");
         }
     }
 }
@@ -343,6 +449,43 @@ fn systemd_takes_every_unit() {
         // In tenths: 10 and less is what systemd calls safe, 20 what is possible for a program that uses the network.
         printed(Command::new("systemd-analyze").args(["security", "--offline=true", "--threshold=20"]).arg(unit));
     }
+}
+
+/// What the units start is built and installed by the page, and the files that they name are made there.
+#[test]
+fn the_page_of_deployment_brings_what_the_units_start() {
+    let page = fs::read_to_string(checkout().join("_docs/deployment.md")).unwrap();
+    let without_containers = page.split("## Without containers, in one process").nth(1).unwrap();
+    let words: BTreeSet<_> = without_containers.split_whitespace().collect();
+    let mut programs = BTreeSet::new();
+    for entry in fs::read_dir(checkout().join("scripts/systemd")).unwrap() {
+        let unit = fs::read_to_string(entry.unwrap().path()).unwrap();
+        for command in unit.lines().filter_map(|line| line.strip_prefix("ExecStart=")) {
+            let mut parts = command.split(' ');
+            programs.insert(parts.next().unwrap().strip_prefix("/usr/local/bin/").unwrap().to_owned());
+            let settings = parts.skip_while(|part| *part != "--config").nth(1).unwrap();
+            let made = format!("/dev/null {settings}\n");
+            assert!(without_containers.contains(&made), "{settings} is missing, and that is an error");
+        }
+    }
+    assert!(programs.len() >= 6, "{programs:?}");
+    for program in programs {
+        let package = if program == "gharvest" { program.clone() } else { format!("gharvest-{program}") };
+        assert!(words.contains(package.as_str()), "nobody builds {program}");
+        assert!(words.contains(format!("target/release/{program}").as_str()), "nobody installs {program}");
+    }
+}
+
+#[test]
+fn the_memory_that_an_operator_supplies_is_what_the_limits_add_up_to() {
+    let test = "the_memory_that_an_operator_supplies_is_what_the_limits_add_up_to";
+    let Some(config) = composed(test, FILES[0]) else { return };
+    let limit = |service: &Value| service["mem_limit"].as_str().unwrap().parse::<u64>().unwrap();
+    let goes_on = services(&config).filter(|(_, service)| service["restart"] == "unless-stopped");
+    let all: u64 = goes_on.map(|(_, service)| limit(service)).sum();
+    let page = fs::read_to_string(checkout().join("_docs/components.md")).unwrap();
+    let said = format!("the limits of its services add up to {} GB", all.div_ceil(1 << 30));
+    assert!(page.contains(&said), "{said}");
 }
 
 #[test]

@@ -79,7 +79,7 @@ async fn front_in(program: &Path, folder: tempfile::TempDir) -> Front {
     fill_archive(&folder.path().join("archive"));
     let names = [
         ("http://web:8080", format!("http://{}", upstream("web").await)),
-        ("http://webhook-receiver:8081", format!("http://{}", upstream("receiver").await)),
+        ("http://webhook-receivers:8081", format!("http://{}", upstream("receiver").await)),
         ("http://kibana:5601", format!("http://{}", upstream("kibana").await)),
         ("https://elasticsearch:9200", format!("http://{}", upstream("engine").await)),
         ("/data/archive", folder.path().join("archive").display().to_string()),
@@ -169,7 +169,7 @@ async fn dashboards_without_security_are_for_whom_the_web_front_lets_in() {
     let Some(program) = nginx_program(test) else { return };
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("kibana")).unwrap();
-    let closes = checkout().join("nginx/kibana-access.conf");
+    let closes = checkout().join("nginx/kibana/access.conf");
     fs::copy(closes, folder.path().join("kibana/access.conf")).unwrap();
     let front = front_in(&program, folder).await;
     let expected = "kibana GET /kibana/app/home 0 127.0.0.1".to_owned();
@@ -199,6 +199,8 @@ async fn the_engine_is_read_with_a_key_and_never_written() {
         ("POST", "/_msearch"),
         ("POST", "/_search/scroll"),
         ("DELETE", "/_pit"),
+        ("POST", "/gharvest-items%2Cgharvest-comments/_search?size=1"),
+        ("POST", "/gharvest-%2a/_count"),
     ] {
         let (status, said) = ask(method, path, key).await;
         assert_eq!((status, said.as_str()), (200, format!("engine {method} {path} 0 ApiKey c29tZTprZXk=").as_str()));
@@ -211,8 +213,18 @@ async fn the_engine_is_read_with_a_key_and_never_written() {
         ("DELETE", "/gharvest-items"),
         ("POST", "/gharvest-items/_doc/_search/x"),
         ("POST", "/_security/api_key"),
+        ("POST", "/_bulk?x=/_search"),
     ] {
         assert_eq!(ask(method, path, key).await.0, 403, "{method} {path}");
+    }
+    // What nginx takes for one path is another one for who gets it as it was written.
+    let port = port_of(&front.nginx.engine_url());
+    for path in
+        ["/gharvest-items/_doc/..%2f_search", "/gharvest-items/_doc/../_search", "/gharvest-items%2f_doc/_search"]
+    {
+        let head = format!("POST {path} HTTP/1.1\r\nAuthorization: ApiKey c29tZTprZXk=\r\nContent-Length: 0");
+        let answer = raw_request(port, &head).await;
+        assert!(answer.starts_with("HTTP/1.1 403"), "{path}: {answer}");
     }
     for authorization in [None, Some("Basic ZWxhc3RpYzp4"), Some("ApiKey ")] {
         assert_eq!(ask("GET", "/", authorization).await.0, 401, "{authorization:?}");
@@ -344,23 +356,68 @@ async fn the_raw_archive_is_shown_to_whom_the_web_front_lets_in() {
 #[tokio::test]
 async fn no_path_leaves_what_is_served() {
     let Some(nginx) = start("no_path_leaves_what_is_served").await else { return };
-    let port: u16 = nginx.base.rsplit(':').next().unwrap().parse().unwrap();
     for path in [
         "/data/current/../keys.json",
         "/data/current/%2e%2e/keys.json",
         "/data/snapshots/..%2fkeys.json",
         "/data/../../etc/passwd",
     ] {
-        let answer = raw(port, path).await;
+        let answer = raw_request(port_of(&nginx.base), &format!("GET {path} HTTP/1.1")).await;
         assert!(!answer.contains("secret") && !answer.contains("root:"), "{path}: {answer}");
     }
 }
 
-/// Asks for a path as it is written: clients would normalise it.
-async fn raw(port: u16, path: &str) -> String {
+/// What one address may have on its way at once: any bodies, and those of more than a megabyte or of unknown length.
+const BODIES: usize = 64;
+const LARGE_BODIES: usize = 4;
+
+#[tokio::test]
+async fn nobody_holds_more_bodies_than_there_is_room_for() {
+    let Some(front) = start("nobody_holds_more_bodies_than_there_is_room_for").await else { return };
+    let port = port_of(&front.base);
+    let begin = async |length: &str| begun_body(port, length).await;
+    let small = async || reqwest::Client::new().post(format!("{}/webhooks/github", front.base)).body("{}").send().await;
+    let mut held = Vec::new();
+    for _ in 0..LARGE_BODIES {
+        held.push(begin("Content-Length: 24000000").await.unwrap());
+    }
+    for length in ["Content-Length: 1000000", "Transfer-Encoding: chunked"] {
+        assert_eq!(begin(length).await.unwrap_err(), 503, "{length}");
+    }
+    assert_eq!(small().await.unwrap().status(), 200, "who sends little is not in their way");
+    while held.len() < BODIES {
+        held.push(begin("Content-Length: 999999").await.unwrap());
+    }
+    assert_eq!(small().await.unwrap().status(), 503);
+    assert_eq!(get(&front, "/").await.0, 200, "who sends nothing is not counted");
+    held.truncate(BODIES - 1);
+    // nginx learns a moment later that one has gone.
+    while small().await.unwrap().status() != 200 {}
+}
+
+/// A delivery that was begun, once nginx waits for its body; or the status it was refused with.
+async fn begun_body(port: u16, length: &str) -> Result<tokio::net::TcpStream, u16> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let head = format!("POST /webhooks/github HTTP/1.1\r\nHost: x\r\n{length}\r\nExpect: 100-continue\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut said = [0; 12];
+    stream.read_exact(&mut said).await.unwrap();
+    match String::from_utf8_lossy(&said).trim_start_matches("HTTP/1.1 ").parse().unwrap() {
+        100 => Ok(stream),
+        status => Err(status),
+    }
+}
+
+fn port_of(url: &str) -> u16 {
+    url.rsplit(':').next().unwrap().parse().unwrap()
+}
+
+/// Asks for a path as it is written: clients would normalise it. `head` is the request's first lines.
+async fn raw_request(port: u16, head: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let request = format!("{head}\r\nHost: x\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();

@@ -95,7 +95,7 @@ async fn each_key_of_the_set_up_does_what_it_is_for_and_nothing_else() {
         ("/secrets/ca.crt", secrets.join("reader/ca.crt").display().to_string()),
         ("/data/archive", nginx_folder.display().to_string()),
         ("http://web:8080", server.url().to_owned()),
-        ("http://webhook-receiver:8081", server.url().to_owned()),
+        ("http://webhook-receivers:8081", server.url().to_owned()),
         ("http://kibana:5601", server.url().to_owned()),
     ];
     let names: Vec<_> = names.map(|(name, here)| (name.to_owned(), here)).into();

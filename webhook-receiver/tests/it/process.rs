@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::{Child, Command, Stdio},
     sync::{
@@ -17,8 +18,9 @@ use gharvest_model::{QueueName, RepositoryId, Subject};
 use gharvest_queue::QueueAdmin;
 use gharvest_service_kit::{Settings, load::Sources};
 use gharvest_testkit::{
+    NameServer,
+    nginx::{Nginx, nginx_program},
     redis::{RedisServer, free_port},
-    skip,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -60,19 +62,19 @@ impl Deployment {
         gharvest_backends::queue(&self.settings()).await.unwrap()
     }
 
-    fn start(&self, port: u16) -> Process {
-        let log = fs::File::create(self.folder.path().join(format!("log-{port}"))).unwrap();
+    fn start(&self, address: SocketAddr) -> Process {
+        let log = fs::File::create(self.folder.path().join(format!("log-{address}"))).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_webhook-receiver"))
             .arg("--data-dir")
             .arg(self.folder.path())
             .envs(self.environment())
-            .env("GHARVEST_WEBHOOK__LISTEN", format!("127.0.0.1:{port}"))
+            .env("GHARVEST_WEBHOOK__LISTEN", address.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap();
-        Process { child, port }
+        Process { child, address }
     }
 
     /// Numbers whose download waits on the queue or in the inbox.
@@ -97,13 +99,13 @@ impl Deployment {
 /// A receiver; killed when dropped.
 struct Process {
     child: Child,
-    port: u16,
+    address: SocketAddr,
 }
 
 impl Process {
     async fn ready(mut self) -> Self {
         let begun = Instant::now();
-        while readiness(self.port).await != Some(200) {
+        while readiness(self.address).await != Some(200) {
             assert!(
                 self.child.try_wait().unwrap().is_none() && begun.elapsed() < PATIENCE,
                 "the receiver does not start"
@@ -134,8 +136,8 @@ impl Drop for Process {
     }
 }
 
-async fn readiness(port: u16) -> Option<u16> {
-    let answer = reqwest::Client::new().get(format!("http://127.0.0.1:{port}/readyz")).send().await;
+async fn readiness(address: SocketAddr) -> Option<u16> {
+    let answer = reqwest::Client::new().get(format!("http://{address}/readyz")).send().await;
     answer.ok().map(|answer| answer.status().as_u16())
 }
 
@@ -213,87 +215,60 @@ fn accepted(answers: &[(u64, u16)]) -> Vec<u64> {
     answers.iter().filter(|(_, status)| (200..300).contains(status)).map(|(number, _)| *number).collect()
 }
 
-/// A running nginx with the shipped configuration before two receivers; stopped when dropped.
-struct Nginx {
-    child: Child,
-    base: String,
-    _folder: TempDir,
+/// What the container engine calls the receivers, and where they listen in their containers.
+const RECEIVERS: &str = "webhook-receivers";
+const LISTEN: &str = "webhook-receivers:8081";
+
+/// nginx with the configuration as it is shipped, but for the ports and the address of the name server.
+fn nginx(program: &Path, folder: &Path, names: &NameServer, port: u16) -> Nginx {
+    let here = [
+        ("resolver 127.0.0.11", format!("resolver {}", names.address())),
+        (LISTEN, format!("{RECEIVERS}:{port}")),
+        ("/data/archive", folder.display().to_string()),
+        // The opt-in port's, which nobody asks here.
+        ("/secrets/ca.crt", "/etc/ssl/certs/ca-certificates.crt".to_owned()),
+    ];
+    let here: Vec<_> = here.map(|(name, here)| (name.to_owned(), here)).into();
+    Nginx::start(program, folder, &here)
 }
 
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // A killed master would leave its workers behind; asked to end, it takes them along.
-        drop(Command::new("kill").arg(self.child.id().to_string()).status());
-        drop(self.child.wait());
-    }
-}
-
-fn nginx(test: &str, receivers: [u16; 2]) -> Option<Nginx> {
-    if Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_err() {
-        skip(test, "no nginx: install Debian's package nginx");
-        return None;
-    }
-    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nginx");
-    let read = |name: &str| fs::read_to_string(shipped.join(name)).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let (at, port) = (folder.path(), free_port());
-    fs::create_dir(at.join("conf.d")).unwrap();
-    let main =
-        read("nginx.conf").replace(" /tmp/", &format!(" {}/", at.display())).replace("/dev/stdout gharvest", "off");
-    let main = main.replace("/etc/nginx/conf.d", &format!("{}/conf.d", at.display()));
-    fs::write(at.join("nginx.conf"), format!("daemon off;\n{main}")).unwrap();
-    let server = read("conf.d/10-gharvest.conf").replace("listen 8080", &format!("listen 127.0.0.1:{port}"));
-    fs::write(at.join("conf.d/10-gharvest.conf"), server).unwrap();
-    let upstreams = read("conf.d/00-upstreams.conf").replace("http://webhook-receiver:8081", "http://receivers");
-    let [a, b] = receivers;
-    // Without `max_fails=0` nginx leaves a replaced receiver out for ten seconds, and the next one goes meanwhile.
-    let servers = format!("server 127.0.0.1:{a} max_fails=0; server 127.0.0.1:{b} max_fails=0;");
-    let group = format!("upstream receivers {{ {servers} }}\n{upstreams}");
-    fs::write(at.join("conf.d/00-upstreams.conf"), group).unwrap();
-    let child = Command::new("nginx")
-        .args(["-e", "stderr", "-p"])
-        .arg(at)
-        .arg("-c")
-        .arg(at.join("nginx.conf"))
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut nginx = Nginx { child, base: format!("http://127.0.0.1:{port}"), _folder: folder };
-    let begun = Instant::now();
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(nginx.child.try_wait().unwrap().is_none() && begun.elapsed() < PATIENCE, "nginx does not start");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Some(nginx)
-}
-
+/// As `scripts/upgrade` does it with the two services of the compose file: one container ends, loses its name and comes
+/// back at another address, and then the other one.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_receivers_behind_nginx_are_replaced_under_load_and_no_delivery_is_refused() {
     let test = "two_receivers_behind_nginx_are_replaced_under_load_and_no_delivery_is_refused";
-    let Some(redis) = RedisServer::start(test, &[]) else { return };
+    let (Some(program), Some(redis)) = (nginx_program(test), RedisServer::start(test, &[])) else { return };
     let deployment = Deployment::new(Some(redis.url())).await;
-    let ports = [free_port(), free_port()];
-    let first = [deployment.start(ports[0]).ready().await, deployment.start(ports[1]).ready().await];
-    let Some(nginx) = nginx(test, ports) else { return };
-    let load = Load::start(&nginx.base, 4);
+    let (port, names) = (free_port(), NameServer::start());
+    let place = |host: u8| Ipv4Addr::new(127, 0, 0, host);
+    let start = async |host| deployment.start((place(host), port).into()).ready().await;
+    let first = [start(2).await, start(3).await];
+    names.set(RECEIVERS, &[place(2), place(3)]);
+    let folder = tempfile::tempdir().unwrap();
+    let nginx = nginx(&program, folder.path(), &names, port);
+    let load = Load::start(&nginx.url(), 4);
     let mut second = Vec::new();
-    for receiver in first {
+    // The next one is replaced when this one is back.
+    for (receiver, (other, next)) in first.into_iter().zip([(3, 4), (4, 5)]) {
         load.go_on(50).await;
-        let port = receiver.port;
         receiver.signal("-TERM");
         // Not ready at once, and still taking deliveries.
         let begun = Instant::now();
-        while readiness(port).await != Some(503) {
+        while readiness(receiver.address).await != Some(503) {
             assert!(begun.elapsed() < Duration::from_secs(2), "readiness is withdrawn first");
         }
-        let direct = format!("http://127.0.0.1:{port}/webhooks/github");
+        let direct = format!("http://{}/webhooks/github", receiver.address);
         assert_eq!(deliver(&reqwest::Client::new(), &direct, 1_000_000).await, 202);
         receiver.wait().await;
         load.go_on(50).await;
-        // The next one is replaced when this one is back.
-        second.push(deployment.start(port).ready().await);
+        names.set(RECEIVERS, &[place(other)]);
+        second.push(start(next).await);
+        names.set(RECEIVERS, &[place(other), place(next)]);
     }
+    // One that just dies is left to the other one as well.
     load.go_on(50).await;
+    second.pop().unwrap().kill();
+    load.go_on(200).await;
     let answers = load.end().await;
     let refused: Vec<_> = answers.iter().filter(|(_, status)| *status != 202).collect();
     assert!(refused.is_empty(), "{refused:?} of {}", answers.len());
@@ -309,13 +284,13 @@ const BETWEEN: u64 = 300;
 /// Kills the receiver under load, three times.
 async fn kill_the_receiver(queue_url: Option<String>) {
     let deployment = Deployment::new(queue_url).await;
-    let port = free_port();
-    let mut receiver = deployment.start(port).ready().await;
-    let load = Load::start(&format!("http://127.0.0.1:{port}"), SENDERS);
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let mut receiver = deployment.start(address).ready().await;
+    let load = Load::start(&format!("http://{address}"), SENDERS);
     for _ in 0..3 {
         load.go_on(BETWEEN).await;
         receiver.kill();
-        receiver = deployment.start(port).ready().await;
+        receiver = deployment.start(address).ready().await;
     }
     load.go_on(BETWEEN).await;
     let answers = load.end().await;
@@ -346,9 +321,9 @@ async fn what_was_accepted_survives_the_death_of_redis() {
     let test = "what_was_accepted_survives_the_death_of_redis";
     let Some(mut redis) = RedisServer::start(test, DURABLE) else { return };
     let deployment = Deployment::new(Some(redis.url())).await;
-    let port = free_port();
-    let receiver = deployment.start(port).ready().await;
-    let load = Load::start(&format!("http://127.0.0.1:{port}"), SENDERS);
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let receiver = deployment.start(address).ready().await;
+    let load = Load::start(&format!("http://{address}"), SENDERS);
     for _ in 0..3 {
         load.go_on(BETWEEN).await;
         redis = tokio::task::spawn_blocking(move || {
@@ -373,9 +348,9 @@ async fn a_receiver_that_starts_while_redis_is_away_keeps_deliveries_until_it_is
     let Some(mut redis) = RedisServer::start(test, DURABLE) else { return };
     let deployment = Deployment::new(Some(redis.url())).await;
     redis.crash();
-    let port = free_port();
-    let receiver = deployment.start(port).ready().await;
-    let (client, url) = (reqwest::Client::new(), format!("http://127.0.0.1:{port}/webhooks/github"));
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let receiver = deployment.start(address).ready().await;
+    let (client, url) = (reqwest::Client::new(), format!("http://{address}/webhooks/github"));
     assert_eq!(deliver(&client, &url, 1).await, 202);
     let redis = tokio::task::spawn_blocking(move || {
         redis.restart(DURABLE);
