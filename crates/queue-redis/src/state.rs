@@ -109,11 +109,17 @@ impl Inner {
         self.connections.run(way, script, &call).await.map_err(|trouble| state_error(operation, trouble))
     }
 
-    async fn events(&self, operation: &'static str, after: u64, limit: usize) -> Result<Vec<Published>> {
+    async fn texts(&self, operation: &'static str, after: u64, limit: usize) -> Result<Vec<String>> {
         let arguments = [after.to_string(), limit.to_string()];
-        let found: Vec<String> =
-            self.run(&self.reading, operation, &[arguments[0].as_bytes(), arguments[1].as_bytes()]).await?;
-        found.iter().map(|event| published(event)).collect()
+        self.run(&self.reading, operation, &[arguments[0].as_bytes(), arguments[1].as_bytes()]).await
+    }
+
+    /// The first events after a place, and the last place whose event is not kept any more.
+    async fn following(&self, after: u64) -> Result<(u64, Vec<Published>)> {
+        let texts = self.texts("following", after, EVENTS_AT_ONCE).await?;
+        let (dropped, events) = texts.split_first().ok_or_else(unreadable)?;
+        let events = events.iter().map(|event| published(event)).collect::<Result<_>>()?;
+        Ok((dropped.parse().map_err(|_| unreadable())?, events))
     }
 
     async fn last(&self) -> Result<u64> {
@@ -126,8 +132,11 @@ fn published(text: &str) -> Result<Published> {
     let parsed = text.split_once('|').and_then(|(sequence, event)| {
         Some(Published { sequence: sequence.parse().ok()?, event: serde_json::from_str(event).ok()? })
     });
-    parsed
-        .ok_or_else(|| Error::new("history", "an event that cannot be read: is another version at work on these keys?"))
+    parsed.ok_or_else(unreadable)
+}
+
+fn unreadable() -> Error {
+    Error::new("history", "an event that cannot be read: is another version at work on these keys?")
 }
 
 fn named(kind: &str, name: &str) -> Vec<u8> {
@@ -197,7 +206,8 @@ impl State for RedisState {
     }
 
     async fn history(&self, after: u64, limit: usize) -> Result<Vec<Published>> {
-        self.inner.events("history", after, limit.min(HISTORY)).await
+        let texts = self.inner.texts("history", after, limit.min(HISTORY)).await?;
+        texts.iter().map(|event| published(event)).collect()
     }
 
     async fn subscribe(&self, after: Option<u64>) -> Result<BoxStream<'static, Result<Published>>> {
@@ -232,10 +242,6 @@ impl Reader {
     async fn next(&mut self) -> Result<Published> {
         loop {
             if let Some(event) = self.fetched.pop_front() {
-                if self.began && event.sequence != self.after + 1 {
-                    return Err(Error::new("subscribe", "the subscriber is too slow: events it had not read are gone"));
-                }
-                self.began = true;
                 self.after = event.sequence;
                 return Ok(event);
             }
@@ -243,9 +249,13 @@ impl Reader {
             let inner = Arc::clone(&self.inner);
             let mut heard = std::pin::pin!(inner.heard.notified());
             heard.as_mut().enable();
-            self.fetched = inner.events("following", self.after, EVENTS_AT_ONCE).await?.into();
+            let (dropped, events) = inner.following(self.after).await?;
+            if self.began && dropped > self.after {
+                return Err(Error::new("subscribe", "the subscriber is too slow: events it had not read are gone"));
+            }
+            self.began = true;
+            self.fetched = events.into();
             if self.fetched.is_empty() {
-                self.began = true;
                 drop(tokio::time::timeout(FALLBACK, heard).await);
             }
         }

@@ -270,6 +270,19 @@ contract! { $
         assert_eq!(failures, 1);
     }
 
+    async fn a_place_that_the_state_has_lost_lies_before_what_comes(f) {
+        f.publish([1]).await;
+        let last = f.state.history(0, 1).await.expect("history")[0].sequence;
+        // More was heard than the state knows of, as after a failover to a copy that was behind.
+        let mut events = f.state.subscribe(Some(last + 5_000)).await.expect("subscribe");
+        f.advance(1);
+        f.publish([2, 3]).await;
+        for expected in [2, 3] {
+            let next = tokio::time::timeout(Duration::from_secs(30), events.next()).await.expect("it is told");
+            assert_eq!(next.expect("no end").expect("an event").event.item.number, expected);
+        }
+    }
+
     async fn an_old_place_begins_with_what_is_kept(f) {
         for _ in 0..3 {
             f.publish(1..=(HISTORY as u64)).await;

@@ -27,7 +27,8 @@ pub struct Versioned {
 /// A live event with its place in the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// Its place: strictly increasing, what a reader continues after.
+    /// Its place: strictly increasing, what a reader continues after. Not consecutive: it follows the clock, so that a
+    /// place beyond what is stored, from before the state lost its last moments, lies before all that comes.
     pub sequence: u64,
     /// The event.
     pub event: LiveEvent,

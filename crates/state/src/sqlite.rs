@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `state_value` | stored value, until it expires |
 //! | `state_lead` | name that somebody leads |
-//! | `state_event` | live event, the latest [`HISTORY`](crate::HISTORY) |
+//! | `state_live` | live event, the latest [`HISTORY`](crate::HISTORY); without gaps by `ordinal` |
 //! | `state_format` | the version of these tables |
 //!
 //! Subscribers in this process hear of an event when it was committed; those of other processes within a quarter of a
@@ -44,7 +44,10 @@ CREATE INDEX IF NOT EXISTS state_value_end ON state_value (expires_at) WHERE exp
 CREATE TABLE IF NOT EXISTS state_lead (
     name TEXT NOT NULL PRIMARY KEY, holder TEXT NOT NULL, expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS state_event (sequence INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL) STRICT;
+DROP TABLE IF EXISTS state_event;
+CREATE TABLE IF NOT EXISTS state_live (
+    ordinal INTEGER PRIMARY KEY, sequence INTEGER NOT NULL UNIQUE, event TEXT NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS state_version (only_row INTEGER NOT NULL PRIMARY KEY, last INTEGER NOT NULL) STRICT;
 INSERT OR IGNORE INTO state_version (only_row, last) VALUES (1, 0);
 ";
@@ -298,15 +301,19 @@ impl State for SqliteState {
             .map(serde_json::to_string)
             .collect::<Result<_, _>>()
             .map_err(|error| Error::new("publish", "an event cannot be written as JSON").with_source(error))?;
-        self.run("publish", move |connection, _| {
+        self.run("publish", move |connection, now| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             for event in &events {
-                transaction.prepare_cached("INSERT INTO state_event (event) VALUES (?1)")?.execute([event])?;
+                // Beyond what was told before, also if this file has lost that: readers go on after their place.
+                transaction
+                    .prepare_cached(
+                        "INSERT INTO state_live (sequence, event)
+                         SELECT max(coalesce(max(sequence), 0) + 1, ?1 * 1024), ?2 FROM state_live",
+                    )?
+                    .execute(params![now, event])?;
             }
             transaction
-                .prepare_cached(
-                    "DELETE FROM state_event WHERE sequence <= (SELECT max(sequence) FROM state_event) - ?1",
-                )?
+                .prepare_cached("DELETE FROM state_live WHERE ordinal <= (SELECT max(ordinal) FROM state_live) - ?1")?
                 .execute([HISTORY])?;
             transaction.commit()
         })
@@ -319,7 +326,7 @@ impl State for SqliteState {
         self.run("history", move |connection, _| {
             let mut select = connection.prepare_cached(
                 "SELECT sequence, event FROM (
-                     SELECT sequence, event FROM state_event WHERE sequence > ?1 ORDER BY sequence DESC LIMIT ?2)
+                     SELECT sequence, event FROM state_live WHERE sequence > ?1 ORDER BY sequence DESC LIMIT ?2)
                  ORDER BY sequence",
             )?;
             select.query_map(params![signed(after), signed_length(limit)], read_event)?.collect()
@@ -328,25 +335,15 @@ impl State for SqliteState {
     }
 
     async fn subscribe(&self, after: Option<u64>) -> Result<BoxStream<'static, Result<Published>>> {
-        let place = match after {
-            Some(place) => place,
-            None => self
-                .run("subscribe", |connection, _| {
-                    connection
-                        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'state_event'")?
-                        .query_row([], |row| row.get(0))
-                        .optional()
-                })
-                .await?
-                .unwrap_or(0),
+        let (place, ordinal) = match after {
+            Some(place) => (place, None),
+            None => {
+                let last = self.run("subscribe", |connection, _| last(connection)).await?;
+                (last.0, Some(last.1))
+            }
         };
-        let reader = Reader {
-            shared: Arc::downgrade(&self.shared),
-            place,
-            begun: after.is_none(),
-            page: Vec::new().into_iter(),
-            ended: false,
-        };
+        let shared = Arc::downgrade(&self.shared);
+        let reader = Reader { shared, place, ordinal, page: Vec::new().into_iter(), ended: false };
         Ok(Box::pin(stream::unfold(reader, async |mut reader| Some((reader.next().await?, reader)))))
     }
 }
@@ -356,9 +353,10 @@ struct Reader {
     shared: Weak<Shared>,
     /// The sequence read last.
     place: u64,
-    /// Whether everything from `place` on must still be there: what is missing was not read in time.
-    begun: bool,
-    page: std::vec::IntoIter<Published>,
+    /// The ordinal read last, once it began: everything after it must still be there, and what is missing was not read
+    /// in time.
+    ordinal: Option<u64>,
+    page: std::vec::IntoIter<Placed>,
     ended: bool,
 }
 
@@ -368,8 +366,8 @@ impl Reader {
             if self.ended {
                 return None;
             }
-            if let Some(published) = self.page.next() {
-                return Some(self.check(published));
+            if let Some(placed) = self.page.next() {
+                return Some(self.check(placed));
             }
             // The state is not kept alive by those who only listen: without it nothing will come.
             let shared = self.shared.upgrade()?;
@@ -388,24 +386,41 @@ impl Reader {
         }
     }
 
-    /// Sequences have no gaps but where old events were dropped; whoever meets one while reading was too slow.
-    fn check(&mut self, published: Published) -> Result<Published> {
-        if self.begun && published.sequence != self.place + 1 {
+    /// Ordinals have no gaps but where old events were dropped; whoever meets one while reading was too slow.
+    fn check(&mut self, Placed { ordinal, published }: Placed) -> Result<Published> {
+        if self.ordinal.is_some_and(|read| ordinal != read + 1) {
             self.ended = true;
             let message =
                 format!("too slow: events after {} are gone, the next one kept is {}", self.place, published.sequence);
             return Err(Error::new("subscribe", message));
         }
-        self.begun = true;
+        self.ordinal = Some(ordinal);
         self.place = published.sequence;
         Ok(published)
     }
 }
 
-fn page(connection: &Connection, after: u64) -> rusqlite::Result<Vec<Published>> {
-    let mut select = connection
-        .prepare_cached("SELECT sequence, event FROM state_event WHERE sequence > ?1 ORDER BY sequence LIMIT ?2")?;
-    select.query_map(params![signed(after), PAGE], read_event)?.collect()
+/// An event with its number without gaps.
+struct Placed {
+    ordinal: u64,
+    published: Published,
+}
+
+/// The sequence and the ordinal of the last event, 0 if there was none.
+fn last(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let last = connection
+        .prepare_cached("SELECT sequence, ordinal FROM state_live ORDER BY ordinal DESC LIMIT 1")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(last.unwrap_or_default())
+}
+
+fn page(connection: &Connection, after: u64) -> rusqlite::Result<Vec<Placed>> {
+    let mut select = connection.prepare_cached(
+        "SELECT sequence, event, ordinal FROM state_live WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
+    )?;
+    let read = |row: &rusqlite::Row<'_>| Ok(Placed { ordinal: row.get(2)?, published: read_event(row)? });
+    select.query_map(params![signed(after), PAGE], read)?.collect()
 }
 
 fn read_event(row: &rusqlite::Row<'_>) -> rusqlite::Result<Published> {

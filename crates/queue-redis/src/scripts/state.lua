@@ -2,8 +2,8 @@
 --
 -- KEYS[1] is the prefix; ARGV[1] the time in milliseconds, or empty for the server's; ARGV[2] the operation.
 -- Keys: `state:values`, `state:versions`, `state:ends` (hashes by name), `state:names` (sorted set, for listing),
--- `state:due` (sorted set of the names that have an end, by it), `state:meta` (the last version and sequence),
--- `state:events` (sorted set of `sequence|json` by sequence).
+-- `state:due` (sorted set of the names that have an end, by it), `state:meta` (the last `version` and `sequence`, and
+-- `dropped`, the last sequence that is not kept any more), `state:events` (sorted set of `sequence|json` by sequence).
 local P = KEYS[1] .. 'state:'
 local function int(number)
   return string.format('%.0f', number)
@@ -105,13 +105,20 @@ function operations.resign(name, holder)
 end
 
 function operations.publish(most, ...)
-  local last
+  local last = tonumber(redis.call('HGET', P .. 'meta', 'sequence') or '0')
   for _, event in ipairs({ ... }) do
-    last = int(redis.call('HINCRBY', P .. 'meta', 'sequence', 1))
-    redis.call('ZADD', P .. 'events', last, last .. '|' .. event)
+    -- Beyond what was told before, also if this server has lost that: readers go on after their place.
+    last = math.max(last + 1, now * 1024)
+    redis.call('ZADD', P .. 'events', int(last), int(last) .. '|' .. event)
   end
-  redis.call('ZREMRANGEBYRANK', P .. 'events', 0, -tonumber(most) - 1)
-  redis.call('PUBLISH', P .. 'live', last or '')
+  redis.call('HSET', P .. 'meta', 'sequence', int(last))
+  local too_many = redis.call('ZCARD', P .. 'events') - tonumber(most)
+  if too_many > 0 then
+    local dropped = redis.call('ZRANGE', P .. 'events', too_many - 1, too_many - 1, 'WITHSCORES')[2]
+    redis.call('HSET', P .. 'meta', 'dropped', int(tonumber(dropped)))
+    redis.call('ZREMRANGEBYRANK', P .. 'events', 0, too_many - 1)
+  end
+  redis.call('PUBLISH', P .. 'live', int(last))
   return {}
 end
 
@@ -123,9 +130,11 @@ function operations.history(after, limit)
   return reply
 end
 
--- The first events after a place.
+-- Which sequence was dropped last, and the first events after a place.
 function operations.following(after, limit)
-  return redis.call('ZRANGEBYSCORE', P .. 'events', '(' .. after, '+inf', 'LIMIT', 0, tonumber(limit))
+  local found = redis.call('ZRANGEBYSCORE', P .. 'events', '(' .. after, '+inf', 'LIMIT', 0, tonumber(limit))
+  table.insert(found, 1, redis.call('HGET', P .. 'meta', 'dropped') or '0')
+  return found
 end
 
 function operations.last()
