@@ -1,8 +1,7 @@
 //! The whole system in one process: all backends, all components.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use axum::Router;
 use gharvest_archive::Archive;
 use gharvest_github::Client;
 use gharvest_queue::{Queue, QueueAdmin};
@@ -11,7 +10,7 @@ use gharvest_seeder::{
     notify::{self, Watch},
     operations::{self, Observer},
 };
-use gharvest_service_kit::{Settings, changes::Change, process::Usage};
+use gharvest_service_kit::{Settings, changes::Change, process::Usage, service::Moment};
 use gharvest_state::State;
 use gharvest_web::{Backends, WebState, operations::GithubOperations};
 use gharvest_webhook_receiver::Receiver;
@@ -124,11 +123,11 @@ impl System {
     }
 
     /// Pages, API and webhooks, until `shutdown`. Refused where they would be open to others with nobody named.
-    pub(crate) async fn routes(
+    pub(crate) async fn moment(
         &self,
         metrics: PrometheusHandle,
         shutdown: &CancellationToken,
-    ) -> anyhow::Result<Router> {
+    ) -> anyhow::Result<Moment> {
         gharvest_web::access::check_listen(&self.settings.web, &self.archive.keys().await?).map_err(Usage)?;
         let operations = GithubOperations::new(
             self.archive.clone(),
@@ -155,7 +154,11 @@ impl System {
             stopping.cancelled().await;
             readiness.set(false);
         });
-        Ok(gharvest_web::router(state).merge(gharvest_webhook_receiver::router(receiver, &self.settings.webhook)))
+        let webhook = &self.settings.webhook;
+        let routes = gharvest_web::router(state).merge(gharvest_webhook_receiver::router(receiver, webhook));
+        // Where no delivery can come, nobody who stops this has to wait.
+        let withdraw = if webhook.takes_deliveries() { webhook.withdraw } else { Duration::ZERO };
+        Ok(Moment { routes, withdraw })
     }
 }
 

@@ -139,8 +139,8 @@ pub fn shutdown_on_signals() -> anyhow::Result<CancellationToken> {
     Ok(token)
 }
 
-/// Listens; a busy port is said with the next free one.
-pub async fn listen(address: &str) -> anyhow::Result<TcpListener> {
+/// Listens; a busy port is said with the next free one, and `where_else` another can be given.
+pub async fn listen(address: &str, where_else: &str) -> anyhow::Result<TcpListener> {
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
@@ -148,9 +148,7 @@ pub async fn listen(address: &str) -> anyhow::Result<TcpListener> {
                 Some(free) => format!("; {free} is free"),
                 None => String::new(),
             };
-            Err(anyhow::Error::from(Usage(format!(
-                "{address} is in use{hint}: give another with --listen or in the settings"
-            ))))
+            Err(anyhow::Error::from(Usage(format!("{address} is in use{hint}: give another {where_else}"))))
         }
         Err(error) => Err(error).with_context(|| format!("cannot listen on {address}")),
     }
@@ -175,8 +173,9 @@ mod tests {
     async fn a_busy_port_is_said_with_a_free_one() {
         let busy = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = busy.local_addr().unwrap().to_string();
-        let error = listen(&address).await.unwrap_err();
-        assert!(error.to_string().contains("is in use"), "{error}");
+        let error = listen(&address, "in the settings").await.unwrap_err().to_string();
+        assert!(error.contains("is in use") && error.ends_with(" is free: give another in the settings"), "{error}");
+        let error = listen(&address, "").await.unwrap_err();
         assert!(error.downcast_ref::<Usage>().is_some());
     }
 }

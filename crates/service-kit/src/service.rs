@@ -7,21 +7,21 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::Request};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::watch;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::{
     Settings,
-    changes::{Changes, refuse},
+    changes::Changes,
     health::{self, Readiness},
     process::{CommonArgs, Exit, listen, shutdown_on_signals},
     serve::{Limits, serve},
     telemetry,
 };
 
-/// After so long settings that were refused are tried again.
-const REFUSED_AGAIN: Duration = Duration::from_secs(10);
+/// Where a component's address comes from.
+const IN_THE_SETTINGS: &str = "in the settings";
 
 /// What a component is given to run with.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ pub struct Service {
 /// moment, so that a process that cannot open its backends yet is seen to be alive and not ready.
 ///
 /// Where the settings change the component is asked to stop, and called again with the new ones. If it cannot begin
-/// with them, it goes on with the former.
+/// with them, it goes on with the former, and they are tried again.
 pub async fn run<F>(
     common: &CommonArgs,
     address: impl FnOnce(&Settings) -> String,
@@ -52,18 +52,14 @@ where
     let settings = Arc::new(loaded.settings);
     let metrics = telemetry::init_metrics()?;
     let shutdown = shutdown_on_signals()?;
-    let listener = listen(&address(&settings)).await?;
+    let listener = listen(&address(&settings), IN_THE_SETTINGS).await?;
     tracing::info!(address = %listener.local_addr()?, "Health and metrics are served");
     let readiness = Readiness::default();
     // Health is served until the work in hand is done: a process that drains is still alive.
     let served_until = CancellationToken::new();
     let router = health::router(readiness.clone(), metrics);
     let server = tokio::spawn(serve(listener, router, Limits::default(), served_until.clone()));
-    let (stopping, withdrawn) = (shutdown.clone(), readiness.clone());
-    tokio::spawn(async move {
-        stopping.cancelled().await;
-        withdrawn.set(false);
-    });
+    tokio::spawn(withdraw_at(shutdown.clone(), readiness.clone()));
     let result = work(Service { settings, readiness, shutdown }, changes, component).await;
     served_until.cancel();
     server.await?;
@@ -97,7 +93,7 @@ where
         };
         match (result, former.take()) {
             (Err(error), Some(before)) if !service.readiness.get() && !service.shutdown.is_cancelled() => {
-                refuse(&format!("{error:#}"));
+                changes.refuse(&error);
                 settings = before;
             }
             (result, _) => return result,
@@ -118,15 +114,22 @@ pub struct Front {
     pub shutdown: CancellationToken,
 }
 
-/// Serves requests until SIGTERM or SIGINT. Where the settings change the routes are made anew for requests that come
-/// from then on, and connections stay; if they cannot be made, the former go on.
-///
-/// `withdraw` is how long requests are still taken at shutdown after the process says that it is not ready, so that a
-/// proxy that asks turns away before anything is refused.
+/// What a front is at the moment.
+#[derive(Debug, Clone, Default)]
+pub struct Moment {
+    /// What answers.
+    pub routes: Router,
+    /// So long after the shutdown begins requests are still taken, while the process says that it is not ready: a proxy
+    /// that asks turns away before anything is refused.
+    pub withdraw: Duration,
+}
+
+/// Serves requests until SIGTERM or SIGINT, and for `withdraw` after. Where the settings change the routes are made anew
+/// for requests that come from then on, and connections stay; if they cannot be made, the former go on.
 pub async fn front<F>(
     common: &CommonArgs,
     address: impl FnOnce(&Settings) -> String,
-    withdraw: impl FnOnce(&Settings) -> Duration,
+    withdraw: fn(&Settings) -> Duration,
     limits: Limits,
     routes: impl Fn(Front) -> F + Send + 'static,
 ) -> anyhow::Result<Exit>
@@ -138,74 +141,78 @@ where
     let settings = Arc::new(loaded.settings);
     let metrics = telemetry::init_metrics()?;
     let shutdown = shutdown_on_signals()?;
-    let listener = listen(&address(&settings)).await?;
+    let listener = listen(&address(&settings), IN_THE_SETTINGS).await?;
     let readiness = Readiness::default();
-    let withdraw = withdraw(&settings);
-    let stop = shutdown.child_token();
-    let front = Front { settings, readiness: readiness.clone(), metrics, shutdown: stop.clone() };
-    let (current, answering) = watch::channel(routes(front.clone()).await?);
+    let front = Front { settings, readiness: readiness.clone(), metrics, shutdown: shutdown.child_token() };
+    let make = move |front: Front| {
+        let withdraw = withdraw(&front.settings);
+        let routes = routes(front);
+        async move { Ok(Moment { routes: routes.await?, withdraw }) }
+    };
+    let (current, moments) = watch::channel(make(front.clone()).await?);
     tracing::info!(address = %listener.local_addr()?, "requests are taken");
     readiness.set(true);
-    let follower = tokio::spawn(follow(front, shutdown.clone(), changes, current, routes));
-    let ended = CancellationToken::new();
-    let end = ended.clone();
-    tokio::spawn(async move {
-        shutdown.cancelled().await;
-        readiness.set(false);
-        tokio::time::sleep(withdraw).await;
-        end.cancel();
-    });
-    serve(listener, of_the_moment(answering), limits, ended).await;
+    tokio::spawn(withdraw_at(shutdown.clone(), readiness));
+    let follower = tokio::spawn(follow(front, shutdown.clone(), changes, current, make));
+    serve_moments(listener, moments, limits, shutdown).await;
     follower.abort();
     Ok(Exit::Done)
 }
 
-/// Makes the routes anew at each change. Settings that nothing could be made of are tried again: what they name may have
-/// been away for a moment, and nobody changes a file twice to be heard.
+async fn withdraw_at(shutdown: CancellationToken, readiness: Readiness) {
+    shutdown.cancelled().await;
+    readiness.set(false);
+}
+
+/// Follows changed settings.
 async fn follow<F>(
     front: Front,
     shutdown: CancellationToken,
     mut changes: Changes,
-    current: watch::Sender<Router>,
-    routes: impl Fn(Front) -> F,
+    current: watch::Sender<Moment>,
+    make: impl Fn(Front) -> F,
 ) where
-    F: Future<Output = anyhow::Result<Router>>,
+    F: Future<Output = anyhow::Result<Moment>>,
 {
     let mut stop = front.shutdown.clone();
-    let mut refused = None;
     loop {
-        let settings = tokio::select! {
-            changed = changes.next() => changed.settings,
-            Some(again) = later(refused.take()) => again,
-        };
+        let settings = changes.next().await.settings;
         let next = shutdown.child_token();
-        match routes(Front { settings: settings.clone(), shutdown: next.clone(), ..front.clone() }).await {
-            Ok(routes) => {
-                drop(current.send_replace(routes));
+        match make(Front { settings, shutdown: next.clone(), ..front.clone() }).await {
+            Ok(moment) => {
+                drop(current.send_replace(moment));
                 stop.cancel();
                 stop = next;
             }
             Err(error) => {
                 next.cancel();
-                refuse(&format!("{error:#}; tried again in {} s", REFUSED_AGAIN.as_secs()));
-                refused = Some(settings);
+                changes.refuse(&error);
             }
         }
     }
 }
 
-/// Refused settings, after a pause.
-async fn later(refused: Option<Arc<Settings>>) -> Option<Arc<Settings>> {
-    if refused.is_some() {
-        tokio::time::sleep(REFUSED_AGAIN).await;
-    }
-    refused
+/// Has each request answered by the routes that there are when it comes, until `shutdown` and as long after it as the
+/// moment says.
+pub async fn serve_moments(
+    listener: TcpListener,
+    moments: watch::Receiver<Moment>,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    let ended = CancellationToken::new();
+    let end = async {
+        shutdown.cancelled().await;
+        let withdraw = moments.borrow().withdraw;
+        tokio::time::sleep(withdraw).await;
+        ended.cancel();
+    };
+    tokio::join!(end, serve(listener, of_the_moment(moments.clone()), limits, ended.clone()));
 }
 
-/// Each request is answered by the routes that there are when it comes.
-pub fn of_the_moment(routes: watch::Receiver<Router>) -> Router {
+fn of_the_moment(moments: watch::Receiver<Moment>) -> Router {
     Router::new().fallback(move |request: Request| {
-        let routes = routes.borrow().clone();
+        let routes = moments.borrow().routes.clone();
         async move { routes.oneshot(request).await }
     })
 }
@@ -235,20 +242,76 @@ mod tests {
         };
         // Away when it is asked first, and second; what it was asked for.
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let routes = {
+        let make = {
             let asked = Arc::clone(&asked);
             move |front: Front| {
                 let mut asked = asked.lock().unwrap();
                 asked.push(front.settings.webhook.secrets[0].expose_secret().to_owned());
-                let answer = if asked.len() > 2 { Ok(Router::new()) } else { Err(anyhow::anyhow!("Redis is away")) };
+                let answer =
+                    if asked.len() > 2 { Ok(Moment::default()) } else { Err(anyhow::anyhow!("Redis is away")) };
                 std::future::ready(answer)
             }
         };
-        let (current, mut answering) = watch::channel(Router::new());
-        let follower = tokio::spawn(follow(front, shutdown, changes, current, routes));
+        let (current, mut moments) = watch::channel(Moment::default());
+        let follower = tokio::spawn(follow(front, shutdown, changes, current, make));
         fs::write(&file, "[webhook]\nsecrets = [\"second\"]").unwrap();
-        answering.changed().await.unwrap();
+        moments.changed().await.unwrap();
         assert_eq!(*asked.lock().unwrap(), ["second", "second", "second"]);
         follower.abort();
+    }
+
+    /// Settings of a file in a folder, and where changes of it come from.
+    fn written(folder: &std::path::Path, text: &str) -> (Arc<Settings>, Changes) {
+        fs::write(folder.join("gharvest.toml"), text).unwrap();
+        let common = CommonArgs { data_dir: Some(folder.to_owned()), ..CommonArgs::default() };
+        let loaded = common.load().unwrap();
+        let changes = Changes::new(&common, &loaded);
+        (Arc::new(loaded.settings), changes)
+    }
+
+    /// The former may hold what was to be replaced: a token that was revoked, an old password.
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_cannot_begin_with_changed_settings_goes_on_and_tries_them_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (settings, changes) = written(folder.path(), "[queue]\nnamespace = \"first\"");
+        let shutdown = CancellationToken::new();
+        let service = Service { settings, readiness: Readiness::default(), shutdown: shutdown.clone() };
+        let begun = Mutex::new(Vec::new());
+        let (file, end) = (folder.path().join("gharvest.toml"), shutdown.clone());
+        let component = |service: Service| {
+            let namespace = service.settings.queue.namespace.clone();
+            let (turn, is_first) = {
+                let mut begun = begun.lock().unwrap();
+                begun.push(namespace.clone());
+                (begun.len(), namespace == "first")
+            };
+            let (file, end) = (file.clone(), end.clone());
+            async move {
+                match turn {
+                    1 => fs::write(file, "[queue]\nnamespace = \"second\"").unwrap(),
+                    2 => anyhow::bail!("Redis is away"),
+                    4 => end.cancel(),
+                    _ => assert!(is_first, "it goes on as before"),
+                }
+                service.readiness.set(true);
+                service.shutdown.cancelled().await;
+                Ok(())
+            }
+        };
+        work(service, changes, component).await.unwrap();
+        assert_eq!(*begun.lock().unwrap(), ["first", "second", "first", "second"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_are_taken_for_as_long_after_the_shutdown_as_the_latest_settings_say() {
+        let (current, moments) = watch::channel(Moment::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(serve_moments(listener, moments, Limits::default(), shutdown.clone()));
+        drop(current.send_replace(Moment { withdraw: Duration::from_secs(7), ..Moment::default() }));
+        let begun = tokio::time::Instant::now();
+        shutdown.cancel();
+        serving.await.unwrap();
+        assert_eq!(begun.elapsed().as_secs(), 7);
     }
 }

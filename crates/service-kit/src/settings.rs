@@ -105,6 +105,13 @@ pub struct WebhookSettings {
     pub withdraw: Duration,
 }
 
+impl WebhookSettings {
+    /// Whether any delivery can be accepted: one that is signed by a secret known here, or by nobody.
+    pub fn takes_deliveries(&self) -> bool {
+        self.allow_unsigned || !self.secrets.is_empty() || !self.secrets_of.is_empty()
+    }
+}
+
 /// What happens to events of repositories that are not tracked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]

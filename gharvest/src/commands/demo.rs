@@ -1,6 +1,6 @@
 //! `gharvest demo`: a simulated GitHub, a mirror of it, a page to look at; nothing else needed, nothing left behind.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
@@ -135,6 +135,8 @@ fn demo_settings(folder: &std::path::Path, api_url: &str, secret: &str) -> anyho
     settings.github.points_per_minute = u32::MAX;
     settings.github.concurrency = 16;
     settings.webhook.secrets = vec![SecretString::from(secret)];
+    // No proxy has to notice that it ends.
+    settings.webhook.withdraw = Duration::ZERO;
     settings.queue.inactivity_delay = std::time::Duration::from_secs(1);
     settings.queue.max_delay = std::time::Duration::from_secs(5);
     settings.indexer.daily_delay = std::time::Duration::from_secs(2);

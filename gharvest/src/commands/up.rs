@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use axum::Router;
 use clap::Args;
 use gharvest_service_kit::{
-    changes::{Change, Changes, refuse},
+    changes::{Change, Changes},
     process::{self, CommonArgs, Exit},
-    serve::{Limits, serve},
-    service::of_the_moment,
+    serve::Limits,
+    service::{Moment, serve_moments},
     telemetry,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -66,7 +65,7 @@ impl WebArgs {
         if let Some(address) = &self.listen {
             settings.web.listen.clone_from(address);
         }
-        let listener = process::listen(&settings.web.listen).await?;
+        let listener = process::listen(&settings.web.listen, "with --listen or in the settings").await?;
         settings.web.listen = listener.local_addr().context("the listener has no address")?.to_string();
         Ok(Some(listener))
     }
@@ -81,10 +80,10 @@ pub(crate) struct Running {
     web: Option<Web>,
 }
 
-/// The web front: one listener, and the routes of the moment.
+/// The web front: one listener, and what answers at the moment.
 struct Web {
     metrics: PrometheusHandle,
-    routes: watch::Sender<Router>,
+    moment: watch::Sender<Moment>,
     server: JoinHandle<()>,
 }
 
@@ -99,10 +98,10 @@ impl Running {
         let stop = shutdown.child_token();
         let mut web = None;
         if let Some(listener) = listener {
-            let (routes, answering) = watch::channel(system.routes(metrics.clone(), &stop).await?);
+            let (moment, moments) = watch::channel(system.moment(metrics.clone(), &stop).await?);
             say(format_args!("web front on http://{}", system.settings.web.listen));
-            let server = serve(listener, of_the_moment(answering), Limits::default(), shutdown.clone());
-            web = Some(Web { metrics, routes, server: tokio::spawn(server) });
+            let server = serve_moments(listener, moments, Limits::default(), shutdown.clone());
+            web = Some(Web { metrics, moment, server: tokio::spawn(server) });
         }
         let workers = system.start_workers(&stop)?;
         Ok(Self { system: system.clone(), workers, stop, web })
@@ -128,7 +127,9 @@ impl Running {
                     Ok(mut former) => while let Some(ended) = former.join_next().await {
                         ended.context("a component failed as the settings changed")?;
                     },
-                    Err(error) => refuse(&format!("{error:#}")),
+                    Err(error) => if let Some(changes) = &mut changes {
+                        changes.refuse(&error);
+                    },
                 },
             }
         };
@@ -156,15 +157,15 @@ impl Running {
         let system = self.system.with(&change).await?;
         let stop = shutdown.child_token();
         let refused = stop.clone().drop_guard();
-        let routes = match &self.web {
-            Some(web) => Some(system.routes(web.metrics.clone(), &stop).await?),
+        let moment = match &self.web {
+            Some(web) => Some(system.moment(web.metrics.clone(), &stop).await?),
             None => None,
         };
         system.take_tokens(&change)?;
         let workers = system.start_workers(&stop)?;
         refused.disarm();
-        if let (Some(web), Some(routes)) = (&self.web, routes) {
-            drop(web.routes.send_replace(routes));
+        if let (Some(web), Some(moment)) = (&self.web, moment) {
+            drop(web.moment.send_replace(moment));
         }
         self.system = system;
         std::mem::replace(&mut self.stop, stop).cancel();
