@@ -22,8 +22,9 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // With what each may hold this stays well within the memory that docker-compose.yml gives.
-    let limits = Limits { connections: 1024, ..Limits::default() };
+    // 64 KiB of headers and 16 KiB of a body each are 40 MiB, bodies of up to 1 MiB 48, and the longest 50, or 100 while a
+    // form is read: within the 256 that docker-compose.yml gives.
+    let limits = Limits { connections: 512, ..Limits::default() };
     process::run(|| async move {
         let common = &arguments.common;
         service::front(common, |all| all.webhook.listen.clone(), |all| all.webhook.withdraw, limits, routes).await

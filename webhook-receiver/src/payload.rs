@@ -1,10 +1,10 @@
 //! The few fields of a payload that matter, read leniently: a 25 MB payload is skipped over, not built in memory.
 
-use std::{fmt, marker::PhantomData};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Number, Value, value::RawValue};
 
@@ -59,11 +59,11 @@ pub struct Payload {
     pub(crate) git_ref: Option<String>,
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) hook_id: Option<u64>,
-    #[serde(default, deserialize_with = "bounded")]
+    #[serde(default, deserialize_with = "lenient")]
     pub(crate) repositories_added: Option<Vec<PayloadRepository>>,
-    #[serde(default, deserialize_with = "bounded")]
+    #[serde(default, deserialize_with = "lenient")]
     pub(crate) repositories_removed: Option<Vec<PayloadRepository>>,
-    #[serde(default, deserialize_with = "bounded")]
+    #[serde(default, deserialize_with = "lenient")]
     pub(crate) repositories: Option<Vec<PayloadRepository>>,
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) organization: Option<Account>,
@@ -77,16 +77,14 @@ pub struct Payload {
 }
 
 /// A repository as payloads name it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct PayloadRepository {
     /// GitHub's numeric id.
     pub id: RepositoryId,
     /// `owner/name`.
     pub full_name: RepositoryName,
     /// Whether it is private.
-    #[serde(default)]
     pub private: bool,
-    #[serde(default)]
     pub(crate) default_branch: Option<String>,
 }
 
@@ -142,16 +140,7 @@ pub enum PayloadError {
 impl Payload {
     /// Reads a body of the content type given.
     pub fn read(content_type: &str, body: &[u8]) -> Result<Self, PayloadError> {
-        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        match essence.as_str() {
-            "application/json" => Self::from_json(body),
-            "application/x-www-form-urlencoded" => {
-                let field = form_urlencoded::parse(body).find(|(name, _)| name == "payload");
-                let (_, json) = field.ok_or(PayloadError::NoPayloadField)?;
-                Self::from_json(json.as_bytes())
-            }
-            _ => Err(PayloadError::ContentType(essence.chars().take(100).collect())),
-        }
+        Self::from_json(&json_of(content_type, body)?)
     }
 }
 
@@ -204,12 +193,28 @@ impl Payload {
     }
 
     /// A list would be read as an object's fields in their order, so it is refused here.
-    fn from_json(json: &[u8]) -> Result<Self, PayloadError> {
+    pub(crate) fn from_json(json: &[u8]) -> Result<Self, PayloadError> {
         match json.trim_ascii_start().first() {
             Some(b'{') => Ok(serde_json::from_slice(json)?),
             Some(b'[') => Err(PayloadError::NotAnObject),
             _ => Ok(serde_json::from_slice(json)?),
         }
+    }
+}
+
+/// The JSON of a body: the body, or what a form has in its field.
+pub(crate) fn json_of<'b>(content_type: &str, body: &'b [u8]) -> Result<Cow<'b, [u8]>, PayloadError> {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match essence.as_str() {
+        "application/json" => Ok(Cow::Borrowed(body)),
+        "application/x-www-form-urlencoded" => {
+            let field = form_urlencoded::parse(body).find(|(name, _)| name == "payload");
+            match field.ok_or(PayloadError::NoPayloadField)? {
+                (_, Cow::Borrowed(json)) => Ok(Cow::Borrowed(json.as_bytes())),
+                (_, Cow::Owned(json)) => Ok(Cow::Owned(json.into_bytes())),
+            }
+        }
+        _ => Err(PayloadError::ContentType(essence.chars().take(100).collect())),
     }
 }
 
@@ -232,6 +237,12 @@ trait Lenient: Sized {
 
     fn of_flag(_: bool) -> Option<Self> {
         None
+    }
+
+    fn of_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Option<Self>, A::Error> {
+        let mut left = MOST_VALUES;
+        while list.next_element_seed(Bounded { left: &mut left })?.is_some() {}
+        Ok(None)
     }
 
     fn of_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<Option<Self>, A::Error> {
@@ -291,10 +302,8 @@ impl<'de, T: Lenient> Visitor<'de> for IfRight<T> {
         Ok(T::of_text(value))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Option<T>, A::Error> {
-        let mut left = MOST_VALUES;
-        while seq.next_element_seed(Bounded { left: &mut left })?.is_some() {}
-        Ok(None)
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Option<T>, A::Error> {
+        T::of_list(list)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
@@ -379,6 +388,18 @@ impl Lenient for PayloadRepository {
     }
 }
 
+/// Entry by entry: what is no repository is left out alone. Of too many none is kept.
+impl Lenient for Vec<PayloadRepository> {
+    fn of_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Option<Self>, A::Error> {
+        let (mut found, mut left) = (Self::new(), MOST_VALUES);
+        while let Some(entry) = list.next_element_seed(IfRight::<PayloadRepository>::new())? {
+            left = left.saturating_sub(1);
+            found.extend(entry.filter(|_| left > 0));
+        }
+        Ok((left > 0).then_some(found))
+    }
+}
+
 /// The one field of an object that is asked for.
 fn only<'de, T: Lenient, A: MapAccess<'de>>(mut map: A, name: &str) -> Result<Option<T>, A::Error> {
     let mut found = None;
@@ -422,10 +443,9 @@ impl<'de> Visitor<'de> for PlaceAmong<'_> {
     }
 }
 
-/// The same for what may have any number of values: of too many none is kept.
-fn bounded<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
-    let value = values(<&RawValue>::deserialize(deserializer)?.get()).map_err(D::Error::custom)?;
-    Ok(value.and_then(|value| T::deserialize(value).ok()))
+/// What is kept as it is, and may have any number of values: of too many none is kept.
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    values(<&RawValue>::deserialize(deserializer)?.get()).map_err(D::Error::custom)
 }
 
 /// A JSON text as values; none if there are more than [`MOST_VALUES`].
@@ -573,6 +593,25 @@ mod tests {
         ] {
             assert_eq!(repository(odd), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn a_list_is_read_entry_by_entry_as_one_repository_is() {
+        let listed = |list: &str| {
+            let body = format!("{{\"repositories_added\":{list},\"issue\":{{\"number\":7}}}}");
+            let payload = Payload::read("application/json", body.as_bytes()).unwrap();
+            assert_eq!(payload.issue.unwrap().number, 7, "what comes behind is read: {list:.100}");
+            payload.repositories_added.map(|list| list.iter().map(|found| found.id.0).collect::<Vec<_>>())
+        };
+        let broken = r#"{"id":2,"full_name":"o/../r"},{"id":3,"full_name":"o/r","private":null},4,null,["o/r"],{}"#;
+        let list = format!(r#"[{{"id":1,"full_name":"o/r"}},{broken},{{"id":5,"full_name":"o/s","private":true}}]"#);
+        assert_eq!(listed(&list), Some(vec![1, 5]));
+        for odd in ["null", "{}", "7", r#"{"id":1,"full_name":"o/r"}"#] {
+            assert_eq!(listed(odd), None, "{odd}");
+        }
+        let many = |count: usize| format!("[{}null]", "{\"id\":1,\"full_name\":\"o/r\"},".repeat(count));
+        assert_eq!(listed(&many(9_000)).unwrap().len(), 9_000);
+        assert_eq!(listed(&many(MOST_VALUES)), None);
     }
 
     #[test]

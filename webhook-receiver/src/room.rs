@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The part of a body that every delivery may hold, in bytes.
@@ -43,6 +44,22 @@ impl Default for Place {
     }
 }
 
+impl Place {
+    /// Makes a buffer large enough for so many bytes of a body of which so many are expected: as large as the place at
+    /// once, because one that doubles again and again holds up to three times the body while it grows. The system gives
+    /// memory only as it is written to.
+    pub(crate) fn widen(&self, buffer: &mut BytesMut, needed: usize, expected: usize) {
+        if buffer.capacity() < needed {
+            buffer.reserve(expected.min(self.bytes).max(needed) - buffer.len());
+        }
+    }
+
+    /// Whether it is one for the longest bodies.
+    pub(crate) fn is_large(&self) -> bool {
+        self.bytes > MIDDLE_BODY
+    }
+}
+
 impl Default for Room {
     fn default() -> Self {
         Self { middle: Arc::new(Semaphore::new(MIDDLE_PLACES)), large: Arc::new(Semaphore::new(LARGE_PLACES)) }
@@ -64,4 +81,29 @@ impl Room {
 async fn taken(places: &Arc<Semaphore>, bytes: usize) -> Place {
     let permit = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
     Place { bytes, _permit: Some(permit) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_growing_body_never_holds_more_than_its_place() {
+        let (room, longest) = (Room::default(), 25 * 1024 * 1024);
+        // Announced, and sent in pieces of which nobody knows how many come.
+        for expected in [20 * 1024 * 1024, longest] {
+            let (mut place, mut buffer, mut sizes) = (Place::default(), BytesMut::new(), Vec::new());
+            while buffer.len() < expected {
+                let piece = [1; 10_000];
+                let piece = &piece[..piece.len().min(expected - buffer.len())];
+                let needed = buffer.len() + piece.len();
+                room.make(&mut place, needed).await;
+                place.widen(&mut buffer, needed, expected);
+                buffer.extend_from_slice(piece);
+                sizes.push(buffer.capacity());
+            }
+            sizes.dedup();
+            assert_eq!(sizes, [SMALL_BODY, MIDDLE_BODY, expected]);
+        }
+    }
 }

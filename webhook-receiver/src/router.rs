@@ -1,6 +1,7 @@
 //! The receiver over HTTP.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,9 +23,9 @@ use tracing::{Instrument as _, Span};
 
 use crate::{
     classify::Headers,
-    payload::{Payload, PayloadError},
+    payload::{self, Payload, PayloadError},
     receive::{Received, Receiver},
-    room::{Place, Room, SMALL_BODY},
+    room::{Place, Room},
     signature::{Secrets, Signed},
 };
 
@@ -132,8 +133,16 @@ async fn accept(
     let (body, place) = read(context, body).await?;
     let signed = verify(context, http, &body)?;
     let content_type = http.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let mut payload = Payload::read(content_type, &body).map_err(Refusal::Payload)?;
-    drop((body, place));
+    let json = match payload::json_of(content_type, &body).map_err(Refusal::Payload)? {
+        Cow::Borrowed(json) => body.slice_ref(json),
+        Cow::Owned(json) => Bytes::from(json),
+    };
+    // A form is as long as what it has in its field.
+    drop(body);
+    let mut payload = Payload::from_json(&json).map_err(Refusal::Payload)?;
+    drop(json);
+    // What is kept of one of the longest may be nearly as long.
+    let _held = place.is_large().then_some(place);
     check_scope(context, &signed, &mut payload).await?;
     let received =
         context.receiver.receive(headers, &payload).await.map_err(|error| Refusal::NotDurable(error.to_string()))?;
@@ -152,6 +161,8 @@ async fn read(context: &Context, mut body: Body) -> Result<(Bytes, Place), Refus
     if announced > context.max_body_bytes {
         return Err(Refusal::TooLarge(context.max_body_bytes));
     }
+    // Where nothing is announced anything may come.
+    let expected = if announced > 0 { announced } else { context.max_body_bytes };
     let (mut bytes, mut place) = (BytesMut::new(), Place::default());
     while let Some(frame) = timeout_at(begun + BODY_DEADLINE, body.frame()).await.map_err(|_| Refusal::TooSlow)? {
         let Ok(data) = frame.map_err(|_| Refusal::BrokenBody)?.into_data() else { continue };
@@ -161,13 +172,10 @@ async fn read(context: &Context, mut body: Body) -> Result<(Bytes, Place), Refus
         }
         let roomy = context.room.make(&mut place, length);
         timeout_at(begun + ROOM_DEADLINE, roomy).await.map_err(|_| Refusal::Busy)?;
-        if bytes.is_empty() {
-            if body.is_end_stream() {
-                return Ok((data, place));
-            }
-            // What every delivery may hold, so that most are copied once.
-            bytes.reserve(announced.min(SMALL_BODY));
+        if bytes.is_empty() && body.is_end_stream() {
+            return Ok((data, place));
         }
+        place.widen(&mut bytes, length, expected);
         bytes.extend_from_slice(&data);
     }
     Ok((bytes.freeze(), place))
