@@ -7,6 +7,7 @@ use gharvest_github::Client;
 use gharvest_queue::{Queue, QueueAdmin};
 use gharvest_search::{SearchIndex, operations::OperationsLog};
 use gharvest_seeder::{
+    levels::{self, Levels},
     notify::{self, Watch},
     operations::{self, Observer},
 };
@@ -110,6 +111,7 @@ impl System {
             shutdown.clone(),
         ));
         workers.spawn(notify::run(watch, shutdown.clone()));
+        workers.spawn(levels::run(Levels::new(Arc::clone(&self.queue), &self.settings), shutdown.clone()));
         let observer = Observer::new(
             Arc::clone(&self.queue),
             self.archive.clone(),

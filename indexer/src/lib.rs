@@ -103,6 +103,8 @@ pub async fn run(
         lease: options.lease,
         drain: options.drain,
     };
+    // An alert on what a counter grows by does not see one that begins with its first refusal.
+    counter!("gharvest_index_refused_total").increment(0);
     let handler = Arc::new(Indexer::new(Arc::clone(&queue), archive, state, index, options));
     gharvest_worker::run(queue, handler, worker, shutdown).await;
 }

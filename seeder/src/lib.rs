@@ -21,8 +21,8 @@
 //! person of what needs one, and [`operations`] notes for dashboards how the system is doing.
 //!
 //! Metrics: `gharvest_seeder_leads`, `gharvest_seeder_runs_total` (`task`, `result`),
-//! `gharvest_seeder_pushed_total` (`task`), `gharvest_snapshot_timestamp_seconds`, `gharvest_completeness` (`repository`):
-//! the share of numbers accounted for, 1 only if all are, as of the last run of `gaps`.
+//! `gharvest_seeder_pushed_total` (`task`), `gharvest_completeness` (`repository`): the share of numbers accounted for, 1
+//! only if all are, as of the last run of `gaps`; and those of [`levels`].
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -43,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 pub mod deliveries;
 pub mod gaps;
 pub mod inbox;
+pub mod levels;
 pub mod notify;
 pub mod operations;
 pub mod schedule;
@@ -348,6 +349,10 @@ impl Seeder {
         options: Options,
         holder: String,
     ) -> Self {
+        // Alerts on what a counter grows by do not see one that begins with its first failure.
+        for (task, result) in Task::ALL.into_iter().flat_map(|task| [(task, "done"), (task, "failed")]) {
+            counter!("gharvest_seeder_runs_total", "task" => task.as_str(), "result" => result).increment(0);
+        }
         Self {
             tools: Tools::new(archive, queue, state, client, options),
             holder,
@@ -376,9 +381,6 @@ impl Seeder {
             return;
         }
         self.take_notes().await;
-        if let Some(last) = self.last(Task::Snapshot) {
-            gauge!("gharvest_snapshot_timestamp_seconds").set(last.as_second() as f64);
-        }
         let wanted = self.wanted().await;
         for task in Task::ALL {
             self.begin_if_due(task, wanted.contains(&task), now);

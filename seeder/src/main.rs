@@ -4,6 +4,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use gharvest_seeder::{
+    levels::{self, Levels},
     notify::{self, Watch},
     operations::{self, Observer},
 };
@@ -48,8 +49,10 @@ async fn work(service: Service) -> anyhow::Result<()> {
         log,
         operations::Options::new(&settings),
     );
+    let levels = Levels::new(Arc::clone(&queue), &settings);
     readiness.set(true);
     tokio::join!(
+        levels::run(levels, shutdown.clone()),
         gharvest_backends::watch_queue(Arc::clone(&queue) as _, shutdown.clone()),
         operations::run(observer, shutdown.clone()),
         notify::run(watch, shutdown.clone()),

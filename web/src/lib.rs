@@ -62,6 +62,8 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 /// Serve it with connection info (`into_make_service_with_connect_info::<SocketAddr>`), else headers of proxies count
 /// for nothing. What is merged into it later is outside its checks of access and origin.
 pub fn router(state: WebState) -> Router {
+    // An alert on what a counter grows by does not see one that begins with its first panic.
+    metrics::counter!("gharvest_web_panics_total").increment(0);
     let (api, description) = api::router();
     let health = state.metrics.clone().map(|metrics| health::router(state.readiness.clone(), metrics));
     let router = Router::new()

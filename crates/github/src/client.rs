@@ -692,6 +692,9 @@ impl Inner {
             metrics::gauge!("gharvest_github_budget_remaining", &labels).set(window.remaining as f64);
             #[expect(clippy::cast_precision_loss, reason = "budgets are thousands")]
             metrics::gauge!("gharvest_github_budget_limit", &labels).set(window.limit as f64);
+            #[expect(clippy::cast_precision_loss, reason = "seconds of this age")]
+            metrics::gauge!("gharvest_github_budget_reset_timestamp_seconds", &labels)
+                .set(window.reset_at.as_second() as f64);
         }
     }
 

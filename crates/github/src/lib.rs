@@ -12,6 +12,7 @@
 //! `gharvest_github_wait_seconds{purpose}`, `gharvest_github_limits_total{limit}`,
 //! `gharvest_github_concurrency` (requests let in at once: fewer for a while after a secondary limit),
 //! `gharvest_github_budget_remaining{token,resource}`, `gharvest_github_budget_limit{token,resource}`,
+//! `gharvest_github_budget_reset_timestamp_seconds{token,resource}` (what the two say holds until then),
 //! `gharvest_github_calls_total{repository,purpose}`,
 //! `gharvest_github_unchanged_total{repository,purpose}`, `gharvest_github_points_total{repository,purpose}`, `gharvest_github_batches_halved_total`
 //! (requests that brought nothing, so that the next one is smaller),

@@ -67,6 +67,9 @@ pub trait Handler: fmt::Debug + Send + Sync + 'static {
 
 /// Works on a queue until `shutdown`; returns when nothing is in hand any more.
 pub async fn run(queue: Arc<dyn Queue>, handler: Arc<dyn Handler>, options: Options, shutdown: CancellationToken) {
+    // Alerts on what a counter grows by do not see one that begins with its first failure.
+    counter!("gharvest_settled_total", "queue" => options.queue.as_str(), "outcome" => "buried").increment(0);
+    counter!("gharvest_panics_total", "queue" => options.queue.as_str()).increment(0);
     let permits = Arc::new(Semaphore::new(options.workers.max(1)));
     let tracker = TaskTracker::new();
     let stop_work = CancellationToken::new();

@@ -196,16 +196,18 @@ async fn dashboards_are_told_how_the_system_is_doing(stack: &Stack) {
 }
 
 /// Metrics that are there only once something has gone wrong, or had to wait.
-const AFTER_A_FAULT: [&str; 6] = [
-    "gharvest_drift_total",
-    "gharvest_github_token_accepted",
-    "gharvest_github_wait_seconds_bucket",
-    "gharvest_index_refused_total",
-    "gharvest_panics_total",
-    "gharvest_web_panics_total",
-];
+const AFTER_A_FAULT: [&str; 3] =
+    ["gharvest_drift_total", "gharvest_github_token_accepted", "gharvest_github_wait_seconds_bucket"];
 
-/// Each metric of the rules and of Grafana's dashboard is one that a component really prints.
+/// A series as Prometheus writes it, and its labels but for those that say who was asked.
+fn series(text: &str) -> (&str, BTreeSet<&str>) {
+    let (name, labels) = text.trim_end_matches('}').split_once('{').unwrap_or((text, ""));
+    let labels = labels.split(',').filter(|label| !label.is_empty() && !label.starts_with("instance="));
+    (name, labels.collect())
+}
+
+/// Each metric of the rules and of Grafana's dashboard is one that a component really prints, and what the tests of the
+/// rules are fed has the labels that it is printed with.
 async fn what_alerts_and_dashboard_ask_for_is_served(stack: &Stack) {
     let seeder = format!("{}/metrics", stack.service_url("seeder").unwrap());
     let noted = async || text(seeder.clone()).await.contains("gharvest_snapshot_timestamp_seconds");
@@ -227,6 +229,13 @@ async fn what_alerts_and_dashboard_ask_for_is_served(stack: &Stack) {
     };
     let missing: Vec<_> = asked.iter().filter(|metric| !AFTER_A_FAULT.contains(metric) && !is_served(metric)).collect();
     assert!(asked.len() >= 20 && missing.is_empty(), "of {asked:?} nobody serves {missing:?}");
+    let printed: Vec<_> =
+        served.lines().filter_map(|line| line.rsplit_once(' ')).map(|(text, _)| series(text)).collect();
+    let fed = std::fs::read_to_string(checkout().join("testing/testkit/tests/alerts.yml")).unwrap();
+    let fed = fed.split("series: '").skip(1).map(|rest| series(rest.split('\'').next().unwrap()));
+    let of_ours = fed.filter(|(name, _)| name.starts_with("gharvest_") && !AFTER_A_FAULT.contains(name));
+    let unknown: Vec<_> = of_ours.filter(|series| !printed.contains(series)).collect();
+    assert!(unknown.is_empty(), "nobody prints {unknown:?} with these labels: {printed:?}");
 }
 
 /// The key that the set-up made.
