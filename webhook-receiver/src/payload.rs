@@ -448,16 +448,28 @@ fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, 
     values(<&RawValue>::deserialize(deserializer)?.get()).map_err(D::Error::custom)
 }
 
-/// A JSON text as values; none if there are more than [`MOST_VALUES`].
+/// A JSON text as values; none if there are more than [`MOST_VALUES`], or deeper than [`DEEPEST`].
 pub(crate) fn values(text: &str) -> serde_json::Result<Option<Value>> {
     let mut left = MOST_VALUES;
     let value = Bounded { left: &mut left }.deserialize(&mut serde_json::Deserializer::from_str(text))?;
-    Ok((left > 0).then_some(value))
+    Ok((left > 0 && !is_deeper_than(DEEPEST, &value)).then_some(value))
+}
+
+fn is_deeper_than(levels: usize, value: &Value) -> bool {
+    match value {
+        Value::Array(values) => levels == 0 || values.iter().any(|value| is_deeper_than(levels - 1, value)),
+        Value::Object(fields) => levels == 0 || fields.values().any(|value| is_deeper_than(levels - 1, value)),
+        _ => false,
+    }
 }
 
 /// The most values in one field; GitHub's largest have some thousands. A field with more counts as absent: as values in
 /// memory, a body of nothing but `[0,0,…` would be twenty times its size.
 const MOST_VALUES: usize = 100_000;
+
+/// The most lists and objects within each other in what may be kept; GitHub's deepest have five. Readers take 128, and what
+/// is kept ends within others: an entry of the inbox, a record.
+const DEEPEST: usize = 64;
 
 /// Reads a value while there is room, and passes over the rest.
 struct Bounded<'a> {

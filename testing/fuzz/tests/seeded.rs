@@ -105,7 +105,7 @@ fn bend(random: &mut fastrand::Rng, bytes: &mut Vec<u8>) {
 fn no_payload_panics_or_names_what_cannot_be() {
     let mut random = fastrand::Rng::with_seed(from_environment("GHARVEST_FUZZ_SEED", 1));
     let seeds = seeds("payload");
-    let (mut read, mut refused, mut compared) = (0_u32, 0_u32, 0_usize);
+    let (mut read, mut refused, mut compared, mut kept) = (0_u32, 0_u32, 0_usize, 0_u32);
     for _ in 0..from_environment("GHARVEST_FUZZ_ROUNDS", ROUNDS) {
         let (line, body) = random.choice(&seeds).unwrap();
         let mut body = body.clone();
@@ -114,7 +114,9 @@ fn no_payload_panics_or_names_what_cannot_be() {
         let input = [line, b"\n", &body].concat();
         match panic::catch_unwind(|| payload::check(&input)) {
             Ok(Seen::Refused) => refused += 1,
-            Ok(Seen::Read { compared: more }) => (read, compared) = (read + 1, compared + more),
+            Ok(Seen::Read { compared: more, kept: is_kept }) => {
+                (read, compared, kept) = (read + 1, compared + more, kept + u32::from(is_kept));
+            }
             Err(broken) => {
                 eprintln!("the input was {:?}", String::from_utf8_lossy(&input));
                 panic::resume_unwind(broken);
@@ -122,9 +124,19 @@ fn no_payload_panics_or_names_what_cannot_be() {
         }
     }
     assert!(
-        read > 1000 && refused > 1000 && compared > 300,
-        "the mutator reaches all ends: {read} read, {refused} refused, {compared} numbers compared"
+        read > 1000 && refused > 1000 && compared > 300 && kept > 100,
+        "the mutator reaches all ends: {read} read, {refused} refused, {compared} numbers compared, {kept} facts kept"
     );
+}
+
+/// What is nested so deeply that it could be kept, and not be read again where it ends.
+#[test]
+fn a_fact_of_any_depth_reads_back() {
+    for depth in 1..=140 {
+        let changes = format!("{}0{}", "[".repeat(depth), "]".repeat(depth));
+        let of = r#""repository":{"id":9,"full_name":"o/r"},"issue":{"number":4}"#;
+        payload::check(format!("issues\n{{\"action\":\"edited\",{of},\"changes\":{changes}}}").as_bytes());
+    }
 }
 
 #[test]
