@@ -3,13 +3,16 @@
 //! The first walk is followed by one over the review comments of all pull requests, where that is cheaper than asking
 //! each: pull requests get their jobs afterwards. All walks keep their place in a cursor after each page, so that one
 //! that was killed goes on where it was; the first walk gives its lease back when its turn is over. What a page says is
-//! durable before the cursor moves: hints, then the ledger, then jobs, then the cursor. So a page read twice changes nothing, and none is left out.
+//! written before the cursor moves: hints, then the ledger, then jobs, then the cursor. So a page read twice changes
+//! nothing, and none is left out. Hints may be lost, and then cost a request; but one with review comments is durable,
+//! because the older one without them would be taken for complete. For the same reason a hint names the walk that it is
+//! of, and a walk reads review comments anew that another one read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fail::fail_point;
 use gharvest_archive::{Hint, LedgerChange, Repository};
-use gharvest_github::{Answer, ErrorKind, Found, Purpose, Resource, Sort};
+use gharvest_github::{Answer, ErrorKind, Found, Purpose, Resource, Sort, Stretch, Stretched};
 use gharvest_model::{
     ItemId, Kind, Lane, QueueName, Subject,
     job::part,
@@ -39,31 +42,15 @@ struct UpdatesCursor {
 /// The place of the walk over review comments: cursor `review-comments/{repository}`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct CommentsCursor {
+    /// When the walk over all items began that it belongs to: another one's hints have none of these comments.
+    #[serde(default)]
+    walk: Option<Timestamp>,
     /// When the last comment that was read was updated.
     since: Option<Timestamp>,
     /// Stretches read so far.
     pages: u64,
     is_done: bool,
 }
-
-/// Review comments in the order of their updates, from one time to a later one.
-struct Stretch {
-    comments: Vec<Value>,
-    latest: Option<Timestamp>,
-    is_last: bool,
-}
-
-/// A page of review comments as it was read.
-struct CommentsPage {
-    resource: Resource,
-    etag: Option<String>,
-    comments: Vec<Value>,
-}
-
-/// Pages of review comments of one second; where there are more, each pull request is asked.
-const MOST_OF_A_SECOND: usize = 30;
-/// How often comments of one second are read when they change meanwhile.
-const MOST_READINGS: usize = 4;
 
 /// Numbers of several pages that are pushed at once.
 const PUSHED_AT_ONCE: usize = 400;
@@ -94,13 +81,14 @@ impl Downloader {
         if self.list_items(repository, &mut cursor, lane, purpose, begun).await? == Walked::Interrupted {
             return Ok(Walked::Interrupted);
         }
-        let waits = self.waits_for_comments();
-        let comments = match waits {
-            true => self.walk_review_comments(repository, cursor.pulls, purpose, begun).await?,
-            false => Some(false),
-        };
-        let Some(comments) = comments else { return Ok(Walked::Interrupted) };
-        self.push_unknown(repository, lane, purpose, waits, comments).await?;
+        let mut comments = None;
+        if self.waits_for_comments() {
+            comments = self.walk_review_comments(repository, &cursor, purpose, begun).await?;
+            if comments.is_none() {
+                return Ok(Walked::Interrupted);
+            }
+        }
+        self.push_unknown(repository, &cursor, lane, purpose, comments).await?;
         fail_point!("walk-pushed");
         cursor.finished_at = Some(Timestamp::now());
         self.set_cursor(&feed, &cursor).await?;
@@ -139,7 +127,7 @@ impl Downloader {
             let listed = listed(page.body);
             cursor.seen += listed.len() as u64;
             cursor.pulls += listed.iter().filter(|item| item.is_pull()).count() as u64;
-            ready.extend(self.take_page(repository, listed, waits).await?);
+            ready.extend(self.take_page(repository, listed, cursor.started_at, waits).await?);
             fail_point!("walk-page-taken");
             cursor.next = page.next;
             cursor.listed = cursor.next.is_none();
@@ -193,13 +181,20 @@ impl Downloader {
         }
     }
 
-    /// Takes a page of the list, and says which numbers want a job; with `waits`, pull requests not yet.
-    async fn take_page(&self, repository: &Repository, listed: Vec<Listed>, waits: bool) -> Result<Vec<u64>, Failure> {
+    /// Takes a page of the list for the walk that began then, and says which numbers want a job; with `waits`, pull
+    /// requests not yet.
+    async fn take_page(
+        &self,
+        repository: &Repository,
+        listed: Vec<Listed>,
+        walk: Option<Timestamp>,
+        waits: bool,
+    ) -> Result<Vec<u64>, Failure> {
         let highest = listed.iter().map(|item| item.number).max();
         let numbers: Vec<u64> =
             listed.iter().filter(|item| !(waits && item.is_pull())).map(|item| item.number).collect();
         let seen_at = Timestamp::now();
-        let hints = listed.into_iter().map(|item| Hint::new(seen_at, item.issue)).collect();
+        let hints = listed.into_iter().map(|item| Hint { walk, ..Hint::new(seen_at, item.issue) }).collect();
         self.archive.put_hints(repository.id, hints).await?;
         if let Some(highest) = highest {
             self.archive.reach(repository.id, highest).await?;
@@ -216,16 +211,17 @@ impl Downloader {
     }
 
     /// Pushes what the list left out and nothing is known of: deleted, transferred, hidden; what GraphQL shows to be a
-    /// discussion is accounted for at once. And the pull
-    /// requests that waited, whose hints then say whether all `comments` were listed.
+    /// discussion is accounted for at once. And the pull requests that waited for `comments`, whose hints then say whether
+    /// all of them were listed.
     async fn push_unknown(
         &self,
         repository: &Repository,
+        cursor: &ItemsCursor,
         lane: Lane,
         purpose: Purpose,
-        waited: bool,
-        comments: bool,
+        comments: Option<bool>,
     ) -> Result<(), Failure> {
+        let waited = comments.is_some();
         let ledger = self.archive.ledger(repository.id).await?;
         let (mut numbers, mut unlisted) = (Vec::new(), Vec::new());
         for number in 1..=ledger.highest() {
@@ -235,7 +231,9 @@ impl Downloader {
             }
             match self.archive.hint(ItemId { repository: repository.id, number }).await? {
                 Some(hint) if waited && kind_of(&hint.issue) == Kind::PullRequest => {
-                    let hint = Hint { has_all_review_comments: comments, ..hint };
+                    // One that another list put in the walk's place has no comments.
+                    let has_all = comments == Some(true) && hint.walk == cursor.started_at;
+                    let hint = Hint { has_all_review_comments: has_all, ..hint };
                     self.archive.put_hints(repository.id, vec![hint]).await?;
                     numbers.push(number);
                 }
@@ -267,20 +265,25 @@ impl Downloader {
     async fn walk_review_comments(
         &self,
         repository: &Repository,
-        pulls: u64,
+        items: &ItemsCursor,
         purpose: Purpose,
         begun: Instant,
     ) -> Result<Option<bool>, Failure> {
         let feed = format!("{}/{}", part::REVIEW_COMMENTS, repository.id);
+        let walk = items.started_at;
         let stored = self.archive.cursor(&feed).await?.and_then(|cursor| serde_json::from_value(cursor).ok());
-        let mut cursor: CommentsCursor = stored.unwrap_or_default();
-        while pulls > 0 && !cursor.is_done {
-            let is_cheap = |pages| cursor.pages > 0 || plan::lists_review_comments(pages, pulls);
-            let Some(stretch) = self.read_stretch(repository, cursor.since, &is_cheap, purpose).await? else {
+        let own = stored.filter(|cursor: &CommentsCursor| cursor.walk == walk);
+        let mut cursor = own.unwrap_or_else(|| CommentsCursor { walk, ..CommentsCursor::default() });
+        while items.pulls > 0 && !cursor.is_done {
+            let Some(stretch) = self.review_comments(repository, cursor.since, purpose).await? else {
                 return Ok(Some(false));
             };
-            self.take_review_comments(repository, stretch.comments).await?;
-            cursor = CommentsCursor { since: stretch.latest, pages: cursor.pages + 1, is_done: stretch.is_last };
+            if cursor.pages == 0 && !plan::lists_review_comments(stretch.pages, items.pulls) {
+                return Ok(Some(false));
+            }
+            self.take_review_comments(repository, walk, stretch.entries).await?;
+            let (since, pages, is_done) = (stretch.latest, cursor.pages + 1, stretch.is_last);
+            cursor = CommentsCursor { walk, since, pages, is_done };
             self.set_cursor(&feed, &cursor).await?;
             if !cursor.is_done && self.is_over(begun) {
                 return Ok(None);
@@ -289,96 +292,53 @@ impl Downloader {
         Ok(Some(true))
     }
 
-    /// Reads the review comments updated since a time, up to a page that reaches a later one; none if so many pages are
-    /// not cheap, or GitHub cannot show them.
-    ///
-    /// A page by its number is what stands there now: when an earlier comment changes, those behind it move up, and one
-    /// slips to a page that was read already. So each stretch begins with the last one's time. Only where more comments
-    /// are of one second than stand on a page is the next one asked for by its address; then those before it are asked
-    /// for once more, for nothing while they are the same.
-    async fn read_stretch(
+    /// Review comments updated since a time; none if GitHub cannot show them.
+    async fn review_comments(
         &self,
         repository: &Repository,
         since: Option<Timestamp>,
-        is_cheap: &(dyn Fn(u64) -> bool + Sync),
         purpose: Purpose,
     ) -> Result<Option<Stretch>, Failure> {
-        for _ in 0..MOST_READINGS {
-            let (mut pages, mut stretch) = (Vec::new(), None);
-            // GitHub does not say whether its `since` takes in the second itself.
-            let asked = since.map(|since| since - SignedDuration::from_secs(1));
-            let mut resource = Resource::AllReviewComments { repository: repository.full_name.clone(), since: asked };
-            while pages.len() < MOST_OF_A_SECOND && stretch.is_none() {
-                let Some(page) = self.comments_page(repository, &resource, purpose).await? else { return Ok(None) };
-                if !is_cheap(page.last_page.unwrap_or(1)) {
-                    return Ok(None);
-                }
-                let Value::Array(comments) = page.body else { return Ok(None) };
-                let latest = comments.iter().rev().find_map(|comment| time_of(comment, "updated_at"));
-                let next = page.next.map(|address| resource.next_page(address));
-                let is_last = next.is_none();
-                pages.push(CommentsPage { etag: page.etag, comments, resource: resource.clone() });
-                match next {
-                    Some(next) if latest <= since => resource = next,
-                    _ => stretch = Some((latest.max(since), is_last)),
-                }
-            }
-            let Some((latest, is_last)) = stretch else { return Ok(None) };
-            let before_last = pages.len() - 1;
-            if self.still_stand(&pages[..before_last], purpose).await? {
-                let comments = pages.into_iter().flat_map(|page| page.comments).collect();
-                return Ok(Some(Stretch { comments, latest, is_last }));
-            }
-        }
-        Err(Failure::Again(format!("review comments of {} change as often as they are read", repository.full_name)))
-    }
-
-    /// A page of review comments; none if GitHub refuses it: it ends long lists somewhere.
-    async fn comments_page(
-        &self,
-        repository: &Repository,
-        resource: &Resource,
-        purpose: Purpose,
-    ) -> Result<Option<Found>, Failure> {
-        match self.client.get(resource, None, purpose).await {
-            Ok(Answer::Found(page)) => Ok(Some(page)),
-            Ok(other) => Err(self.not_a_list(repository, &other, purpose).await),
+        let first = Resource::AllReviewComments {
+            repository: repository.full_name.clone(),
+            since: Stretch::next_since(since),
+        };
+        match self.client.stretch(&first, since, None, purpose).await {
+            Ok(Stretched::Read(stretch)) => Ok(Some(stretch)),
+            Ok(Stretched::NoList(answer)) => Err(self.not_a_list(repository, &answer, purpose).await),
+            Ok(Stretched::NotModified) => Err(unexpected_304(repository)),
+            Ok(Stretched::TooLong) => Ok(None),
+            // It ends long lists somewhere.
             Err(error) if *error.kind() == ErrorKind::Refused => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Whether the same comments stand on these pages as when they were read.
-    async fn still_stand(&self, pages: &[CommentsPage], purpose: Purpose) -> Result<bool, Failure> {
-        let ids = |comments: &[Value]| comments.iter().map(|comment| comment["id"].as_u64()).collect::<Vec<_>>();
-        for page in pages {
-            match self.client.get(&page.resource, page.etag.as_deref(), purpose).await? {
-                Answer::NotModified => {}
-                Answer::Found(Found { body: Value::Array(now), .. }) if ids(&now) == ids(&page.comments) => {}
-                _ => return Ok(false),
-            }
-        }
-        Ok(true)
-    }
-
-    async fn take_review_comments(&self, repository: &Repository, comments: Vec<Value>) -> Result<(), Failure> {
+    /// Keeps review comments with the hints of their walk, durably: the cursor moves on over them.
+    async fn take_review_comments(
+        &self,
+        repository: &Repository,
+        walk: Option<Timestamp>,
+        comments: Vec<Value>,
+    ) -> Result<(), Failure> {
         let mut by_pull: BTreeMap<u64, Vec<Value>> = BTreeMap::new();
         for comment in comments {
             if let Some(number) = pull_of(&comment) {
                 by_pull.entry(number).or_default().push(comment);
             }
         }
+        let mut hints = Vec::with_capacity(by_pull.len());
         for (number, comments) in by_pull {
             let item = ItemId { repository: repository.id, number };
-            let Some(mut hint) = self.archive.hint(item).await? else { continue };
+            let Some(mut hint) = self.archive.hint(item).await?.filter(|hint| hint.walk == walk) else { continue };
             let fresh: BTreeSet<Option<u64>> = comments.iter().map(|comment| comment["id"].as_u64()).collect();
             hint.review_comments.retain(|known| !fresh.contains(&known["id"].as_u64()));
             hint.review_comments.extend(comments);
             // As the list of one pull request has them.
             hint.review_comments.sort_by_key(|comment| (time_of(comment, "created_at"), comment["id"].as_u64()));
-            self.archive.put_hints(repository.id, vec![hint]).await?;
+            hints.push(hint);
         }
-        Ok(())
+        Ok(self.archive.put_hints_durably(repository.id, hints).await?)
     }
 
     /// Asks what was updated since the cursor, with overlap, and pushes a job for whatever differs from its record.

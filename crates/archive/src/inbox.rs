@@ -57,10 +57,20 @@ impl Known {
 impl Archive {
     /// Keeps issue bodies seen in a list.
     pub async fn put_hints(&self, id: RepositoryId, hints: Vec<Hint>) -> Result<()> {
+        self.write_hints(id, hints, Durability::MayBeLost).await
+    }
+
+    /// Keeps hints that hold more than those in whose place they are put: after a loss of power a hint may be gone, but it
+    /// is not the older one.
+    pub async fn put_hints_durably(&self, id: RepositoryId, hints: Vec<Hint>) -> Result<()> {
+        self.write_hints(id, hints, Durability::Durable).await
+    }
+
+    async fn write_hints(&self, id: RepositoryId, hints: Vec<Hint>, durability: Durability) -> Result<()> {
         let put = |hint: Hint| async move {
             let Some(number) = hint.issue["number"].as_u64() else { return Ok(()) };
             let key = hint_key(ItemId { repository: id, number });
-            self.store().put(&key, to_bytes(&key, &hint)?, Condition::Any, Durability::MayBeLost).await.map(|_| ())
+            self.store().put(&key, to_bytes(&key, &hint)?, Condition::Any, durability).await.map(|_| ())
         };
         let puts = futures::stream::iter(hints).map(put).buffer_unordered(AT_ONCE);
         puts.try_for_each(|()| std::future::ready(Ok(()))).await

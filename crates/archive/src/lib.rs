@@ -179,12 +179,16 @@ pub struct Hint {
     /// Whether these are all of them.
     #[serde(default)]
     pub has_all_review_comments: bool,
+    /// When the walk over all items began that listed it and gathers its review comments; none for other lists, whose
+    /// hints take the place of a walk's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub walk: Option<Timestamp>,
 }
 
 impl Hint {
     /// What a list of items says.
     pub fn new(seen_at: Timestamp, issue: Value) -> Self {
-        Self { seen_at, issue, review_comments: Vec::new(), has_all_review_comments: false }
+        Self { seen_at, issue, review_comments: Vec::new(), has_all_review_comments: false, walk: None }
     }
 }
 

@@ -43,6 +43,7 @@ mod sharing;
 mod sight;
 mod spending;
 mod spent;
+mod stretch;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -61,6 +62,7 @@ pub use graphql::{
 pub use node_id::{NodeId, Part as NodeIdPart};
 pub use spending::spent_so_far;
 pub use spent::{Speeds, Spent};
+pub use stretch::{Stretch, Stretched};
 
 /// Whose work a request is; decides who waits when the budget is short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

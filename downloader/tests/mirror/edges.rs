@@ -5,14 +5,14 @@ use std::{
     time::Duration,
 };
 
-use gharvest_archive::LedgerChange;
+use gharvest_archive::{Hint, LedgerChange};
 use gharvest_downloader::{
     Downloader,
     fetch::{Answers, Fetcher, RestFetcher, Wanted},
     track,
 };
 use gharvest_github::Purpose;
-use gharvest_github_simulator::{Change, Control, Fault, Rule, Truth};
+use gharvest_github_simulator::{Change, Control, Fault, GraphqlError, Rule, Simulator, Truth, Withheld};
 use gharvest_model::{
     ItemId, Lane, QueueName, Record, RepositoryName, Subject, job::part, ledger::NumberState, progress::ItemsCursor,
 };
@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{World, nothing};
+use crate::world::{World, github, nothing};
 
 /// What GitHub gives on a page.
 const PAGE: usize = 100;
@@ -188,6 +188,71 @@ async fn a_review_comment_that_changes_while_all_are_walked_takes_no_other_with_
     assert!(completeness.is_complete(), "{completeness:?}");
 }
 
+/// A mirror by GraphQL of what another one mirrors, which has nothing yet.
+async fn by_graphql(simulator: &Arc<Simulator>) -> World {
+    let mut world = World::on(Arc::clone(simulator)).await;
+    world.options.graphql = true;
+    world.options.worker.batch = 400;
+    world
+}
+
+fn comments_feed(world: &World) -> String {
+    format!("{}/{}", part::REVIEW_COMMENTS, world.id)
+}
+
+#[tokio::test]
+async fn a_walk_over_items_reads_review_comments_that_an_earlier_one_read() {
+    let simulator = github(120);
+    let earlier = by_graphql(&simulator).await;
+    earlier.track().await;
+    earlier.work().await;
+    let cursor = earlier.archive.cursor(&comments_feed(&earlier)).await.unwrap().unwrap();
+    assert_eq!(cursor["is_done"], true);
+    // Of what that walk gathered nothing is stored here.
+    let world = by_graphql(&simulator).await;
+    world.archive.set_cursor(&comments_feed(&world), cursor).await.unwrap();
+    world.track().await;
+    world.work().await;
+    nothing(&world.differences().await);
+}
+
+#[tokio::test]
+async fn what_another_list_says_during_a_walk_has_not_the_walks_review_comments() {
+    let world = by_graphql(&github(40)).await;
+    world.track().await;
+    world.queue.purge(QueueName::Download, &Filter::default()).await.unwrap();
+    let (number, _) = review_comments(&world).remove(0);
+    let Some(Truth::Present { issue, .. }) = world.control.truth(&world.name, number) else { panic!("#{number}") };
+    // All review comments were read; then a reconcile listed a pull request that waits for its job.
+    let started_at = Some(Timestamp::now());
+    let items = ItemsCursor { started_at, listed: true, pulls: 20, ..ItemsCursor::default() };
+    world.archive.set_cursor(&ItemsCursor::feed(world.id), json!(items)).await.unwrap();
+    let comments = json!({"walk": started_at, "since": Timestamp::now(), "pages": 1, "is_done": true});
+    world.archive.set_cursor(&comments_feed(&world), comments).await.unwrap();
+    world.archive.reach(world.id, world.control.highest_number(&world.name)).await.unwrap();
+    world.archive.put_hints(world.id, vec![Hint::new(Timestamp::now(), issue)]).await.unwrap();
+    world.push(Subject::part(world.id, part::ITEMS), Lane::Backfill).await;
+    world.work().await;
+    nothing(&world.differences().await);
+}
+
+#[tokio::test]
+async fn a_loss_of_power_after_the_walk_over_review_comments_takes_none_of_them() {
+    let world = by_graphql(&github(120)).await;
+    let fails = Fault::Withhold { what: Withheld::Everything, error: GraphqlError::WentWrong };
+    world.control.inject(Rule::often(fails, 1.0).on("#Discussions"));
+    world.track().await;
+    // All review comments are read, and what follows fails.
+    world.work_with(world.queue.clone(), |counts| counts.buried > 0 && counts.outstanding() == 0).await;
+    let cursor = world.archive.cursor(&comments_feed(&world)).await.unwrap().unwrap();
+    assert_eq!(cursor["is_done"], true);
+    world.store.lose_power().await.unwrap();
+    world.control.clear_faults();
+    world.queue.revive(QueueName::Download, &Filter::default(), 10).await.unwrap();
+    world.work().await;
+    nothing(&world.differences().await);
+}
+
 #[tokio::test]
 async fn a_discussion_is_no_item_however_often_its_number_is_visited() {
     let mut world = World::new(300).await;
@@ -222,7 +287,7 @@ async fn what_githubs_own_list_shows_is_not_hidden_by_one_404() {
     world.archive.update_ledger(world.id, &[suspect(yesterday)]).await.unwrap();
     visit(&world, number).await;
     assert_eq!(entry().await.state, NumberState::Unknown, "the list was read since");
-    let older = gharvest_archive::Hint { seen_at: yesterday - SignedDuration::from_hours(1), ..hint };
+    let older = Hint { seen_at: yesterday - SignedDuration::from_hours(1), ..hint };
     world.archive.forget_hint(item).await.unwrap();
     world.archive.put_hints(world.id, vec![older]).await.unwrap();
     world.archive.update_ledger(world.id, &[suspect(yesterday)]).await.unwrap();

@@ -1,6 +1,9 @@
 //! A store that fails when it is told to: for tests of whoever uses one.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -36,6 +39,8 @@ struct State {
     plan: Option<(u64, Fault)>,
     /// Objects whose keys contain this are watched, and were read so often.
     watched: Option<(String, u64)>,
+    /// The oldest contents to which a loss of power may take objects back that were written since without a promise.
+    lasting: BTreeMap<String, Bytes>,
 }
 
 impl FaultyStore {
@@ -63,6 +68,20 @@ impl FaultyStore {
     /// How often watched objects were read since [`Self::watch`].
     pub fn reads(&self) -> u64 {
         self.state().watched.as_ref().map_or(0, |(_, reads)| *reads)
+    }
+
+    /// Takes everything back that a loss of power may: an object is as it was first written since it was last durable.
+    ///
+    /// # Errors
+    /// When the store below fails.
+    pub async fn lose_power(&self) -> Result<()> {
+        let lasting = std::mem::take(&mut self.state().lasting);
+        for (key, bytes) in lasting {
+            if self.inner.get(&key).await?.is_some() {
+                self.inner.put(&key, bytes, Condition::Any, Durability::Durable).await?;
+            }
+        }
+        Ok(())
     }
 
     /// How many calls there were.
@@ -112,6 +131,10 @@ impl Store for FaultyStore {
     }
 
     async fn put(&self, key: &str, bytes: Bytes, condition: Condition, durability: Durability) -> Result<bool> {
+        match durability {
+            Durability::Durable => drop(self.state().lasting.remove(key)),
+            Durability::MayBeLost => drop(self.state().lasting.entry(key.to_owned()).or_insert_with(|| bytes.clone())),
+        }
         self.call(key, true, self.inner.put(key, bytes, condition, durability)).await
     }
 
