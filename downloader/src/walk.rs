@@ -299,10 +299,8 @@ impl Downloader {
         since: Option<Timestamp>,
         purpose: Purpose,
     ) -> Result<Option<Stretch>, Failure> {
-        let first = Resource::AllReviewComments {
-            repository: repository.full_name.clone(),
-            since: Stretch::next_since(since),
-        };
+        let first =
+            Resource::AllReviewComments { repository: repository.full_name.clone(), since: Stretch::next_since(since) };
         match self.client.stretch(&first, since, None, purpose).await {
             Ok(Stretched::Read(stretch)) => Ok(Some(stretch)),
             Ok(Stretched::NoList(answer)) => Err(self.not_a_list(repository, &answer, purpose).await),

@@ -14,7 +14,7 @@ use gharvest_queue::{Queue, Timing, Trigger};
 use jiff::Timestamp;
 use metrics::gauge;
 
-use crate::{Failure, schedule::earlier};
+use crate::{Failure, schedule::earlier, sweep::swept};
 
 /// A number that answered 404 although it was there, and one that failed, are tried again after this time.
 pub const AGAIN_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -53,7 +53,8 @@ pub async fn check(archive: &Archive, queue: &dyn Queue, tracked: &Tracked, now:
         queue.push_range(QueueName::Download, tracked.id, range, lane).await?;
     }
     // A range leaves buried jobs alone; a trigger revives them for one more attempt.
-    let triggers: Vec<_> = gaps.again.iter().map(|n| trigger(Subject::item(tracked.id, *n), Lane::Reconcile)).collect();
+    let again = |number: &u64| again(tracked, *number, ledger.get(*number).state);
+    let triggers: Vec<_> = gaps.again.iter().map(again).collect();
     for step in triggers.chunks(STEP) {
         queue.push(step, None).await?;
         pushed += step.len() as u64;
@@ -75,6 +76,16 @@ fn find(ledger: &Ledger, now: Timestamp) -> Gaps {
     again.extend(failed.filter(|number| ledger.get(*number).verified_at.is_none_or(|at| at <= before)));
     again.sort_unstable();
     Gaps { never: runs(never).collect(), again }
+}
+
+/// One more try of a number that failed, or is suspected to be gone: that nobody announced, so it is drift if it is so.
+fn again(tracked: &Tracked, number: u64, state: NumberState) -> Trigger {
+    let trigger = trigger(Subject::item(tracked.id, number), Lane::Reconcile);
+    match state {
+        // What waits for free time has no reason.
+        NumberState::Unknown => Trigger { timing: Timing::Now, reason: swept("confirm"), ..trigger },
+        _ => trigger,
+    }
 }
 
 fn trigger(subject: Subject, lane: Lane) -> Trigger {

@@ -32,6 +32,11 @@ pub const ROTATIONS: u32 = 12;
 /// Triggers pushed in one step.
 const STEP: usize = 500;
 
+/// The reason of a job that is to count what it finds as drift; `by` names what asks for it.
+pub(crate) fn swept(by: &str) -> String {
+    format!("sweep: {by}")
+}
+
 /// How a sweep works.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
@@ -65,12 +70,12 @@ pub(crate) struct Sweep<'a> {
 
 impl Sweep<'_> {
     /// Looks, and pushes what differs. Says how many jobs were pushed.
+    ///
+    /// # Errors
+    /// The first detector's that failed: it stops none of those behind it.
     pub(crate) async fn run(&mut self) -> Result<u64, Failure> {
-        let mut pushed = self.comments().await?;
-        pushed += self.lists().await?;
-        pushed += self.probes().await?;
-        pushed += self.rotation().await?;
-        Ok(pushed)
+        let looks = [self.comments().await, self.lists().await, self.probes().await, self.rotation().await];
+        looks.into_iter().sum()
     }
 
     /// Takes a request's cost out of what is left; false if that is not enough.
@@ -78,6 +83,11 @@ impl Sweep<'_> {
         let enough = self.left >= cost;
         self.left = self.left.saturating_sub(cost);
         enough
+    }
+
+    /// Takes out of what is left what a request cost beyond that.
+    fn charge(&mut self, cost: u64) {
+        self.left = self.left.saturating_sub(cost);
     }
 
     /// Takes a call back that was answered by 304: GitHub does not count it.
@@ -96,7 +106,7 @@ impl Sweep<'_> {
             lane,
             // Such a trigger keeps its reason; what waits for free time has none.
             timing: Timing::Now,
-            reason: format!("sweep: {reason}"),
+            reason: swept(reason),
         };
         let triggers: Vec<Trigger> = numbers.iter().map(trigger).collect();
         for step in triggers.chunks(STEP) {

@@ -39,7 +39,7 @@ mod shape;
 mod threads;
 
 pub use edits::{EDITS_AT_ONCE, Edit, MOST_EDITS, Told};
-pub use probe::{Glimpse, ItemCounts, PROBED_AT_ONCE, PROBED_BLINDLY, Probe};
+pub use probe::{Glimpse, ItemCounts, PROBED_AT_ONCE, PROBED_BLINDLY, Probe, Probed};
 pub use threads::Threads;
 
 /// The budget of GraphQL.

@@ -56,8 +56,8 @@ pub use clock::Clock;
 pub use config::{Config, PersonalToken, TokenUse};
 pub use error::{Error, ErrorKind, Result};
 pub use graphql::{
-    EDITS_AT_ONCE, Edit, Glimpse, ItemCounts, Listed, MOST_EDITS, PROBED_AT_ONCE, PROBED_BLINDLY, Probe, ThreadAnswer,
-    ThreadOutcome, ThreadParts, Threads, Told, Wanted, requests_for,
+    EDITS_AT_ONCE, Edit, Glimpse, ItemCounts, Listed, MOST_EDITS, PROBED_AT_ONCE, PROBED_BLINDLY, Probe, Probed,
+    ThreadAnswer, ThreadOutcome, ThreadParts, Threads, Told, Wanted, requests_for,
 };
 pub use node_id::{NodeId, Part as NodeIdPart};
 pub use spending::spent_so_far;

@@ -114,8 +114,7 @@ impl Client {
                 Some(further) if latest <= past => resource = further,
                 _ => {
                     let (entries, etag) = (Vec::new(), None);
-                    let stretch =
-                        Stretch { entries, latest: latest.max(past), is_last, etag, pages: listed, calls: 0 };
+                    let stretch = Stretch { entries, latest: latest.max(past), is_last, etag, pages: listed, calls: 0 };
                     return Ok(Ok((pages, stretch)));
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gharvest_github::{Answer, Found, Purpose, Resource};
+use gharvest_github::{Purpose, Resource, Stretch, Stretched};
 use gharvest_model::{ItemId, Lane, Record};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -13,11 +13,11 @@ use crate::Failure;
 
 /// The archive's part that holds the places.
 const PART: &str = "sweep-comments";
-/// Pages read in one run.
-const MOST_PAGES: usize = 20;
+/// Stretches of a list read in one run.
+const MOST_STRETCHES: usize = 20;
 
 /// How far both lists were read.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Places {
     comments: Place,
     review_comments: Place,
@@ -33,68 +33,71 @@ struct Place {
 impl Sweep<'_> {
     pub(crate) async fn comments(&mut self) -> Result<u64, Failure> {
         let mut places: Places = self.load(PART).await?;
-        let before = (places.comments.clone(), places.review_comments.clone());
-        let name = self.tracked.name.clone();
-        let own = name.clone();
+        let before = places.clone();
+        let name = &self.tracked.name;
         let mut numbers = BTreeSet::new();
-        let comments = move |since| Resource::AllComments { repository: own.clone(), since };
-        places.comments = self.updated(places.comments, &comments, &mut numbers).await?;
-        let comments = move |since| Resource::AllReviewComments { repository: name.clone(), since };
-        places.review_comments = self.updated(places.review_comments, &comments, &mut numbers).await?;
+        let list = |since| Resource::AllComments { repository: name.clone(), since };
+        let comments = self.updated(&mut places.comments, &list, &mut numbers).await;
+        let list = |since| Resource::AllReviewComments { repository: name.clone(), since };
+        let review_comments = self.updated(&mut places.review_comments, &list, &mut numbers).await;
+        // What was read counts, whatever stopped it.
         let numbers: Vec<u64> = numbers.into_iter().collect();
         let pushed = self.push(&numbers, "comments", Lane::Reconcile, Vec::new()).await?;
-        let after = (&places.comments, &places.review_comments);
-        if (&before.0, &before.1) != after {
+        if places != before {
             self.save(PART, &places).await?;
         }
-        Ok(pushed)
+        comments.and(review_comments).map(|()| pushed)
     }
 
-    /// Reads one list from its place on, and collects the numbers whose records lack what it says.
+    /// Reads one list on from its place, and collects the numbers whose records lack what it says.
     async fn updated(
         &mut self,
-        mut place: Place,
-        resource: &(dyn Fn(Option<Timestamp>) -> Resource + Sync),
+        place: &mut Place,
+        list: &(dyn Fn(Option<Timestamp>) -> Resource + Sync),
         numbers: &mut BTreeSet<u64>,
-    ) -> Result<Place, Failure> {
+    ) -> Result<(), Failure> {
         // The first mirror read everything up to its end.
-        let asked_since = place.since.unwrap_or(self.tracked.since) - SignedDuration::from_mins(1);
-        let mut next = resource(Some(asked_since));
-        let mut etag = place.etag.take();
         let mut since = place.since.unwrap_or(self.tracked.since);
-        for page in 1..=MOST_PAGES {
+        let mut asked = Some(since - SignedDuration::from_mins(1));
+        let mut etag = place.etag.clone();
+        for stretch in 0..MOST_STRETCHES {
             if !self.spend(1) {
                 break;
             }
-            let found = match self.client.get(&next, etag.as_deref(), Purpose::Backfill).await? {
-                Answer::Found(found) => found,
-                Answer::NotModified => {
+            let read =
+                self.client.stretch(&list(asked), Some(since), etag.take().as_deref(), Purpose::Backfill).await?;
+            let read = match read {
+                Stretched::Read(read) => read,
+                Stretched::NotModified => {
                     self.was_free();
-                    place.etag = etag;
+                    break;
+                }
+                Stretched::TooLong => {
+                    // Nobody writes so much in a second: what was imported in it, the rotation finds.
+                    *place = Place { since: Some(since + SignedDuration::from_secs(2)), etag: None };
                     break;
                 }
                 // What the repository's state is, the other walks say.
-                _ => break,
+                Stretched::NoList(_) => break,
             };
-            etag = None;
-            let Found { body, etag: fresh, next: more, .. } = found;
-            for comment in body.as_array().into_iter().flatten() {
-                let updated = comment["updated_at"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
-                since = since.max(updated.unwrap_or(since));
+            self.charge(read.calls.saturating_sub(1));
+            for comment in &read.entries {
                 if let Some(number) = number_of(comment)
                     && self.is_news(number, comment).await?
                 {
                     numbers.insert(number);
                 }
             }
-            place.etag = fresh.filter(|_| page == 1 && more.is_none() && Some(since) == place.since);
-            place.since = Some(since);
-            match more {
-                Some(address) => next = next.next_page(address),
-                None => break,
+            let latest = read.latest.unwrap_or(since);
+            // The next run asks the same only if nothing was later.
+            let etag = read.etag.filter(|_| stretch == 0 && latest == since);
+            *place = Place { since: Some(latest), etag };
+            if read.is_last {
+                break;
             }
+            (since, asked) = (latest, Stretch::next_since(read.latest));
         }
-        Ok(place)
+        Ok(())
     }
 
     async fn is_news(&self, number: u64, comment: &Value) -> Result<bool, Failure> {

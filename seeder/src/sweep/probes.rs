@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use gharvest_archive::LedgerChange;
-use gharvest_github::{Glimpse, PROBED_AT_ONCE, PROBED_BLINDLY, Probe, Purpose};
+use gharvest_github::{Glimpse, PROBED_AT_ONCE, PROBED_BLINDLY, Probe, Probed, Purpose};
 use gharvest_model::{
     ItemId, Kind, Lane, Record,
     ledger::{Ledger, NumberState},
@@ -83,16 +83,17 @@ impl Sweep<'_> {
         Ok(pushed)
     }
 
-    /// Without GraphQL everything due is downloaded, mostly answered by 304.
+    /// Has downloaded what cannot be looked at otherwise, as far as it is affordable, and one at least, so that nothing
+    /// stands still; mostly answered by 304.
     async fn fetch_all(&mut self, numbers: impl Iterator<Item = u64>) -> Result<u64, Failure> {
-        let most = usize::try_from(self.left / CALLS_AN_ITEM).unwrap_or(usize::MAX);
+        let most = usize::try_from(self.left / CALLS_AN_ITEM).unwrap_or(usize::MAX).max(1);
         let mut numbers: Vec<u64> = numbers.take(most).collect();
-        self.left -= numbers.len() as u64 * CALLS_AN_ITEM;
+        self.charge(numbers.len() as u64 * CALLS_AN_ITEM);
         numbers.sort_unstable();
         self.push(&numbers, "fetch", Lane::Backfill, Vec::new()).await
     }
 
-    async fn probe_present(&self, numbers: &[u64], ledger: &Ledger) -> Result<u64, Failure> {
+    async fn probe_present(&mut self, numbers: &[u64], ledger: &Ledger) -> Result<u64, Failure> {
         let mut records = BTreeMap::new();
         for number in numbers {
             let item = ItemId { repository: self.tracked.id, number: *number };
@@ -100,14 +101,13 @@ impl Sweep<'_> {
         }
         let kind = |number: &u64| records.get(number).map(|record: &Record| record.kind);
         let asked: Vec<(u64, Option<Kind>)> = numbers.iter().map(|number| (*number, kind(number))).collect();
-        let probes = self.client.probe(&self.tracked.name, &asked, Purpose::Backfill).await?;
+        let Probed { probes, requests } = self.client.probe(&self.tracked.name, &asked, Purpose::Backfill).await?;
+        self.charge(requests.saturating_sub(1) * COST);
         let mut blocks: BTreeMap<u64, Block> = BTreeMap::new();
-        let (mut differ, mut verified) = (Vec::new(), Vec::new());
+        let (mut differ, mut verified, mut untold) = (Vec::new(), Vec::new(), Vec::new());
         for Probe { number, seen } in probes {
             let Glimpse::Present { updated_at, entries, timeline_updated_at, .. } = seen else {
-                if seen != Glimpse::Unknown {
-                    differ.push(number);
-                }
+                if seen == Glimpse::Unknown { &mut untold } else { &mut differ }.push(number);
                 continue;
             };
             let Some(record) = records.get(&number) else {
@@ -133,21 +133,26 @@ impl Sweep<'_> {
             self.save(&part(*block), known).await?;
         }
         self.archive.confirm_ledger(self.tracked.id, &verified).await?;
-        self.push(&differ, "probe", Lane::Reconcile, Vec::new()).await
+        let fetched = self.fetch_all(untold.into_iter()).await?;
+        Ok(fetched + self.push(&differ, "probe", Lane::Reconcile, Vec::new()).await?)
     }
 
     /// What is gone may be back.
-    async fn probe_gone(&self, numbers: &[u64], ledger: &Ledger) -> Result<u64, Failure> {
+    async fn probe_gone(&mut self, numbers: &[u64], ledger: &Ledger) -> Result<u64, Failure> {
         let asked: Vec<(u64, Option<Kind>)> = numbers.iter().map(|number| (*number, None)).collect();
-        let probes = self.client.probe(&self.tracked.name, &asked, Purpose::Backfill).await?;
-        let (mut differ, mut verified) = (Vec::new(), Vec::new());
+        let Probed { probes, requests } = self.client.probe(&self.tracked.name, &asked, Purpose::Backfill).await?;
+        self.charge(requests.saturating_sub(1) * COST_BLINDLY);
+        let (mut differ, mut verified, mut untold) = (Vec::new(), Vec::new(), Vec::new());
         for Probe { number, seen } in probes {
             let state = ledger.get(number).state;
             let is_as_before = match seen {
                 Glimpse::Present { .. } => false,
                 Glimpse::Discussion => state == NumberState::NotAnItem,
                 Glimpse::NotFound => state != NumberState::NotAnItem,
-                Glimpse::Unknown => continue,
+                Glimpse::Unknown => {
+                    untold.push(number);
+                    continue;
+                }
             };
             if is_as_before {
                 verified.push(LedgerChange { number, state, verified_at: self.now });
@@ -156,7 +161,8 @@ impl Sweep<'_> {
             }
         }
         self.archive.confirm_ledger(self.tracked.id, &verified).await?;
-        self.push(&differ, "probe", Lane::Reconcile, Vec::new()).await
+        let fetched = self.fetch_all(untold.into_iter()).await?;
+        Ok(fetched + self.push(&differ, "probe", Lane::Reconcile, Vec::new()).await?)
     }
 }
 

@@ -240,6 +240,14 @@ impl World {
         self.control.truth(&self.name, number).unwrap()
     }
 
+    /// What GitHub shows of an item's timeline.
+    pub(crate) fn timeline(&self, number: u64) -> Vec<Value> {
+        match self.truth(number) {
+            Truth::Present { timeline, .. } => timeline,
+            other => panic!("#{number} is {other:?}"),
+        }
+    }
+
     /// The numbers of items of a kind with something to change, each handed out once.
     pub(crate) fn numbers(&self, suits: impl Fn(&Value, &[Value], &[Value]) -> bool) -> Vec<u64> {
         let present = self.control.truth_numbers(&self.name);

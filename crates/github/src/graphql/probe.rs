@@ -4,7 +4,7 @@
 //! the timeline are GraphQL's own count: compare them with an earlier probe, not with the length of a timeline that came
 //! by REST.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use gharvest_model::{Kind, RepositoryName};
 use jiff::Timestamp;
@@ -17,6 +17,18 @@ use crate::{Client, Error, ErrorKind, Purpose, Result};
 pub const PROBED_AT_ONCE: usize = 149;
 /// Items in one request where some kinds are not known: two connections each, and two points.
 pub const PROBED_BLINDLY: usize = 124;
+
+/// So many requests for one batch that bring nothing end it: GitHub has an outage, or what is left is too much.
+const MOST_FAILED: usize = 16;
+
+/// What a call of [`Client::probe`] brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// How the items looked, in the order of asking.
+    pub probes: Vec<Probe>,
+    /// How many requests it took: one for each batch, more where GitHub told only a part.
+    pub requests: u64,
+}
 
 /// How one item looked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,38 +57,98 @@ pub enum Glimpse {
     NotFound,
     /// A discussion, which has its number in the same sequence.
     Discussion,
-    /// GitHub did not tell; look again later.
+    /// GitHub did not tell, also when it was asked for alone: only a download shows it.
     Unknown,
 }
 
+/// Items of one repository that are looked at.
+struct Looking<'a> {
+    client: &'a Client,
+    repository: &'a RepositoryName,
+    discussions: bool,
+    purpose: Purpose,
+    seen: BTreeMap<u64, Glimpse>,
+    requests: u64,
+}
+
 impl Client {
-    /// Looks at many items of one repository: numbers, and their kinds where known. Answers come in the order of asking.
+    /// Looks at many items of one repository: numbers, and their kinds where known. Where an answer leaves some out they
+    /// are asked for again, in smaller batches while that brings nothing.
     ///
     /// # Errors
-    /// As [`Client::get`].
+    /// As [`Client::get`]; and [`ErrorKind::Unavailable`] when many requests for a batch told nothing at all.
     pub async fn probe(
         &self,
         repository: &RepositoryName,
         items: &[(u64, Option<Kind>)],
         purpose: Purpose,
-    ) -> Result<Vec<Probe>> {
+    ) -> Result<Probed> {
         let blind = items.iter().any(|(_, kind)| kind.is_none());
         let discussions = blind && self.schema(purpose).await?.discussions;
         let most = if blind { PROBED_BLINDLY } else { PROBED_AT_ONCE };
-        let mut probes = Vec::with_capacity(items.len());
-        let mut waiting: Vec<&[(u64, Option<Kind>)]> = items.chunks(most).rev().collect();
-        let variables = json!({"owner": repository.owner(), "name": repository.name()});
+        let seen = BTreeMap::new();
+        let mut looking = Looking { client: self, repository, discussions, purpose, seen, requests: 0 };
+        for batch in items.chunks(most) {
+            looking.look(batch).await?;
+        }
+        let Looking { mut seen, requests, .. } = looking;
+        let mut probe = |number| Probe { number, seen: seen.remove(&number).unwrap_or(Glimpse::Unknown) };
+        Ok(Probed { probes: items.iter().map(|(number, _)| probe(*number)).collect(), requests })
+    }
+}
+
+impl Looking<'_> {
+    /// Looks at a batch: what is left out is asked for again, in halves if that is all of it.
+    async fn look(&mut self, batch: &[(u64, Option<Kind>)]) -> Result<()> {
+        let (before, mut failed) = (self.seen.len(), 0);
+        let mut waiting = vec![batch.to_vec()];
         while let Some(batch) = waiting.pop() {
-            match self.ask_graphql(&document(batch, discussions), &variables, purpose, true, Some(repository)).await? {
-                Reached::Data { data, errors, .. } => probes.extend(read(batch, &data.tree("repository"), &errors)?),
-                Reached::TooMuch(_) if batch.len() > 1 => {
-                    let (first, second) = batch.split_at(batch.len() / 2);
-                    waiting.extend([second, first]);
+            let (mut left, reason) = self.ask(&batch).await?;
+            let is_nothing = left.len() == batch.len();
+            failed += usize::from(is_nothing);
+            if failed > MOST_FAILED && self.seen.len() > before {
+                break;
+            }
+            if failed > MOST_FAILED {
+                return Err(Error::new(ErrorKind::Unavailable, "POST /graphql", reason));
+            }
+            match left.len() {
+                0 => {}
+                // Nor is it told alone.
+                1 if is_nothing => {}
+                many if is_nothing => {
+                    let second = left.split_off(many / 2);
+                    waiting.extend([second, left]);
                 }
-                Reached::TooMuch(reason) => return Err(Error::new(ErrorKind::Unavailable, "POST /graphql", reason)),
+                _ => waiting.push(left),
             }
         }
-        Ok(probes)
+        Ok(())
+    }
+
+    /// Asks for items in one request; gives back those of which nothing was told, and why.
+    async fn ask(&mut self, batch: &[(u64, Option<Kind>)]) -> Result<(Vec<(u64, Option<Kind>)>, String)> {
+        self.requests += 1;
+        let variables = json!({"owner": self.repository.owner(), "name": self.repository.name()});
+        let query = document(batch, self.discussions);
+        let asked = self.client.ask_graphql(&query, &variables, self.purpose, true, Some(self.repository));
+        let (shown, errors) = match asked.await? {
+            Reached::Data { data, errors, .. } => (data.tree("repository"), errors),
+            Reached::TooMuch(reason) => return Ok((batch.to_vec(), reason)),
+        };
+        let reason = crate::base::cut(errors.first().map_or("the repository is not there", text));
+        if !shown.is_object() {
+            return Err(Error::new(ErrorKind::Refused, "POST /graphql", reason));
+        }
+        let mut left = batch.to_vec();
+        left.retain(|(number, _)| match glimpse(*number, &shown, &errors) {
+            Some(seen) => {
+                self.seen.insert(*number, seen);
+                false
+            }
+            None => true,
+        });
+        Ok((left, reason))
     }
 }
 
@@ -187,26 +259,17 @@ pub(crate) fn document(items: &[(u64, Option<Kind>)], discussions: bool) -> Stri
     document
 }
 
-fn read(batch: &[(u64, Option<Kind>)], repository: &Value, errors: &[Value]) -> Result<Vec<Probe>> {
-    if !repository.is_object() {
-        let message = errors.first().map_or("the repository is not there", text);
-        return Err(Error::new(ErrorKind::Refused, "POST /graphql", crate::base::cut(message)));
+/// What an answer tells of a number; none if nothing.
+fn glimpse(number: u64, repository: &Value, errors: &[Value]) -> Option<Glimpse> {
+    let alias = format!("i{number}");
+    match errors.iter().find(|error| error["path"][1] == alias.as_str()) {
+        Some(_) if repository[format!("d{number}")].is_object() => Some(Glimpse::Discussion),
+        Some(error) => (error["type"] == "NOT_FOUND").then_some(Glimpse::NotFound),
+        None => present(&repository[&alias]),
     }
-    let probe = |(number, _): &(u64, Option<Kind>)| {
-        let alias = format!("i{number}");
-        let error = errors.iter().find(|error| error["path"][1] == alias.as_str());
-        let seen = match error {
-            Some(_) if repository[format!("d{number}")].is_object() => Glimpse::Discussion,
-            Some(error) if error["type"] == "NOT_FOUND" => Glimpse::NotFound,
-            Some(_) => Glimpse::Unknown,
-            None => glimpse(&repository[&alias]).unwrap_or(Glimpse::Unknown),
-        };
-        Probe { number: *number, seen }
-    };
-    Ok(batch.iter().map(probe).collect())
 }
 
-fn glimpse(node: &Value) -> Option<Glimpse> {
+fn present(node: &Value) -> Option<Glimpse> {
     let time = |value: &Value| value.as_str()?.parse::<Timestamp>().ok();
     let (kind, timeline) = match node["__typename"].as_str()? {
         "Issue" => (Kind::Issue, &node["timelineItems"]),

@@ -6,7 +6,7 @@ use gharvest_model::Kind;
 use serde_json::{Value, json};
 
 use super::stub::{Reply, Seen, client_of, config, epoch, name, reply};
-use crate::{Client, Config, Error, ErrorKind, Glimpse, Listed, Purpose, ThreadOutcome, ThreadParts, Wanted};
+use crate::{Client, Config, Error, ErrorKind, Glimpse, Listed, Probed, Purpose, ThreadOutcome, ThreadParts, Wanted};
 
 const REPO: u64 = 272_700_405;
 
@@ -893,12 +893,56 @@ async fn many_items_are_probed_by_one_request() {
         errors(&json!({"repository": found}), &json!(wrong))
     });
     let items: Vec<_> = (1..=250).map(|number| (number, (number % 2 == 0).then_some(Kind::PullRequest))).collect();
-    let probes = client.probe(&name(), &items, Purpose::Scheduled).await.unwrap();
+    let Probed { probes, requests } = client.probe(&name(), &items, Purpose::Scheduled).await.unwrap();
     assert!(probes.iter().map(|probe| probe.number).eq(1..=250), "in the order of asking");
     let seen = |number: usize| probes[number - 1].seen.clone();
     assert_eq!((seen(5), seen(6), seen(7)), (Glimpse::NotFound, Glimpse::Unknown, Glimpse::Discussion));
     let updated_at = "2026-01-01T00:00:00Z".parse().unwrap();
     let expected = Glimpse::Present { kind: Kind::PullRequest, updated_at, entries: 9, timeline_updated_at: None };
     assert_eq!(seen(9), expected);
-    assert_eq!(log.count(), 8, "the schema, two batches that are halved, and what is left");
+    assert_eq!(requests, 8, "two batches that are halved, what is left, and once more what is not told");
+    assert_eq!(log.count(), 9, "and the schema");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_probed_even_alone_is_not_told_and_hides_no_other() {
+    const SLOW: u64 = 5;
+    const HEAVY: std::ops::RangeInclusive<u64> = 90..=97;
+    let (client, log) = client_of(&config(&["token"]), |seen| {
+        let numbers = asked(&query_of(seen));
+        if numbers.contains(&SLOW) {
+            return reply(502, &[], "");
+        }
+        let mut found = json!({"id": "R_1"});
+        let mut wrong = Vec::new();
+        for number in &numbers {
+            let alias = format!("i{number}");
+            let node = json!({"__typename": "Issue", "updatedAt": "2026-01-01T00:00:00Z",
+                "timelineItems": {"totalCount": 1, "updatedAt": null}});
+            // All but the first of some is too much at once.
+            if HEAVY.contains(number) && numbers.first() != Some(number) {
+                found[&alias] = Value::Null;
+                wrong.push(json!({"type": "RESOURCE_LIMITS_EXCEEDED", "path": ["repository", alias], "message": "no"}));
+            } else {
+                found[alias] = node;
+            }
+        }
+        errors(&json!({"repository": found}), &json!(wrong))
+    });
+    let items: Vec<_> = (1..=149).map(|number| (number, Some(Kind::Issue))).collect();
+    let Probed { probes, requests } = client.probe(&name(), &items, Purpose::Backfill).await.unwrap();
+    let untold: Vec<u64> =
+        probes.iter().filter(|probe| probe.seen == Glimpse::Unknown).map(|probe| probe.number).collect();
+    assert_eq!(untold, [SLOW]);
+    assert_eq!(requests, log.count() as u64);
+    assert!(requests < 30, "{requests}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_ends_a_probe_after_a_few_requests() {
+    let (client, log) = client_of(&config(&["token"]), |_| reply(502, &[], ""));
+    let items: Vec<_> = (1..=149).map(|number| (number, Some(Kind::Issue))).collect();
+    let error = client.probe(&name(), &items, Purpose::Backfill).await.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Unavailable);
+    assert!(log.count() < 20, "{}", log.count());
 }
