@@ -302,6 +302,8 @@ impl RestFetcher {
     }
 }
 
+/// Entries of a full page.
+const FULL: usize = 100;
 /// How often a list that changes while it is read is read.
 const MOST_READINGS: usize = 4;
 
@@ -342,10 +344,12 @@ struct List {
 }
 
 impl List {
-    /// What a record has of a list that REST gave.
+    /// What a record has of a list that REST gave; none where that fills its last page: what was added stands behind it,
+    /// so that its ETag says nothing. The client gives none for such a page, but one may be stored from before it did so.
     fn known(record: &Record, name: &str, all: &[Value], origin: Option<Origin>) -> Option<Self> {
         let etag = record.etags.get(name)?.as_str()?.to_owned();
-        (origin == Some(Origin::Rest)).then(|| Self { all: all.to_vec(), etag })
+        let is_full = !all.is_empty() && all.len().is_multiple_of(FULL);
+        (origin == Some(Origin::Rest) && !is_full).then(|| Self { all: all.to_vec(), etag })
     }
 
     fn keep(self, etags: &mut Map<String, Value>, name: &str) -> Vec<Value> {
@@ -411,5 +415,28 @@ pub(crate) fn repository_trouble(answer: &Answer) -> Option<Failure> {
         Answer::IssuesDisabled => Some(Failure::Repository("issues are disabled for the repository".to_owned())),
         Answer::Blocked { reason } => Some(Failure::Repository(format!("GitHub blocks the repository: {reason}"))),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_etag_of_a_list_that_fills_its_last_page_is_not_used_whoever_stored_it() {
+        let record: Record = serde_json::from_value(json!({
+            "schema": 1, "repository": {"id": 7, "full_name": "owner/name"}, "number": 4, "kind": "issue", "revision": 2,
+            "state": {"is": "present"}, "visibility": "public", "fetched_at": "2026-01-01T00:00:00Z",
+            "changed_at": "2026-01-01T00:00:00Z", "origin": {}, "api_version": "2022-11-28",
+            "etags": {"timeline": "1:x"}, "issue": {},
+        }))
+        .unwrap();
+        let is_used = |entries: usize| {
+            let all = vec![json!({"event": "labeled"}); entries];
+            List::known(&record, "timeline", &all, Some(Origin::Rest)).is_some()
+        };
+        assert_eq!([0, 99, 100, 101].map(is_used), [true, true, false, true]);
     }
 }

@@ -15,12 +15,14 @@ use serde_json::Value;
 use super::Sweep;
 use crate::{Failure, schedule::later};
 
-/// The list is read once in this time.
+/// A pass over the list begins so long after the last one began, so that each page is looked at once in this time.
 pub const EVERY: Duration = Duration::from_secs(24 * 3600);
 /// The archive's part that holds the pass.
 const PART: &str = "sweep-lists";
-/// Pages read in one run: the seeder has other work as well.
-const MOST_PAGES: usize = 40;
+/// Pages read in one run, unless the list is so long that a pass would then take more than half of [`EVERY`].
+const PAGES_OF_A_RUN: usize = 40;
+/// Entries of a full page.
+const FULL: u64 = 100;
 
 /// A pass over the list.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -43,16 +45,52 @@ struct Page {
     numbers: Vec<(u64, u64)>,
 }
 
+impl Pass {
+    /// Whether there are pages to read: of this pass, or of a new one that begins now.
+    fn is_due(&mut self, now: Timestamp) -> bool {
+        match (self.begun_at, self.finished_at) {
+            (Some(_), None) => true,
+            (Some(begun), Some(_)) if later(begun, EVERY) > now => false,
+            _ => {
+                (self.at, self.begun_at, self.finished_at) = (0, Some(now), None);
+                true
+            }
+        }
+    }
+
+    /// How many pages a run reads, when there is one in this time.
+    fn pages_of_a_run(&self, every: Duration) -> usize {
+        let runs = (EVERY.as_secs() / 2 / every.as_secs().max(1)).max(1);
+        let runs = usize::try_from(runs).unwrap_or(usize::MAX);
+        self.pages.len().div_ceil(runs).max(PAGES_OF_A_RUN)
+    }
+}
+
+impl Page {
+    /// The ETag to ask with. Of a last page that is full it says nothing: what is added stands behind it. The client gives
+    /// none for such a page, but one may have been kept by a program that did.
+    fn usable_etag(&self) -> Option<&str> {
+        let entries: u64 = self.numbers.iter().map(|(first, last)| last - first + 1).sum();
+        self.etag.as_deref().filter(|_| self.next.is_some() || entries < FULL)
+    }
+}
+
 impl Sweep<'_> {
     pub(crate) async fn lists(&mut self) -> Result<u64, Failure> {
         let mut pass: Pass = self.load(PART).await?;
-        match (pass.begun_at, pass.finished_at) {
-            (_, Some(finished)) if later(finished, EVERY) > self.now => return Ok(0),
-            (Some(_), None) => {}
-            _ => (pass.at, pass.begun_at, pass.finished_at) = (0, Some(self.now), None),
+        if !pass.is_due(self.now) {
+            return Ok(0);
         }
         let mut pushed = 0;
-        for _ in 0..MOST_PAGES {
+        let read = self.read_on(&mut pass, &mut pushed).await;
+        // What was read is known, whatever stopped it.
+        self.save(PART, &pass).await?;
+        read.map(|()| pushed)
+    }
+
+    /// Reads the pages of a run, and adds up how many jobs were pushed.
+    async fn read_on(&mut self, pass: &mut Pass, pushed: &mut u64) -> Result<(), Failure> {
+        for _ in 0..pass.pages_of_a_run(self.pace.every) {
             if !self.spend(1) {
                 break;
             }
@@ -60,14 +98,14 @@ impl Sweep<'_> {
             let known = pass.pages.get(pass.at).filter(|page| page.address == address).cloned();
             let page = match self.page(address, known).await {
                 Ok(Some((page, entries))) => {
-                    pushed += self.compare(entries).await?;
+                    *pushed += self.compare(entries).await?;
                     page
                 }
                 // What the repository's state is, the other walks say.
                 Ok(None) => break,
                 Err(Failure::Github(error)) if *error.kind() == ErrorKind::Refused && pass.at > 0 => {
                     // An address kept for too long: the pass begins again.
-                    pass = Pass { begun_at: Some(self.now), ..Pass::default() };
+                    *pass = Pass { begun_at: Some(self.now), ..Pass::default() };
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -80,13 +118,12 @@ impl Sweep<'_> {
             pass.at += 1;
             if is_last {
                 pass.pages.truncate(pass.at);
-                pushed += self.vanished(&pass).await?;
+                *pushed += self.vanished(pass).await?;
                 pass.finished_at = Some(self.now);
                 break;
             }
         }
-        self.save(PART, &pass).await?;
-        Ok(pushed)
+        Ok(())
     }
 
     /// One page: what is known of it, with its entries if it is not the same any more. None if there is no list.
@@ -98,8 +135,8 @@ impl Sweep<'_> {
         let first = || Resource::Issues { repository: self.tracked.name.clone(), since: None, sort: Sort::Created };
         let page = |address| Resource::Page(self.tracked.name.clone(), address);
         let resource = address.clone().map_or_else(first, page);
-        let etag = known.as_ref().and_then(|page| page.etag.clone());
-        match (self.client.get(&resource, etag.as_deref(), Purpose::Backfill).await?, known) {
+        let etag = known.as_ref().and_then(Page::usable_etag);
+        match (self.client.get(&resource, etag, Purpose::Backfill).await?, known) {
             (Answer::NotModified, Some(known)) => {
                 self.was_free();
                 Ok(Some((known, Vec::new())))
@@ -189,4 +226,47 @@ fn labels(list: &Value) -> Vec<(Value, Value)> {
 
 fn logins(issue: &Value) -> Vec<Value> {
     issue["assignees"].as_array().into_iter().flatten().map(|person| person["login"].clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(hour: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + hour * 3600).unwrap()
+    }
+
+    #[test]
+    fn a_pass_begins_a_day_after_the_last_one_began_however_long_that_took() {
+        let mut pass = Pass::default();
+        assert!(pass.is_due(at(0)));
+        assert_eq!((pass.begun_at, pass.at), (Some(at(0)), 0));
+        pass.at = 1_500;
+        assert!(pass.is_due(at(6)), "it is under way");
+        assert_eq!((pass.begun_at, pass.at), (Some(at(0)), 1_500));
+        pass.finished_at = Some(at(7));
+        assert!(!pass.is_due(at(23)));
+        assert!(pass.is_due(at(24)));
+        assert_eq!((pass.begun_at, pass.at, pass.finished_at), (Some(at(24)), 0, None));
+    }
+
+    #[test]
+    fn a_pass_takes_half_a_day_at_most() {
+        let every = Duration::from_secs(600);
+        let of = |pages| Pass { pages: vec![Page::default(); pages], ..Pass::default() }.pages_of_a_run(every);
+        assert_eq!((of(0), of(1_500), of(2_880), of(2_881), of(72_000)), (40, 40, 40, 41, 1_000));
+    }
+
+    #[test]
+    fn a_full_last_page_is_asked_for_without_the_etag_of_an_earlier_program() {
+        let page = |last, next: Option<&str>| Page {
+            etag: Some("1:x".to_owned()),
+            next: next.map(str::to_owned),
+            numbers: vec![(1, 50), (61, last)],
+            ..Page::default()
+        };
+        assert_eq!(page(109, None).usable_etag(), Some("1:x"));
+        assert_eq!(page(110, None).usable_etag(), None);
+        assert_eq!(page(110, Some("https://api.github.com/next")).usable_etag(), Some("1:x"));
+    }
 }
