@@ -17,7 +17,7 @@ use gharvest_model::{
     ItemId, Kind, Lane, QueueName, Subject,
     job::part,
     ledger::NumberState,
-    progress::{ItemsCursor, runs},
+    progress::{ItemsCursor, UpdatesCursor, runs},
 };
 use gharvest_queue::{Timing, Trigger};
 use jiff::{SignedDuration, Timestamp};
@@ -28,16 +28,6 @@ use tokio::time::Instant;
 use crate::{
     Downloader, edits::Walked, fetch::kind_of, location, outcome::Failure, parts::is_number, plan, repository,
 };
-
-/// The place of the walk over updated items: cursor `updates/{repository}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct UpdatesCursor {
-    /// The latest `updated_at` that was seen.
-    since: Timestamp,
-    /// The ETag of the answer to the question after `since`, if that was one page: unchanged costs nothing.
-    #[serde(default)]
-    etag: Option<String>,
-}
 
 /// The place of the walk over review comments: cursor `review-comments/{repository}`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -341,16 +331,16 @@ impl Downloader {
 
     /// Asks what was updated since the cursor, with overlap, and pushes a job for whatever differs from its record.
     pub(crate) async fn walk_updates(&self, repository: &Repository, purpose: Purpose) -> Result<(), Failure> {
-        let feed = format!("{}/{}", part::UPDATES, repository.id);
+        let feed = UpdatesCursor::feed(repository.id);
         let mut cursor = self.updates_cursor(&feed, repository).await?;
         let since = cursor.since - SignedDuration::try_from(self.options.overlap).unwrap_or_default();
         let name = repository.full_name.clone();
         let mut resource = Resource::Issues { repository: name, since: Some(since), sort: Sort::Updated };
-        let mut etag = cursor.etag.take();
+        let mut etag = cursor.etag.clone();
         let asked_since = cursor.since;
         for page_number in 1.. {
             let Some(page) = self.page(repository, &resource, etag.take().as_deref(), purpose).await? else {
-                return Ok(());
+                break;
             };
             let listed = listed(page.body);
             if let Some(latest) = listed.iter().filter_map(|item| item.updated_at).max() {
@@ -365,17 +355,20 @@ impl Downloader {
                 None => break,
             }
         }
+        if cursor.hear(Timestamp::now()) {
+            self.set_cursor(&feed, &cursor).await?;
+        }
         Ok(())
     }
 
     async fn updates_cursor(&self, feed: &str, repository: &Repository) -> Result<UpdatesCursor, Failure> {
-        let stored = self.archive.cursor(feed).await?.and_then(|cursor| serde_json::from_value(cursor).ok());
-        if let Some(cursor) = stored {
+        if let Some(cursor) = UpdatesCursor::read(self.archive.cursor(feed).await?) {
             return Ok(cursor);
         }
         // Without a cursor everything since the tracking began is asked for: the walk over all items was later.
         let tracked = repository::tracked(&self.archive, repository.id).await?;
-        Ok(UpdatesCursor { since: tracked.map_or_else(Timestamp::now, |tracked| tracked.since), etag: None })
+        let since = tracked.map_or_else(Timestamp::now, |tracked| tracked.since);
+        Ok(UpdatesCursor { since, etag: None, heard_at: None })
     }
 
     async fn take_updates(&self, repository: &Repository, listed: Vec<Listed>) -> Result<(), Failure> {
@@ -436,8 +429,10 @@ pub async fn look_back(
     repository: gharvest_model::RepositoryId,
     since: Timestamp,
 ) -> gharvest_archive::Result<()> {
-    let cursor = serde_json::to_value(UpdatesCursor { since, etag: None }).expect("a cursor is plain data");
-    archive.set_cursor(&format!("{}/{repository}", part::UPDATES), cursor).await
+    let feed = UpdatesCursor::feed(repository);
+    let heard_at = UpdatesCursor::read(archive.cursor(&feed).await?).and_then(|cursor| cursor.heard_at);
+    let cursor = UpdatesCursor { since, etag: None, heard_at };
+    archive.set_cursor(&feed, serde_json::to_value(cursor).expect("a cursor is plain data")).await
 }
 
 fn new_walk() -> ItemsCursor {

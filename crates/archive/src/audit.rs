@@ -6,15 +6,19 @@ use gharvest_model::{
     RepositoryId, RepositoryName,
     drift::Drift,
     ledger::NumberState,
-    progress::{Completeness, ItemsCursor, runs},
+    progress::{Completeness, ItemsCursor, UpdatesCursor, runs},
+    tracking::Tracked,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{Archive, Result, from_bytes, to_bytes};
 
 /// The most runs of numbers listed of one state: a report stays bounded, the counts are exact.
 const MOST_RUNS: usize = 10_000;
+
+/// A tracked repository of which GitHub was not asked what is new for so long stands still, whatever the reason.
+const HEARD_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 
 /// Silent changes of one kind that were found and healed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,11 +39,12 @@ pub struct Audit {
     /// Its id.
     pub id: RepositoryId,
     /// Whether every number up to the highest is accounted for, and the highest is known: the list of items was read to
-    /// its end, and what comes after it can be heard of. A repository that is gone for certain gets no more numbers.
+    /// its end, and what comes after it is heard of. A repository that is gone for certain gets no more numbers.
     pub complete: bool,
-    /// Why it cannot be fetched at present, in words: what GitHub has new since then is not known. None when all is well.
+    /// Why what GitHub has new is not known, in words: it cannot be fetched, or nobody asked for a day. None when all is
+    /// well, and of what is not tracked.
     pub trouble: Option<String>,
-    /// Since when it cannot be fetched.
+    /// Since when that is so.
     pub trouble_since: Option<Timestamp>,
     /// The counts.
     #[serde(flatten)]
@@ -77,14 +82,22 @@ impl Audit {
 }
 
 impl Archive {
-    /// Audits a repository from the archive alone; none if it is not there. Costs the reading of its ledger.
-    pub async fn audit(&self, id: RepositoryId) -> Result<Option<Audit>> {
+    /// Audits a repository from the archive alone, as of `now`; none if it is not there. Costs the reading of its ledger.
+    pub async fn audit(&self, id: RepositoryId, now: Timestamp) -> Result<Option<Audit>> {
         let Some(repository) = self.repository(id).await? else { return Ok(None) };
         let cursor = ItemsCursor::read(self.cursor(&ItemsCursor::feed(id)).await?);
         let ledger = self.ledger(id).await?;
         let counts = Completeness::new(&ledger, cursor.as_ref());
         let tracked = self.tracking().await?.into_iter().find(|tracked| tracked.id == id);
-        let (trouble, trouble_since) = tracked.map_or((None, None), |tracked| (tracked.trouble, tracked.trouble_since));
+        let (trouble, trouble_since) = match tracked {
+            Some(Tracked { trouble: Some(trouble), trouble_since, .. }) => (Some(trouble), trouble_since),
+            Some(_) if repository.gone_at.is_none() => {
+                let heard_at = UpdatesCursor::read(self.cursor(&UpdatesCursor::feed(id)).await?);
+                let heard_at = heard_at.and_then(|cursor| cursor.heard_at);
+                silence(heard_at.max(cursor.and_then(|cursor| cursor.finished_at)), now).unzip()
+            }
+            _ => (None, None),
+        };
         let listed = |state| {
             let runs = runs(ledger.numbers(state)).take(MOST_RUNS);
             runs.map(|run| (*run.start(), *run.end())).collect()
@@ -121,6 +134,12 @@ impl Archive {
         };
         self.swap(&key, &change).await.map(|_| ())
     }
+}
+
+/// What is wrong, and since when, with a repository of which GitHub was last heard then.
+fn silence(heard_at: Option<Timestamp>, now: Timestamp) -> Option<(String, Timestamp)> {
+    let at = heard_at.filter(|at| now.duration_since(*at) > HEARD_WITHIN)?;
+    Some((format!("GitHub was last asked at {at} what is new: see that seeder and downloader run"), at))
 }
 
 fn drift_key(id: RepositoryId) -> String {

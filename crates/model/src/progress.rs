@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -45,6 +45,43 @@ impl ItemsCursor {
         serde_json::from_value(stored?).ok()
     }
 }
+
+/// The place of the walk over updated items, as its cursor keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdatesCursor {
+    /// The latest `updated_at` that was seen.
+    pub since: Timestamp,
+    /// The ETag of the answer to the question after `since`, if that was one page: unchanged costs nothing.
+    #[serde(default)]
+    pub etag: Option<String>,
+    /// When GitHub last told everything that was updated, to the hour: a mirror that nobody runs has no later one.
+    #[serde(default)]
+    pub heard_at: Option<Timestamp>,
+}
+
+impl UpdatesCursor {
+    /// The cursor's name among the archive's cursors.
+    pub fn feed(id: RepositoryId) -> String {
+        format!("{}/{id}", part::UPDATES)
+    }
+
+    /// Reads a stored cursor; what cannot be read counts as none.
+    pub fn read(stored: Option<Value>) -> Option<Self> {
+        serde_json::from_value(stored?).ok()
+    }
+
+    /// Notes that everything was told now. Says whether that is worth a write.
+    pub fn hear(&mut self, now: Timestamp) -> bool {
+        let is_noted = self.heard_at.is_some_and(|at| now.duration_since(at) < NOTED_EVERY);
+        if !is_noted {
+            self.heard_at = Some(now);
+        }
+        !is_noted
+    }
+}
+
+/// An hour between notes that nothing was updated: most looks find nothing, and write nothing.
+const NOTED_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// How much of a repository is accounted for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

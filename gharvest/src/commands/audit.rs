@@ -9,6 +9,7 @@ use gharvest_service_kit::{
     Settings,
     process::{CommonArgs, Exit},
 };
+use jiff::Timestamp;
 
 use crate::output::{BOLD, GREEN, RED, grouped, json, line};
 
@@ -22,7 +23,7 @@ Examples:
   gharvest audit rust-lang/log --json      the gap report, for programs
   gharvest audit rust-lang/log --badge     the badge, as SVG
 
-Exit code 3 when anything is unaccounted for, or a repository cannot be fetched, so that what is new is not known. `_docs/completeness.md` says how silent changes are found.")]
+Exit code 3 when anything is unaccounted for, or a repository cannot be fetched, or nobody asked GitHub for a day what is new. `_docs/completeness.md` says how silent changes are found.")]
 pub(crate) struct AuditArgs {
     /// Repositories: OWNER/NAME or a GitHub URL; all that are tracked unless named
     #[arg(value_name = "OWNER/NAME")]
@@ -48,7 +49,8 @@ pub(crate) async fn run(common: &CommonArgs, args: AuditArgs) -> anyhow::Result<
     }
     let mut exit = Exit::Done;
     for id in ids {
-        let audit = archive.audit(id).await?.with_context(|| format!("repository {id} has no data yet"))?;
+        let audit =
+            archive.audit(id, Timestamp::now()).await?.with_context(|| format!("repository {id} has no data yet"))?;
         match (args.json, args.badge) {
             (true, _) => json(&audit)?,
             (_, true) => line(audit.badge()),

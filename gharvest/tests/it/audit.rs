@@ -5,9 +5,9 @@ use gharvest_model::{
     RepositoryId,
     drift::Drift,
     ledger::NumberState::{self, Deleted, Failed, Hidden, NotAnItem, Present, Transferred, Unknown},
-    progress::ItemsCursor,
+    progress::{ItemsCursor, UpdatesCursor},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::scene::{Finished, MIRRORED, Scene};
@@ -130,6 +130,21 @@ async fn a_repository_that_cannot_be_fetched_is_not_said_to_be_complete() {
     // One that is gone for certain gets no more numbers: what there was is all there will be.
     let known = written.archive.repository(ID).await.unwrap().unwrap();
     written.archive.put_repository(&Repository { gone_at: Some(at(2)), ..known }).await.unwrap();
+    assert_eq!(written.audit(&[]).await.code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_nobody_runs_is_not_said_to_be_complete() {
+    let written = Written::with(&[Present, Present]).await;
+    let two_days_ago = Timestamp::now() - SignedDuration::from_hours(48);
+    written.walk(Some(two_days_ago)).await;
+    let tracked = json!({"id": ID, "name": NAME, "since": two_days_ago});
+    written.archive.track(serde_json::from_value(tracked).unwrap()).await.unwrap();
+    let told = written.audit(&[]).await;
+    assert_eq!(told.code, Some(3), "{told:?}");
+    assert!(told.stdout.contains(&format!("stands still: GitHub was last asked at {two_days_ago}")), "{told:?}");
+    let heard = UpdatesCursor { since: two_days_ago, etag: None, heard_at: Some(Timestamp::now()) };
+    written.archive.set_cursor(&UpdatesCursor::feed(ID), serde_json::to_value(heard).unwrap()).await.unwrap();
     assert_eq!(written.audit(&[]).await.code, Some(0));
 }
 

@@ -231,7 +231,7 @@ async fn every_kind_of_silent_change_is_found_in_its_time_and_healed() {
     // The first looks take what there is for known.
     world.pass(0).await;
     world.pass(HOUR).await;
-    assert!(world.archive.audit(world.id).await.unwrap().unwrap().drift.is_empty(), "nothing drifted yet");
+    assert!(world.archive.audit(world.id, world.now()).await.unwrap().unwrap().drift.is_empty(), "nothing drifted yet");
     let changes = changes(&world);
     assert!(changes.len() >= 20);
     let tried = changes.iter().map(|silent| silent.row).chain([HIDDEN, BACK, STATES, REPOSITORY_GONE]);
@@ -259,7 +259,7 @@ async fn every_kind_of_silent_change_is_found_in_its_time_and_healed() {
             }
         }
     }
-    let audit = world.archive.audit(world.id).await.unwrap().unwrap();
+    let audit = world.archive.audit(world.id, world.now()).await.unwrap().unwrap();
     for silent in &changes {
         assert!(audit.drift.contains_key(&silent.kind), "{:?} is not reported: {:?}", silent.kind, audit.drift);
     }
@@ -298,7 +298,7 @@ async fn an_item_that_was_hidden_is_found_in_two_days_and_one_that_is_back_too()
         world.pass(step).await;
         passed += step;
     }
-    let drift = world.archive.audit(world.id).await.unwrap().unwrap().drift;
+    let drift = world.archive.audit(world.id, world.now()).await.unwrap().unwrap().drift;
     assert!(drift.contains_key(&Drift::Gone) && drift.contains_key(&Drift::Returned), "{drift:?}");
 }
 
@@ -371,7 +371,7 @@ async fn a_silent_reference_is_found_after_a_rest_fetch_and_reported_until_it_is
     assert!(asked(&world).await);
     world.pass(HOUR).await;
     assert!(world.is_healed(number).await);
-    let drift = world.archive.audit(world.id).await.unwrap().unwrap().drift;
+    let drift = world.archive.audit(world.id, world.now()).await.unwrap().unwrap().drift;
     assert!(drift.contains_key(&Drift::Reference), "{drift:?}");
 }
 
@@ -436,7 +436,8 @@ async fn everything_is_verified_within_the_period_and_within_the_share_of_the_bu
         let rotated = jobs.iter().filter(|job| job.lane == Lane::Backfill).count() as u64;
         spent.push(world.sweeping.spent().cost() - before + 3 * rotated);
         if passed > PATIENCE {
-            let oldest = world.archive.audit(world.id).await.unwrap().unwrap().oldest_verification.unwrap();
+            let oldest =
+                world.archive.audit(world.id, world.now()).await.unwrap().unwrap().oldest_verification.unwrap();
             let age = world.now().duration_since(oldest).as_secs();
             assert!(age <= PATIENCE + RUN, "after {passed} s something was verified {age} s ago");
         }
@@ -455,8 +456,8 @@ async fn verifying_what_is_unchanged_costs_a_fiftieth_of_a_point_an_item() {
     world.pass(0).await;
     // The baseline of what came by REST is taken in the first period.
     let verified = |world: &World| {
-        let (archive, id) = (world.archive.clone(), world.id);
-        async move { archive.audit(id).await.unwrap().unwrap().oldest_verification.unwrap() }
+        let (archive, id, now) = (world.archive.clone(), world.id, world.now());
+        async move { archive.audit(id, now).await.unwrap().unwrap().oldest_verification.unwrap() }
     };
     // What is asked for stays on the queue: downloads would verify by the real clock.
     for _ in 0..20 {

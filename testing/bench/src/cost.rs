@@ -142,7 +142,7 @@ impl Measured<'_> {
     }
 
     async fn oldest(&self, id: RepositoryId) -> Result<Timestamp> {
-        let audit = self.system.archive.audit(id).await?.context("the repository is mirrored")?;
+        let audit = self.system.archive.audit(id, Timestamp::now()).await?.context("the repository is mirrored")?;
         audit.oldest_verification.context("every number was verified")
     }
 

@@ -21,11 +21,12 @@ pub struct AuditAnswer {
     pub repository: String,
     /// GitHub's numeric id.
     pub id: u64,
-    /// Whether every number up to the highest is accounted for, the highest is known, and what is new can be heard of.
+    /// Whether every number up to the highest is accounted for, the highest is known, and what is new is heard of.
     pub complete: bool,
-    /// Why the repository cannot be fetched at present, in words; none when all is well.
+    /// Why what is new is not known, in words: the repository cannot be fetched, or nobody asked for a day; none when all
+    /// is well.
     pub trouble: Option<String>,
-    /// Since when it cannot be fetched.
+    /// Since when that is so.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub trouble_since: Option<Timestamp>,
     /// Whether the list of all items was read to its end: only then is the highest number known.
@@ -112,6 +113,6 @@ pub async fn badge(state: &WebState, caller: &Caller, path: &RepositoryPath) -> 
 
 async fn read(state: &WebState, caller: &Caller, path: &RepositoryPath) -> ApiResult<Audit> {
     let visible = visible_repository(state, caller, &path.full_name()?).await?;
-    let audit = state.backends.archive.audit(visible.id).await?;
+    let audit = state.backends.archive.audit(visible.id, state.clock.now()).await?;
     audit.ok_or_else(|| ApiError::not_found(visible.name))
 }

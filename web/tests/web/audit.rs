@@ -39,7 +39,7 @@ async fn what_is_open_and_what_drifted_is_listed_and_the_report_is_that_of_the_a
     }
     page.shows("comment edited");
     let report = mirror.get(REPORT).await.json();
-    let audit = mirror.archive.audit(BOX).await.unwrap().unwrap();
+    let audit = mirror.archive.audit(BOX, now()).await.unwrap().unwrap();
     assert_eq!(report, serde_json::to_value(audit).unwrap());
     assert_eq!(report["unknown_numbers"], json!([[4, 9]]));
     mirror.get(BADGE).await.shows(">22.2%</text>");

@@ -263,7 +263,7 @@ async fn what_version_1_wrote_is_read() {
     assert_eq!((waiting.len(), waiting[0].fact.delivery.as_str()), (1, "d1"));
     let other = archive.repository(OTHER).await.unwrap().unwrap();
     assert_eq!(other.label_renames.name_now("bug", at(1_700_000_001)), "defect");
-    let drift = archive.audit(OTHER).await.unwrap().unwrap().drift;
+    let drift = archive.audit(OTHER, at(1_700_000_000)).await.unwrap().unwrap().drift;
     assert_eq!((drift[&Drift::Title].number, drift.len()), (4, 2));
     let receipts: Vec<Receipt> = archive.receipts(OTHER).await.unwrap();
     assert_eq!((receipts.len(), receipts[0].number, receipts[0].policy), (1, 1, DeletionPolicy::Redact));
