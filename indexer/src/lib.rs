@@ -225,10 +225,12 @@ impl Indexer {
 
     /// The documents of an item and what will be told of it; the record itself goes at once.
     async fn rendered(&self, item: ItemId) -> Result<Option<(LiveEvent, ThreadDocuments)>, Failure> {
+        // The version of the documents: before the repository is read, so that no older state of it ever wins.
+        let now = Timestamp::now();
         let Some(stored) = self.archive.stored(item).await? else { return Ok(None) };
         let repository = self.archive.repository(item.repository).await?;
         let record = stored.text()?;
-        let thread = render::thread(&record, repository.as_ref(), Timestamp::now())?;
+        let thread = render::thread(&record, repository.as_ref(), now)?;
         Ok(Some((live_event(&record, &thread), thread)))
     }
 
@@ -261,8 +263,8 @@ impl Indexer {
             return Err(Failure::Hopeless("the indexer knows no jobs without a repository".to_owned()));
         };
         match part.as_str() {
-            part::METADATA => apply_repository(&self.archive, self.index.as_ref(), *repository).await,
-            part::RELEASES => apply_releases(&self.archive, self.index.as_ref(), *repository).await,
+            part::METADATA => apply_repository(&self.archive, self.index.as_ref(), *repository, Timestamp::now()).await,
+            part::RELEASES => apply_releases(&self.archive, self.index.as_ref(), *repository, Timestamp::now()).await,
             part::DAILY => self.daily(*repository).await,
             other => Err(Failure::Hopeless(format!("this version knows no part `{other}` of a repository to index"))),
         }
@@ -355,23 +357,33 @@ fn daily_trigger(job: &Job) -> Option<Trigger> {
     })
 }
 
-/// Writes a repository's document, without a commit.
-async fn apply_repository(archive: &Archive, index: &dyn SearchIndex, id: RepositoryId) -> Result<(), Failure> {
+/// Writes a repository's document, without a commit. `at`, which is before it is read, is its version: who may see it
+/// changes without a fetch.
+async fn apply_repository(
+    archive: &Archive,
+    index: &dyn SearchIndex,
+    id: RepositoryId,
+    at: Timestamp,
+) -> Result<(), Failure> {
     if let Some(repository) = archive.repository(id).await? {
-        // Who may see it changes without a fetch.
-        let version = Version::new(Revision(1), Timestamp::now());
+        let version = Version::new(Revision(1), at);
         index.apply_repositories(vec![render::repository(&repository, version)]).await?;
     }
     Ok(())
 }
 
-/// Writes the documents of a repository's releases, without a commit.
-async fn apply_releases(archive: &Archive, index: &dyn SearchIndex, id: RepositoryId) -> Result<(), Failure> {
+/// Writes the documents of a repository's releases, without a commit; `at` as for the repository's own.
+async fn apply_releases(
+    archive: &Archive,
+    index: &dyn SearchIndex,
+    id: RepositoryId,
+    at: Timestamp,
+) -> Result<(), Failure> {
     let (Some(repository), Some(releases)) = (archive.repository(id).await?, archive.part(id, part::RELEASES).await?)
     else {
         return Ok(());
     };
-    let version = Version::new(Revision(1), Timestamp::now());
+    let version = Version::new(Revision(1), at);
     let documents = render::releases(&repository, &releases, version);
     Ok(index.apply_releases(id, version, documents).await?)
 }

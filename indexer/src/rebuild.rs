@@ -1,12 +1,19 @@
-//! Builds the index anew from the archive, without one call to GitHub and while the old one serves.
+//! Builds the index anew from the archive, without one call to GitHub and while the old one serves, if there is one.
 //!
-//! Live indexers write to both indices meanwhile. What they wrote while the new index was not known to them yet is
-//! found afterwards: an item that was downloaded since the begin is verified since then in its ledger, and every such
-//! item is indexed again. Versions decide who wins, so the order does not matter.
+//! The rebuild writes to the new index alone, and what that refuses is reported. Live indexers write to both meanwhile,
+//! and theirs wins whichever comes first: documents of a rebuild are versioned as if they were rendered before it began.
+//! So a repository that is renamed or becomes private on the way is in the new index as its live jobs say. What live
+//! indexers wrote while the new index was not known to them yet is found afterwards: an item that was downloaded since
+//! the begin is verified since then in its ledger, and every such item is indexed again.
+//!
+//! A record that cannot be read is reported and left out: one damaged file does not keep all others from search. A
+//! repository that is forgotten meanwhile is removed again from what was built.
+
+use std::collections::BTreeSet;
 
 use futures::StreamExt;
-use gharvest_archive::{Archive, Repository};
-use gharvest_model::{ItemId, RepositoryId};
+use gharvest_archive::{Archive, ErrorKind, Repository};
+use gharvest_model::{ItemId, RepositoryId, record::RecordText};
 use gharvest_search::{Applied, SearchIndex, document::ThreadDocuments};
 use jiff::{SignedDuration, Timestamp};
 
@@ -23,101 +30,58 @@ pub struct Progress {
     pub items: u64,
     /// Documents that the engine refused: their ids and why.
     pub refused: Vec<(String, String)>,
+    /// Files of the archive that could not be read, and why, a sentence each: what they say is not in the index.
+    pub unreadable: Vec<String>,
 }
 
 /// Items between two commits: bounds memory.
 const ITEMS_PER_COMMIT: u64 = 20_000;
-/// Clocks of downloaders and of this process may differ by this much.
+/// Clocks of downloaders, of live indexers and of this process may differ by this much.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// Builds the index of all `repositories` anew and swaps it in. `progress` is told after each step.
+/// Builds the index of all repositories in the archive anew and swaps it in. `progress` is told after each step.
 ///
-/// Given up on an error: the old index stays.
+/// # Errors
+/// When the archive or the engine does not do what it should, or another rebuild has begun; then the old index stays.
 pub async fn rebuild(
     archive: &Archive,
     index: &dyn SearchIndex,
-    repositories: &[RepositoryId],
-    progress: &mut (dyn FnMut(&Progress) + Send),
-) -> Result<Progress, Failure> {
-    index.begin_rebuild(archive.id()).await?;
-    match fill(archive, index, repositories, progress).await {
-        Ok(done) => {
-            index.finish_rebuild().await?;
-            // Daily counts are made of the intervals that are served: those of the new index, from now on.
-            for id in repositories {
-                apply_daily(archive, index, *id).await?;
-            }
-            index.commit().await?;
-            Ok(done)
-        }
-        Err(failure) => {
-            if let Err(error) = index.abort_rebuild().await {
-                tracing::error!(error = %error, "Rebuild cannot be given up, the next one starts over");
-            }
-            Err(failure)
-        }
-    }
-}
-
-async fn fill(
-    archive: &Archive,
-    index: &dyn SearchIndex,
-    repositories: &[RepositoryId],
     progress: &mut (dyn FnMut(&Progress) + Send),
 ) -> Result<Progress, Failure> {
     let began = Timestamp::now() - SKEW;
-    let mut filler = Filler { index, waiting: Vec::new(), bytes: 0, uncommitted: 0, done: Progress::default() };
-    for id in repositories {
-        let Some(repository) = archive.repository(*id).await? else { continue };
-        filler.done.repository = repository.full_name.to_string();
-        let mut records = archive.all_stored(*id, 0);
-        while let Some(stored) = records.next().await {
-            let thread = render::thread(&stored?.text()?, Some(&repository), Timestamp::now())?;
-            filler.add(thread, progress).await?;
+    let rebuild = index.begin_rebuild(archive.id()).await?;
+    let mut filler = Filler {
+        archive,
+        index: rebuild.index(),
+        began,
+        progress,
+        filled: BTreeSet::new(),
+        waiting: Vec::new(),
+        bytes: 0,
+        uncommitted: 0,
+        done: Progress::default(),
+    };
+    if let Err(failure) = filler.fill().await {
+        if let Err(error) = rebuild.abort().await {
+            tracing::error!(error = %error, "Rebuild cannot be given up, the next one starts over");
         }
-        filler.flush(progress).await?;
-        apply_repository(archive, index, *id).await?;
-        apply_releases(archive, index, *id).await?;
-        filler.done.repositories += 1;
-        progress(&filler.done);
+        return Err(failure);
     }
-    let items = filler.done.items;
-    for id in repositories {
-        let Some(repository) = archive.repository(*id).await? else { continue };
-        catch_up(archive, &repository, began, &mut filler, progress).await?;
-    }
-    index.commit().await?;
-    // An item that was indexed twice is one item.
-    filler.done.items = items;
+    rebuild.finish().await?;
+    // Live jobs may have counted days by the old intervals until now, and repositories may be forgotten since.
+    filler.index = index;
+    filler.settle().await?;
     Ok(filler.done)
 }
 
-/// Indexes again what was downloaded since the rebuild began.
-async fn catch_up(
-    archive: &Archive,
-    repository: &Repository,
-    began: Timestamp,
-    filler: &mut Filler<'_>,
-    progress: &mut (dyn FnMut(&Progress) + Send),
-) -> Result<(), Failure> {
-    let ledger = archive.ledger(repository.id).await?;
-    for number in 1..=ledger.highest() {
-        if ledger.get(number).verified_at.is_none_or(|at| at < began) {
-            continue;
-        }
-        let item = ItemId { repository: repository.id, number };
-        let Some(stored) = archive.stored(item).await? else { continue };
-        let record = stored.text()?;
-        if record.changed_at >= began {
-            let thread = render::thread(&record, Some(repository), Timestamp::now())?;
-            filler.add(thread, progress).await?;
-        }
-    }
-    filler.flush(progress).await
-}
-
 struct Filler<'a> {
+    archive: &'a Archive,
     index: &'a dyn SearchIndex,
+    /// Before everything that live indexers write to the new index.
+    began: Timestamp,
+    progress: &'a mut (dyn FnMut(&Progress) + Send),
+    /// Repositories of which something was written.
+    filled: BTreeSet<RepositoryId>,
     waiting: Vec<ThreadDocuments>,
     bytes: usize,
     uncommitted: u64,
@@ -125,17 +89,113 @@ struct Filler<'a> {
 }
 
 impl Filler<'_> {
-    async fn add(
-        &mut self,
-        thread: ThreadDocuments,
-        progress: &mut (dyn FnMut(&Progress) + Send),
-    ) -> Result<(), Failure> {
-        self.bytes += thread.size();
-        self.waiting.push(thread);
-        if self.bytes >= BYTES_AT_ONCE { self.flush(progress).await } else { Ok(()) }
+    async fn fill(&mut self) -> Result<(), Failure> {
+        for id in self.archive.repositories().await? {
+            self.repository(id).await?;
+        }
+        let items = self.done.items;
+        for id in self.archive.repositories().await? {
+            // One that is new since then has live jobs for everything but what was stored before those knew of this.
+            if self.filled.contains(&id) { self.catch_up(id).await? } else { self.repository(id).await? }
+        }
+        // An item that was indexed twice is one item.
+        self.done.items = items;
+        self.index.commit().await?;
+        self.settle().await
     }
 
-    async fn flush(&mut self, progress: &mut (dyn FnMut(&Progress) + Send)) -> Result<(), Failure> {
+    /// Indexes all of a repository, as it is known when each part of it is written.
+    async fn repository(&mut self, id: RepositoryId) -> Result<(), Failure> {
+        let Some(mut repository) = known(self.archive, id).await? else { return Ok(()) };
+        self.filled.insert(id);
+        self.done.repository = repository.full_name.to_string();
+        let mut records = self.archive.all_stored(id, 0);
+        while let Some(stored) = records.next().await {
+            let Some(stored) = self.read(stored.map_err(Failure::from))? else { continue };
+            let Some(record) = self.read(stored.text().map_err(Failure::from))? else { continue };
+            self.add(&record, &repository);
+            if self.bytes >= BYTES_AT_ONCE {
+                let Some(known) = self.flush(id).await? else { return Ok(()) };
+                repository = known;
+            }
+        }
+        if self.flush(id).await?.is_none() {
+            return Ok(());
+        }
+        apply_repository(self.archive, self.index, id, self.began).await?;
+        let written = apply_releases(self.archive, self.index, id, self.began).await;
+        self.read(written)?;
+        self.done.repositories += 1;
+        (self.progress)(&self.done);
+        Ok(())
+    }
+
+    /// Indexes again what was downloaded since the rebuild began.
+    async fn catch_up(&mut self, id: RepositoryId) -> Result<(), Failure> {
+        let Some(mut repository) = known(self.archive, id).await? else { return Ok(()) };
+        let ledger = self.archive.ledger(id).await.map_err(Failure::from);
+        let Some(ledger) = self.read(ledger)? else { return self.repository(id).await };
+        for number in 1..=ledger.highest() {
+            if ledger.get(number).verified_at.is_none_or(|at| at < self.began) {
+                continue;
+            }
+            let stored = self.archive.stored(ItemId { repository: id, number }).await.map_err(Failure::from);
+            let Some(Some(stored)) = self.read(stored)? else { continue };
+            let Some(record) = self.read(stored.text().map_err(Failure::from))? else { continue };
+            if record.changed_at >= self.began {
+                self.add(&record, &repository);
+            }
+            if self.bytes >= BYTES_AT_ONCE {
+                let Some(known) = self.flush(id).await? else { return Ok(()) };
+                repository = known;
+            }
+        }
+        self.flush(id).await.map(drop)
+    }
+
+    /// Makes the daily counts of what was filled, and removes what was forgotten after its last part was written.
+    async fn settle(&mut self) -> Result<(), Failure> {
+        for id in self.filled.clone() {
+            if known(self.archive, id).await?.is_some() {
+                apply_daily(self.archive, self.index, id).await?;
+            } else {
+                self.index.purge_repository(id).await?;
+            }
+        }
+        Ok(self.index.commit().await?)
+    }
+
+    /// What was read; none, with a note of it, where a file is damaged.
+    fn read<T>(&mut self, read: Result<T, Failure>) -> Result<Option<T>, Failure> {
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(failure) if is_damage(&failure) => {
+                self.note(failure.to_string());
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn note(&mut self, unreadable: String) {
+        if !self.done.unreadable.contains(&unreadable) {
+            tracing::error!(reason = unreadable, "File of the archive cannot be read, and is left out of the index");
+            self.done.unreadable.push(unreadable);
+        }
+    }
+
+    fn add(&mut self, record: &RecordText<'_>, repository: &Repository) {
+        match render::thread(record, Some(repository), self.began) {
+            Ok(thread) => {
+                self.bytes += thread.size();
+                self.waiting.push(thread);
+            }
+            Err(error) => self.note(format!("{}: {}", record.id(), Failure::from(error))),
+        }
+    }
+
+    /// Writes what waits. Gives back the repository as it is now; none if it was forgotten, with all that was written.
+    async fn flush(&mut self, id: RepositoryId) -> Result<Option<Repository>, Failure> {
         let threads = std::mem::take(&mut self.waiting);
         self.bytes = 0;
         let count = threads.len() as u64;
@@ -151,7 +211,25 @@ impl Filler<'_> {
             self.index.commit().await?;
             self.uncommitted = 0;
         }
-        progress(&self.done);
-        Ok(())
+        (self.progress)(&self.done);
+        let known = known(self.archive, id).await?;
+        if known.is_none() {
+            self.index.purge_repository(id).await?;
+        }
+        Ok(known)
+    }
+}
+
+/// A repository as the archive has it at this moment; none once it is being forgotten.
+async fn known(archive: &Archive, id: RepositoryId) -> Result<Option<Repository>, Failure> {
+    Ok(if archive.is_forgotten(id).await? { None } else { archive.repository(id).await? })
+}
+
+/// Whether a file of the archive cannot be read, however often it is tried.
+fn is_damage(failure: &Failure) -> bool {
+    match failure {
+        Failure::Archive(error) => error.kind() == ErrorKind::Corrupt,
+        Failure::Entry(_) => true,
+        _ => false,
     }
 }

@@ -215,15 +215,18 @@ impl Archive {
         self.store().delete(&forgotten_key(id)).await
     }
 
+    /// Whether a repository was purged, or is being purged, and not tracked again since.
+    pub async fn is_forgotten(&self, id: RepositoryId) -> Result<bool> {
+        Ok(self.store().get(&forgotten_key(id)).await?.is_some())
+    }
+
     /// Refuses what would bring a repository back that was purged.
     pub(crate) async fn check_known(&self, id: RepositoryId) -> Result<()> {
-        let key = forgotten_key(id);
-        match self.store().get(&key).await? {
-            None => Ok(()),
-            Some(_) => {
-                Err(Error::new(ErrorKind::Forgotten, "write", key, "it was purged: track it again to mirror it"))
-            }
+        if self.is_forgotten(id).await? {
+            let message = "it was purged: track it again to mirror it";
+            return Err(Error::new(ErrorKind::Forgotten, "write", forgotten_key(id), message));
         }
+        Ok(())
     }
 }
 

@@ -1,10 +1,10 @@
 //! Indices come and go: made, built anew beside the old ones, swapped.
 //!
-//! The state stands in the cluster alone, in aliases, so that any number of processes agree: while `…-next` exists, a
-//! rebuild is under way, and whoever writes writes there as well.
+//! The state stands in the cluster alone, in aliases, so that any number of processes agree: while `…-next` leads to an
+//! index, a rebuild is under way, and whoever writes writes there as well, under the names of that build.
 
 use elasticsearch::http::Method;
-use gharvest_search::{Error, ErrorKind, IndexStatus, Result, Trouble};
+use gharvest_search::{Error, ErrorKind, IndexStatus, Result, Trouble, given_up};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::{
     schema::{self, MAPPING, Names, Sort},
 };
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Generations {
     pub(crate) client: Client,
     pub(crate) names: Names,
@@ -119,32 +119,46 @@ impl Generations {
             .unwrap_or_default())
     }
 
-    /// Whether a rebuild is under way: writes go to both.
-    pub(crate) async fn is_rebuilding(&self) -> Result<bool> {
-        Ok(!self.indices(&self.names.next(Sort::Items)).await?.is_empty())
+    /// What is being built: writes go there as well. Rebuilds that begin at the same moment may be several.
+    pub(crate) async fn builds(&self) -> Result<Vec<i64>> {
+        let next = self.indices(&self.names.next(Sort::Items)).await?;
+        Ok(next.iter().filter_map(|index| Names::build_of(index)).collect())
     }
 
-    pub(crate) async fn begin_rebuild(&self, archive: &str) -> Result<()> {
+    /// Gives up what is being built, and begins another build.
+    pub(crate) async fn begin_rebuild(&self, archive: &str) -> Result<i64> {
         if let Some(made) = self.made(Sort::Items).await? {
             check(&made, archive)?;
         }
-        self.abort_rebuild().await?;
+        // Items first: without their alias nobody writes to the others.
+        for sort in Sort::ALL {
+            for index in self.indices(&self.names.next(sort)).await? {
+                self.remove(&index).await?;
+            }
+        }
         let build = Timestamp::now().as_millisecond();
+        let names = self.names.of_build(build);
         // Items last: their alias says that all of them are there.
         for sort in Sort::ALL.into_iter().rev() {
-            self.create(sort, archive, build, json!({self.names.next(sort): {}})).await?;
+            let aliases = json!({
+                names.next(sort): {},
+                names.all(sort): {},
+                names.visible(sort): {"filter": schema::visible_filter()},
+            });
+            self.create(sort, archive, build, aliases).await?;
         }
-        Ok(())
+        Ok(build)
     }
 
-    /// Swaps all sorts in one atomic step; the old ones go in it.
-    pub(crate) async fn finish_rebuild(&self) -> Result<()> {
+    /// Swaps all sorts in one atomic step, in which the old ones go, if there are any. Another rebuild that begins at this
+    /// moment fails the step: an index of this build is missing then.
+    pub(crate) async fn finish_rebuild(&self, build: i64) -> Result<()> {
+        if !self.builds().await?.contains(&build) {
+            return Err(given_up("rebuild"));
+        }
         let mut actions = Vec::new();
         for sort in Sort::ALL {
-            let next = self.indices(&self.names.next(sort)).await?;
-            let [next] = next.as_slice() else {
-                return Err(Error::new(ErrorKind::Invalid, "rebuild", "there is no rebuild to finish; begin one"));
-            };
+            let next = self.names.concrete(sort, build);
             for old in self.indices(&self.names.all(sort)).await? {
                 actions.push(json!({"remove_index": {"index": old}}));
             }
@@ -155,29 +169,24 @@ impl Generations {
             let filter = schema::public_filter();
             actions.push(json!({"add": {"index": next, "alias": self.names.public(sort), "filter": filter}}));
         }
-        self.refresh(true).await?;
+        refresh(&self.client, &[self.names.of_build(build)]).await?;
         self.client.json("rebuild", Method::Post, "/_aliases", Some(&json!({"actions": actions}))).await?;
         Ok(())
     }
 
-    pub(crate) async fn abort_rebuild(&self) -> Result<()> {
-        // Items first: without their alias nobody writes to the others.
+    /// Removes the indices of a build, unless they serve.
+    pub(crate) async fn abort_rebuild(&self, build: i64) -> Result<()> {
         for sort in Sort::ALL {
-            for index in self.indices(&self.names.next(sort)).await? {
-                self.client.find("rebuild", Method::Delete, &format!("/{index}"), None).await?;
+            let own = self.names.concrete(sort, build);
+            if self.indices(&self.names.next(sort)).await?.contains(&own) {
+                self.remove(&own).await?;
             }
         }
         Ok(())
     }
 
-    /// Makes what was written searchable. It is durable already: engines answer a bulk after their log is on disk.
-    pub(crate) async fn refresh(&self, rebuilding: bool) -> Result<()> {
-        let mut aliases: Vec<_> = Sort::ALL.into_iter().map(|sort| self.names.all(sort)).collect();
-        if rebuilding {
-            aliases.extend(Sort::ALL.into_iter().map(|sort| self.names.next(sort)));
-        }
-        let path = format!("/{}/_refresh?ignore_unavailable=true", aliases.join(","));
-        self.client.json("commit", Method::Post, &path, None).await.map(drop)
+    async fn remove(&self, index: &str) -> Result<()> {
+        self.client.find("rebuild", Method::Delete, &format!("/{index}"), None).await.map(drop)
     }
 
     pub(crate) async fn status(&self, engine: &Engine) -> Result<IndexStatus> {
@@ -202,7 +211,7 @@ impl Generations {
             mapping: u32::try_from(made.mapping).unwrap_or(u32::MAX),
             documents,
             bytes: bytes.and_then(|stats| stats.pointer("/_all/total/store/size_in_bytes").and_then(Value::as_u64)),
-            rebuilding: self.is_rebuilding().await?,
+            rebuilding: !self.builds().await?.is_empty(),
             trouble,
         })
     }
@@ -229,6 +238,13 @@ impl Generations {
                 .to_owned(),
         }))
     }
+}
+
+/// Makes what was written searchable. It is durable already: engines answer a bulk after their log is on disk.
+pub(crate) async fn refresh(client: &Client, written: &[Names]) -> Result<()> {
+    let aliases: Vec<_> = written.iter().flat_map(|names| Sort::ALL.map(|sort| names.all(sort))).collect();
+    let path = format!("/{}/_refresh?ignore_unavailable=true", aliases.join(","));
+    client.json("commit", Method::Post, &path, None).await.map(drop)
 }
 
 /// Whether an index has a block against writing, as its flat settings say.

@@ -27,7 +27,8 @@ pub use client::Options;
 use futures::stream::BoxStream;
 use gharvest_model::{ItemId, RepositoryId};
 use gharvest_search::{
-    Access, Applied, Hit, IndexStatus, Result, SearchIndex, SearchReply, SearchRequest, StoredThread, Suggestion,
+    Access, Applied, Hit, IndexStatus, Rebuild, Result, SearchIndex, SearchReply, SearchRequest, StoredThread,
+    Suggestion,
     document::{DailyDocument, IntervalDocument, ReleaseDocument, RepositoryDocument, ThreadDocuments, Version},
     query::suggest::SuggestRequest,
 };
@@ -53,15 +54,34 @@ impl ElasticIndex {
     pub async fn open(options: &Options) -> Result<Arc<dyn SearchIndex>> {
         let client = Client::new(options)?;
         let engine = engine::detect(&client).await?;
-        let names = Names { prefix: options.prefix.clone() };
+        let names = Names::new(&options.prefix);
         Ok(Arc::new(Self { engine, bulk: Bulk::new(client.clone()), generations: Generations { client, names } }))
     }
+
+    /// An index that is built beside this one, alone.
+    fn of_build(&self, build: i64) -> Self {
+        let (client, names) = (self.generations.client.clone(), self.generations.names.of_build(build));
+        Self {
+            engine: self.engine.clone(),
+            bulk: Bulk::new(client.clone()),
+            generations: Generations { client, names },
+        }
+    }
+}
+
+/// An index being built.
+#[derive(Debug)]
+struct ElasticRebuild {
+    /// By the names of the index that serves.
+    generations: Generations,
+    build: i64,
+    index: ElasticIndex,
 }
 
 /// The bulk requests that put threads into an index that has nothing of them, ready made: what sending alone costs is
 /// measured with them.
 pub fn bulk_bodies(prefix: &str, threads: &[ThreadDocuments]) -> Vec<Bytes> {
-    write::first_requests(&Names { prefix: prefix.to_owned() }, threads)
+    write::first_requests(&Names::new(prefix), threads)
 }
 
 #[async_trait]
@@ -96,8 +116,7 @@ impl SearchIndex for ElasticIndex {
     }
 
     async fn commit(&self) -> Result<()> {
-        let rebuilding = self.generations.is_rebuilding().await?;
-        self.generations.refresh(rebuilding).await
+        self.refresh_written().await
     }
 
     async fn search(&self, request: &SearchRequest) -> Result<SearchReply> {
@@ -137,19 +156,27 @@ impl SearchIndex for ElasticIndex {
         self.read_repository(repository).await
     }
 
-    async fn begin_rebuild(&self, archive: &str) -> Result<()> {
-        self.generations.begin_rebuild(archive).await
-    }
-
-    async fn finish_rebuild(&self) -> Result<()> {
-        self.generations.finish_rebuild().await
-    }
-
-    async fn abort_rebuild(&self) -> Result<()> {
-        self.generations.abort_rebuild().await
+    async fn begin_rebuild(&self, archive: &str) -> Result<Box<dyn Rebuild>> {
+        let build = self.generations.begin_rebuild(archive).await?;
+        Ok(Box::new(ElasticRebuild { generations: self.generations.clone(), build, index: self.of_build(build) }))
     }
 
     async fn status(&self) -> Result<IndexStatus> {
         self.generations.status(&self.engine).await
+    }
+}
+
+#[async_trait]
+impl Rebuild for ElasticRebuild {
+    fn index(&self) -> &dyn SearchIndex {
+        &self.index
+    }
+
+    async fn finish(&self) -> Result<()> {
+        self.generations.finish_rebuild(self.build).await
+    }
+
+    async fn abort(&self) -> Result<()> {
+        self.generations.abort_rebuild(self.build).await
     }
 }

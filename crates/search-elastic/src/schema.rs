@@ -3,7 +3,10 @@
 //! Each sort of document has four aliases: `{prefix}-items` for readers and Kibana, without tombstones;
 //! `{prefix}-public-items` for everybody, without what is private either; `{prefix}-items-all` with all, which is written
 //! and read back; and `{prefix}-items-next` while an index is being built. Concrete indices are named
-//! `{prefix}-items-v{mapping}-{second}`, and carry in `_meta` the archive they are made of.
+//! `{prefix}-items-v{mapping}-{build}`, and carry in `_meta` the archive they are made of. One that was built beside
+//! another has two names more, `{prefix}-build-{build}-items` and `{prefix}-build-{build}-items-all`: whoever writes to
+//! what is being built uses those, so that a write can come neither to an index that was built later nor, once this one
+//! serves, too late. They stay as long as the index.
 //!
 //! A document is what `gharvest_search::document` says, and beside it `q`: what queries ask, prepared (values in lower
 //! case, times in microseconds, numbers), so that every engine answers alike; `said`: the texts of an item's comments;
@@ -63,12 +66,30 @@ impl Sort {
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
     pub(crate) prefix: String,
+    /// When the index was begun, in milliseconds: for what was built beside another and goes by names of its own.
+    pub(crate) build: Option<i64>,
 }
 
 impl Names {
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned(), build: None }
+    }
+
+    /// The names of an index that is built beside the one of these.
+    pub(crate) fn of_build(&self, build: i64) -> Self {
+        Self { prefix: self.prefix.clone(), build: Some(build) }
+    }
+
+    fn beginning(&self) -> String {
+        match self.build {
+            Some(build) => format!("{}-build-{build}", self.prefix),
+            None => self.prefix.clone(),
+        }
+    }
+
     /// For readers: no tombstones.
     pub(crate) fn visible(&self, sort: Sort) -> String {
-        format!("{}-{}", self.prefix, sort.name())
+        format!("{}-{}", self.beginning(), sort.name())
     }
 
     /// For readers who may see what is public only: whoever may read these names and no index gets nothing else.
@@ -78,16 +99,21 @@ impl Names {
 
     /// For writing and reading back.
     pub(crate) fn all(&self, sort: Sort) -> String {
-        format!("{}-{}-all", self.prefix, sort.name())
+        format!("{}-{}-all", self.beginning(), sort.name())
     }
 
-    /// The one being built.
+    /// What is being built; nothing is written under this name.
     pub(crate) fn next(&self, sort: Sort) -> String {
         format!("{}-{}-next", self.prefix, sort.name())
     }
 
     pub(crate) fn concrete(&self, sort: Sort, build: i64) -> String {
         format!("{}-{}-v{MAPPING}-{build}", self.prefix, sort.name())
+    }
+
+    /// The build in the name of a concrete index.
+    pub(crate) fn build_of(concrete: &str) -> Option<i64> {
+        concrete.rsplit_once('-')?.1.parse().ok()
     }
 
     /// A pattern of all our indices of documents, of any mapping: neither the log of operations nor indices of another

@@ -8,8 +8,9 @@
 //! what of its own children that one does not have.
 //!
 //! Threads go in waves, one request each: the children of the items that the waves before brought, then further items,
-//! whose children may only come when the engine has accepted them. While the engine has a wave the next one is written out, as if all items of that one were accepted; where one
-//! was not, it is written out again. So two requests of bounded size are in memory, whatever the threads are like.
+//! whose children may only come when the engine has accepted them. While the engine has a wave the next one is written
+//! out, as if all items of that one were accepted; where one was not, it is written out again. So two requests of bounded
+//! size are in memory, whatever the threads are like.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -22,6 +23,7 @@ use gharvest_model::RepositoryId;
 use gharvest_search::{
     Applied, Error, ErrorKind, Result,
     document::{DailyDocument, ReleaseDocument, RepositoryDocument, ThreadDocuments, Version},
+    given_up,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -30,6 +32,7 @@ use crate::{
     ElasticIndex,
     body::{self, Children},
     bulk::{LARGEST_BATCH, Lines, MOST_DOCUMENTS, Outcome},
+    generation::refresh,
     read::Page,
     schema::{Names, Sort},
 };
@@ -56,11 +59,12 @@ const WAVE_ITEMS: usize = 384 << 10;
 /// Records count their revisions from one.
 const NO_VERSION: u64 = 0;
 
-/// Whether the serving index is written, or the one being built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Target {
-    Serving,
-    Next,
+/// An index that is written.
+#[derive(Debug)]
+struct Target {
+    names: Names,
+    /// What is built beside the one that serves is given up at times, which is no failure of a live write.
+    may_vanish: bool,
 }
 
 /// The names under which the documents of threads are written.
@@ -199,7 +203,7 @@ impl Round<'_> {
     /// Notes what became of a wave. Gives back the threads whose items were not accepted: their children must not come.
     fn settle(
         &self,
-        target: Target,
+        target: &Target,
         owners: &[Owner],
         outcomes: Vec<Outcome>,
         applied: &mut [Applied],
@@ -252,16 +256,22 @@ fn current_version(reason: &str) -> Option<u64> {
 }
 
 impl ElasticIndex {
-    fn alias(&self, target: Target, sort: Sort) -> String {
-        match target {
-            Target::Serving => self.generations.names.all(sort),
-            Target::Next => self.generations.names.next(sort),
+    /// The index that serves, and what is being built. An index that is asked for by the names of its build is alone.
+    async fn targets(&self) -> Result<Vec<Target>> {
+        let names = &self.generations.names;
+        let own = Target { names: names.clone(), may_vanish: false };
+        if names.build.is_some() {
+            return Ok(vec![own]);
         }
+        let builds = self.generations.builds().await?.into_iter();
+        let built = builds.map(|build| Target { names: names.of_build(build), may_vanish: true });
+        Ok(std::iter::once(own).chain(built).collect())
     }
 
-    async fn targets(&self) -> Result<Vec<Target>> {
-        let rebuilding = self.generations.is_rebuilding().await?;
-        Ok(if rebuilding { vec![Target::Serving, Target::Next] } else { vec![Target::Serving] })
+    /// Makes what was written searchable.
+    pub(crate) async fn refresh_written(&self) -> Result<()> {
+        let written: Vec<_> = self.targets().await?.into_iter().map(|target| target.names).collect();
+        refresh(&self.generations.client, &written).await
     }
 
     pub(crate) async fn write_threads(&self, threads: &[ThreadDocuments]) -> Result<Vec<Applied>> {
@@ -272,21 +282,26 @@ impl ElasticIndex {
         let targets = self.targets().await?;
         // A thread that comes twice is written twice, one after the other.
         for round in rounds(threads) {
-            let mut outcome = None;
+            let mut answers: Option<Vec<Applied>> = None;
             for target in &targets {
-                let written = self.write_round(*target, round).await?;
-                outcome.get_or_insert(written);
+                let written = self.write_round(target, round).await?;
+                answers = Some(match answers {
+                    Some(serving) => {
+                        serving.into_iter().zip(written).map(|(serving, next)| serving.and_in_next(next)).collect()
+                    }
+                    None => written,
+                });
             }
-            applied.extend(outcome.unwrap_or_default());
+            applied.extend(answers.unwrap_or_default());
         }
         Ok(applied)
     }
 
     /// Writes different threads.
-    async fn write_round(&self, target: Target, threads: &[ThreadDocuments]) -> Result<Vec<Applied>> {
+    async fn write_round(&self, target: &Target, threads: &[ThreadDocuments]) -> Result<Vec<Applied>> {
         let stored = self.look_up(target, threads.iter()).await?;
         let mut applied = Vec::with_capacity(threads.len());
-        let mut round = Round { aliases: aliases(|sort| self.alias(target, sort)), fresh: Vec::new() };
+        let mut round = Round { aliases: aliases(|sort| target.names.all(sort)), fresh: Vec::new() };
         for (place, thread) in threads.iter().enumerate() {
             let known = stored.get(&thread.item.key).copied().unwrap_or_default();
             let is_stale = known.version > thread.version.0;
@@ -314,7 +329,12 @@ impl ElasticIndex {
     }
 
     /// Looks whether a newer writer came in between, and buries what it does not have.
-    async fn yield_to_newer(&self, target: Target, threads: &[ThreadDocuments], applied: &mut [Applied]) -> Result<()> {
+    async fn yield_to_newer(
+        &self,
+        target: &Target,
+        threads: &[ThreadDocuments],
+        applied: &mut [Applied],
+    ) -> Result<()> {
         let versions = self.versions(target, threads).await?;
         let is_newer =
             |thread: &ThreadDocuments| versions.get(&thread.item.key).is_some_and(|stored| *stored > thread.version.0);
@@ -323,7 +343,7 @@ impl ElasticIndex {
             return Ok(());
         }
         let stored = self.look_up(target, overtaken.iter().map(|(thread, _)| *thread)).await?;
-        let aliases = aliases(|sort| self.alias(target, sort));
+        let aliases = aliases(|sort| target.names.all(sort));
         let mut graves = Lines::default();
         for (thread, applied) in overtaken {
             let Some(newer) = stored.get(&thread.item.key) else { continue };
@@ -342,7 +362,7 @@ impl ElasticIndex {
     /// What is stored of threads, read by id: also what is not searchable yet.
     async fn look_up(
         &self,
-        target: Target,
+        target: &Target,
         threads: impl Iterator<Item = &ThreadDocuments>,
     ) -> Result<HashMap<String, Stored>> {
         let asked = threads.map(|thread| json!({"_id": thread.item.key})).collect();
@@ -361,7 +381,7 @@ impl ElasticIndex {
     ///
     /// Whoever reads by id what was written just now makes the engine refresh first, which costs a good part of the
     /// write. A read of a version that no item has is refused before that, and the reason tells the version there is.
-    async fn versions(&self, target: Target, threads: &[ThreadDocuments]) -> Result<HashMap<String, u64>> {
+    async fn versions(&self, target: &Target, threads: &[ThreadDocuments]) -> Result<HashMap<String, u64>> {
         let asked = |key: &str| json!({"_id": key, "version": NO_VERSION, "version_type": "external"});
         let asked: Vec<_> = threads.iter().map(|thread| asked(&thread.item.key)).collect();
         let found = self.get_items(target, asked, VERSION_FIELDS).await?;
@@ -384,20 +404,20 @@ impl ElasticIndex {
     }
 
     /// Items by id, an answer for each that was asked for.
-    async fn get_items(&self, target: Target, asked: Vec<Value>, source: &str) -> Result<Vec<Value>> {
-        let path = format!("/{}/_mget?{source}", self.alias(target, Sort::Items));
+    async fn get_items(&self, target: &Target, asked: Vec<Value>, source: &str) -> Result<Vec<Value>> {
+        let path = format!("/{}/_mget?{source}", target.names.all(Sort::Items));
         let asked = json!({"docs": asked});
         let answer = self.generations.client.find("write", Method::Post, &path, Some(&asked)).await?;
         match answer.map(|mut answer| answer["docs"].take()) {
             Some(Value::Array(found)) => Ok(found),
-            None if target == Target::Next => Ok(Vec::new()),
-            _ => Err(missing()),
+            None if target.may_vanish => Ok(Vec::new()),
+            _ => Err(missing(&target.names)),
         }
     }
 
     pub(crate) async fn write_repositories(&self, documents: &[RepositoryDocument]) -> Result<()> {
-        for target in self.targets().await? {
-            let alias = self.alias(target, Sort::Repositories);
+        for target in &self.targets().await? {
+            let alias = target.names.all(Sort::Repositories);
             let mut lines = Lines::default();
             for one in documents {
                 lines.index(&alias, &one.key, one.version, |into| body::plain(into, one));
@@ -413,8 +433,8 @@ impl ElasticIndex {
         version: Version,
         documents: &[ReleaseDocument],
     ) -> Result<()> {
-        for target in self.targets().await? {
-            let alias = self.alias(target, Sort::Releases);
+        for target in &self.targets().await? {
+            let alias = target.names.all(Sort::Releases);
             // A document that says how new the list is: an older list changes nothing.
             let marker = format!("{repository}:r");
             let mut first = Lines::default();
@@ -439,8 +459,8 @@ impl ElasticIndex {
         documents: &[DailyDocument],
         replace: bool,
     ) -> Result<()> {
-        for target in self.targets().await? {
-            let alias = self.alias(target, Sort::Daily);
+        for target in &self.targets().await? {
+            let alias = target.names.all(Sort::Daily);
             let mut lines = Lines::default();
             for one in documents {
                 lines.index(&alias, &one.key, one.version, |into| body::plain(into, one));
@@ -458,14 +478,14 @@ impl ElasticIndex {
     /// Adds tombstones for a repository's documents that are not kept; of at least their own version.
     async fn bury_others(
         &self,
-        target: Target,
+        target: &Target,
         sort: Sort,
         repository: RepositoryId,
         version: u64,
         kept: &BTreeSet<&str>,
         lines: &mut Lines,
     ) -> Result<()> {
-        let alias = self.alias(target, sort);
+        let alias = target.names.all(sort);
         let mut page = self.documents(target, sort, repository).await?;
         while let Some(ids) = self.ids(&mut page).await? {
             for (id, stored) in ids.into_iter().filter(|(id, _)| !kept.contains(id.as_str())) {
@@ -476,8 +496,8 @@ impl ElasticIndex {
     }
 
     /// All of a repository's documents of a sort, for [`Self::ids`].
-    async fn documents(&self, target: Target, sort: Sort, repository: RepositoryId) -> Result<Page> {
-        let alias = self.alias(target, sort);
+    async fn documents(&self, target: &Target, sort: Sort, repository: RepositoryId) -> Result<Page> {
+        let alias = target.names.all(sort);
         self.generations.client.find("write", Method::Post, &format!("/{alias}/_refresh"), None).await?;
         Ok(Page {
             alias,
@@ -495,7 +515,7 @@ impl ElasticIndex {
         Ok(hits.map(|hits| hits.iter().filter_map(id).collect()))
     }
 
-    async fn write_all(&self, target: Target, lines: Lines) -> Result<Vec<Outcome>> {
+    async fn write_all(&self, target: &Target, lines: Lines) -> Result<Vec<Outcome>> {
         let outcomes = self.bulk.write(lines).await?;
         for outcome in &outcomes {
             if let Applied::Refused { id, reason } = judged(target, outcome.clone())? {
@@ -508,7 +528,7 @@ impl ElasticIndex {
 
     /// Removes everything of a repository, and its versions: it may come back with any.
     pub(crate) async fn purge(&self, repository: RepositoryId) -> Result<()> {
-        for target in self.targets().await? {
+        for target in &self.targets().await? {
             for sort in Sort::ALL {
                 let mut page = self.documents(target, sort, repository).await?;
                 while let Some(ids) = self.ids(&mut page).await? {
@@ -517,7 +537,7 @@ impl ElasticIndex {
                     self.write_all(target, lines).await?;
                 }
             }
-            let aliases: Vec<_> = Sort::ALL.into_iter().map(|sort| self.alias(target, sort)).collect();
+            let aliases: Vec<_> = Sort::ALL.into_iter().map(|sort| target.names.all(sort)).collect();
             self.forget_deleted(&aliases.join(",")).await?;
         }
         Ok(())
@@ -560,19 +580,23 @@ fn raised(known: Children, thread: &ThreadDocuments) -> Children {
     std::array::from_fn(|sort| known[sort].max(counts[sort]))
 }
 
-/// What an outcome means for the thread. An index being built may vanish: it was swapped or given up meanwhile.
-fn judged(target: Target, outcome: Outcome) -> Result<Applied> {
+/// What an outcome means for the thread. What is missing in a build that may vanish has been given up with it.
+fn judged(target: &Target, outcome: Outcome) -> Result<Applied> {
     match outcome {
         Outcome::Done => Ok(Applied::Written),
         Outcome::Stale => Ok(Applied::Stale),
         Outcome::Refused { id, reason } => Ok(Applied::Refused { id, reason }),
-        Outcome::Missing if target == Target::Next => Ok(Applied::Written),
-        Outcome::Missing => Err(missing()),
+        Outcome::Missing if target.may_vanish => Ok(Applied::Written),
+        Outcome::Missing => Err(missing(&target.names)),
     }
 }
 
-pub(crate) fn missing() -> Error {
-    Error::new(ErrorKind::Corrupt, "write", "the index is missing; `ensure` makes it, then rebuild it")
+/// What it means that an index is missing.
+pub(crate) fn missing(names: &Names) -> Error {
+    match names.build {
+        Some(_) => given_up("write"),
+        None => Error::new(ErrorKind::Corrupt, "write", "the index is missing; make it anew: gharvest rebuild"),
+    }
 }
 
 #[cfg(test)]
@@ -634,13 +658,14 @@ mod tests {
         let wave = round.wave(&mut progress);
         let refused = Outcome::Refused { id: "1:1".into(), reason: "why".into() };
         let outcomes = vec![refused, Outcome::Done, Outcome::Stale];
-        let lost = round.settle(Target::Serving, &wave.owners, outcomes, &mut applied).unwrap();
+        let serving = Target { names: Names::new("x"), may_vanish: false };
+        let lost = round.settle(&serving, &wave.owners, outcomes, &mut applied).unwrap();
         progress.forget(&lost);
         let wave = round.wave(&mut progress);
         assert!(matches!(*wave.owners, [Owner::Child(1), Owner::Child(1)]));
         let refused = Applied::Refused { id: "1:1".into(), reason: "why".into() };
         assert_eq!(applied, [refused, Applied::Written, Applied::Stale]);
-        let lost = round.settle(Target::Serving, &wave.owners, vec![Outcome::Stale, Outcome::Done], &mut applied);
+        let lost = round.settle(&serving, &wave.owners, vec![Outcome::Stale, Outcome::Done], &mut applied);
         assert_eq!((lost.unwrap().len(), &applied[1]), (0, &Applied::Stale), "a newer write of it makes it whole");
     }
 }

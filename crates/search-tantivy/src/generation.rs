@@ -7,17 +7,21 @@
 //! index/{generation}/…        tantivy's files
 //! ```
 //! A rebuild fills a second generation. When it is complete, `current` is replaced and the old folder removed: a crash
-//! before leaves the old one, a crash after the new one, and the next start removes whichever is not named.
+//! before leaves the old one, a crash after the new one, and the next start removes whichever is not named. One that is
+//! given up takes no more writes, whoever still holds it.
 
 use std::{
     collections::HashMap,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use gharvest_search::{Error, ErrorKind, Result};
+use gharvest_search::{Error, ErrorKind, Result, given_up};
 use serde::{Deserialize, Serialize};
 use tantivy::{
     Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, Searcher,
@@ -66,6 +70,7 @@ pub(crate) struct Generation {
     reader: IndexReader,
     /// None where it is only read.
     pub(crate) writer: Option<Mutex<Writer>>,
+    is_given_up: AtomicBool,
 }
 
 /// tantivy's writer, and what was given to it since the last commit.
@@ -103,7 +108,7 @@ impl Generation {
         let reader =
             index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(from_tantivy("open"))?;
         let writer = if writing { Some(Mutex::new(Writer::open(&index)?)) } else { None };
-        Ok(Self { name: name.to_owned(), folder, description, reader, writer })
+        Ok(Self { name: name.to_owned(), folder, description, reader, writer, is_given_up: AtomicBool::new(false) })
     }
 
     pub(crate) fn searcher(&self) -> Searcher {
@@ -116,11 +121,25 @@ impl Generation {
     }
 
     /// The writer, for one step. A panic in an earlier step leaves nothing half done that a commit would not.
-    pub(crate) fn lock_writer(&self) -> Result<std::sync::MutexGuard<'_, Writer>> {
+    pub(crate) fn lock_writer(&self) -> Result<MutexGuard<'_, Writer>> {
         let Some(writer) = &self.writer else {
             return Err(Error::new(ErrorKind::Refused, "write", "the index is open for reading only"));
         };
-        Ok(writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        let writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_given_up() { Err(given_up("write")) } else { Ok(writer) }
+    }
+
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.is_given_up.load(Ordering::Acquire)
+    }
+
+    /// Ends all writing and removes the files.
+    pub(crate) fn give_up(&self) -> Result<()> {
+        self.is_given_up.store(true, Ordering::Release);
+        if let Some(writer) = &self.writer {
+            writer.lock().unwrap_or_else(PoisonError::into_inner).index = None;
+        }
+        remove(&self.folder)
     }
 
     /// Makes everything given durable and searchable.
@@ -241,17 +260,21 @@ pub(crate) fn sweep(root: &Path, keep: Option<&str>) -> Result<()> {
         let name = entry.map_err(from_io("sweep", root))?.file_name();
         let name = name.to_string_lossy();
         if is_name(&name) && Some(&*name) != keep {
-            let folder = root.join(&*name);
-            match fs::remove_dir_all(&folder) {
-                // A merge of the old generation that was still at work wrote a last file: it goes at the next opening.
-                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
-                    tracing::debug!(folder = %folder.display(), "Old generation is removed later");
-                }
-                removed => removed.map_err(from_io("sweep", &folder))?,
-            }
+            remove(&root.join(&*name))?;
         }
     }
     Ok(())
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        // A merge of the old generation that was still at work wrote a last file: it goes at the next opening.
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            tracing::debug!(folder = %folder.display(), "Old generation is removed later");
+            Ok(())
+        }
+        removed => removed.map_err(from_io("sweep", folder)),
+    }
 }
 
 /// Generations are called `g1`, `g2` …

@@ -26,7 +26,7 @@ mod write;
 
 use std::{
     fmt,
-    fs::{self, File},
+    fs::File,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
@@ -35,9 +35,10 @@ use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use gharvest_model::{ItemId, RepositoryId};
 use gharvest_search::{
-    Access, Applied, Error, ErrorKind, Hit, IndexStatus, Result, SearchIndex, SearchReply, SearchRequest, StoredThread,
-    Suggestion,
+    Access, Applied, Error, ErrorKind, Hit, IndexStatus, Rebuild, Result, SearchIndex, SearchReply, SearchRequest,
+    StoredThread, Suggestion,
     document::{DailyDocument, IntervalDocument, ReleaseDocument, RepositoryDocument, ThreadDocuments, Version},
+    given_up,
     query::suggest::SuggestRequest,
 };
 
@@ -59,7 +60,7 @@ struct Inner {
     fields: Fields,
     state: RwLock<State>,
     /// Held as long as this process writes; none where it only reads.
-    lock: Option<File>,
+    lock: Option<Arc<File>>,
 }
 
 /// What is served, and what is being built.
@@ -87,7 +88,7 @@ impl TantivyIndex {
             let lock = generation::lock(&root)?;
             let state = State::open(&root, true)?;
             generation::sweep(&root, generation::current(&root)?.as_deref())?;
-            Ok(Arc::new(Self::new(root, state, Some(lock))))
+            Ok(Arc::new(Self::new(root, state, Some(Arc::new(lock)))))
         })
         .await
     }
@@ -103,7 +104,7 @@ impl TantivyIndex {
         .await
     }
 
-    fn new(root: PathBuf, state: State, lock: Option<File>) -> Self {
+    fn new(root: PathBuf, state: State, lock: Option<Arc<File>>) -> Self {
         Self { inner: Arc::new(Inner { root, fields: Fields::new(), state: RwLock::new(state), lock }) }
     }
 
@@ -113,17 +114,37 @@ impl TantivyIndex {
         blocking(move || work(&inner)).await
     }
 
-    /// Writes to the index that serves, and to the one being built; the answer is the first one's.
-    async fn write<T: Send + 'static>(&self, work: impl Fn(Writing<'_>) -> Result<T> + Send + 'static) -> Result<T> {
+    /// Writes to the index that serves, and to the one being built, which may be given up meanwhile. The answers are in
+    /// this order.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl Fn(Writing<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<Vec<T>> {
         self.run(move |inner| {
-            let mut answer = None;
+            let mut answers = Vec::new();
             for generation in inner.written()? {
-                let written = work(Writing { generation: &generation, fields: &inner.fields })?;
-                answer.get_or_insert(written);
+                match work(Writing { generation: &generation, fields: &inner.fields }) {
+                    Err(_) if generation.is_given_up() => {}
+                    answer => answers.push(answer?),
+                }
             }
-            Ok(answer.expect("there is a generation to write, or an error"))
+            if answers.is_empty() { Err(given_up("write")) } else { Ok(answers) }
         })
         .await
+    }
+}
+
+/// An index being built.
+struct TantivyRebuild {
+    serving: TantivyIndex,
+    /// As if the new generation were the one that serves.
+    index: TantivyIndex,
+    built: Arc<Generation>,
+}
+
+impl fmt::Debug for TantivyRebuild {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TantivyRebuild").field("folder", &self.built.folder).finish_non_exhaustive()
     }
 }
 
@@ -220,8 +241,7 @@ impl Inner {
 
     fn ensure(&self, archive: &str) -> Result<()> {
         let mut state = self.change_state();
-        let known = state.current.as_ref().map(|generation| &generation.description).or(state.outdated.as_ref());
-        match known {
+        match state.known() {
             Some(description) => check_owner(description, archive, &self.root),
             None if self.lock.is_none() => Err(state.nothing_to_serve(&self.root)),
             None => {
@@ -233,33 +253,45 @@ impl Inner {
         }
     }
 
-    fn begin_rebuild(&self, archive: &str) -> Result<()> {
+    fn begin_rebuild(&self, archive: &str) -> Result<Arc<Generation>> {
         if self.lock.is_none() {
             return Err(Error::new(ErrorKind::Refused, "rebuild", "the index is open for reading only"));
         }
         let mut state = self.change_state();
-        if let Some(generation) = &state.current {
-            check_owner(&generation.description, archive, &self.root)?;
+        if let Some(description) = state.known() {
+            check_owner(description, archive, &self.root)?;
         }
-        state.remove_building()?;
-        state.building = Some(Arc::new(Generation::create(&self.root, archive, &self.fields)?));
-        Ok(())
+        // Under another name than the one that is given up.
+        let built = Arc::new(Generation::create(&self.root, archive, &self.fields)?);
+        if let Some(former) = state.building.replace(Arc::clone(&built)) {
+            former.give_up()?;
+        }
+        Ok(built)
     }
 
-    fn finish_rebuild(&self) -> Result<()> {
-        let Some(built) = self.read_state().building.clone() else {
-            return Err(Error::new(ErrorKind::Refused, "rebuild", "no rebuild is under way; begin one first"));
-        };
+    fn finish_rebuild(&self, built: &Arc<Generation>) -> Result<()> {
         built.commit()?;
         let mut state = self.change_state();
+        if !state.is_building(built) {
+            return Err(given_up("rebuild"));
+        }
         // What was written between the commit above and this lock is committed with the next one.
         generation::set_current(&self.root, &built.name)?;
-        let old = state.current.replace(built);
+        let old = state.current.replace(Arc::clone(built));
         state.building = None;
         state.outdated = None;
         drop(state);
         drop(old);
         generation::sweep(&self.root, generation::current(&self.root)?.as_deref())
+    }
+
+    fn abort_rebuild(&self, built: &Arc<Generation>) -> Result<()> {
+        let mut state = self.change_state();
+        if !state.is_building(built) {
+            return Ok(());
+        }
+        state.building = None;
+        built.give_up()
     }
 
     fn status(&self) -> Result<IndexStatus> {
@@ -310,12 +342,13 @@ impl State {
         Error::new(ErrorKind::Refused, "open", message)
     }
 
-    /// Gives up what is being built.
-    fn remove_building(&mut self) -> Result<()> {
-        let Some(building) = self.building.take() else { return Ok(()) };
-        let folder = building.folder.clone();
-        drop(building);
-        fs::remove_dir_all(&folder).map_err(error::from_io("rebuild", &folder))
+    /// What the index says of itself, whether it can be read or not.
+    fn known(&self) -> Option<&Description> {
+        self.current.as_ref().map(|generation| &generation.description).or(self.outdated.as_ref())
+    }
+
+    fn is_building(&self, generation: &Arc<Generation>) -> bool {
+        self.building.as_ref().is_some_and(|building| Arc::ptr_eq(building, generation))
     }
 }
 
@@ -344,11 +377,15 @@ impl SearchIndex for TantivyIndex {
     }
 
     async fn apply(&self, threads: Vec<ThreadDocuments>) -> Result<Vec<Applied>> {
-        self.write(move |writing| writing.threads(&threads)).await
+        let mut answers = self.write(move |writing| writing.threads(&threads)).await?.into_iter();
+        let serving = answers.next().unwrap_or_default();
+        Ok(answers.fold(serving, |serving, next| {
+            serving.into_iter().zip(next).map(|(serving, next)| serving.and_in_next(next)).collect()
+        }))
     }
 
     async fn apply_repositories(&self, documents: Vec<RepositoryDocument>) -> Result<()> {
-        self.write(move |writing| writing.repositories(&documents)).await
+        self.write(move |writing| writing.repositories(&documents)).await.map(drop)
     }
 
     async fn apply_releases(
@@ -357,19 +394,19 @@ impl SearchIndex for TantivyIndex {
         version: Version,
         documents: Vec<ReleaseDocument>,
     ) -> Result<()> {
-        self.write(move |writing| writing.releases(repository, version, &documents)).await
+        self.write(move |writing| writing.releases(repository, version, &documents)).await.map(drop)
     }
 
     async fn apply_daily(&self, repository: RepositoryId, documents: Vec<DailyDocument>, replace: bool) -> Result<()> {
-        self.write(move |writing| writing.daily(repository, &documents, replace)).await
+        self.write(move |writing| writing.daily(repository, &documents, replace)).await.map(drop)
     }
 
     async fn purge_repository(&self, repository: RepositoryId) -> Result<()> {
-        self.write(move |writing| writing.purge(repository)).await
+        self.write(move |writing| writing.purge(repository)).await.map(drop)
     }
 
     async fn commit(&self) -> Result<()> {
-        self.write(|writing| writing.generation.commit()).await
+        self.write(|writing| writing.generation.commit()).await.map(drop)
     }
 
     async fn search(&self, request: &SearchRequest) -> Result<SearchReply> {
@@ -440,20 +477,32 @@ impl SearchIndex for TantivyIndex {
         self.run(move |inner| read::repository(&inner.served()?.searcher(), &inner.fields, repository)).await
     }
 
-    async fn begin_rebuild(&self, archive: &str) -> Result<()> {
+    async fn begin_rebuild(&self, archive: &str) -> Result<Box<dyn Rebuild>> {
         let archive = archive.to_owned();
-        self.run(move |inner| inner.begin_rebuild(&archive)).await
-    }
-
-    async fn finish_rebuild(&self) -> Result<()> {
-        self.run(Inner::finish_rebuild).await
-    }
-
-    async fn abort_rebuild(&self) -> Result<()> {
-        self.run(|inner| inner.change_state().remove_building()).await
+        let built = self.run(move |inner| inner.begin_rebuild(&archive)).await?;
+        let state = State { current: Some(Arc::clone(&built)), ..State::default() };
+        let index = Self::new(self.inner.root.clone(), state, self.inner.lock.clone());
+        Ok(Box::new(TantivyRebuild { serving: self.clone(), index, built }))
     }
 
     async fn status(&self) -> Result<IndexStatus> {
         self.run(Inner::status).await
+    }
+}
+
+#[async_trait]
+impl Rebuild for TantivyRebuild {
+    fn index(&self) -> &dyn SearchIndex {
+        &self.index
+    }
+
+    async fn finish(&self) -> Result<()> {
+        let built = Arc::clone(&self.built);
+        self.serving.run(move |inner| inner.finish_rebuild(&built)).await
+    }
+
+    async fn abort(&self) -> Result<()> {
+        let built = Arc::clone(&self.built);
+        self.serving.run(move |inner| inner.abort_rebuild(&built)).await
     }
 }

@@ -74,9 +74,9 @@ async fn a_reader_follows_commits_and_rebuilds_and_never_writes() {
     assert_eq!(found(&reader, "").await, [1, 2]);
     writer.commit().await.unwrap();
     assert_eq!(found(&reader, "").await, [1, 2, 3]);
-    writer.begin_rebuild(ARCHIVE).await.unwrap();
-    writer.apply(vec![titled(4, "four")]).await.unwrap();
-    writer.finish_rebuild().await.unwrap();
+    let rebuild = writer.begin_rebuild(ARCHIVE).await.unwrap();
+    rebuild.index().apply(vec![titled(4, "four")]).await.unwrap();
+    rebuild.finish().await.unwrap();
     assert_eq!(found(&reader, "").await, [4]);
     assert_eq!(reader.apply(vec![titled(5, "five")]).await.unwrap_err().kind(), ErrorKind::Refused);
     assert_eq!(reader.commit().await.unwrap_err().kind(), ErrorKind::Refused);
@@ -110,10 +110,11 @@ async fn what_was_not_committed_is_lost_and_can_be_written_again() {
 async fn a_crash_during_a_rebuild_leaves_the_old_index() {
     let folder = TempDir::new().unwrap();
     let index = filled(folder.path()).await;
-    index.begin_rebuild(ARCHIVE).await.unwrap();
+    let rebuild = index.begin_rebuild(ARCHIVE).await.unwrap();
     index.apply(vec![titled(3, "three")]).await.unwrap();
     index.commit().await.unwrap();
     assert_eq!(generations(folder.path()).0.len(), 2);
+    drop(rebuild);
     drop(index);
     let index = TantivyIndex::open(folder.path()).await.unwrap();
     assert_eq!(generations(folder.path()), (vec!["g1".to_owned()], "g1".to_owned()));
@@ -125,10 +126,10 @@ async fn a_crash_during_a_rebuild_leaves_the_old_index() {
 async fn a_crash_after_the_swap_leaves_the_new_index() {
     let folder = TempDir::new().unwrap();
     let index = filled(folder.path()).await;
-    index.begin_rebuild(ARCHIVE).await.unwrap();
-    index.apply(vec![titled(7, "seven")]).await.unwrap();
-    index.commit().await.unwrap();
-    drop(index);
+    let rebuild = index.begin_rebuild(ARCHIVE).await.unwrap();
+    rebuild.index().apply(vec![titled(7, "seven")]).await.unwrap();
+    rebuild.index().commit().await.unwrap();
+    drop((rebuild, index));
     // The pointer was replaced, and the process died before it removed the old folder.
     fs::write(folder.path().join("current"), "g2").unwrap();
     let index = TantivyIndex::open(folder.path()).await.unwrap();
@@ -141,9 +142,9 @@ async fn a_finished_rebuild_leaves_one_generation() {
     let folder = TempDir::new().unwrap();
     let index = filled(folder.path()).await;
     for expected in ["g2", "g3"] {
-        index.begin_rebuild(ARCHIVE).await.unwrap();
-        index.apply(vec![titled(1, "one")]).await.unwrap();
-        index.finish_rebuild().await.unwrap();
+        let rebuild = index.begin_rebuild(ARCHIVE).await.unwrap();
+        rebuild.index().apply(vec![titled(1, "one")]).await.unwrap();
+        rebuild.finish().await.unwrap();
         assert_eq!(generations(folder.path()), (vec![expected.to_owned()], expected.to_owned()));
     }
 }
@@ -162,12 +163,29 @@ async fn an_index_of_another_mapping_or_engine_asks_for_a_rebuild_and_gets_it() 
         assert_eq!(index.status().await.unwrap().mapping, 0, "{field}");
         let error = index.apply(vec![titled(1, "one")]).await.unwrap_err();
         assert!(error.to_string().contains("gharvest rebuild"), "{error}");
-        index.begin_rebuild(ARCHIVE).await.unwrap();
-        index.apply(vec![titled(1, "one")]).await.unwrap();
-        index.finish_rebuild().await.unwrap();
+        let rebuild = index.begin_rebuild(ARCHIVE).await.unwrap();
+        rebuild.index().apply(vec![titled(1, "one")]).await.unwrap();
+        rebuild.finish().await.unwrap();
         assert_eq!(index.status().await.unwrap().mapping, 3);
         assert_eq!(found(&index, "one").await, [1]);
     }
+}
+
+#[tokio::test]
+async fn a_rebuild_that_another_one_ends_leaves_no_files() {
+    let folder = TempDir::new().unwrap();
+    let index = filled(folder.path()).await;
+    let first = index.begin_rebuild(ARCHIVE).await.unwrap();
+    first.index().apply(vec![titled(3, "three")]).await.unwrap();
+    let second = index.begin_rebuild(ARCHIVE).await.unwrap();
+    assert_eq!(generations(folder.path()).0, ["g1", "g3"]);
+    assert_eq!(first.index().commit().await.unwrap_err().kind(), ErrorKind::Refused);
+    // Live writes go on: what is given up is none of theirs.
+    index.apply(vec![titled(4, "four")]).await.unwrap();
+    index.commit().await.unwrap();
+    second.finish().await.unwrap();
+    assert_eq!(generations(folder.path()), (vec!["g3".to_owned()], "g3".to_owned()));
+    assert_eq!(found(&index, "").await, [4]);
 }
 
 #[tokio::test]
@@ -178,6 +196,7 @@ async fn an_index_of_a_later_build_is_refused() {
     fs::write(&path, r#"{"archive": "archive", "mapping": 99, "engine": "tantivy 0.99"}"#).unwrap();
     let index = TantivyIndex::open(folder.path()).await.unwrap();
     assert_eq!(index.ensure(ARCHIVE).await.unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(index.begin_rebuild(ARCHIVE).await.unwrap_err().kind(), ErrorKind::Refused);
 }
 
 #[tokio::test]

@@ -565,30 +565,78 @@ contract! { $
     async fn a_rebuild_serves_the_old_index_until_it_is_finished(index: &dyn SearchIndex) {
         ensured(index).await;
         store(index, vec![plain(1, "old one", 1), plain(2, "old two", 1)]).await;
-        index.begin_rebuild(ARCHIVE).await.expect("a rebuild begins");
+        let rebuild = index.begin_rebuild(ARCHIVE).await.expect("a rebuild begins");
         assert!(index.status().await.expect("an answer").rebuilding);
         assert_eq!(apply(index, vec![plain(1, "new one", 2)]).await, [Applied::Written]);
         index.commit().await.expect("the index commits");
         assert_eq!(search(index, "").await.total, 2);
         assert_eq!(found(index, "new").await, [1]);
-        index.finish_rebuild().await.expect("the rebuild ends");
+        rebuild.finish().await.expect("the rebuild ends");
         assert!(!index.status().await.expect("an answer").rebuilding);
         assert_eq!(found(index, "").await, [1]);
         store(index, vec![plain(3, "after", 1)]).await;
         assert_eq!(found(index, "").await, [1, 3]);
     }
 
-    /// A rebuild that is given up, or begun again, leaves the old index as it is.
+    /// What a rebuild writes reaches the new index alone, where a newer version is not replaced, and is read from there.
+    async fn a_rebuild_writes_and_reads_the_new_index_alone(index: &dyn SearchIndex) {
+        ensured(index).await;
+        store(index, vec![plain(1, "old", 7)]).await;
+        let rebuild = index.begin_rebuild(ARCHIVE).await.expect("a rebuild begins");
+        let built = rebuild.index();
+        assert_eq!(built.thread(item(1).id()).await.expect("an answer"), None);
+        store(built, vec![plain(1, "rendered before", 5), plain(2, "another", 5)]).await;
+        built.apply_daily(REPOSITORY, vec![day("2024-01-01", "all", "", 1, 1)], false).await.expect("days are applied");
+        built.commit().await.expect("the new index commits");
+        assert_eq!(built.daily(REPOSITORY, "all", Some("")).await.expect("an answer").len(), 1);
+        assert_eq!((found(index, "").await, found(built, "").await), (vec![1], vec![1, 2]));
+        assert_eq!(index.daily(REPOSITORY, "all", Some("")).await.expect("an answer"), []);
+        store(index, vec![plain(2, "live", 6)]).await;
+        assert_eq!(apply(built, vec![plain(2, "rendered before", 5)]).await, [Applied::Stale]);
+        rebuild.finish().await.expect("the rebuild ends");
+        assert_eq!((found(index, "before").await, found(index, "live").await), (vec![1], vec![2]));
+        assert_eq!(documents(index, "gharvest-daily").await, 1);
+    }
+
+    /// A rebuild that is given up leaves the old index as it is.
     async fn a_rebuild_can_be_given_up(index: &dyn SearchIndex) {
         ensured(index).await;
         store(index, vec![plain(1, "one", 1)]).await;
-        index.begin_rebuild(ARCHIVE).await.expect("a rebuild begins");
+        let rebuild = index.begin_rebuild(ARCHIVE).await.expect("a rebuild begins");
         store(index, vec![plain(2, "two", 1)]).await;
-        index.begin_rebuild(ARCHIVE).await.expect("a rebuild begins anew");
-        index.abort_rebuild().await.expect("the rebuild is given up");
-        index.abort_rebuild().await.expect("there is nothing to give up");
-        assert!(index.finish_rebuild().await.is_err());
+        rebuild.abort().await.expect("the rebuild is given up");
+        rebuild.abort().await.expect("there is nothing to give up");
+        assert!(!index.status().await.expect("an answer").rebuilding);
+        assert!(rebuild.finish().await.is_err());
         assert_eq!(found(index, "").await, [1, 2]);
+    }
+
+    /// Of two rebuilds the one that began last is finished, and the other one is told and can spoil nothing.
+    async fn a_rebuild_ends_the_one_before_it_and_that_one_is_told(index: &dyn SearchIndex) {
+        ensured(index).await;
+        store(index, vec![plain(1, "one", 1)]).await;
+        let first = index.begin_rebuild(ARCHIVE).await.expect("a rebuild begins");
+        store(first.index(), vec![plain(2, "of the first", 1)]).await;
+        let second = index.begin_rebuild(ARCHIVE).await.expect("a rebuild begins anew");
+        let told = first.index().apply(vec![plain(3, "late", 1)]).await.expect_err("the first one is given up");
+        assert_eq!((told.kind(), told.to_string().contains("another one has begun")), (ErrorKind::Refused, true), "{told}");
+        assert_eq!(first.finish().await.expect_err("the first one is given up").kind(), ErrorKind::Refused);
+        first.abort().await.expect("what is gone is given up");
+        assert!(index.status().await.expect("an answer").rebuilding);
+        store(second.index(), vec![plain(4, "of the second", 1)]).await;
+        assert_eq!(found(index, "").await, [1]);
+        second.finish().await.expect("the rebuild ends");
+        second.abort().await.expect("what has taken over stays");
+        assert_eq!(found(index, "").await, [4]);
+    }
+
+    /// A rebuild needs no index that serves.
+    async fn a_rebuild_needs_no_index_that_serves(index: &dyn SearchIndex) {
+        let rebuild = index.begin_rebuild(ARCHIVE).await.expect("a rebuild begins");
+        store(rebuild.index(), vec![plain(1, "one", 1)]).await;
+        rebuild.finish().await.expect("the rebuild ends");
+        ensured(index).await;
+        assert_eq!(found(index, "one").await, [1]);
     }
 
     /// Another archive's index is refused, also for a rebuild; one's own is not.

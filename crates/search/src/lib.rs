@@ -230,6 +230,17 @@ pub enum Applied {
     },
 }
 
+impl Applied {
+    /// What became of a thread that was given to the index that serves and to one being built: what the one that serves
+    /// says, unless either refuses a document, which would be missing from search now or after the swap.
+    pub fn and_in_next(self, next: Self) -> Self {
+        match (self, next) {
+            (serving, refused @ Self::Refused { .. }) if !matches!(serving, Self::Refused { .. }) => refused,
+            (serving, _) => serving,
+        }
+    }
+}
+
 /// What an index says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexStatus {
@@ -280,8 +291,8 @@ pub struct StoredThread {
 /// - `apply` replaces threads as wholes; a stale version never replaces a newer one; a thread is never missing from
 ///   search meanwhile; after `commit` nothing of an older version is left.
 /// - What was applied is durable and searchable after `commit`, and not necessarily before.
-/// - While a rebuild is under way, `apply` also reaches the index being built; `search` is answered by the old one
-///   until `finish_rebuild`.
+/// - While a rebuild is under way, writes reach both indices, and `apply` tells what either of them refuses; `search` is
+///   answered by the old one until the new one takes over.
 /// - The same query on the same documents gives the same items, facets and suggestions in every backend, and the same
 ///   order unless it is by relevance.
 #[async_trait]
@@ -343,15 +354,30 @@ pub trait SearchIndex: fmt::Debug + Send + Sync + 'static {
     /// A repository's document.
     async fn repository(&self, repository: RepositoryId) -> Result<Option<RepositoryDocument>>;
 
-    /// Begins a rebuild: a new index beside the old one. Begun again, it starts over.
-    async fn begin_rebuild(&self, archive: &str) -> Result<()>;
-
-    /// Ends a rebuild: the new index takes over atomically, the old one goes.
-    async fn finish_rebuild(&self) -> Result<()>;
-
-    /// Gives a rebuild up.
-    async fn abort_rebuild(&self) -> Result<()>;
+    /// Begins a rebuild: a new index beside the old one, which may be damaged or missing. A rebuild that is under way, or
+    /// was left by a crash, is given up, and whoever is at it is told so by its next write or its end.
+    async fn begin_rebuild(&self, archive: &str) -> Result<Box<dyn Rebuild>>;
 
     /// What the index says of itself.
     async fn status(&self) -> Result<IndexStatus>;
+}
+
+/// An index being built beside the one that serves. Dropped before its end it stays, until another rebuild begins.
+#[async_trait]
+pub trait Rebuild: fmt::Debug + Send + Sync {
+    /// The new index alone: what is written to it reaches no other one, and the answers are its own. Writing fails once
+    /// another rebuild has begun.
+    fn index(&self) -> &dyn SearchIndex;
+
+    /// The new index takes over atomically, and the old one goes, if there is one. Refused once another rebuild has
+    /// begun.
+    async fn finish(&self) -> Result<()>;
+
+    /// Gives this rebuild up: neither one that has begun since, nor this one once it has taken over.
+    async fn abort(&self) -> Result<()>;
+}
+
+/// The error of a rebuild that another one has ended.
+pub fn given_up(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Refused, operation, "this rebuild was given up, because another one has begun since")
 }

@@ -17,19 +17,21 @@ pub(crate) async fn run(common: &CommonArgs, _: RebuildArgs) -> anyhow::Result<E
     let settings = common.load()?.settings;
     let archive = gharvest_backends::archive(&settings).await?;
     let index = gharvest_backends::index(&settings).await?;
-    let mut ids = Vec::new();
     let mut total = 0;
     for id in archive.repositories().await? {
-        total += archive.ledger(id).await?.counts()[NumberState::Present as usize];
-        ids.push(id);
+        // Without a ledger the bar is wrong, and nothing else.
+        total += archive.ledger(id).await.map_or(0, |ledger| ledger.counts()[NumberState::Present as usize]);
     }
     let mut progress = Progress::new("items");
     let mut show = |done: &Done| progress.set(done.items, total.max(done.items), &done.repository);
-    let done = rebuild(&archive, index.as_ref(), &ids, &mut show).await?;
+    let done = rebuild(&archive, index.as_ref(), &mut show).await?;
     progress.finish();
     for (document, reason) in &done.refused {
         say(format_args!("refused: {document}: {}", safe(reason)));
     }
+    for reason in &done.unreadable {
+        say(format_args!("left out: {}", safe(reason)));
+    }
     say(format_args!("{} items of {} repositories indexed", grouped(done.items), done.repositories));
-    Ok(if done.refused.is_empty() { Exit::Done } else { Exit::Differs })
+    Ok(if done.refused.is_empty() && done.unreadable.is_empty() { Exit::Done } else { Exit::Differs })
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    ops::Deref,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -13,18 +14,26 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use gharvest_model::{ItemId, RepositoryId, live::LiveEvent};
 use gharvest_search::{
-    Access, Applied, Error, ErrorKind, Hit, IndexStatus, Result, SearchIndex, SearchReply, SearchRequest, StoredThread,
-    Suggestion,
+    Access, Applied, Error, ErrorKind, Hit, IndexStatus, Rebuild, Result, SearchIndex, SearchReply, SearchRequest,
+    StoredThread, Suggestion,
     document::{DailyDocument, IntervalDocument, ReleaseDocument, RepositoryDocument, ThreadDocuments, Version},
     query::suggest::SuggestRequest,
 };
 use gharvest_state::{Published, State, Versioned};
 use tokio::sync::{Notify, RwLock};
 
+use crate::world::ID;
+
 /// Passes every call on to another index, except for what a test wants to go wrong.
 #[derive(Debug)]
 pub(crate) struct FaultyIndex {
-    inner: Arc<dyn SearchIndex>,
+    inner: Inner,
+    pub(crate) faults: Arc<Faults>,
+}
+
+/// What goes wrong, for an index and for what is built beside it.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
     /// So many calls of `apply` and `commit` fail as unavailable.
     pub(crate) failures: AtomicU32,
     /// Threads of these numbers are refused.
@@ -39,24 +48,59 @@ pub(crate) struct FaultyIndex {
     pub(crate) held: RwLock<()>,
     /// The numbers of the threads that were applied, in order.
     pub(crate) applied: Mutex<Vec<u64>>,
+    /// The daily counts of all items that an index being built had when it took over.
+    pub(crate) days_at_swap: Mutex<Vec<DailyDocument>>,
+}
+
+/// What calls are passed on to.
+#[derive(Debug)]
+enum Inner {
+    Serving(Arc<dyn SearchIndex>),
+    Built(Arc<dyn Rebuild>),
+}
+
+impl Deref for Inner {
+    type Target = dyn SearchIndex;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Serving(index) => index.as_ref(),
+            Self::Built(rebuild) => rebuild.index(),
+        }
+    }
+}
+
+/// A rebuild whose new index fails as the one that serves.
+#[derive(Debug)]
+struct FaultyRebuild {
+    inner: Arc<dyn Rebuild>,
+    index: FaultyIndex,
+}
+
+#[async_trait]
+impl Rebuild for FaultyRebuild {
+    fn index(&self) -> &dyn SearchIndex {
+        &self.index
+    }
+
+    async fn finish(&self) -> Result<()> {
+        let days = self.index.daily(ID, "all", Some("")).await?;
+        *self.index.faults.days_at_swap.lock().unwrap() = days;
+        self.inner.finish().await
+    }
+
+    async fn abort(&self) -> Result<()> {
+        self.inner.abort().await
+    }
 }
 
 impl FaultyIndex {
     pub(crate) fn new(inner: Arc<dyn SearchIndex>) -> Arc<Self> {
-        Arc::new(Self {
-            inner,
-            failures: AtomicU32::default(),
-            refused: Mutex::default(),
-            commits: AtomicU32::default(),
-            is_outdated: AtomicBool::default(),
-            asked: Notify::new(),
-            held: RwLock::default(),
-            applied: Mutex::default(),
-        })
+        Arc::new(Self { inner: Inner::Serving(inner), faults: Arc::default() })
     }
 
     fn may_fail(&self, operation: &'static str) -> Result<()> {
-        let left = self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        let left = self.faults.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         match left {
             Ok(_) => Err(Error::new(ErrorKind::Unavailable, operation, "made to fail")),
             Err(_) => Ok(()),
@@ -71,11 +115,11 @@ impl SearchIndex for FaultyIndex {
     }
 
     async fn apply(&self, threads: Vec<ThreadDocuments>) -> Result<Vec<Applied>> {
-        self.asked.notify_one();
-        let _open = self.held.read().await;
+        self.faults.asked.notify_one();
+        let _open = self.faults.held.read().await;
         self.may_fail("apply")?;
-        self.applied.lock().unwrap().extend(threads.iter().map(|thread| thread.item.number));
-        let refused = self.refused.lock().unwrap().clone();
+        self.faults.applied.lock().unwrap().extend(threads.iter().map(|thread| thread.item.number));
+        let refused = self.faults.refused.lock().unwrap().clone();
         let mut applied = Vec::new();
         for thread in threads {
             if refused.contains(&thread.item.number) {
@@ -111,7 +155,7 @@ impl SearchIndex for FaultyIndex {
     async fn commit(&self) -> Result<()> {
         self.may_fail("commit")?;
         self.inner.commit().await?;
-        self.commits.fetch_add(1, Ordering::SeqCst);
+        self.faults.commits.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 
@@ -152,21 +196,15 @@ impl SearchIndex for FaultyIndex {
         self.inner.repository(repository).await
     }
 
-    async fn begin_rebuild(&self, archive: &str) -> Result<()> {
-        self.inner.begin_rebuild(archive).await
-    }
-
-    async fn finish_rebuild(&self) -> Result<()> {
-        self.inner.finish_rebuild().await
-    }
-
-    async fn abort_rebuild(&self) -> Result<()> {
-        self.inner.abort_rebuild().await
+    async fn begin_rebuild(&self, archive: &str) -> Result<Box<dyn Rebuild>> {
+        let inner: Arc<dyn Rebuild> = self.inner.begin_rebuild(archive).await?.into();
+        let index = FaultyIndex { inner: Inner::Built(Arc::clone(&inner)), faults: Arc::clone(&self.faults) };
+        Ok(Box::new(FaultyRebuild { inner, index }))
     }
 
     async fn status(&self) -> Result<IndexStatus> {
         let status = self.inner.status().await?;
-        Ok(IndexStatus { outdated: self.is_outdated.load(Ordering::SeqCst), ..status })
+        Ok(IndexStatus { outdated: self.faults.is_outdated.load(Ordering::SeqCst), ..status })
     }
 }
 

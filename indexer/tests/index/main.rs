@@ -3,9 +3,10 @@
 
 use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
+use futures::{FutureExt, future::BoxFuture};
 use gharvest_archive::Repository;
 use gharvest_indexer::{
-    rebuild::rebuild,
+    rebuild::{Progress, rebuild},
     verify::{DifferenceKind, verify},
 };
 use gharvest_model::{ItemId, Lane, QueueName, Subject, job::part};
@@ -72,12 +73,12 @@ async fn an_engine_that_is_away_costs_no_attempt() {
         world.put(number, "Title", 1).await;
         world.push(Subject::Item(item(number))).await;
     }
-    world.index.failures.store(20, Ordering::SeqCst);
+    world.index.faults.failures.store(20, Ordering::SeqCst);
     world.work().await;
     let counts = world.counts().await;
     assert_eq!((counts.totals.retried, counts.buried), (0, 0));
     assert_eq!(world.differences().await, []);
-    assert_eq!(world.index.failures.load(Ordering::SeqCst), 0);
+    assert_eq!(world.index.faults.failures.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
@@ -106,14 +107,14 @@ async fn a_live_change_stands_behind_one_batch_of_a_backfill_and_no_more() {
     for number in 1..=60 {
         world.push_in(Lane::Backfill, Subject::Item(item(number))).await;
     }
-    let held = world.index.held.write().await;
+    let held = world.index.faults.held.write().await;
     let running = world.start();
-    world.index.asked.notified().await;
+    world.index.faults.asked.notified().await;
     world.push_in(Lane::Webhook, Subject::Item(item(61))).await;
     assert_eq!(world.counts().await.leased, 10);
     drop(held);
     world.finish(running).await;
-    let applied = world.index.applied.lock().unwrap().clone();
+    let applied = world.index.faults.applied.lock().unwrap().clone();
     assert_eq!(applied.iter().position(|number| *number == 61), Some(10), "{applied:?}");
 }
 
@@ -124,7 +125,7 @@ async fn a_refused_document_buries_its_own_job_with_the_engine_s_reason() {
         world.put(number, "Title", 1).await;
         world.push(Subject::Item(item(number))).await;
     }
-    world.index.refused.lock().unwrap().insert(2);
+    world.index.faults.refused.lock().unwrap().insert(2);
     world.work().await;
     let job = world.queue.job(QueueName::Index, &Subject::Item(item(2))).await.unwrap().unwrap();
     assert_eq!(job.state, JobState::Buried);
@@ -145,7 +146,7 @@ async fn a_job_of_an_unknown_part_is_buried_for_a_newer_version() {
 #[tokio::test]
 async fn one_commit_serves_many_items() {
     let world = indexed(60).await;
-    let commits = world.index.commits.load(Ordering::SeqCst);
+    let commits = world.index.faults.commits.load(Ordering::SeqCst);
     assert!(commits < 20, "{commits} commits for 60 items in 6 batches");
 }
 
@@ -214,7 +215,7 @@ async fn verification_finds_every_kind_of_damage() {
 #[tokio::test]
 async fn an_index_of_an_earlier_version_is_to_be_rebuilt_and_not_called_damaged() {
     let world = indexed(1).await;
-    world.index.is_outdated.store(true, Ordering::SeqCst);
+    world.index.faults.is_outdated.store(true, Ordering::SeqCst);
     let mut steps = 0;
     let compared = verify(&world.archive, world.index.as_ref(), &[ID], &mut |_| steps += 1).await;
     let refused = compared.unwrap_err().to_string();
@@ -230,7 +231,7 @@ async fn items_of_a_repository_that_is_gone_leave_search_until_it_is_back() {
         let shown = Repository { gone_at, ..repository("owner/name", false) };
         world.archive.put_repository(&shown).await.unwrap();
         // Documents of one revision replace each other by the second in which they were made; a rebuild needs no wait.
-        rebuild(&world.archive, world.index.as_ref(), &[ID], &mut |_| {}).await.unwrap();
+        rebuild(&world.archive, world.index.as_ref(), &mut |_| {}).await.unwrap();
         assert_eq!(found(&world).await, expected);
         assert_eq!(world.differences().await, []);
     }
@@ -251,7 +252,7 @@ async fn readers_are_told_the_name_that_the_documents_have() {
 async fn documents_are_private_once_a_webhook_says_so() {
     let world = indexed(2).await;
     world.archive.hear_private(ID, Timestamp::now()).await.unwrap();
-    rebuild(&world.archive, world.index.as_ref(), &[ID], &mut |_| {}).await.unwrap();
+    rebuild(&world.archive, world.index.as_ref(), &mut |_| {}).await.unwrap();
     assert_eq!(found_by(&world, Access::Public).await, 0);
     assert_eq!(found(&world).await, 2);
     assert!(world.index.repository(ID).await.unwrap().unwrap().private);
@@ -284,7 +285,7 @@ async fn a_rebuild_heals_everything_and_keeps_the_name_and_visibility_of_now() {
     world.put(7, "Never indexed", 2).await;
     world.archive.put_repository(&repository("owner/renamed", true)).await.unwrap();
     let mut steps = 0;
-    let done = rebuild(&world.archive, world.index.as_ref(), &[ID], &mut |_| steps += 1).await.unwrap();
+    let done = rebuild(&world.archive, world.index.as_ref(), &mut |_| steps += 1).await.unwrap();
     assert!(done.items >= 6 && done.refused.is_empty() && steps > 0, "{done:?}");
     assert_eq!(world.differences().await, []);
     assert!(!world.index.status().await.unwrap().rebuilding);
@@ -297,22 +298,109 @@ async fn a_rebuild_heals_everything_and_keeps_the_name_and_visibility_of_now() {
 async fn what_is_stored_during_a_rebuild_is_in_the_new_index() {
     let world = indexed(5).await;
     let mut stored = false;
-    let mut progress = |_: &gharvest_indexer::rebuild::Progress| {
+    let mut progress = |_: &Progress| {
         if !std::mem::replace(&mut stored, true) {
             tokio::task::block_in_place(|| {
                 tokio::runtime::Handle::current().block_on(world.put(2, "Changed meanwhile", 3));
             });
         }
     };
-    rebuild(&world.archive, world.index.as_ref(), &[ID], &mut progress).await.unwrap();
+    rebuild(&world.archive, world.index.as_ref(), &mut progress).await.unwrap();
     assert_eq!(world.differences().await, []);
+}
+
+/// Rebuilds, and does something at each step but the last ones; says what was done.
+async fn rebuilt(world: &World, steps: Vec<BoxFuture<'_, ()>>) -> Progress {
+    let mut steps = steps.into_iter();
+    let mut progress = |_: &Progress| {
+        if let Some(step) = steps.next() {
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(step));
+        }
+    };
+    let done = rebuild(&world.archive, world.index.as_ref(), &mut progress).await.unwrap();
+    assert!(steps.next().is_none(), "there were more steps than the rebuild had");
+    done
+}
+
+/// A world with items so large that a rebuild writes a few at a time, downloaded long ago.
+async fn with_large_items(items: u64) -> World {
+    let world = World::new().await;
+    for number in 1..=items {
+        world.put_large(number, &format!("Title {number}")).await;
+        world.push(Subject::Item(item(number))).await;
+    }
+    world.work().await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_becomes_private_during_a_rebuild_is_private_in_the_new_index() {
+    let world = with_large_items(12).await;
+    let privatized = async {
+        world.archive.hear_private(ID, Timestamp::now()).await.unwrap();
+        for number in 1..=12 {
+            world.push(Subject::Item(item(number))).await;
+        }
+        world.push(Subject::part(ID, part::METADATA)).await;
+        world.work().await;
+    };
+    let done = rebuilt(&world, vec![privatized.boxed()]).await;
+    assert_eq!(done.items, 12);
+    assert_eq!((found_by(&world, Access::Public).await, found(&world).await), (0, 12));
+    assert!(world.index.repository(ID).await.unwrap().unwrap().private);
+    assert_eq!(world.differences().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forgotten_during_a_rebuild_does_not_come_back() {
+    let world = with_large_items(12).await;
+    // The index first, as forgetting does; and only then the archive, after the rebuild has written some more.
+    let from_index = async { world.index.purge_repository(ID).await.unwrap() };
+    let from_archive = async { world.archive.purge_repository(ID).await.unwrap() };
+    let done = rebuilt(&world, vec![from_index.boxed(), from_archive.boxed()]).await;
+    assert!(done.items > 2, "{done:?}");
+    assert_eq!(found(&world).await, 0);
+    assert_eq!(world.index.repository(ID).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_left_out_of_the_new_index_and_told() {
+    let world = indexed(5).await;
+    world.damage(2, "{").await;
+    world.damage(4, r#"{"schema": 1, "timeline": 5}"#).await;
+    let done = rebuild(&world.archive, world.index.as_ref(), &mut |_| {}).await.unwrap();
+    assert_eq!(done.items, 3);
+    assert_eq!(done.unreadable.len(), 2, "each is told once: {done:?}");
+    assert!(done.unreadable[0].contains("2.json") && done.unreadable[1].contains("4.json"), "{done:?}");
+    assert_eq!(found(&world).await, 3);
+    let differences = world.differences().await;
+    let numbers: Vec<_> = differences.iter().map(|difference| difference.item.number).collect();
+    assert_eq!(numbers, [2, 4]);
+}
+
+#[tokio::test]
+async fn a_rebuild_tells_what_the_new_index_refuses() {
+    let world = indexed(3).await;
+    world.index.faults.refused.lock().unwrap().insert(2);
+    let done = rebuild(&world.archive, world.index.as_ref(), &mut |_| {}).await.unwrap();
+    assert_eq!(done.refused.first(), Some(&("7:2".to_owned(), "too odd".to_owned())));
+    assert_eq!(found(&world).await, 2);
+}
+
+#[tokio::test]
+async fn the_new_index_has_its_daily_counts_when_it_takes_over() {
+    let world = indexed(6).await;
+    rebuild(&world.archive, world.index.as_ref(), &mut |_| {}).await.unwrap();
+    let days = world.index.daily(ID, "all", Some("")).await.unwrap();
+    assert_eq!((days[0].day.as_str(), days[0].opened), ("2026-01-01", 6));
+    assert_eq!(*world.index.faults.days_at_swap.lock().unwrap(), days);
 }
 
 #[tokio::test]
 async fn a_rebuild_that_fails_leaves_the_old_index() {
     let world = indexed(3).await;
-    world.index.failures.store(1, Ordering::SeqCst);
-    rebuild(&world.archive, world.index.as_ref(), &[ID], &mut |_| {}).await.unwrap_err();
+    world.index.faults.failures.store(1, Ordering::SeqCst);
+    rebuild(&world.archive, world.index.as_ref(), &mut |_| {}).await.unwrap_err();
     assert_eq!(world.differences().await, []);
     assert!(!world.index.status().await.unwrap().rebuilding);
 }

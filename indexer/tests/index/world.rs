@@ -14,7 +14,7 @@ use gharvest_queue::{Counts, Policy, Queue as _, QueueAdmin, Timing, Trigger, cl
 use gharvest_search::SearchIndex;
 use gharvest_search_tantivy::TantivyIndex;
 use gharvest_state::SqliteState;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -30,7 +30,7 @@ pub(crate) struct World {
     pub(crate) queue: Arc<MemoryQueue>,
     pub(crate) state: Arc<FaultyState>,
     clock: ManualClock,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl World {
@@ -43,7 +43,7 @@ impl World {
         let clock = ManualClock::default();
         let queue = MemoryQueue::new(Policy::default(), clock.clone()).unwrap();
         let state = FaultyState::new(SqliteState::open(&path("state.sqlite")).await.unwrap());
-        let world = Self { archive, index, queue, state, clock, _folder: folder };
+        let world = Self { archive, index, queue, state, clock, folder };
         world.archive.put_repository(&repository("owner/name", false)).await.unwrap();
         world
     }
@@ -57,6 +57,24 @@ impl World {
         assert!(matches!(self.archive.put_record(record).await.unwrap(), Written::Stored(_)));
         let change = LedgerChange { number, state: NumberState::Present, verified_at: Timestamp::now() };
         self.archive.update_ledger(ID, &[change]).await.unwrap();
+    }
+
+    /// Stores a thread with a body of half a megabyte that was verified long ago.
+    pub(crate) async fn put_large(&self, number: u64, title: &str) {
+        let mut record = thread(number, title, 0);
+        record.issue.as_mut().unwrap()["body"] = format!("some words {}", "-".repeat(550_000)).into();
+        assert!(matches!(self.archive.put_record(record).await.unwrap(), Written::Stored(_)));
+        let verified_at = Timestamp::now() - SignedDuration::from_hours(24);
+        let change = LedgerChange { number, state: NumberState::Present, verified_at };
+        self.archive.update_ledger(ID, &[change]).await.unwrap();
+    }
+
+    /// Puts something else into the file of a record.
+    pub(crate) async fn damage(&self, number: u64, json: &str) {
+        let file = format!("archive/repositories/{ID}/items/{number}.json");
+        let file = self.folder.path().join(file);
+        assert!(file.is_file(), "{} is not there", file.display());
+        tokio::fs::write(file, json).await.unwrap();
     }
 
     pub(crate) async fn push(&self, subject: Subject) {

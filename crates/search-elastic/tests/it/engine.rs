@@ -350,7 +350,7 @@ async fn an_index_of_an_earlier_mapping_is_said_and_takes_new_documents_until_it
     // As earlier versions made them: without these fields, and without names of what is public.
     let client = reqwest::Client::new();
     for (sort, field) in [("intervals", "hours"), ("comments", "extra"), ("events", "extra")] {
-        age(&client, &url, &options.prefix, sort, field).await;
+        age(&url, &options.prefix, sort, field).await;
     }
     let items = format!("{url}/{}-items-all/_mapping", options.prefix);
     let meta = json!({"_meta": {"gharvest": {"archive": "archive", "mapping": 1}}});
@@ -373,9 +373,9 @@ async fn an_index_of_an_earlier_mapping_is_said_and_takes_new_documents_until_it
         thread
     };
     assert_eq!(index.apply(vec![thread(1)]).await.unwrap(), [Applied::Written]);
-    index.begin_rebuild("archive").await.unwrap();
+    let rebuild = index.begin_rebuild("archive").await.unwrap();
     assert_eq!(index.apply(vec![thread(2)]).await.unwrap(), [Applied::Written]);
-    index.finish_rebuild().await.unwrap();
+    rebuild.finish().await.unwrap();
     assert!(!index.status().await.unwrap().outdated);
     let public: Value = client
         .get(format!("{url}/{}-public-intervals/_count", options.prefix))
@@ -390,19 +390,122 @@ async fn an_index_of_an_earlier_mapping_is_said_and_takes_new_documents_until_it
     assert_eq!(stored.documents, thread(2).digests());
 }
 
-/// Replaces the index of a sort by one of mapping 1 that has all its fields but one.
-async fn age(client: &reqwest::Client, url: &str, prefix: &str, sort: &str, field: &str) {
-    let old = format!("{url}/{prefix}-{sort}-v1-0");
-    let (all, visible) = (format!("{prefix}-{sort}-all"), format!("{prefix}-{sort}"));
-    let made: Value = client.get(format!("{url}/{all}/_mapping")).send().await.unwrap().json().await.unwrap();
-    let (made, mut mapping) =
-        made.as_object().unwrap().iter().next().map(|(name, it)| (name.clone(), it["mappings"].clone())).unwrap();
-    mapping["properties"].as_object_mut().unwrap().shift_remove(field).unwrap();
-    mapping["_meta"]["gharvest"]["mapping"] = json!(1);
-    let settings: Value = client.get(format!("{url}/{made}/_settings")).send().await.unwrap().json().await.unwrap();
-    let analysis = settings[&made]["settings"]["index"]["analysis"].clone();
+/// The index that a name leads to, and all that it says of itself.
+async fn described(client: &reqwest::Client, url: &str, alias: &str) -> (String, Value) {
+    let answer: Value = client.get(format!("{url}/{alias}")).send().await.unwrap().json().await.unwrap();
+    let described = answer.as_object().unwrap().iter().next();
+    described.map(|(name, it)| (name.clone(), it.clone())).unwrap()
+}
+
+/// Replaces an index by one called `name` that differs in its mapping, and has no documents.
+async fn replace(url: &str, alias: &str, name: Option<String>, change: impl FnOnce(&mut Value)) {
+    let client = reqwest::Client::new();
+    let (made, mut described) = described(&client, url, alias).await;
+    change(&mut described);
+    let analysis = &described["settings"]["index"]["analysis"];
+    let body = json!({
+        "settings": {"index": {"analysis": analysis}},
+        "mappings": described["mappings"],
+        "aliases": described["aliases"],
+    });
     client.delete(format!("{url}/{made}")).send().await.unwrap().error_for_status().unwrap();
-    let body =
-        json!({"settings": {"index": {"analysis": analysis}}, "mappings": mapping, "aliases": {all: {}, visible: {}}});
-    client.put(&old).json(&body).send().await.unwrap().error_for_status().unwrap();
+    let name = name.unwrap_or(made);
+    client.put(format!("{url}/{name}")).json(&body).send().await.unwrap().error_for_status().unwrap();
+}
+
+fn forget_field(described: &mut Value, field: &str) {
+    described["mappings"]["properties"].as_object_mut().unwrap().shift_remove(field).unwrap();
+}
+
+/// Replaces the index of a sort by one of mapping 1 that has all its fields but one, and no name of what is public.
+async fn age(url: &str, prefix: &str, sort: &str, field: &str) {
+    let old = format!("{prefix}-{sort}-v1-0");
+    replace(url, &format!("{prefix}-{sort}-all"), Some(old), |described| {
+        forget_field(described, field);
+        described["mappings"]["_meta"]["gharvest"]["mapping"] = json!(1);
+        described["aliases"].as_object_mut().unwrap().retain(|alias, _| !alias.contains("-public-"));
+    })
+    .await;
+}
+
+/// A thread with a comment that says more than older mappings have.
+fn with_extra(number: u64) -> ThreadDocuments {
+    let item = sample::item(number);
+    let mut comment = sample::comment(&item, 0, "Nothing");
+    comment.extra = serde_json::from_value(json!({"line": 5})).unwrap();
+    sample::thread(item, vec![comment], Vec::new(), 1)
+}
+
+#[tokio::test]
+async fn what_the_index_being_built_refuses_is_told_and_what_only_the_old_one_refuses_is_not() {
+    let name = "what_the_index_being_built_refuses_is_told_and_what_only_the_old_one_refuses_is_not";
+    let Some(url) = search_server(name) else { return };
+    let options = options(&url);
+    let index = ensured(&options).await;
+    let next = format!("{}-comments-next", options.prefix);
+    let rebuild = index.begin_rebuild("archive").await.unwrap();
+    replace(&url, &next, None, |described| forget_field(described, "extra")).await;
+    let of_comment = |one: &Applied| matches!(one, Applied::Refused { id, .. } if id.ends_with(":c0"));
+    // Live writes hear both, a rebuild the new index.
+    let live = index.apply(vec![with_extra(1), plain(2, "x".into())]).await.unwrap();
+    assert!(of_comment(&live[0]) && live[1] == Applied::Written, "{live:?}");
+    let filled = rebuild.index().apply(vec![with_extra(3), plain(4, "x".into())]).await.unwrap();
+    assert!(of_comment(&filled[0]) && filled[1] == Applied::Written, "{filled:?}");
+
+    let rebuild = index.begin_rebuild("archive").await.unwrap();
+    let all = format!("{}-comments-all", options.prefix);
+    replace(&url, &all, None, |described| forget_field(described, "extra")).await;
+    assert_eq!(rebuild.index().apply(vec![with_extra(5)]).await.unwrap(), [Applied::Written]);
+    assert!(of_comment(&index.apply(vec![with_extra(6)]).await.unwrap()[0]));
+}
+
+#[tokio::test]
+async fn an_index_that_is_lost_or_missing_is_built_anew() {
+    let name = "an_index_that_is_lost_or_missing_is_built_anew";
+    for url in [search_server(name), search_server_of(name, Make::Elasticsearch8)].into_iter().flatten() {
+        let options = options(&url);
+        let index = ensured(&options).await;
+        index.apply(vec![plain(1, "x".into())]).await.unwrap();
+        let client = reqwest::Client::new();
+        // A shard that no node may hold, as after the loss of a disk.
+        let items = format!("{}-items-all", options.prefix);
+        let (lost, mut described) = described(&client, &url, &items).await;
+        client.delete(format!("{url}/{lost}")).send().await.unwrap().error_for_status().unwrap();
+        described["settings"] = json!({"index.routing.allocation.require._name": "nobody"});
+        described["mappings"] = json!({"_meta": described["mappings"]["_meta"]});
+        let path = format!("{url}/{lost}?wait_for_active_shards=0");
+        client.put(path).json(&described).send().await.unwrap().error_for_status().unwrap();
+        assert!(index.status().await.unwrap().trouble.is_some());
+        rebuilt(index.as_ref()).await;
+        // And with nothing left of it.
+        for sort in ["items", "comments", "events", "intervals", "daily", "repositories", "releases"] {
+            let (made, _) = self::described(&client, &url, &format!("{}-{sort}-all", options.prefix)).await;
+            client.delete(format!("{url}/{made}")).send().await.unwrap().error_for_status().unwrap();
+        }
+        let told = index.apply(vec![plain(1, "x".into())]).await.unwrap_err();
+        assert!(told.to_string().contains("gharvest rebuild"), "{told}");
+        rebuilt(index.as_ref()).await;
+    }
+}
+
+async fn rebuilt(index: &dyn SearchIndex) {
+    let rebuild = index.begin_rebuild("archive").await.unwrap();
+    assert_eq!(rebuild.index().apply(vec![plain(1, "x".into())]).await.unwrap(), [Applied::Written]);
+    rebuild.index().commit().await.unwrap();
+    rebuild.finish().await.unwrap();
+    let status = index.status().await.unwrap();
+    assert_eq!((status.trouble, status.rebuilding), (None, false));
+    assert_eq!(status.documents[0], ("gharvest-items".to_owned(), 1));
+}
+
+/// Who looked where to write before the swap, and wrote after it.
+#[tokio::test]
+async fn a_write_that_the_swap_overtakes_is_in_the_new_index() {
+    let name = "a_write_that_the_swap_overtakes_is_in_the_new_index";
+    let Some(url) = search_server(name) else { return };
+    let index = ensured(&options(&url)).await;
+    let rebuild = index.begin_rebuild("archive").await.unwrap();
+    rebuild.finish().await.unwrap();
+    assert_eq!(rebuild.index().apply(vec![plain(1, "x".into())]).await.unwrap(), [Applied::Written]);
+    assert!(index.thread(sample::item(1).id()).await.unwrap().is_some());
 }
