@@ -266,12 +266,14 @@ impl Bulk {
         failures: &mut BTreeMap<usize, u32>,
     ) -> Result<Option<(Vec<usize>, Error)>> {
         let mut pending = vec![batch];
-        let mut again = Vec::new();
-        let mut why =
-            Error::new(ErrorKind::Unavailable, "write", "the engine is too busy to write; it is tried again later");
+        let (mut again, mut why) = (Vec::new(), None);
         while let Some(batch) = pending.pop() {
             match self.send(writes.body(&batch), batch.len()).await? {
-                Sent::Items(items) => again.extend(sort_out(items, &batch, writes, outcomes, failures)?),
+                Sent::Items(items) => {
+                    let (busy, reason) = sort_out(items, &batch, writes, outcomes, failures)?;
+                    again.extend(busy);
+                    why = reason.map(later).or(why);
+                }
                 Sent::Halve(_) if batch.len() > 1 => {
                     self.shrink();
                     let (first, second) = batch.split_at(batch.len() / 2);
@@ -282,14 +284,14 @@ impl Bulk {
                 }
                 Sent::Again(error) => {
                     again.extend(batch);
-                    why = error;
+                    why = Some(error);
                 }
             }
         }
-        if again.is_empty() {
+        let Some(why) = why else {
             self.grow();
             return Ok(None);
-        }
+        };
         self.shrink();
         Ok(Some((again, why)))
     }
@@ -366,15 +368,22 @@ fn items(body: &[u8], expected: usize) -> Result<Sent> {
     Ok(Sent::Items(items))
 }
 
-/// Notes what became of each, and gives back those to be sent again. `failures` counts on which the engine failed.
+/// Why writes wait: too much at once, or a disk that is full.
+fn later(reason: String) -> Error {
+    let message = format!("the engine cannot write at present ({reason}); it is tried again later");
+    Error::new(ErrorKind::Unavailable, "write", message)
+}
+
+/// Notes what became of each, and gives back those to be sent again, with the engine's reason. `failures` counts on which
+/// the engine failed.
 fn sort_out(
     items: Vec<Item>,
     batch: &[usize],
     writes: &Writes,
     outcomes: &mut [Option<Outcome>],
     failures: &mut BTreeMap<usize, u32>,
-) -> Result<Vec<usize>> {
-    let mut again = Vec::new();
+) -> Result<(Vec<usize>, Option<String>)> {
+    let (mut again, mut why) = (Vec::new(), None);
     for (item, index) in items.into_iter().zip(batch) {
         let (Item::Index(done) | Item::Delete(done)) = item;
         if done.status == 500 {
@@ -383,13 +392,15 @@ fn sort_out(
         outcomes[*index] = Some(match (done.status, done.error) {
             (200..=299, _) | (404, None) => Outcome::Done,
             (409, _) => Outcome::Stale,
-            (429 | 502..=504, _) => {
+            (429 | 502..=504, error) => {
                 again.push(*index);
+                why = Some(format!("{}: {}", done.status, reason(error)));
                 continue;
             }
             // A shard that fails may be well in a moment; a document on which the engine always fails is refused.
-            (500, _) if failures.get(index).is_some_and(|failures| *failures < MOST_FAILURES) => {
+            (500, error) if failures.get(index).is_some_and(|failures| *failures < MOST_FAILURES) => {
                 again.push(*index);
+                why = Some(format!("{}: {}", done.status, reason(error)));
                 continue;
             }
             (404, Some(_)) => Outcome::Missing,
@@ -403,7 +414,7 @@ fn sort_out(
             (_, error) => Outcome::Refused { id: writes.id(*index), reason: reason(error) },
         });
     }
-    Ok(again)
+    Ok((again, why))
 }
 
 fn reason(fault: Option<Fault>) -> String {
@@ -583,13 +594,14 @@ mod tests {
     async fn a_write_that_stays_refused_as_too_busy_is_for_later_and_one_that_is_too_large_never_passes() {
         let item = || (200, items(&[429]));
         let request = || (429, rejected(10, 500));
-        for (answers, attempts) in
-            [(0..MOST_ATTEMPTS).map(|_| item()).collect(), (0..MOST_ATTEMPTS).map(|_| request()).collect()]
-                .map(|answers: Vec<_>| (answers, MOST_ATTEMPTS as usize))
+        let attempts = MOST_ATTEMPTS as usize;
+        for (answers, told) in
+            [(vec![item(); attempts], "429: some_exception: why"), (vec![request(); attempts], "operation_bytes=10")]
         {
             let (bulk, server) = engine(answers).await;
             let error = bulk.write(writes(1)).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            assert!(error.to_string().contains(told), "{error}");
             assert_eq!(server.await.unwrap().len(), attempts);
         }
         let (bulk, server) = engine(vec![(429, rejected(600, 500))]).await;
