@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use futures::StreamExt;
 use gharvest_archive::{Archive, ErrorKind, Repository};
 use gharvest_model::{ItemId, RepositoryId, record::RecordText};
-use gharvest_search::{Applied, SearchIndex, document::ThreadDocuments};
+use gharvest_search::{Applied, Rebuild, SearchIndex, document::ThreadDocuments};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{BYTES_AT_ONCE, apply_daily, apply_releases, apply_repository, outcome::Failure, render};
@@ -48,36 +48,65 @@ pub async fn rebuild(
     index: &dyn SearchIndex,
     progress: &mut (dyn FnMut(&Progress) + Send),
 ) -> Result<Progress, Failure> {
+    begin(archive, index).await?.complete(archive, index, progress).await
+}
+
+/// A rebuild that has begun: the new index is there and empty, and live indexers write to it.
+#[derive(Debug)]
+pub struct Begun {
+    /// Before everything that live indexers write to the new index.
+    began: Timestamp,
+    rebuild: Box<dyn Rebuild>,
+}
+
+/// Begins a rebuild of an index.
+///
+/// # Errors
+/// When the engine does not do what it should, or the index is of another archive or a later version.
+pub async fn begin(archive: &Archive, index: &dyn SearchIndex) -> Result<Begun, Failure> {
     let began = Timestamp::now() - SKEW;
-    let rebuild = index.begin_rebuild(archive.id()).await?;
-    let mut filler = Filler {
-        archive,
-        index: rebuild.index(),
-        began,
-        progress,
-        filled: BTreeSet::new(),
-        waiting: Vec::new(),
-        bytes: 0,
-        uncommitted: 0,
-        done: Progress::default(),
-    };
-    if let Err(failure) = filler.fill().await {
-        if let Err(error) = rebuild.abort().await {
-            tracing::error!(error = %error, "Rebuild cannot be given up, the next one starts over");
+    Ok(Begun { began, rebuild: index.begin_rebuild(archive.id()).await? })
+}
+
+impl Begun {
+    /// Fills the new index from the archive and swaps it in; `archive` and `index` are those with which it began.
+    ///
+    /// # Errors
+    /// As for [`rebuild`].
+    pub async fn complete(
+        self,
+        archive: &Archive,
+        index: &dyn SearchIndex,
+        progress: &mut (dyn FnMut(&Progress) + Send),
+    ) -> Result<Progress, Failure> {
+        let mut filler = Filler {
+            archive,
+            index: self.rebuild.index(),
+            began: self.began,
+            progress,
+            filled: BTreeSet::new(),
+            waiting: Vec::new(),
+            bytes: 0,
+            uncommitted: 0,
+            done: Progress::default(),
+        };
+        if let Err(failure) = filler.fill().await {
+            if let Err(error) = self.rebuild.abort().await {
+                tracing::error!(error = %error, "Rebuild cannot be given up, the next one starts over");
+            }
+            return Err(failure);
         }
-        return Err(failure);
+        self.rebuild.finish().await?;
+        // Live jobs may have counted days by the old intervals until now, and repositories may be forgotten since.
+        filler.index = index;
+        filler.settle().await?;
+        Ok(filler.done)
     }
-    rebuild.finish().await?;
-    // Live jobs may have counted days by the old intervals until now, and repositories may be forgotten since.
-    filler.index = index;
-    filler.settle().await?;
-    Ok(filler.done)
 }
 
 struct Filler<'a> {
     archive: &'a Archive,
     index: &'a dyn SearchIndex,
-    /// Before everything that live indexers write to the new index.
     began: Timestamp,
     progress: &'a mut (dyn FnMut(&Progress) + Send),
     /// Repositories of which something was written.

@@ -33,5 +33,9 @@ fn is_full(error: &std::io::Error) -> bool {
 
 /// A stored document that cannot be read.
 pub(crate) fn corrupt(operation: &'static str, message: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Corrupt, operation, format!("{message}; run `gharvest rebuild`"))
+    Error::new(
+        ErrorKind::Corrupt,
+        operation,
+        format!("{message}; stop what writes the index, and run `gharvest rebuild`"),
+    )
 }

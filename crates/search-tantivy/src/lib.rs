@@ -332,7 +332,7 @@ impl State {
     fn nothing_to_serve(&self, root: &Path) -> Error {
         let message = match &self.outdated {
             Some(old) => format!(
-                "{} was made by {} with mapping {}; this build needs {ENGINE} with mapping {MAPPING}: run `gharvest rebuild`",
+                "{} was made by {} with mapping {}; this build needs {ENGINE} with mapping {MAPPING}: start `gharvest up`, or run `gharvest rebuild`",
                 root.display(),
                 old.engine,
                 old.mapping

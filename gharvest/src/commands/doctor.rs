@@ -265,7 +265,11 @@ async fn check_index(settings: &Settings, archive: Option<&Archive>, findings: &
                 );
             }
             if status.outdated {
-                findings.wrong("index", "an earlier version of the program made it", "make it anew: gharvest rebuild");
+                findings.wrong(
+                    "index",
+                    "an earlier version of the program made it",
+                    "make it anew: gharvest rebuild; an embedded one is made anew by `gharvest up` when it starts",
+                );
             }
             if let Some(trouble) = status.trouble {
                 findings.wrong("index", trouble.found, trouble.remedy);

@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{output::say, system::System};
+use crate::{commands::rebuild, output::say, system::System};
 
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
@@ -103,6 +103,7 @@ impl Running {
             let server = serve_moments(listener, moments, Limits::default(), shutdown.clone());
             web = Some(Web { metrics, moment, server: tokio::spawn(server) });
         }
+        rebuild::renew_embedded(system).await?;
         let workers = system.start_workers(&stop)?;
         Ok(Self { system: system.clone(), workers, stop, web })
     }

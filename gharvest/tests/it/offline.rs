@@ -6,7 +6,7 @@ use gharvest_github_simulator::Truth;
 use gharvest_testkit::recorded_data;
 use serde_json::{Value, json};
 
-use crate::scene::{MIRRORED, Scene, name};
+use crate::scene::{MIRRORED, Scene, Serving, name, until};
 
 const ITEMS: u64 = 40;
 
@@ -89,6 +89,28 @@ async fn a_record_that_cannot_be_read_is_named() {
     let verified = scene.run(&["verify"]).await;
     assert_eq!(verified.code, Some(3), "{verified:?}");
     assert!(verified.stdout.contains(&format!("{MIRRORED}#3")), "{verified:?}");
+    let rebuilt = scene.run(&["rebuild"]).await;
+    assert_eq!(rebuilt.code, Some(3), "{rebuilt:?}");
+    assert!(rebuilt.stderr.contains("left out: ") && rebuilt.stderr.contains("items/3.json"), "{rebuilt:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_embedded_index_of_another_version_is_built_anew_by_the_process_that_has_it() {
+    let (scene, numbers) = imported(ITEMS).await;
+    scene.done(&["rebuild"]).await;
+    let described = scene.data_dir().join("index/g1/generation.json");
+    let mut description: Value = serde_json::from_slice(&fs::read(&described).unwrap()).unwrap();
+    description["mapping"] = 0.into();
+    fs::write(&described, description.to_string()).unwrap();
+    assert_eq!(scene.run(&["search", "--json", ""]).await.code, Some(1), "an old index answers nothing");
+
+    let serving = Serving::start(scene.command(&["up", "--listen", "127.0.0.1:0"])).await;
+    let at_work = scene.run(&["rebuild"]).await;
+    assert_eq!(at_work.code, Some(1), "{at_work:?}");
+    assert!(at_work.stderr.contains("is written by another process"), "{at_work:?}");
+    until("the index is built anew", async || scene.run(&["verify"]).await.code == Some(0)).await;
+    assert_eq!(scene.total(&format!("repo:{MIRRORED}")).await, numbers.len() as u64);
+    serving.end("TERM").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
