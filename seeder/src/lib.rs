@@ -99,7 +99,10 @@ impl Failure {
             Self::Github(error) => {
                 matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::BadAnswer | ErrorKind::Refused)
             }
-            Self::Archive(error) => error.kind() == gharvest_archive::ErrorKind::Corrupt,
+            // Forgotten while it was looked at, or damaged.
+            Self::Archive(error) => {
+                matches!(error.kind(), gharvest_archive::ErrorKind::Corrupt | gharvest_archive::ErrorKind::Forgotten)
+            }
             _ => false,
         }
     }

@@ -397,6 +397,16 @@ async fn a_repository_that_cannot_be_swept_stops_no_other_and_costs_no_more_than
 }
 
 #[tokio::test]
+async fn a_repository_that_is_forgotten_during_a_sweep_stops_no_other() {
+    let mut world = World::mirrored(Setting { items: 12, ..Setting::default() }).await;
+    let other = world.mirror(OTHER).await;
+    // As the run that read what is tracked before that changed sees it.
+    world.archive.purge_repository(world.id).await.unwrap();
+    world.look_beginning_with(world.id).await;
+    assert!(world.archive.part(other, "sweep-rotation").await.unwrap().is_some(), "the one behind it is swept");
+}
+
+#[tokio::test]
 async fn many_repositories_have_one_share_together() {
     // Four calls and points a run, which is the least.
     let setting = Setting { items: 12, calls_an_hour: 240, share: 0.1, ..Setting::default() };
