@@ -112,10 +112,13 @@ pub async fn run(watch: Watch, shutdown: CancellationToken) {
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            _ = looks.tick() => watch.look(Timestamp::now()).await,
+        let look = async {
+            looks.tick().await;
+            watch.look(Timestamp::now()).await;
+        };
+        // Whom to tell may take its time; what was not told is told by the next leader.
+        if shutdown.run_until_cancelled(look).await.is_none() {
+            break;
         }
     }
     // A lead that is not given back ends by itself.

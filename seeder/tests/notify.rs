@@ -179,6 +179,19 @@ async fn what_nobody_took_is_told_again_and_a_restart_repeats_nothing() {
 }
 
 #[tokio::test]
+async fn an_address_that_never_answers_keeps_no_process_from_its_end() {
+    let mut world = World::new().await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    world.options.ping_url = Some(format!("http://{}/ping", silent.local_addr().unwrap()).into());
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let running = tokio::spawn(gharvest_seeder::notify::run(world.watch(), shutdown.clone()));
+    let _asked = silent.accept().await.unwrap();
+    shutdown.cancel();
+    tokio::time::timeout(Duration::from_secs(5), running).await.expect("nobody waits for an answer").unwrap();
+    assert!(world.state.lead("notify", "another", Duration::from_secs(60)).await.unwrap(), "the lead was given back");
+}
+
+#[tokio::test]
 async fn a_token_that_ends_within_two_weeks_is_told_by_name() {
     let world = World::new().await;
     let github = gharvest_github_simulator::World::generated(1, "lumen/lumen".parse().unwrap(), 1);
