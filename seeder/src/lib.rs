@@ -247,7 +247,7 @@ pub struct Run {
     /// When it last began and did not fail; none if it never did.
     #[serde(default)]
     pub last: Option<Timestamp>,
-    /// When it is due again.
+    /// When it is due again: where repositories have turns of their own, when the next one has its turn.
     pub next: Timestamp,
     /// What it pushed then.
     pub pushed: u64,
@@ -287,8 +287,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(600);
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// A snapshot that failed, for want of room as a rule, after this: each attempt reads the whole archive.
 const SNAPSHOT_AGAIN_AFTER: Duration = Duration::from_secs(15 * 60);
-/// Tasks with turns look at each tick; what the state keeps of them is written this often if nothing was pushed.
-const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// Tasks with turns look when the next repository has its turn, and this often for repositories that came meanwhile;
+/// what the state keeps of them is written as often if nothing was pushed.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// Produces jobs on a schedule.
 #[derive(Debug)]
@@ -299,6 +300,8 @@ pub struct Seeder {
     runs: HashMap<Task, Run>,
     saved: HashMap<Task, Timestamp>,
     failed: HashMap<Task, Timestamp>,
+    /// When tasks with turns look again; this leader's alone, because the intervals may have changed before it led.
+    looks: HashMap<Task, Timestamp>,
     /// What is being done.
     at_work: HashMap<Task, AtWork>,
     leads: bool,
@@ -310,8 +313,16 @@ struct AtWork {
     began: Timestamp,
     /// Whether somebody wanted it to run now.
     is_wanted: bool,
-    /// Ends with how many jobs were pushed.
-    running: JoinHandle<Result<u64, Failure>>,
+    running: JoinHandle<Result<Ran, Failure>>,
+}
+
+/// What a run did.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// How many jobs were pushed.
+    pushed: u64,
+    /// When the next repository has its turn; none where they have none.
+    next_turn: Option<Timestamp>,
 }
 
 /// Seeds until `shutdown`, whenever it has the lead.
@@ -362,6 +373,7 @@ impl Seeder {
             runs: HashMap::new(),
             saved: HashMap::new(),
             failed: HashMap::new(),
+            looks: HashMap::new(),
             at_work: HashMap::new(),
             leads: false,
         }
@@ -456,6 +468,7 @@ impl Seeder {
         let leads = self.tools.state.lead("seeder", &self.holder, LEAD).await?;
         if leads && !self.leads {
             self.runs = runs(self.tools.state.as_ref()).await?.into_iter().collect();
+            self.looks.clear();
         }
         Ok(leads)
     }
@@ -484,7 +497,7 @@ impl Seeder {
             return false;
         }
         match task {
-            _ if task.is_spread() => true,
+            _ if task.is_spread() => self.looks.get(&task).is_none_or(|look| *look <= now),
             // Made only when somebody asks, and again if that failed.
             Task::Snapshot if self.tools.options.snapshots.every.is_none() => self.failed.contains_key(&task),
             Task::Daily => self.last(task).is_none_or(|last| day(last) != day(now)),
@@ -493,17 +506,19 @@ impl Seeder {
     }
 
     /// Keeps how a run ended that began at `now`: what comes up meanwhile is the next run's.
-    async fn take_note(&mut self, task: Task, result: Result<u64, Failure>, now: Timestamp) {
+    async fn take_note(&mut self, task: Task, result: Result<Ran, Failure>, now: Timestamp) {
         let label = if result.is_ok() { "done" } else { "failed" };
-        if !matches!(result, Ok(0)) || !task.is_spread() {
+        if !matches!(result, Ok(Ran { pushed: 0, .. })) || !task.is_spread() {
             counter!("gharvest_seeder_runs_total", "task" => task.as_str(), "result" => label).increment(1);
         }
         let run = match result {
-            Ok(pushed) => {
+            Ok(Ran { pushed, next_turn }) => {
                 counter!("gharvest_seeder_pushed_total", "task" => task.as_str()).increment(pushed);
                 tracing::debug!(task = task.as_str(), pushed, "Task ran");
                 self.failed.remove(&task);
-                Run { last: Some(now), next: self.schedule(task).next(Some(now), now), pushed, error: None }
+                let next = next_turn.unwrap_or_else(|| self.schedule(task).next(Some(now), now));
+                self.looks.insert(task, next.min(later(now, LOOK_EVERY)));
+                Run { last: Some(now), next, pushed, error: None }
             }
             // `last` stays: what was missed is still due.
             Err(error) => {
@@ -519,7 +534,7 @@ impl Seeder {
     async fn remember(&mut self, task: Task, run: Run, now: Timestamp) {
         let value = serde_json::to_vec(&run).expect("a run is plain data");
         let says_nothing_new = task.is_spread() && run.pushed == 0 && run.error.is_none();
-        let saved_lately = self.saved.get(&task).is_some_and(|at| later(*at, SAVE_EVERY) > now);
+        let saved_lately = self.saved.get(&task).is_some_and(|at| later(*at, LOOK_EVERY) > now);
         let former = self.runs.insert(task, run);
         if says_nothing_new && saved_lately && former.is_some_and(|former| former.error.is_none()) {
             return;

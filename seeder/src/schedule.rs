@@ -49,10 +49,40 @@ impl Schedule {
             (Some(_), Cadence::At(_)) => return self.is_due(last, now),
             (Some(last), Cadence::Every(every)) => (last, every),
         };
+        let turns = Turns::new(id, *every);
+        turns.until(now) > turns.until(last)
+    }
+
+    /// When a repository has its first turn after `now`.
+    pub fn next_turn(&self, id: RepositoryId, now: Timestamp) -> Timestamp {
+        match &self.0 {
+            Cadence::Every(every) => Turns::new(id, *every).next(now),
+            Cadence::At(_) => self.next(Some(now), now),
+        }
+    }
+}
+
+/// The turns of one repository, in milliseconds since 1970.
+struct Turns {
+    every: i64,
+    offset: i64,
+}
+
+impl Turns {
+    fn new(id: RepositoryId, every: Duration) -> Self {
         let every = i64::try_from(every.as_millis()).unwrap_or(i64::MAX).max(1);
-        let offset = (id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) % every.unsigned_abs()).cast_signed();
-        let turns = |at: Timestamp| (at.as_millisecond() - offset).div_euclid(every);
-        turns(now) > turns(last)
+        Self { every, offset: (id.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) % every.unsigned_abs()).cast_signed() }
+    }
+
+    /// How many there were up to and with a time.
+    fn until(&self, at: Timestamp) -> i64 {
+        (at.as_millisecond() - self.offset).div_euclid(self.every)
+    }
+
+    /// The first one after a time; the end of time if there is none.
+    fn next(&self, after: Timestamp) -> Timestamp {
+        let turn = (self.until(after) + 1).checked_mul(self.every).and_then(|turn| turn.checked_add(self.offset));
+        turn.and_then(|turn| Timestamp::from_millisecond(turn).ok()).unwrap_or(Timestamp::MAX)
     }
 }
 
@@ -113,6 +143,11 @@ mod tests {
             }
             assert!(schedule.has_turn(RepositoryId(id), Some(at(0)), at(300)));
             assert!(schedule.has_turn(RepositoryId(id), None, at(0)));
+            let turn = schedule.next_turn(RepositoryId(id), at(0));
+            let before = turn - SignedDuration::from_millis(1);
+            assert!(turn > at(0) && turn <= at(300));
+            assert!(schedule.has_turn(RepositoryId(id), Some(before), turn), "repository {id}");
+            assert!(!schedule.has_turn(RepositoryId(id), Some(at(0)), before), "repository {id}");
         }
     }
 

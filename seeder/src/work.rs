@@ -11,7 +11,7 @@ use gharvest_webhook_receiver::Receiver;
 use jiff::Timestamp;
 
 use crate::{
-    Failure, Options, Outage, SWEEP_EVERY, Task,
+    Failure, Options, Outage, Ran, SWEEP_EVERY, Task,
     deliveries::{self, Recovery},
     gaps,
     inbox::Inbox,
@@ -52,15 +52,29 @@ impl Tools {
         }
     }
 
-    /// Does a task that last ran at `last`. Says how many jobs were pushed.
+    /// Does a task that last ran at `last`.
     pub(crate) async fn run(
         &self,
         task: Task,
         schedule: &Schedule,
         last: Option<Timestamp>,
         now: Timestamp,
-    ) -> Result<u64, Failure> {
+    ) -> Result<Ran, Failure> {
         let tracked = self.archive.tracking().await?;
+        let pushed = self.push_due(task, schedule, &tracked, last, now).await?;
+        let turns = tracked.iter().filter(|_| task.is_spread()).map(|tracked| schedule.next_turn(tracked.id, now));
+        Ok(Ran { pushed, next_turn: turns.min() })
+    }
+
+    /// Says how many jobs were pushed.
+    async fn push_due(
+        &self,
+        task: Task,
+        schedule: &Schedule,
+        tracked: &[Tracked],
+        last: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<u64, Failure> {
         let turns = || tracked.iter().filter(|tracked| schedule.has_turn(tracked.id, last, now));
         match task {
             Task::Inbox => self.inbox.lock().await.look(&self.archive, self.queue.as_ref(), now).await,
@@ -75,12 +89,12 @@ impl Tools {
             }
             Task::Gaps => {
                 let mut pushed = 0;
-                for tracked in &tracked {
+                for tracked in tracked {
                     pushed += gaps::check(&self.archive, self.queue.as_ref(), tracked, now).await?;
                 }
                 Ok(pushed)
             }
-            Task::Sweep => self.sweep(&tracked, now).await,
+            Task::Sweep => self.sweep(tracked, now).await,
             Task::Deliveries => self.recovery().run(&turns().collect::<Vec<_>>(), now).await,
             Task::Snapshot => self.options.snapshots.make(&self.archive).await.map(|()| 0),
         }

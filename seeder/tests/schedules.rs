@@ -209,14 +209,20 @@ async fn each_task_runs_at_its_time_and_says_so() {
     assert_eq!(world.take(QueueName::Index).await, [job(part::DAILY)]);
     let run = world.run_of(Task::Gaps).await.unwrap();
     assert_eq!((run.last, run.next), (Some(world.now()), world.now() + SignedDuration::from_hours(1)));
-    // Exactly one question in five minutes, whatever the second.
+    // Exactly one question in five minutes, whatever the second: the one that was said.
+    let next = world.run_of(Task::Reconcile).await.unwrap().next;
     let mut pushed = Vec::new();
     for _ in 0..300 {
         world.pass(1);
         world.tick(&mut seeder).await;
-        pushed.extend(world.take(QueueName::Download).await);
+        let jobs = world.take(QueueName::Download).await;
+        if !jobs.is_empty() {
+            assert!(world.now() >= next && world.now() < next + SignedDuration::from_secs(1), "{next}");
+        }
+        pushed.extend(jobs);
     }
     assert_eq!(pushed, [job(part::UPDATES)]);
+    assert_eq!(world.run_of(Task::Reconcile).await.unwrap().next, next + SignedDuration::from_mins(5));
     // Down for three days: everything once.
     world.pass(3 * DAY);
     world.tick(&mut seeder).await;
