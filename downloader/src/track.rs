@@ -86,17 +86,26 @@ async fn first_jobs(archive: &Archive, id: RepositoryId) -> Result<Vec<Trigger>,
     Ok(parts.into_iter().map(trigger).chain([index]).collect())
 }
 
-/// Ends tracking and removes the repository's jobs; what is archived stays. Says whether it was tracked.
+/// Ends tracking and removes the repository's downloads; what is archived stays. Says whether it was tracked.
+///
+/// What the index has not heard yet it still hears: also that the repository became private, which a download would have
+/// passed on.
 pub async fn untrack(archive: &Archive, queue: &dyn QueueAdmin, id: RepositoryId) -> Result<bool, Failure> {
     let was_tracked = archive.untrack(id).await?;
-    remove_jobs(queue, id).await?;
+    queue.purge(QueueName::Download, &all_of(id)).await?;
+    if let Some(repository) = archive.repository(id).await? {
+        repository::hide(archive, queue, &repository).await?;
+    }
     Ok(was_tracked)
 }
 
+fn all_of(id: RepositoryId) -> Filter {
+    Filter { repository: Some(id), ..Filter::default() }
+}
+
 async fn remove_jobs(queue: &dyn QueueAdmin, id: RepositoryId) -> Result<(), Failure> {
-    let filter = Filter { repository: Some(id), ..Filter::default() };
     for name in QueueName::ALL {
-        queue.purge(name, &filter).await?;
+        queue.purge(name, &all_of(id)).await?;
     }
     Ok(())
 }
@@ -116,12 +125,10 @@ pub async fn forget(
     patience: Duration,
     documents: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
-    untrack(archive, queue, id).await?;
+    archive.untrack(id).await?;
+    remove_jobs(queue, id).await?;
     drain(queue, id, patience).await?;
     documents.await?;
-    for feed in [part::ITEMS, part::UPDATES, part::REVIEW_COMMENTS] {
-        archive.set_cursor(&format!("{feed}/{id}"), serde_json::Value::Null).await?;
-    }
     archive.purge_repository(id).await?;
     // What was asked for meanwhile, by somebody who did not know yet.
     Ok(remove_jobs(queue, id).await?)
@@ -149,7 +156,7 @@ async fn drain(queue: &dyn QueueAdmin, id: RepositoryId, patience: Duration) -> 
 /// Jobs of a repository, but for those whose lease has ended: their worker is dead, or too late. The queues are asked in
 /// the order of the work, so that what a download leaves behind is seen.
 async fn held(queue: &dyn QueueAdmin, id: RepositoryId) -> Result<usize, Failure> {
-    let filter = Filter { repository: Some(id), ..Filter::default() };
+    let filter = all_of(id);
     let (now, mut held) = (queue.now().await?, 0);
     for name in QueueName::ALL {
         let jobs = queue.list(name, &filter, None, usize::MAX).await?;
@@ -253,6 +260,21 @@ mod tests {
         forgetting.await.unwrap();
         assert!(is_purged() && !scene.is_known().await);
         assert_eq!(scene.archive.tracking().await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_indexed_to_its_end_though_it_is_not_tracked_any_more() {
+        let (scene, _token) = Scene::new().await;
+        scene.archive.hear_private(ID, Timestamp::now()).await.unwrap();
+        assert!(untrack(&scene.archive, scene.queue.as_ref(), ID).await.unwrap());
+        let jobs = async |name| {
+            let jobs = scene.queue.list(name, &all_of(ID), None, 10).await.unwrap();
+            jobs.iter().map(|job| job.subject.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(jobs(QueueName::Download).await, ["7#1"], "the one in hand goes when it is settled");
+        assert_eq!(jobs(QueueName::Index).await, ["7#1", "7/daily", "7/metadata", "7/releases"]);
+        let heard = scene.archive.repository(ID).await.unwrap().unwrap().heard_private.unwrap();
+        assert!(!heard.pending, "the index is told that it is private");
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,7 +25,7 @@ use crate::{
     error::{ApiError, ApiResult},
     live::Client,
     pages,
-    state::WebState,
+    state::{Standing, WebState},
 };
 
 /// What a key allows, each role including those before it.
@@ -53,10 +53,16 @@ impl Role {
 /// Which private repositories somebody may read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Private {
-    None,
-    /// Keys of names, see [`RepositoryName::key`].
-    Named(Vec<String>),
+    /// Those with these ids, and those that have one of these names now, see [`RepositoryName::key`].
+    Some {
+        ids: Vec<RepositoryId>,
+        names: Vec<String>,
+    },
     All,
+}
+
+impl Private {
+    const NONE: Self = Self::Some { ids: Vec::new(), names: Vec::new() };
 }
 
 /// Who asks.
@@ -74,19 +80,20 @@ impl Caller {
 
     /// Somebody without a key, where public things are shown to everybody.
     pub fn public() -> Self {
-        Self { role: Some(Role::Read), private: Private::None }
+        Self { role: Some(Role::Read), private: Private::NONE }
     }
 
     /// Somebody without a key, where nothing is shown to them.
     pub fn stranger() -> Self {
-        Self { role: None, private: Private::None }
+        Self { role: None, private: Private::NONE }
     }
 
     fn with_key(key: &ApiKey) -> Self {
-        let private = match key.private.as_slice() {
-            [] => Private::None,
-            names if names.iter().any(|name| name == "*") => Private::All,
-            names => Private::Named(names.iter().map(|name| name.to_ascii_lowercase()).collect()),
+        let private = if key.private.iter().any(|name| name == "*") {
+            Private::All
+        } else {
+            let names = key.private.iter().map(|name| name.to_ascii_lowercase()).collect();
+            Private::Some { ids: key.repositories.clone(), names }
         };
         Self { role: Role::parse(&key.role), private }
     }
@@ -110,16 +117,15 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may see a repository or thread.
-    pub fn sees(&self, visibility: Visibility, repository: &RepositoryName) -> bool {
-        visibility == Visibility::Public || self.sees_private(repository)
+    /// Whether the caller may see a repository, or a thread of it. `name` is the one that the repository has now.
+    pub fn sees(&self, visibility: Visibility, id: RepositoryId, name: &RepositoryName) -> bool {
+        visibility == Visibility::Public || self.sees_private(id, Some(name))
     }
 
-    /// Whether the caller may see what is private of a repository.
-    pub fn sees_private(&self, repository: &RepositoryName) -> bool {
+    /// Whether the caller may see what is private of a repository; `name` as far as it is known.
+    pub fn sees_private(&self, id: RepositoryId, name: Option<&RepositoryName>) -> bool {
         match &self.private {
-            Private::None => false,
-            Private::Named(names) => names.contains(&repository.key()),
+            Private::Some { ids, names } => ids.contains(&id) || name.is_some_and(|name| names.contains(&name.key())),
             Private::All => true,
         }
     }
@@ -131,29 +137,28 @@ impl Caller {
 
     /// What a search may find.
     pub async fn search_access(&self, state: &WebState) -> ApiResult<Access> {
-        let mut and = Vec::new();
-        match &self.private {
-            Private::None => {}
-            Private::All => return Ok(Access::All),
-            Private::Named(names) => {
-                for name in names.iter().filter_map(|name| name.parse::<RepositoryName>().ok()) {
-                    and.extend(state.backends.archive.resolve(&name).await?);
-                }
-            }
+        if self.sees_everything() {
+            return Ok(Access::All);
         }
+        let standings = state.standings().await?;
+        let named = standings.iter().filter(|(id, standing)| self.sees_private(**id, standing.name.as_ref()));
+        let mut and: Vec<RepositoryId> = named.map(|(id, _)| *id).collect();
+        and.sort_unstable();
         let except = self.hidden(state).await?;
         Ok(if and.is_empty() && except.is_empty() { Access::Public } else { Access::Some { and, except } })
     }
 
-    /// The tracked repositories that the caller may not see, by id: what documents, events and jobs say of them may be
-    /// from before they became private.
+    /// The repositories that the caller may not see, by id, tracked or archived only: what documents, events and jobs say
+    /// of them may be from before they became private.
     pub(crate) async fn hidden(&self, state: &WebState) -> ApiResult<Vec<RepositoryId>> {
         if self.sees_everything() {
             return Ok(Vec::new());
         }
-        let tracked = state.tracked().await?;
-        let unseen = tracked.values().filter(|tracked| !self.sees(tracked.visibility(), &tracked.name));
-        let mut ids: Vec<RepositoryId> = unseen.map(|tracked| tracked.id).collect();
+        let standings = state.standings().await?;
+        let is_hidden = |(id, standing): &(&RepositoryId, &Standing)| {
+            standing.visibility == Visibility::Private && !self.sees_private(**id, standing.name.as_ref())
+        };
+        let mut ids: Vec<RepositoryId> = standings.iter().filter(is_hidden).map(|(id, _)| *id).collect();
         ids.sort_unstable();
         Ok(ids)
     }

@@ -17,7 +17,7 @@ use crate::{
     access::{Caller, Role, unauthorized},
     error::{ApiError, ApiResult},
     requests::{Known, items},
-    state::WebState,
+    state::{WebState, standings},
 };
 
 /// What is asked for.
@@ -52,14 +52,9 @@ pub(crate) async fn check(
         Some(Asked::Names) => caller.sees_everything() || !any_private(&state).await?,
         Some(Asked::Snapshots) => caller.sees_everything(),
         Some(Asked::Dashboards) => caller.is(Role::Operate) && caller.sees_everything(),
-        Some(Asked::Receipts(name)) => {
-            caller.is(Role::Operate) && (caller.sees_private(&name) || !is_private(&state, &name).await?)
-        }
-        Some(Asked::Repository(name)) => caller.sees_private(&name) || !is_private(&state, &name).await?,
-        Some(Asked::Thread(name, number)) => {
-            caller.sees_private(&name)
-                || !is_private(&state, &name).await? && !is_private_thread(&state, &name, number).await?
-        }
+        Some(Asked::Receipts(name)) => caller.is(Role::Operate) && may_read(&state, &caller, &name, None).await?,
+        Some(Asked::Repository(name)) => may_read(&state, &caller, &name, None).await?,
+        Some(Asked::Thread(name, number)) => may_read(&state, &caller, &name, Some(number)).await?,
     };
     // Browsers and `wget` bring a key only once they are asked for one.
     let brought_nothing = caller == Caller::public() && !headers.contains_key(header::AUTHORIZATION);
@@ -99,31 +94,25 @@ fn asked(uri: &str) -> Option<Asked> {
 
 /// Whether a repository is private: one that is tracked, or one that was and is archived still.
 pub(crate) async fn any_private(state: &WebState) -> ApiResult<bool> {
-    let archive = &state.backends.archive;
-    let tracking = archive.tracking().await?;
-    if tracking.iter().any(|tracked| tracked.visibility() == Visibility::Private) {
+    let standings = standings(&state.backends.archive).await?;
+    Ok(standings.values().any(|standing| standing.visibility == Visibility::Private))
+}
+
+/// Whether the caller may read files of the repository that a name leads to, or of a thread of it. What is not known to
+/// be public counts as private, and a name says nothing of whose it is: the repository may have another one now.
+async fn may_read(state: &WebState, caller: &Caller, name: &RepositoryName, number: Option<u64>) -> ApiResult<bool> {
+    let Some(id) = state.backends.archive.resolve(name).await? else { return Ok(caller.sees_everything()) };
+    let known = Known::of(state, id).await?;
+    if caller.sees_private(id, known.name()) {
         return Ok(true);
     }
-    for id in archive.repositories().await? {
-        if tracking.iter().all(|tracked| tracked.id != id)
-            && archive.repository(id).await?.is_some_and(|file| file.visibility() == Visibility::Private)
-        {
-            return Ok(true);
-        }
+    if !known.is_tracked() || known.visibility() == Visibility::Private {
+        return Ok(false);
     }
-    Ok(false)
-}
-
-/// What is not known to be public counts as private.
-async fn is_private(state: &WebState, name: &RepositoryName) -> ApiResult<bool> {
-    let Some(id) = state.backends.archive.resolve(name).await? else { return Ok(true) };
-    let known = Known::of(state, id).await?;
-    Ok(!known.is_tracked() || known.visibility() == Visibility::Private)
-}
-
-async fn is_private_thread(state: &WebState, name: &RepositoryName, number: u64) -> ApiResult<bool> {
-    let Some(repository) = state.backends.archive.resolve(name).await? else { return Ok(true) };
-    items::is_private(state, ItemId { repository, number }).await
+    match number {
+        Some(number) => Ok(!items::is_private(state, ItemId { repository: id, number }).await?),
+        None => Ok(true),
+    }
 }
 
 #[cfg(test)]

@@ -107,7 +107,8 @@ async fn changes(
 
 /// What the caller is told of a change, if anything.
 async fn heard(state: &WebState, caller: &Caller, published: Published) -> ApiResult<Option<Heard>> {
-    if !may_hear(caller, &*state.tracked().await?, &published) {
+    let standings = state.standings_for(published.event.item.repository, published.event.at).await?;
+    if !may_hear(caller, &standings, &published) {
         return Ok(None);
     }
     let sequence = published.sequence;

@@ -88,13 +88,15 @@ pub async fn visible_repository(state: &WebState, caller: &Caller, name: &Reposi
     let known = Known::of(state, id).await?;
     let visible =
         Visible { id, name: known.name().unwrap_or(name).clone(), visibility: known.visibility(), file: known.file };
-    if caller.sees(visible.visibility, &visible.name) { Ok(visible) } else { Err(missing()) }
+    if caller.sees(visible.visibility, id, &visible.name) { Ok(visible) } else { Err(missing()) }
 }
 
 /// The tracked repositories that the caller may see, by id.
 pub(crate) async fn visible_ids(state: &WebState, caller: &Caller) -> ApiResult<Vec<RepositoryId>> {
     let hidden = caller.hidden(state).await?;
-    let mut ids: Vec<_> = state.tracked().await?.keys().copied().filter(|id| !hidden.contains(id)).collect();
+    let standings = state.standings().await?;
+    let tracked = standings.iter().filter(|(_, standing)| standing.is_tracked).map(|(id, _)| *id);
+    let mut ids: Vec<_> = tracked.filter(|id| !hidden.contains(id)).collect();
     ids.sort_unstable();
     Ok(ids)
 }

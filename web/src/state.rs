@@ -8,8 +8,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use gharvest_archive::{ApiKey, Archive};
-use gharvest_model::{ItemId, ItemRef, RepositoryId, RepositoryName, tracking::Tracked};
+use gharvest_archive::{ApiKey, Archive, ErrorKind};
+use gharvest_model::{ItemId, ItemRef, RepositoryId, RepositoryName, record::Visibility, tracking::Tracked};
 use gharvest_queue::QueueAdmin;
 use gharvest_search::SearchIndex;
 use gharvest_service_kit::{Settings, health::Readiness, settings::WebSettings};
@@ -130,11 +130,45 @@ pub struct WebState {
     /// What the queues did lately.
     pub(crate) rates: Rates,
     keys: Arc<Cached<Vec<ApiKey>>>,
-    tracked: Arc<Cached<TrackedById>>,
+    standings: Arc<Cached<Standings>>,
 }
 
-/// What is tracked.
-pub(crate) type TrackedById = HashMap<RepositoryId, Tracked>;
+/// Every repository that is tracked, or was and is archived still.
+pub(crate) type Standings = HashMap<RepositoryId, Standing>;
+
+/// Who may know of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Its name now; none if its file cannot be read.
+    pub(crate) name: Option<RepositoryName>,
+    pub(crate) visibility: Visibility,
+    pub(crate) is_tracked: bool,
+}
+
+/// Reads from the archive who may know of each repository: of one that is not tracked, what its file says. One whose file
+/// cannot be read counts as private.
+pub(crate) async fn standings(archive: &Archive) -> gharvest_archive::Result<Standings> {
+    let standing = |tracked: Tracked| {
+        let visibility = tracked.visibility();
+        (tracked.id, Standing { name: Some(tracked.name), visibility, is_tracked: true })
+    };
+    let mut all: Standings = archive.tracking().await?.into_iter().map(standing).collect();
+    for id in archive.repositories().await? {
+        if all.contains_key(&id) {
+            continue;
+        }
+        let standing = match archive.repository(id).await {
+            Ok(None) => continue,
+            Ok(Some(file)) => Standing { visibility: file.visibility(), name: Some(file.full_name), is_tracked: false },
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                Standing { name: None, visibility: Visibility::Private, is_tracked: false }
+            }
+            Err(error) => return Err(error),
+        };
+        all.insert(id, standing);
+    }
+    Ok(all)
+}
 
 /// API keys and what is tracked are read from the archive at most this often: for so long at most a revoked key works,
 /// and search and live events show what became private.
@@ -155,6 +189,10 @@ impl<T> Cached<T> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (read_at, value) = kept.as_ref()?;
         (age(*read_at, now) < CACHED_FOR).then(|| Arc::clone(value))
+    }
+
+    fn read_at(&self) -> Option<Timestamp> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(read_at, _)| *read_at)
     }
 
     fn keep(&self, read_at: Timestamp, value: T) -> Arc<T> {
@@ -181,7 +219,7 @@ impl WebState {
             metrics: None,
             shutdown: CancellationToken::new(),
             keys: Arc::default(),
-            tracked: Arc::default(),
+            standings: Arc::default(),
         }
     }
 
@@ -194,14 +232,28 @@ impl WebState {
         }
     }
 
-    /// What is tracked, as of a few seconds ago at most.
-    pub(crate) async fn tracked(&self) -> gharvest_archive::Result<Arc<TrackedById>> {
+    /// Who may know of each repository, as of a few seconds ago at most.
+    pub(crate) async fn standings(&self) -> gharvest_archive::Result<Arc<Standings>> {
         let now = self.clock.now();
-        if let Some(tracked) = self.tracked.fresh(now) {
-            return Ok(tracked);
+        match self.standings.fresh(now) {
+            Some(standings) => Ok(standings),
+            None => Ok(self.standings.keep(now, standings(&self.backends.archive).await?)),
         }
-        let tracking = self.backends.archive.tracking().await?;
-        Ok(self.tracked.keep(now, tracking.into_iter().map(|tracked| (tracked.id, tracked)).collect()))
+    }
+
+    /// The same for who is told of something that happened then in a repository: if that is not known, the archive is
+    /// asked again unless it was since.
+    pub(crate) async fn standings_for(
+        &self,
+        repository: RepositoryId,
+        then: Timestamp,
+    ) -> gharvest_archive::Result<Arc<Standings>> {
+        let standings = self.standings().await?;
+        if standings.contains_key(&repository) || self.standings.read_at().is_some_and(|read_at| read_at > then) {
+            return Ok(standings);
+        }
+        let now = self.clock.now();
+        Ok(self.standings.keep(now, self::standings(&self.backends.archive).await?))
     }
 }
 

@@ -213,9 +213,12 @@ pub struct ApiKey {
     pub hash: String,
     /// `read`, `operate` or `admin`.
     pub role: String,
-    /// Private repositories it may read; `*` for all.
+    /// Private repositories it may read by the name that they have; `*` for all.
     #[serde(default)]
     pub private: Vec<String>,
+    /// Private repositories it may read whatever they are called: those that were known when it was made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<RepositoryId>,
     /// When it was made.
     pub created_at: Timestamp,
 }

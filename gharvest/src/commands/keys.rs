@@ -3,6 +3,7 @@
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use gharvest_archive::{ApiKey, Archive};
+use gharvest_model::{RepositoryId, RepositoryName};
 use gharvest_service_kit::process::{CommonArgs, Exit};
 use jiff::Timestamp;
 
@@ -23,7 +24,8 @@ enum Action {
         /// What it may do
         #[arg(long, value_enum, default_value_t = Role::Read)]
         role: Role,
-        /// A private repository that it may read, OWNER/NAME, or `*` for all; can be given again
+        /// A private repository that it may read, OWNER/NAME, or `*` for all; can be given again. One that is mirrored
+        /// stays readable under another name
         #[arg(long, value_name = "REPOSITORY")]
         private: Vec<String>,
     },
@@ -75,12 +77,14 @@ async fn add(archive: &Archive, name: String, role: Role, private: Vec<String>) 
     if archive.keys().await?.iter().any(|key| key.name == name) {
         bail!("there is a key named `{name}` already: revoke it first, or take another name");
     }
+    let (repositories, private) = known(archive, private).await?;
     let secret = gharvest_web::access::new_key().context("no randomness for a key")?;
     let key = ApiKey {
         name,
         hash: gharvest_web::access::hash_key(&secret),
         role: role.as_str().to_owned(),
         private,
+        repositories,
         created_at: Timestamp::now(),
     };
     archive.update_keys(&move |keys| keys.push(key.clone())).await?;
@@ -91,14 +95,47 @@ async fn add(archive: &Archive, name: String, role: Role, private: Vec<String>) 
 
 async fn list(archive: &Archive, as_json: bool) -> anyhow::Result<()> {
     let keys = archive.keys().await?;
+    let mut shown = Vec::with_capacity(keys.len());
+    for ApiKey { name, role, mut private, repositories, created_at, .. } in keys {
+        for id in repositories {
+            let file = archive.repository(id).await?;
+            private.push(file.map_or_else(|| id.to_string(), |file| file.full_name.to_string()));
+        }
+        shown.push(Shown { name, role, private, created_at });
+    }
     if as_json {
-        let shown: Vec<_> = keys.iter().map(|key| serde_json::json!({ "name": key.name, "role": key.role, "private": key.private, "created_at": key.created_at })).collect();
         return json(&shown);
     }
-    for key in keys {
+    for key in shown {
         line(format_args!("{}\t{}\t{}\t{}", key.name, key.role, key.created_at, key.private.join(",")));
     }
     Ok(())
+}
+
+/// A key as it is listed: without its hash, repositories by the names they have now.
+#[derive(Debug, serde::Serialize)]
+struct Shown {
+    name: String,
+    role: String,
+    private: Vec<String>,
+    created_at: Timestamp,
+}
+
+/// The ids of repositories that are mirrored, and the names of all others: names pass from one repository to another.
+async fn known(archive: &Archive, private: Vec<String>) -> anyhow::Result<(Vec<RepositoryId>, Vec<String>)> {
+    let (mut ids, mut names) = (Vec::new(), Vec::new());
+    for name in private {
+        let known = match name.parse::<RepositoryName>() {
+            Ok(name) => archive.resolve(&name).await?,
+            Err(_) if name == "*" => None,
+            Err(error) => bail!("`{name}`: {error}; `*` stands for all"),
+        };
+        match known {
+            Some(id) => ids.push(id),
+            None => names.push(name),
+        }
+    }
+    Ok((ids, names))
 }
 
 async fn revoke(archive: &Archive, name: &str) -> anyhow::Result<()> {
@@ -109,4 +146,26 @@ async fn revoke(archive: &Archive, name: &str) -> anyhow::Result<()> {
     archive.update_keys(&move |keys| keys.retain(|key| key.name != name)).await?;
     say("revoked");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_key_is_bound_to_what_is_mirrored_and_by_name_to_what_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("file:{}", folder.path().display());
+        let archive = Archive::open(&url, &gharvest_archive::Options::default()).await.unwrap();
+        let file = json!({"id": 7, "full_name": "a/b", "fetched_at": Timestamp::UNIX_EPOCH});
+        archive.put_repository(&serde_json::from_value(file).unwrap()).await.unwrap();
+        let private = ["A/B", "c/d", "*"].map(str::to_owned).to_vec();
+        add(&archive, "reader".to_owned(), Role::Read, private).await.unwrap();
+        let key = archive.keys().await.unwrap().remove(0);
+        assert_eq!((key.repositories, key.private), (vec![RepositoryId(7)], vec!["c/d".to_owned(), "*".to_owned()]));
+        let refused = add(&archive, "other".to_owned(), Role::Read, vec!["a".to_owned()]).await.unwrap_err();
+        assert!(refused.to_string().starts_with("`a`: "), "{refused}");
+    }
 }

@@ -104,6 +104,7 @@ impl World {
             hash: hash_key(secret),
             role: role.to_owned(),
             private: Vec::new(),
+            repositories: Vec::new(),
             created_at: at(),
         };
         self.archive.update_keys(&move |keys| keys.push(key.clone())).await.unwrap();

@@ -84,7 +84,7 @@ pub async fn record(state: &WebState, caller: &Caller, path: &ItemPath) -> ApiRe
             format!("the record of {name}#{} is damaged: `gharvest verify` says more", path.number),
         )
     })?;
-    if !caller.sees(head.visibility, &repository.name) {
+    if !caller.sees(head.visibility, id.repository, &repository.name) {
         return Err(missing());
     }
     // A revision may be completed in place, so it does not tell which bytes these are.

@@ -200,7 +200,7 @@ async fn may_see(state: &WebState, caller: &Caller, subject: &Subject) -> ApiRes
     let Some(id) = subject.repository().filter(|_| !caller.sees_everything()) else { return Ok(true) };
     let known = Known::of(state, id).await?;
     let Some(name) = known.name() else { return Ok(false) };
-    if caller.sees_private(name) {
+    if caller.sees_private(id, Some(name)) {
         return Ok(true);
     }
     Ok(match subject {

@@ -1,6 +1,6 @@
 //! What is happening now.
 
-use gharvest_model::Kind;
+use gharvest_model::{Kind, record::Visibility};
 use gharvest_state::Published;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     access::Caller,
     error::{ApiError, ApiResult},
-    state::{TrackedById, WebState},
+    state::{Standings, WebState},
 };
 
 /// Which events.
@@ -72,12 +72,13 @@ impl From<Published> for Change {
 }
 
 /// Whether the caller may be told of an event: as things stood when it was published, and as they stand now, by the
-/// name that its repository has now.
-pub(crate) fn may_hear(caller: &Caller, tracked: &TrackedById, published: &Published) -> bool {
-    let event = &published.event;
-    match tracked.get(&event.item.repository) {
-        Some(now) => caller.sees(event.visibility, &now.name) && caller.sees(now.visibility(), &now.name),
-        None => caller.sees(event.visibility, &event.repository),
+/// name that its repository has now. Of a repository that was forgotten only who sees everything.
+pub(crate) fn may_hear(caller: &Caller, standings: &Standings, published: &Published) -> bool {
+    let (event, id) = (&published.event, published.event.item.repository);
+    match standings.get(&id) {
+        Some(now) if event.visibility == Visibility::Public && now.visibility == Visibility::Public => true,
+        Some(now) => caller.sees_private(id, now.name.as_ref()),
+        None => caller.sees_everything(),
     }
 }
 
@@ -89,8 +90,8 @@ pub async fn recent(state: &WebState, caller: &Caller, params: &RecentParams) ->
     }
     // More than asked for, because not all of them may be for this caller.
     let mut heard = state.backends.state.history(0, limit * 5).await?;
-    let tracked = state.tracked().await?;
-    heard.retain(|published| may_hear(caller, &tracked, published));
+    let standings = state.standings().await?;
+    heard.retain(|published| may_hear(caller, &standings, published));
     heard.sort_by_key(|published| std::cmp::Reverse(published.sequence));
     heard.truncate(limit);
     Ok(RecentAnswer { events: heard.into_iter().map(Change::from).collect() })

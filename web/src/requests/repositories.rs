@@ -116,7 +116,7 @@ impl LedgerAnswer {
 /// All tracked repositories that the caller may see, by name.
 pub async fn list(state: &WebState, caller: &Caller) -> ApiResult<RepositoriesAnswer> {
     let mut tracked = state.backends.archive.tracking().await?;
-    tracked.retain(|tracked| caller.sees(tracked.visibility(), &tracked.name));
+    tracked.retain(|tracked| caller.sees(tracked.visibility(), tracked.id, &tracked.name));
     tracked.sort_by_cached_key(|tracked| tracked.name.key());
     let answers =
         futures::stream::iter(tracked).map(|tracked| answer(state, tracked.id, tracked.name.clone(), Some(tracked)));
@@ -124,7 +124,10 @@ pub async fn list(state: &WebState, caller: &Caller) -> ApiResult<RepositoriesAn
     let repositories = repositories.into_iter().collect::<ApiResult<Vec<_>>>()?;
     // A repository may have become private since it was tracked.
     let seen = |answer: &RepositoryAnswer| {
-        answer.full_name.parse().is_ok_and(|name| caller.sees(visibility(answer.private), &name))
+        answer
+            .full_name
+            .parse()
+            .is_ok_and(|name| caller.sees(visibility(answer.private), RepositoryId(answer.id), &name))
     };
     Ok(RepositoriesAnswer { repositories: repositories.into_iter().filter(seen).collect() })
 }

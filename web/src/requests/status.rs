@@ -232,8 +232,8 @@ pub async fn status(state: &WebState, caller: &Caller) -> ApiResult<StatusAnswer
     }
     let repositories = repositories::list(state, caller).await?.repositories;
     let mut heard = state.backends.state.history(0, LOOKED_BACK).await?;
-    let tracked = state.tracked().await?;
-    heard.retain(|published| may_hear(caller, &tracked, published));
+    let standings = state.standings().await?;
+    heard.retain(|published| may_hear(caller, &standings, published));
     Ok(StatusAnswer {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         at: state.clock.now(),

@@ -152,6 +152,75 @@ async fn a_key_for_the_present_name_hears_events_from_before_a_rename() {
 }
 
 #[tokio::test]
+async fn what_became_private_stays_hidden_when_it_is_tracked_no_more() {
+    let mut mirror = mirror().await;
+    let later = now() + SignedDuration::from_secs(10);
+    mirror.archive.hear_private(TURNED, later).await.unwrap();
+    mirror.archive.untrack(TURNED).await.unwrap();
+    mirror.state.clock = Clock::new(move || later);
+    is_hidden(&mirror, true).await;
+}
+
+#[tokio::test]
+async fn events_of_what_was_forgotten_are_heard_by_nobody_who_may_not_see_everything() {
+    let mirror = mirror().await;
+    mirror.key("everything", "read", &["*"]).await;
+    mirror.publish((TURNED.0, "octo/turned"), 9, Visibility::Private).await;
+    mirror.archive.untrack(TURNED).await.unwrap();
+    mirror.archive.purge_repository(TURNED).await.unwrap();
+    for key in ["some", "other"] {
+        let recent = mirror.get_with("/api/v1/recent", key).await;
+        recent.hides("Event of 9");
+        recent.shows("Event of 1");
+        assert!(!replayed(&mirror, key).await.contains("turned"), "{key}");
+    }
+    mirror.get_with("/api/v1/recent", "everything").await.shows("Event of 9");
+}
+
+#[tokio::test]
+async fn a_repository_that_is_tracked_while_somebody_listens_is_heard_at_once() {
+    let mirror = mirror().await;
+    let last = mirror.get("/api/v1/recent").await.json()["events"][0]["sequence"].clone();
+    mirror.repository(4, "octo/new", false).await;
+    mirror.publish((4, "octo/new"), 4, Visibility::Public).await;
+    mirror.publish((1, "octo/box"), 1, Visibility::Public).await;
+    let request = Request::get(format!("/events?after={last}")).header("authorization", "Bearer other");
+    let mut body =
+        mirror.router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap().into_body().into_data_stream();
+    let mut heard = String::new();
+    while !heard.contains("Event of 1") {
+        heard.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
+    }
+    assert!(heard.contains("Event of 4"), "{heard}");
+}
+
+#[tokio::test]
+async fn a_key_goes_with_the_repository_and_not_with_its_name() {
+    let mirror = mirror().await;
+    mirror.key_of("by-id", TURNED).await;
+    mirror.key("by-name", "read", &["octo/turned"]).await;
+    let file = mirror.archive.repository(TURNED).await.unwrap().unwrap();
+    let fetched_at = now() + SignedDuration::from_secs(1);
+    let renamed = Repository { full_name: "octo/renamed".parse().unwrap(), fetched_at, ..file };
+    mirror.archive.put_repository(&renamed).await.unwrap();
+    let rename = |entry: &mut gharvest_model::tracking::Tracked| {
+        (entry.name, entry.private) = ("octo/renamed".parse().unwrap(), true);
+    };
+    mirror.archive.change_tracked(TURNED, &rename).await.unwrap();
+    // The old name still leads there, and then to another repository.
+    for _ in 0..2 {
+        for (key, expected) in [("by-id", StatusCode::NO_CONTENT), ("by-name", StatusCode::FORBIDDEN)] {
+            assert_eq!(raw(&mirror, "current/octo/renamed/items/9.json", Some(key)).await, expected, "{key}");
+        }
+        let seen = async |key: &str| mirror.get_with("/octo/renamed/issues/9", key).await.status;
+        assert_eq!((seen("by-id").await, seen("by-name").await), (StatusCode::OK, StatusCode::NOT_FOUND));
+        mirror.repository(5, "octo/turned", true).await;
+    }
+    assert_eq!(raw(&mirror, "current/octo/turned/repository.json", Some("by-id")).await, StatusCode::FORBIDDEN);
+    assert_eq!(raw(&mirror, "current/octo/turned/repository.json", Some("by-name")).await, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
 async fn a_private_repository_that_is_tracked_no_more_is_private_still() {
     let mirror = mirror().await;
     mirror.archive.untrack(RepositoryId(2)).await.unwrap();

@@ -217,9 +217,19 @@ impl Mirror {
             hash: hash_key(secret),
             role: role.to_owned(),
             private: private.iter().map(|name| (*name).to_owned()).collect(),
+            repositories: Vec::new(),
             created_at: now(),
         };
         self.archive.update_keys(&move |keys| keys.push(key.clone())).await.unwrap();
+    }
+
+    /// Makes an API key that reads this private repository, whatever it is called.
+    pub(crate) async fn key_of(&self, secret: &str, repository: RepositoryId) {
+        self.key(secret, "read", &[]).await;
+        let bind = |keys: &mut Vec<ApiKey>| {
+            keys.iter_mut().filter(|key| key.name == secret).for_each(|key| key.repositories = vec![repository]);
+        };
+        self.archive.update_keys(&bind).await.unwrap();
     }
 
     pub(crate) fn router(&self) -> Router {

@@ -174,6 +174,7 @@ everywhere! {
             hash: "00".repeat(32),
             role: "read".to_owned(),
             private: vec!["*".to_owned()],
+            repositories: Vec::new(),
             created_at: Timestamp::UNIX_EPOCH,
         };
         let changes: Vec<_> = (0..8).map(|at| move |keys: &mut Vec<ApiKey>| keys.push(key(at))).collect();

@@ -225,6 +225,7 @@ async fn small_files_are_changed_or_not() {
         hash: String::new(),
         role: "read".to_owned(),
         private: Vec::new(),
+        repositories: Vec::new(),
         created_at: Timestamp::UNIX_EPOCH,
     };
     let make_key = async |archive: &Archive| archive.update_keys(&|keys| *keys = vec![key.clone()]).await;

@@ -92,6 +92,7 @@ async fn write(folder: &Path) {
         hash: "ab".repeat(32),
         role: "read".to_owned(),
         private: vec!["octo/things".to_owned()],
+        repositories: Vec::new(),
         created_at: at(1_700_000_000),
     };
     archive.update_keys(&|keys| keys.push(key.clone())).await.unwrap();

@@ -288,6 +288,7 @@ async fn a_redacted_snapshot_holds_nothing_private() {
         hash: String::new(),
         role: "admin".to_owned(),
         private: Vec::new(),
+        repositories: Vec::new(),
         created_at: Timestamp::UNIX_EPOCH,
     };
     archive.update_keys(&|keys| keys.push(key.clone())).await.unwrap();
