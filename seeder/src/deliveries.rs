@@ -1,10 +1,12 @@
 //! Deliveries that GitHub could not hand over: read from its log and taken as if they had arrived.
 //!
 //! GitHub does not deliver again by itself, but keeps each delivery with its payload for three days. Whoever may
-//! administrate the hook can read them: a token with that right for a repository's hook, an App for its own. Without that
-//! right what was missed is found by polling, and the status says so.
+//! administrate the hook can read them: a token with that right for a repository's or an organisation's hook, an App for
+//! its own. Without that right what was missed is found by polling, and the status says so. No list that a repository's
+//! administrator may read names an organisation's hook: it is known by its ping.
 //!
-//! The cursor `deliveries/{repository}` (or `deliveries/app`) keeps how far the log was read. The log is not strictly in
+//! The cursor `deliveries/{repository}` (or `deliveries/organization/{login}`, `deliveries/app`) keeps how far the log was
+//! read. The log is not strictly in
 //! order of time, so the last minutes are read again each time, and what was handled is remembered by its GUID. A log
 //! that is longer than one look reads has a gap then, behind its newest part: the next looks go on in it.
 
@@ -18,7 +20,7 @@ use gharvest_github::{Answer, Client, ErrorKind, Found, Purpose, Resource};
 use gharvest_model::{RepositoryId, tracking::Tracked};
 use gharvest_service_kit::settings::DeliveryLog;
 use gharvest_state::State;
-use gharvest_webhook_receiver::{Headers, Outcome, Payload, Receiver, hook_feed};
+use gharvest_webhook_receiver::{Headers, Outcome, Payload, Receiver, hook_feed, organization_hook_feed};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -34,6 +36,8 @@ const KEPT: Duration = Duration::from_secs(3 * 24 * 3600);
 const SETTLES: Duration = Duration::from_secs(15 * 60);
 /// How long a found hook, or the lack of rights, counts before GitHub is asked again.
 const HOOK_LIVES: Duration = Duration::from_secs(3600);
+/// An organisation's log is read again after this time: its repositories have their turns one by one.
+const ORGANIZATION_EVERY: Duration = Duration::from_secs(60);
 /// Pages of a hundred that one look reads at most; the next look goes on with what is older.
 pub const MOST_PAGES: usize = 100;
 /// Handled deliveries that are remembered at most.
@@ -42,6 +46,8 @@ const MOST_REMEMBERED: usize = 10_000;
 const NO_RIGHT: &str = "no token may read this repository's hooks: failed deliveries are found by polling";
 const NO_APP: &str = "[seeder] deliveries_of is \"app\", but there is no GitHub App: failed deliveries are found by \
                       polling; set the App in [github], or deliveries_of = \"hooks\"";
+const NO_OWNER: &str = "no token may read the log of the organisation's hook, which needs its owner's with the scope \
+                        admin:org_hook: failed deliveries are found by polling";
 const NO_HOOK: &str = "no webhook of this repository leads here: changes are found by polling";
 
 /// How far one log was read.
@@ -65,6 +71,9 @@ struct Cursor {
     /// ETag of the log's first page.
     #[serde(default)]
     etag: Option<String>,
+    /// Why an organisation's log could not be read.
+    #[serde(default)]
+    trouble: Option<String>,
 }
 
 /// The part of a log that lies between what was read long ago and what is newest.
@@ -123,6 +132,7 @@ impl Entry {
 #[derive(Debug, Clone, Copy)]
 enum Log<'a> {
     Repository(&'a Tracked, u64),
+    Organization(&'a str, u64),
     App,
 }
 
@@ -130,6 +140,7 @@ impl Log<'_> {
     fn deliveries(self) -> Resource {
         match self {
             Self::Repository(tracked, hook) => Resource::Deliveries(tracked.name.clone(), hook),
+            Self::Organization(login, hook) => Resource::OrganizationDeliveries(login.to_owned(), hook),
             Self::App => Resource::AppDeliveries,
         }
     }
@@ -137,6 +148,7 @@ impl Log<'_> {
     fn delivery(self, id: u64) -> Resource {
         match self {
             Self::Repository(tracked, hook) => Resource::Delivery(tracked.name.clone(), hook, id),
+            Self::Organization(login, hook) => Resource::OrganizationDelivery(login.to_owned(), hook, id),
             Self::App => Resource::AppDelivery(id),
         }
     }
@@ -190,14 +202,19 @@ impl Recovery<'_> {
         };
         if let Some((tally, trouble)) = app {
             for tracked in turns {
-                let (failures, recovered) = tally.get(&tracked.id).copied().unwrap_or_default();
-                self.note(tracked.id, failures, recovered, trouble.clone(), now).await?;
+                self.note(tracked.id, trouble.clone(), now).await?;
             }
-            return Ok(tally.values().map(|(_, recovered)| recovered).sum());
+            return self.count(&tally).await;
         }
-        let (mut recovered, mut outage) = (0, Outage::default());
+        let (mut recovered, mut outage, mut organizations) = (0, Outage::default(), HashMap::new());
         for tracked in turns {
-            let (own, met_silence) = self.of_repository(tracked, now).await?;
+            let owner = tracked.name.owner();
+            if !organizations.contains_key(owner) {
+                let (own, read) = self.of_organization(owner, now).await?;
+                recovered += own;
+                organizations.insert(owner, read);
+            }
+            let (own, met_silence) = self.of_repository(tracked, organizations[owner].as_ref(), now).await?;
             recovered += own;
             if outage.is_certain(met_silence) {
                 break;
@@ -216,41 +233,73 @@ impl Recovery<'_> {
             Ok(Some(other)) => return Ok(Some((Tally::new(), Some(said(&other))))),
             Err(error) => return Ok(Some((Tally::new(), Some(passing(error)?)))),
         };
-        let tally = self.read(Log::App, first, &mut cursor, now).await;
+        let mut tally = Tally::new();
+        let read = self.read(Log::App, first, &mut cursor, &mut tally, now).await;
         self.keep(feed, &cursor).await?;
-        Ok(Some(match tally {
-            Ok(tally) => (tally, None),
-            Err(error) => (Tally::new(), Some(stopped(error)?)),
+        Ok(Some(match read {
+            Ok(()) => (tally, None),
+            Err(error) => (tally, Some(stopped(error)?)),
         }))
     }
 
-    /// How many deliveries were recovered, and whether GitHub was silent.
-    async fn of_repository(&self, tracked: &Tracked, now: Timestamp) -> Result<(u64, bool), Failure> {
+    /// How many deliveries of an organisation's hook were recovered, and why its log cannot be read; no word without a
+    /// hook that pinged.
+    async fn of_organization(&self, login: &str, now: Timestamp) -> Result<(u64, Option<Result<(), String>>), Failure> {
+        let Some(hook) = self.pinged(&organization_hook_feed(login)).await? else { return Ok((0, None)) };
+        let feed = format!("deliveries/organization/{}", login.to_ascii_lowercase());
+        let mut cursor = self.cursor(&feed).await?;
+        if cursor.hook != Some(hook) {
+            cursor = Cursor { hook: Some(hook), ..Cursor::default() };
+        }
+        let mut tally = Tally::new();
+        if cursor.looked_at.is_none_or(|at| later(at, ORGANIZATION_EVERY) <= now) {
+            let log = Log::Organization(login, hook);
+            cursor.trouble = match self.look(log, &mut cursor, &mut tally, now).await {
+                Ok(None) => None,
+                Ok(Some(Answer::NotFound)) => Some(NO_OWNER.to_owned()),
+                Ok(Some(other)) => Some(said(&other)),
+                Err(error) => Some(stopped(error)?),
+            };
+            cursor.looked_at = Some(now);
+            self.keep(&feed, &cursor).await?;
+        }
+        Ok((self.count(&tally).await?, Some(cursor.trouble.map_or(Ok(()), Err))))
+    }
+
+    /// How many deliveries were recovered, and whether GitHub was silent. A repository without a hook of its own has its
+    /// organisation's.
+    async fn of_repository(
+        &self,
+        tracked: &Tracked,
+        organization: Option<&Result<(), String>>,
+        now: Timestamp,
+    ) -> Result<(u64, bool), Failure> {
         let feed = format!("deliveries/{}", tracked.id);
         let mut cursor = self.cursor(&feed).await?;
-        let before = cursor.clone();
-        let outcome = self.look(tracked, &mut cursor, now).await;
+        let (before, mut tally) = (cursor.clone(), Tally::new());
+        let outcome = self.look_at_own(tracked, &mut cursor, &mut tally, now).await;
         if cursor != before {
             self.keep(&feed, &cursor).await?;
         }
         let met_silence = outcome.as_ref().is_err_and(Failure::is_silence);
-        let (tally, trouble) = match outcome {
-            Ok(Ok(tally)) => (tally, None),
-            Ok(Err(trouble)) => (Tally::new(), Some(trouble)),
-            Err(error) => (Tally::new(), Some(stopped(error)?)),
+        let trouble = match (outcome, organization) {
+            (Ok(Ok(())), _) => None,
+            (Ok(Err(trouble)), None) => Some(trouble),
+            (Ok(Err(_)), Some(read)) => read.clone().err(),
+            (Err(error), _) => Some(stopped(error)?),
         };
-        let (failures, recovered) = tally.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-        self.note(tracked.id, failures, recovered, trouble, now).await?;
-        Ok((recovered, met_silence))
+        self.note(tracked.id, trouble, now).await?;
+        Ok((self.count(&tally).await?, met_silence))
     }
 
-    /// What was found in a repository's log, or why it cannot be read.
-    async fn look(
+    /// Looks through the log of a repository's own hook, or says why that cannot be done.
+    async fn look_at_own(
         &self,
         tracked: &Tracked,
         cursor: &mut Cursor,
+        tally: &mut Tally,
         now: Timestamp,
-    ) -> Result<Result<Tally, String>, Failure> {
+    ) -> Result<Result<(), String>, Failure> {
         if cursor.looked_at.is_none_or(|at| later(at, HOOK_LIVES) <= now) {
             match self.find_hook(tracked).await? {
                 Ok(hook) => (cursor.hook, cursor.etag) = (Some(hook), None),
@@ -263,22 +312,12 @@ impl Recovery<'_> {
             cursor.looked_at = Some(now);
         }
         let Some(hook) = cursor.hook else {
-            let stored = self.state.get(&Health::key(tracked.id)).await?;
-            let known = stored.and_then(|stored| serde_json::from_slice::<Health>(&stored.value).ok());
+            let known = self.health(tracked.id).await?;
             return Ok(Err(known.and_then(|health| health.trouble).unwrap_or_else(|| NO_RIGHT.to_owned())));
         };
-        let log = Log::Repository(tracked, hook);
-        // What is open is gone on with, though nothing is new.
-        let etag = cursor.etag.clone().filter(|_| cursor.gap.is_none());
-        match self.client.get(&log.deliveries(), etag.as_deref(), Purpose::Scheduled).await? {
-            Answer::Found(first) => {
-                let etag = first.etag.clone();
-                let tally = self.read(log, first, cursor, now).await?;
-                cursor.etag = etag;
-                Ok(Ok(tally))
-            }
-            Answer::NotModified => Ok(Ok(Tally::new())),
-            other => {
+        match self.look(Log::Repository(tracked, hook), cursor, tally, now).await? {
+            None => Ok(Ok(())),
+            Some(other) => {
                 // The hook was removed, or the right was taken away: looked for again next time.
                 cursor.looked_at = None;
                 Ok(Err(said(&other)))
@@ -286,10 +325,37 @@ impl Recovery<'_> {
         }
     }
 
+    /// Looks through a hook's log from its newest page on. Gives back an answer that is none.
+    async fn look(
+        &self,
+        log: Log<'_>,
+        cursor: &mut Cursor,
+        tally: &mut Tally,
+        now: Timestamp,
+    ) -> Result<Option<Answer>, Failure> {
+        // What is open is gone on with, though nothing is new.
+        let etag = cursor.etag.clone().filter(|_| cursor.gap.is_none());
+        match self.client.get(&log.deliveries(), etag.as_deref(), Purpose::Scheduled).await? {
+            Answer::Found(first) => {
+                let etag = first.etag.clone();
+                self.read(log, first, cursor, tally, now).await?;
+                cursor.etag = etag;
+                Ok(None)
+            }
+            Answer::NotModified => Ok(None),
+            other => Ok(Some(other)),
+        }
+    }
+
+    /// The hook that pinged last, and was not removed since.
+    async fn pinged(&self, feed: &str) -> Result<Option<u64>, Failure> {
+        let known = self.archive.cursor(feed).await?;
+        Ok(known.filter(|hook| hook["removed_at"].is_null()).and_then(|hook| hook["hook_id"].as_u64()))
+    }
+
     /// The hook of a repository that leads here: the one that pinged, or one with a receiver's path.
     async fn find_hook(&self, tracked: &Tracked) -> Result<Result<u64, String>, Failure> {
-        let pinged = self.archive.cursor(&hook_feed(tracked.id)).await?;
-        let pinged = pinged.filter(|hook| hook["removed_at"].is_null()).and_then(|hook| hook["hook_id"].as_u64());
+        let pinged = self.pinged(&hook_feed(tracked.id)).await?;
         let found = match self.client.get(&Resource::Hooks(tracked.name.clone()), None, Purpose::Scheduled).await {
             Ok(Answer::Found(found)) => found,
             Ok(_) => return Ok(Err(NO_RIGHT.to_owned())),
@@ -310,7 +376,14 @@ impl Recovery<'_> {
     }
 
     /// Reads a log back to where it was read last, and takes what failed, oldest first.
-    async fn read(&self, log: Log<'_>, first: Found, cursor: &mut Cursor, now: Timestamp) -> Result<Tally, Failure> {
+    async fn read(
+        &self,
+        log: Log<'_>,
+        first: Found,
+        cursor: &mut Cursor,
+        tally: &mut Tally,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
         let read_to = cursor.gap.as_ref().map_or(cursor.after, |gap| gap.above);
         let mut part = self.part(log, first, read_to, now).await?;
         if part.next.is_none()
@@ -319,13 +392,13 @@ impl Recovery<'_> {
             let Some(found) = self.page(log, &gap.next).await? else {
                 // Its address is too old: read anew from `after` on, at the next look.
                 cursor.gap = None;
-                return Ok(Tally::new());
+                return Ok(());
             };
             let older = self.part(log, found, cursor.after, now).await?;
             part.entries.extend(older.entries);
             part.next = older.next;
         }
-        let tally = self.take_missed(log, &part.entries, cursor).await?;
+        self.take_missed(log, &part.entries, cursor, tally).await?;
         let settled = part.entries.iter().filter(|entry| entry.delivered_at <= earlier(now, SETTLES));
         let above = settled.map(|entry| entry.id).fold(read_to, u64::max);
         cursor.gap = part.next.map(|next| Gap { next, above });
@@ -335,14 +408,20 @@ impl Recovery<'_> {
         let recent: BTreeSet<&str> =
             part.entries.iter().filter(|entry| entry.id > above).map(|entry| entry.guid.as_str()).collect();
         cursor.handled.retain(|guid| recent.contains(guid.as_str()));
-        Ok(tally)
+        Ok(())
     }
 
-    /// Takes those of these entries, newest first, that failed and were not handled.
-    async fn take_missed(&self, log: Log<'_>, entries: &[Entry], cursor: &mut Cursor) -> Result<Tally, Failure> {
+    /// Takes those of these entries, newest first, that failed and were not handled, and counts them: what was handled
+    /// before an error is not handled again.
+    async fn take_missed(
+        &self,
+        log: Log<'_>,
+        entries: &[Entry],
+        cursor: &mut Cursor,
+        tally: &mut Tally,
+    ) -> Result<(), Failure> {
         let arrived: HashSet<&str> =
             entries.iter().filter(|entry| entry.has_arrived()).map(|entry| entry.guid.as_str()).collect();
-        let mut tally = Tally::new();
         let mut done: HashSet<&str> = HashSet::new();
         for entry in entries.iter().rev() {
             let is_missed = !entry.has_arrived() && !arrived.contains(entry.guid.as_str());
@@ -352,7 +431,7 @@ impl Recovery<'_> {
             let recovered = self.take(log, entry).await?;
             let repository = match log {
                 Log::Repository(tracked, _) => tracked.id,
-                Log::App => RepositoryId(entry.repository_id.unwrap_or_default()),
+                Log::Organization(..) | Log::App => RepositoryId(entry.repository_id.unwrap_or_default()),
             };
             let (failures, taken) = tally.entry(repository).or_default();
             *failures += 1;
@@ -361,7 +440,7 @@ impl Recovery<'_> {
                 cursor.handled.insert(entry.guid.clone());
             }
         }
-        Ok(tally)
+        Ok(())
     }
 
     /// The entries of the log from a page on, back to behind a delivery, as far as their payloads are kept.
@@ -398,7 +477,9 @@ impl Recovery<'_> {
 
     async fn ask(&self, log: Log<'_>, resource: &Resource) -> gharvest_github::Result<Option<Answer>> {
         match log {
-            Log::Repository(..) => self.client.get(resource, None, Purpose::Scheduled).await.map(Some),
+            Log::Repository(..) | Log::Organization(..) => {
+                self.client.get(resource, None, Purpose::Scheduled).await.map(Some)
+            }
             Log::App => self.client.get_as_app(resource).await,
         }
     }
@@ -427,26 +508,37 @@ impl Recovery<'_> {
         Ok(matches!(received.outcome, Outcome::Queued | Outcome::Spooled | Outcome::TrackingChanged))
     }
 
-    async fn note(
-        &self,
-        repository: RepositoryId,
-        failures: u64,
-        recovered: u64,
-        trouble: Option<String>,
-        now: Timestamp,
-    ) -> Result<(), Failure> {
-        let stored = self.state.get(&Health::key(repository)).await?;
-        let before = stored.and_then(|stored| serde_json::from_slice::<Health>(&stored.value).ok()).unwrap_or_default();
+    /// Notes how a repository's feed is.
+    async fn note(&self, repository: RepositoryId, trouble: Option<String>, now: Timestamp) -> Result<(), Failure> {
+        let before = self.health(repository).await?.unwrap_or_default();
         if let Some(trouble) = trouble.as_ref().filter(|trouble| before.trouble.as_ref() != Some(*trouble)) {
             tracing::warn!(repository = repository.0, trouble, "Failed deliveries of a hook cannot be recovered");
         }
-        let health = Health {
-            checked_at: Some(now),
-            failures: before.failures + failures,
-            recovered: before.recovered + recovered,
-            trouble,
-        };
-        let value = serde_json::to_vec(&health).expect("plain data");
+        self.set_health(repository, &Health { checked_at: Some(now), trouble, ..before }).await
+    }
+
+    /// Adds to the counts of tracked repositories. Says how many deliveries were recovered in all.
+    async fn count(&self, tally: &Tally) -> Result<u64, Failure> {
+        if tally.is_empty() {
+            return Ok(0);
+        }
+        for tracked in self.archive.tracking().await? {
+            let Some((failures, recovered)) = tally.get(&tracked.id) else { continue };
+            let mut health = self.health(tracked.id).await?.unwrap_or_default();
+            health.failures += failures;
+            health.recovered += recovered;
+            self.set_health(tracked.id, &health).await?;
+        }
+        Ok(tally.values().map(|(_, recovered)| recovered).sum())
+    }
+
+    async fn health(&self, repository: RepositoryId) -> Result<Option<Health>, Failure> {
+        let stored = self.state.get(&Health::key(repository)).await?;
+        Ok(stored.and_then(|stored| serde_json::from_slice(&stored.value).ok()))
+    }
+
+    async fn set_health(&self, repository: RepositoryId, health: &Health) -> Result<(), Failure> {
+        let value = serde_json::to_vec(health).expect("plain data");
         self.state.put(&Health::key(repository), &value, None, None).await?;
         Ok(())
     }

@@ -6,7 +6,8 @@ use std::{sync::Arc, time::Duration};
 use gharvest_archive::Archive;
 use gharvest_github::{AppInstallation, Client, Config, TokenUse};
 use gharvest_github_simulator::{
-    Change, Control, Fault as GithubFault, Options as GithubOptions, Rule, Simulator, Webhook, World as Github,
+    Change, Control, Fault as GithubFault, ORGANIZATION_HOOK, Options as GithubOptions, Rule, Simulator, Webhook,
+    World as Github,
 };
 use gharvest_model::{QueueName, RepositoryId, RepositoryName, tracking::Tracked};
 use gharvest_queue::{
@@ -280,6 +281,46 @@ async fn without_the_right_to_see_hooks_polling_is_left_and_the_status_says_so()
     world.control.clear_faults();
     assert!(world.recover(62).await >= 1);
     assert_eq!(world.health().await.trouble, None);
+}
+
+#[tokio::test]
+async fn an_organisations_hook_is_read_where_its_ping_was_heard() {
+    let world = World::new().await;
+    world.control.inject(Rule::often(GithubFault::Status { status: 404 }, 1.0).on("/repos/"));
+    let hook = json!({ "hook_id": ORGANIZATION_HOOK, "at": at(0) });
+    world.archive.set_cursor("hook/organization/lumen", hook).await.unwrap();
+    let some = world.some();
+    world.comment(some[0]).await;
+    let recovered = world.recover(1).await;
+    assert!(recovered >= 1);
+    assert_eq!(world.numbers().await, some[..1]);
+    let health = world.health().await;
+    assert_eq!((health.failures, health.recovered, health.trouble), (recovered, recovered, None));
+    // The turns of its other repositories, in the same minute, ask nothing.
+    let asked = world.client.calls();
+    assert_eq!(world.recover(1).await, 0);
+    assert_eq!(world.client.calls(), asked);
+    // Only the organisation's owners may read it.
+    world.control.inject(Rule::often(GithubFault::Status { status: 404 }, 1.0).on("/orgs/"));
+    assert_eq!(world.recover(6).await, 0);
+    assert!(world.health().await.trouble.unwrap().contains("admin:org_hook"));
+}
+
+#[tokio::test]
+async fn what_was_recovered_before_an_error_is_counted() {
+    let world = World::new().await;
+    let some = world.some();
+    world.comment(some[0]).await;
+    world.comment(some[1]).await;
+    world.control.inject(Rule::often(GithubFault::Status { status: 502 }, 1.0).after(1).on("/deliveries/"));
+    world.recover(1).await;
+    let first = world.health().await;
+    assert!(first.trouble.is_some() && first.recovered >= 1, "{first:?}");
+    world.control.clear_faults();
+    let second = world.recover(2).await;
+    let health = world.health().await;
+    assert_eq!((health.recovered, health.trouble), (first.recovered + second, None));
+    assert_eq!(world.numbers().await, some[..2]);
 }
 
 #[tokio::test]

@@ -474,9 +474,10 @@ impl Receiver {
     /// A ping proves that the hook works, `meta` says that it is gone: kept for `status` and for asking GitHub what was
     /// missed, and never a reason to fail.
     async fn record_hook(&self, payload: &Payload, hook: Value) {
-        let feed = match &payload.repository {
-            Some(repository) => hook_feed(repository.id),
-            None => "hook/app".to_owned(),
+        let feed = match (&payload.repository, &payload.organization) {
+            (Some(repository), _) => hook_feed(repository.id),
+            (None, Some(organization)) => organization_hook_feed(&organization.login),
+            (None, None) => "hook/app".to_owned(),
         };
         if let Err(error) = self.archive.set_cursor(&feed, hook).await {
             tracing::warn!(error = %error, "what is known of a hook cannot be kept");
@@ -487,6 +488,11 @@ impl Receiver {
 /// The archive's cursor with what is known of a repository's hook: `hook_id`, and `at` or `removed_at`.
 pub fn hook_feed(repository: RepositoryId) -> String {
     format!("hook/{repository}")
+}
+
+/// The same of an organisation's hook, whose pings name no repository.
+pub fn organization_hook_feed(login: &str) -> String {
+    format!("hook/organization/{}", login.to_ascii_lowercase())
 }
 
 /// The state's key of when a repository's hook was last heard: `at`, `event` and `delivery`, as JSON.

@@ -139,6 +139,10 @@ pub enum Resource {
     Deliveries(RepositoryName, u64),
     /// `GET /repos/{owner}/{repo}/hooks/{hook_id}/deliveries/{delivery_id}`: one of them with its payload.
     Delivery(RepositoryName, u64, u64),
+    /// `GET /orgs/{org}/hooks/{hook_id}/deliveries`: the same of an organisation's hook, for its owners.
+    OrganizationDeliveries(String, u64),
+    /// `GET /orgs/{org}/hooks/{hook_id}/deliveries/{delivery_id}`: one of them with its payload.
+    OrganizationDelivery(String, u64, u64),
     /// `GET /app/hook/deliveries`: the log of an App's hook, for [`Client::get_as_app`].
     AppDeliveries,
     /// `GET /app/hook/deliveries/{delivery_id}`: one of them with its payload, for [`Client::get_as_app`].

@@ -27,8 +27,8 @@ impl Resource {
             Self::Milestones(_) => "milestones",
             Self::Releases(_) => "releases",
             Self::Hooks(_) => "hooks",
-            Self::Deliveries(..) | Self::AppDeliveries => "deliveries",
-            Self::Delivery(..) | Self::AppDelivery(_) => "delivery",
+            Self::Deliveries(..) | Self::OrganizationDeliveries(..) | Self::AppDeliveries => "deliveries",
+            Self::Delivery(..) | Self::OrganizationDelivery(..) | Self::AppDelivery(_) => "delivery",
             Self::RateLimit => "rate_limit",
             Self::Address(_) | Self::Page(..) => "address",
         }
@@ -73,6 +73,13 @@ impl Resource {
             Self::Delivery(repository, hook, id) => {
                 under(base, repository, &["hooks", &hook.to_string(), "deliveries", &id.to_string()], &[])
             }
+            Self::OrganizationDeliveries(organization, hook) => {
+                base.join(&["orgs", organization, "hooks", &hook.to_string(), "deliveries"], &[PER_PAGE])
+            }
+            Self::OrganizationDelivery(organization, hook, id) => {
+                let segments = ["orgs", organization, "hooks", &hook.to_string(), "deliveries", &id.to_string()];
+                base.join(&segments, &[])
+            }
             Self::AppDeliveries => base.join(&["app", "hook", "deliveries"], &[PER_PAGE]),
             Self::AppDelivery(id) => base.join(&["app", "hook", "deliveries", &id.to_string()], &[]),
             Self::RateLimit => base.join(&["rate_limit"], &[]),
@@ -108,6 +115,8 @@ impl Resource {
             | Self::Delivery(name, ..)
             | Self::Page(name, _) => Some(name),
             Self::RepositoryById(_)
+            | Self::OrganizationDeliveries(..)
+            | Self::OrganizationDelivery(..)
             | Self::AppDeliveries
             | Self::AppDelivery(_)
             | Self::RateLimit
@@ -125,6 +134,8 @@ impl Resource {
                 | Self::Hooks(_)
                 | Self::Deliveries(..)
                 | Self::Delivery(..)
+                | Self::OrganizationDeliveries(..)
+                | Self::OrganizationDelivery(..)
                 | Self::Address(_)
         )
     }

@@ -6,7 +6,7 @@ use crate::{
     limits::Caller,
     routes::{Call, Reply},
     token::Token,
-    webhook::{Delivery, HOOK},
+    webhook::{Delivery, HOOK, ORGANIZATION_HOOK},
 };
 
 /// Hooks are for those who administrate the repository: here, whoever has a token.
@@ -88,6 +88,31 @@ pub(crate) fn redeliver(call: &Call<'_>) -> Reply {
         Reply { status: 202, body: json!({}), headers: Vec::new() }
     } else {
         Reply::not_found()
+    }
+}
+
+/// An organisation's hook is for its owners: here, for whoever has a token and names the owner of something.
+fn owned(call: &Call<'_>) -> Result<Vec<u64>, Reply> {
+    let owner = call.captured.first().copied().unwrap_or_default();
+    let owned = call.state.repositories.values().filter(|one| one.owner.eq_ignore_ascii_case(owner));
+    let owned: Vec<u64> = owned.map(|one| one.id).collect();
+    let is_shown = *call.caller != Caller::Anonymous && call.number(1) == ORGANIZATION_HOOK && !owned.is_empty();
+    if is_shown { Ok(owned) } else { Err(Reply::not_found()) }
+}
+
+/// The log of an organisation's hook, of all that it owns.
+pub(crate) fn organization_deliveries(call: &Call<'_>) -> Reply {
+    match owned(call) {
+        Ok(owned) => page(call, |delivery| owned.contains(&delivery.announcement.repository)),
+        Err(reply) => reply,
+    }
+}
+
+/// One delivery of an organisation's hook.
+pub(crate) fn organization_delivery(call: &Call<'_>) -> Reply {
+    match owned(call) {
+        Ok(_) => full(call, call.number(2)),
+        Err(reply) => reply,
     }
 }
 

@@ -63,7 +63,7 @@ pub use fault::{Fault, GraphqlError, Rule, Withheld};
 pub use options::{Options, Token};
 pub use server::{Exchange, Violation};
 pub use simulator::Simulator;
-pub use webhook::{Delivery, Webhook, signature};
+pub use webhook::{Delivery, ORGANIZATION_HOOK, Webhook, signature};
 pub use world::World;
 
 /// Every endpoint that is served: method, GitHub's path template, query parameters. For comparing with GitHub's own

@@ -124,6 +124,8 @@ pub(crate) const ROUTES: &[Route] = &[
     get("/repos/{owner}/{repo}/hooks", PAGING, hooks::list),
     get("/repos/{owner}/{repo}/hooks/{hook_id}/deliveries", &["per_page", "cursor", "status"], hooks::deliveries),
     get("/repos/{owner}/{repo}/hooks/{hook_id}/deliveries/{delivery_id}", NONE, hooks::delivery),
+    get("/orgs/{org}/hooks/{hook_id}/deliveries", &["per_page", "cursor", "status"], hooks::organization_deliveries),
+    get("/orgs/{org}/hooks/{hook_id}/deliveries/{delivery_id}", NONE, hooks::organization_delivery),
     get("/app/hook/deliveries", &["per_page", "cursor", "status"], hooks::app_deliveries),
     get("/app/hook/deliveries/{delivery_id}", NONE, hooks::app_delivery),
     Route {

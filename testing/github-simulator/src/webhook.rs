@@ -36,6 +36,8 @@ impl Webhook {
 
 /// The id of the one hook of every repository.
 pub(crate) const HOOK: u64 = 4_711;
+/// The id of the one hook of every organisation.
+pub const ORGANIZATION_HOOK: u64 = 4_712;
 
 /// One delivery as sent, or not.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -339,6 +339,11 @@ async fn a_ping_is_answered_and_the_hook_remembered() {
     gone["repository"] = ping["repository"].clone();
     assert_eq!(scene.deliver("meta", "d-2", &gone).await.said(), (202, "queued"));
     assert!(scene.archive.cursor("hook/9").await.unwrap().unwrap()["removed_at"].is_string());
+    // An organisation's hook names no repository.
+    let ping =
+        json!({"zen": "Keep it logically awesome.", "hook_id": 43, "hook": {}, "organization": {"login": "Octo"}});
+    assert_eq!(scene.deliver("ping", "d-3", &ping).await.said(), (202, "pong"));
+    assert_eq!(scene.archive.cursor("hook/organization/octo").await.unwrap().unwrap()["hook_id"], 43);
 }
 
 fn of_a_stranger() -> Value {
