@@ -400,15 +400,18 @@ impl<'a> Run<'a> {
         Value::Null
     }
 
+    /// Whether the caller is shown a repository, and what belongs to it.
+    fn is_shown(&self, repository: &Repository) -> bool {
+        repository.standing == Standing::Public && !self.how.unseen.contains(&repository.id)
+    }
+
     fn repository(&mut self, field: &'a Asked, key: &str) -> Value {
         let state = self.state;
         let [owner, name] = ["owner", "name"].map(|name| argument(field, name, self.variables));
         let (owner, name) = (owner.as_str().unwrap_or_default(), name.as_str().unwrap_or_default());
         let found =
             state.find(owner, name).and_then(|(Found::Here(id) | Found::Moved(id))| state.repositories.get(&id));
-        let Some(found) =
-            found.filter(|found| found.standing == Standing::Public && !self.how.unseen.contains(&found.id))
-        else {
+        let Some(found) = found.filter(|found| self.is_shown(found)) else {
             let message = format!("Could not resolve to a Repository with the name '{owner}/{name}'.");
             return self.not_found(field, json!([key]), message);
         };
@@ -505,7 +508,8 @@ impl<'a> Run<'a> {
     fn node(&self, id: &str) -> Value {
         let known = self.shared.node_ids.lock().get(id).copied();
         let Some((repository, number)) = known.or_else(|| self.find_node(id)) else { return Value::Null };
-        let Some(found) = self.state.repositories.get(&repository) else { return Value::Null };
+        let found = self.state.repositories.get(&repository).filter(|found| self.is_shown(found));
+        let Some(found) = found else { return Value::Null };
         let object = self.graph(found, number);
         if object["id"] == id {
             return (*object).clone();

@@ -127,12 +127,16 @@ pub(crate) fn edits(lists: usize) -> String {
     by_ids("Edits", lists) + &format!("fragment Detail on Node{{... on Comment{{{edits}}}}}")
 }
 
-/// The beginning of a document that asks for the fragment `Detail` of nodes by id.
+/// The beginning of a document that asks for the fragment `Detail` of nodes by id. A token that does not see them is told
+/// null, as of nodes that are not there; that it does not see their repository is told apart.
 fn by_ids(operation: &str, lists: usize) -> String {
     let text = |one: &dyn Fn(usize) -> String| (0..lists).map(one).collect::<Vec<_>>().join(" ");
     let variables = text(&|list| format!("$l{list}:[ID!]!"));
     let fields = text(&|list| format!("l{list}:nodes(ids:$l{list}){{__typename id ...Detail}}"));
-    format!("query {operation}({variables}){{{BUDGET} {fields}}} ")
+    format!(
+        "query {operation}($owner:String!,$name:String! {variables}){{{BUDGET} \
+         repository(owner:$owner,name:$name){{id}} {fields}}} "
+    )
 }
 
 /// The document that asks how many items there are, and for the newest of each kind.

@@ -2,13 +2,16 @@
 //!
 //! A request that brings nothing makes the next one half as large, and what it asked for goes behind what else waits:
 //! so one node that GitHub cannot tell is found by itself while the others come. Many failures in a row are an outage.
+//!
+//! Their repository is asked for beside them: null is no answer from a token that is not shown even that, so another one
+//! is asked, and where there is none the call fails.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use gharvest_model::RepositoryName;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::{Data, MOST_FAILURES, Reached, is_too_much};
+use super::{Data, MOST_FAILURES, Reached, hides_repository, is_too_much};
 use crate::{Client, Error, ErrorKind, Purpose, Result};
 
 /// What `nodes(ids:)` takes.
@@ -23,15 +26,15 @@ pub(super) struct By<'a> {
     /// How many nodes one request holds at first, at most [`MOST_NODES`].
     pub(super) at_once: usize,
     pub(super) purpose: Purpose,
-    /// Whom the points are counted for.
+    /// Whose nodes they are, and whom the points are counted for.
     pub(super) repository: &'a RepositoryName,
 }
 
-/// What came of nodes, by the ids that were asked for. What is in neither is not there, or may not be seen.
+/// What came of nodes, by the ids that were asked for. What is in neither is not there.
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
     pub(super) found: BTreeMap<String, Box<RawValue>>,
-    /// Those about which GitHub said nothing, even alone.
+    /// Those about which GitHub said nothing, even alone, or that it does not let the token see.
     pub(super) failed: BTreeSet<String>,
 }
 
@@ -48,7 +51,7 @@ impl Client {
             let asked: Vec<String> = waiting.drain(..size.min(waiting.len())).collect();
             let (count, answer) = (asked.len(), self.ask_nodes(&by, &asked).await);
             let unanswered = match answer {
-                Ok(Reached::Data { data, errors, .. }) => take(asked, &data, &errors, &mut nodes.found),
+                Ok(Reached::Data { data, errors, .. }) => take(asked, &data, &errors, &mut nodes),
                 Ok(Reached::TooMuch(reason)) => Unanswered { ids: asked, reason },
                 // So are texts that are too large together: fewer may fit.
                 Err(error) if *error.kind() == ErrorKind::BadAnswer => {
@@ -80,9 +83,18 @@ impl Client {
     async fn ask_nodes(&self, by: &By<'_>, ids: &[String]) -> Result<Reached> {
         let lists = ids.chunks(MOST_IDS);
         let query = (by.write)(lists.len());
-        let variables: Map<String, Value> =
+        let mut variables: Map<String, Value> =
             lists.enumerate().map(|(place, list)| (list_name(place), json!(list))).collect();
-        self.ask_graphql(&query, &json!(variables), by.purpose, true, Some(by.repository)).await
+        variables.insert("owner".to_owned(), json!(by.repository.owner()));
+        variables.insert("name".to_owned(), json!(by.repository.name()));
+        let reached = self.ask_graphql(&query, &json!(variables), by.purpose, true, Some(by.repository)).await?;
+        match &reached {
+            Reached::Data { data, errors, .. } if data.is_null("repository") && errors.iter().any(hides_repository) => {
+                let message = format!("no token is shown {}", by.repository);
+                Err(Error::new(ErrorKind::Refused, "POST /graphql", message))
+            }
+            _ => Ok(reached),
+        }
     }
 }
 
@@ -92,28 +104,28 @@ struct Unanswered {
     reason: String,
 }
 
-/// Takes the nodes of an answer. What is null is not there, unless GitHub says that it gave up on something.
-fn take(
-    mut ids: Vec<String>,
-    data: &Data,
-    errors: &[Value],
-    found: &mut BTreeMap<String, Box<RawValue>>,
-) -> Unanswered {
+/// Takes the nodes of an answer. What is null is not there, unless GitHub says that it gave up on something, or that the
+/// token may not see it.
+fn take(mut ids: Vec<String>, data: &Data, errors: &[Value], nodes: &mut Nodes) -> Unanswered {
     let limits: Vec<&Value> = errors.iter().filter(|error| is_too_much(error)).collect();
+    let refused: Vec<&Value> = errors.iter().filter(|error| error["type"] == "FORBIDDEN").collect();
+    let tells_absence = limits.is_empty() && !data.is_null("repository");
     let mut absent = BTreeSet::new();
     for (place, list) in ids.chunks(MOST_IDS).enumerate() {
         let name = list_name(place);
         // Asked ids and nodes correspond by place: an id may come back in its newer form.
         for (place, (id, node)) in list.iter().zip(data.list(&name)).enumerate() {
-            let is_whole = !limits.iter().any(|error| error["path"][0] == *name && error["path"][1] == place);
-            if node.get().starts_with('{') && is_whole {
-                found.insert(id.clone(), node);
-            } else if limits.is_empty() {
+            let is_own = |error: &&Value| error["path"][0] == *name && error["path"][1] == place;
+            if node.get().starts_with('{') && !limits.iter().any(is_own) {
+                nodes.found.insert(id.clone(), node);
+            } else if refused.iter().any(is_own) {
+                nodes.failed.insert(id.clone());
+            } else if tells_absence {
                 absent.insert(id.clone());
             }
         }
     }
-    ids.retain(|id| !found.contains_key(id) && !absent.contains(id));
+    ids.retain(|id| !nodes.found.contains_key(id) && !nodes.failed.contains(id) && !absent.contains(id));
     let reason = limits.first().map_or("answered without the nodes", |error| super::text(error));
     Unanswered { ids, reason: crate::base::cut(reason) }
 }

@@ -159,10 +159,7 @@ fn comment(body: &str) -> Value {
 
 /// An answer with a detail for each id asked for.
 fn details(seen: &Seen) -> Reply {
-    let body: Value = serde_json::from_slice(&seen.body).unwrap();
-    let detail = json!({"reactionGroups": [{"content": "HEART", "reactors": {"totalCount": 3}}]});
-    let lists = body["variables"].as_object().unwrap();
-    data(&lists.iter().map(|(list, ids)| (list.clone(), json!(vec![&detail; ids.as_array().unwrap().len()]))).collect())
+    data(&listed(seen, |_| json!({"reactionGroups": [{"content": "HEART", "reactors": {"totalCount": 3}}]})))
 }
 
 #[tokio::test(start_paused = true)]
@@ -382,8 +379,9 @@ async fn an_outage_is_an_error_and_not_a_thousand_requests() {
 /// An answer about nodes: by the ids asked for, list by list.
 fn listed(seen: &Seen, node: impl Fn(&str) -> Value) -> Value {
     let body: Value = serde_json::from_slice(&seen.body).unwrap();
-    let nodes = |ids: &Value| ids.as_array().unwrap().iter().map(|id| node(id.as_str().unwrap())).collect::<Value>();
-    body["variables"].as_object().unwrap().iter().map(|(list, ids)| (list.clone(), nodes(ids))).collect()
+    let nodes = |ids: &Vec<Value>| ids.iter().map(|id| node(id.as_str().unwrap())).collect::<Value>();
+    let lists = body["variables"].as_object().unwrap().iter().filter_map(|(list, ids)| Some((list, ids.as_array()?)));
+    lists.map(|(list, ids)| (list.clone(), nodes(ids))).collect()
 }
 
 fn texts(count: usize) -> Vec<String> {
@@ -450,6 +448,33 @@ async fn what_a_partial_answer_lacks_is_asked_for_again() {
     });
     let edited = client.edited(&name(), &texts(300), Purpose::Backfill).await.unwrap();
     assert_eq!((edited.texts.len(), edited.failed.len(), log.count()), (300, 0, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_that_may_not_be_seen_is_not_taken_for_one_that_was_never_edited() {
+    let refusal = json!([{"type": "FORBIDDEN", "message": "Resource not accessible", "path": ["l0", 3]}]);
+    let (client, log) = client_of(&config(&["token"]), move |seen| {
+        let mut told = listed(seen, |id| json!({"id": id, "lastEditedAt": "2026-01-01T00:00:00Z"}));
+        told["l0"][3] = Value::Null;
+        errors(&told, &refusal)
+    });
+    let edited = client.edited(&name(), &texts(10), Purpose::Backfill).await.unwrap();
+    assert_eq!(edited.failed.into_iter().collect::<Vec<_>>(), ["IC_3"]);
+    assert_eq!((edited.texts.len(), log.count()), (9, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn texts_that_no_token_is_shown_the_repository_of_are_an_error() {
+    let hidden = json!([{"type": "NOT_FOUND", "message": "Could not resolve to a Repository", "path": ["repository"]}]);
+    let (client, log) = client_of(&config(&["ghp_blind", "ghp_as_blind"]), move |seen| {
+        let mut told = listed(seen, |_| Value::Null);
+        told["repository"] = Value::Null;
+        errors(&told, &hidden)
+    });
+    let error = client.edited(&name(), &texts(10), Purpose::Backfill).await.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("no token is shown rust-lang/log"), "{error}");
+    assert_eq!(log.count(), 2, "each was asked");
 }
 
 #[tokio::test(start_paused = true)]
