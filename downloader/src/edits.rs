@@ -99,7 +99,11 @@ impl Downloader {
         let mut cursor: Cursor = stored.unwrap_or_default();
         let walked = match self.walk_on(repository, &feed, &mut cursor, begun).await {
             // Nobody waits for the past: what is reserved for live work is the end of a run, no trouble of the queue.
-            Err(Failure::Github(error)) if matches!(error.kind(), ErrorKind::RateLimited { .. }) => Walked::Enough,
+            Err(Failure::Github(error))
+                if matches!(error.kind(), ErrorKind::RateLimited { .. } | ErrorKind::Unconfirmed { .. }) =>
+            {
+                Walked::Enough
+            }
             walked => walked?,
         };
         if walked == Walked::Enough && cursor.walked > 0 {

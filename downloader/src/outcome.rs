@@ -32,6 +32,14 @@ pub enum Failure {
     /// Answers did not fit each other, because the thing changed meanwhile.
     #[error("{0}")]
     Again(String),
+    /// It is known when it can be done: until then the job waits, and nothing else.
+    #[error("{reason}: again at {until}")]
+    Later {
+        /// When.
+        until: Timestamp,
+        /// Why not now.
+        reason: String,
+    },
     /// Trying again cannot help.
     #[error("{0}")]
     Hopeless(String),
@@ -66,6 +74,7 @@ const BACKFILL_SLICE: Duration = Duration::from_secs(2);
 pub fn verdict(failure: &Failure, now: Timestamp, live_blocked: bool) -> Verdict {
     let retry = |reason: String| Verdict::Job(Outcome::Retry { after: None, reason });
     let bury = |reason: String| Verdict::Job(Outcome::Bury { reason });
+    let release = |until: Timestamp| Verdict::Job(Outcome::Release { after: until_then(now, until) });
     match failure {
         Failure::Github(error) => match error.kind() {
             GithubKind::RateLimited { until } => {
@@ -74,6 +83,7 @@ pub fn verdict(failure: &Failure, now: Timestamp, live_blocked: bool) -> Verdict
             }
             GithubKind::Unauthorized => Verdict::PauseQueue { pause: ATTENTION_PAUSE },
             GithubKind::Forbidden => Verdict::PauseRepository { pause: REPOSITORY_PAUSE },
+            GithubKind::Unconfirmed { until } => release(*until),
             GithubKind::Refused => bury(error.to_string()),
             // `Unavailable`, `BadAnswer` and what a later version adds: GitHub may say something else next time.
             _ => retry(error.to_string()),
@@ -87,6 +97,7 @@ pub fn verdict(failure: &Failure, now: Timestamp, live_blocked: bool) -> Verdict
         Failure::Repository(_) | Failure::Gone(_) => Verdict::PauseRepository { pause: REPOSITORY_PAUSE },
         Failure::Queue(error) => retry(error.to_string()),
         Failure::Again(reason) => retry(reason.clone()),
+        Failure::Later { until, .. } => release(*until),
         Failure::Hopeless(reason) => bury(reason.clone()),
     }
 }
@@ -113,6 +124,7 @@ mod tests {
     enum Class {
         Retry,
         Bury,
+        Release(u64),
         Queue(u64),
         Repository,
     }
@@ -121,6 +133,7 @@ mod tests {
         match verdict {
             Verdict::Job(Outcome::Retry { after: None, reason }) if !reason.is_empty() => Class::Retry,
             Verdict::Job(Outcome::Bury { reason }) if !reason.is_empty() => Class::Bury,
+            Verdict::Job(Outcome::Release { after }) => Class::Release(after.as_secs()),
             Verdict::PauseQueue { pause } => Class::Queue(pause.as_secs()),
             Verdict::PauseRepository { pause: REPOSITORY_PAUSE } => Class::Repository,
             other => panic!("{other:?}"),
@@ -130,7 +143,8 @@ mod tests {
     #[test]
     fn every_failure_has_its_verdict() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
-        let limited = |seconds| github(GithubKind::RateLimited { until: now + SignedDuration::from_secs(seconds) });
+        let at = |seconds| now + SignedDuration::from_secs(seconds);
+        let limited = |seconds| github(GithubKind::RateLimited { until: at(seconds) });
         for (failure, live_blocked, expected) in [
             (limited(600), true, Class::Queue(600)),
             (limited(600), false, Class::Queue(2)),
@@ -139,6 +153,8 @@ mod tests {
             (github(GithubKind::BadAnswer), false, Class::Retry),
             (github(GithubKind::Unauthorized), false, Class::Queue(60)),
             (github(GithubKind::Forbidden), false, Class::Repository),
+            (github(GithubKind::Unconfirmed { until: at(600) }), false, Class::Release(600)),
+            (github(GithubKind::Unconfirmed { until: at(-5) }), true, Class::Release(1)),
             (github(GithubKind::Refused), false, Class::Bury),
             (archive(ArchiveKind::Unavailable), false, Class::Retry),
             (archive(ArchiveKind::Full), false, Class::Queue(60)),
@@ -149,6 +165,7 @@ mod tests {
             (Failure::Repository("x".into()), false, Class::Repository),
             (Failure::Gone("a/b".parse().unwrap()), false, Class::Repository),
             (Failure::Again("x".into()), false, Class::Retry),
+            (Failure::Later { until: at(60), reason: "x".into() }, false, Class::Release(60)),
             (Failure::Hopeless("x".into()), false, Class::Bury),
         ] {
             let text = format!("{failure:?}");

@@ -97,7 +97,10 @@ impl Failure {
     fn is_of_one(&self) -> bool {
         match self {
             Self::Github(error) => {
-                matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::BadAnswer | ErrorKind::Refused)
+                matches!(
+                    error.kind(),
+                    ErrorKind::Forbidden | ErrorKind::Unconfirmed { .. } | ErrorKind::BadAnswer | ErrorKind::Refused
+                )
             }
             // Forgotten while it was looked at, or damaged.
             Self::Archive(error) => {

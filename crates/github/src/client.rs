@@ -33,7 +33,7 @@ use crate::{
     sight::{Others, View},
     spending::Spending,
     spent::{Ledger, Speeds, Spent},
-    tokens::{Closed, Seat, Token, Tokens},
+    tokens::{Closed, Seat, Token, Tokens, Trouble},
     transport::{Failure, Reply, Transport},
     verdict::{Limit, Sent, Verdict, judge, judge_refusal},
 };
@@ -390,8 +390,11 @@ impl Inner {
     /// Asks until it is answered, with any token, within the limits of time and attempts.
     pub(crate) async fn ask<T>(&self, ask: &Ask<'_>, judge: impl Fn(&Reply, &Sent<'_>) -> Verdict<T>) -> Result<T> {
         let (mut failures, mut limits, mut patience) = (0, 0_usize, LONGEST_WAIT);
-        let mut view = self.view(ask);
+        let (mut view, mut unseen) = (self.view(ask), None);
         loop {
+            if let Some(answer) = self.last_word(ask, &view, &mut unseen) {
+                return answer;
+            }
             self.wait_for_budget(ask, &view, &mut patience).await?;
             self.sharing.announce([&self.gate, &self.graphql.turns]).await;
             self.spending.write_if_due(&self.spent).await;
@@ -410,7 +413,7 @@ impl Inner {
                     return Ok(answer);
                 }
                 Attempt::Unseen(answer) => {
-                    if let Some(answer) = self.last_word(ask, &mut view, seat.token(), answer) {
+                    if let Some(answer) = self.shown_nothing(ask, &mut view, seat.token(), answer, &mut unseen) {
                         return answer;
                     }
                 }
@@ -419,7 +422,7 @@ impl Inner {
                     limits += 1;
                     if limits > MOST_LIMITS + tokens.all().len() {
                         let until = later(self.clock.now(), SignedDuration::from_mins(1));
-                        return Err(self.rate_limited(ask, until));
+                        return Err(self.closed(ask, &view, until));
                     }
                 }
                 Attempt::Again(error) => {
@@ -457,27 +460,35 @@ impl Inner {
         }
     }
 
-    /// What a token's answer means that is shown nothing; none if another one is to be asked. A refusal says that there
-    /// is something, so it stands before a 404.
-    fn last_word<T>(&self, ask: &Ask<'_>, view: &mut View, token: &Token, answer: Result<T>) -> Option<Result<T>> {
-        let now = self.clock.now();
-        if answer.is_ok() && ask.tells_sight && token.sees(view, now) {
+    /// Notes that a token is shown nothing; gives its answer back if it lately was shown something of the repository. A
+    /// refusal says that there is something, so it stands before a 404.
+    fn shown_nothing<T>(
+        &self,
+        ask: &Ask<'_>,
+        view: &mut View,
+        token: &Token,
+        answer: Result<T>,
+        unseen: &mut Option<Result<T>>,
+    ) -> Option<Result<T>> {
+        if answer.is_ok() && ask.tells_sight && token.sees(view, self.clock.now()) {
             return Some(answer);
         }
         view.tried.push(token.identity.clone());
-        let answer = match (answer, view.refused.take()) {
-            (Ok(_), Some(refused)) => Err(refused),
-            (answer, _) => answer,
-        };
-        match self.tokens().others(ask.budget, ask.purpose, view, now) {
-            Others::Ready => {
-                view.refused = answer.err();
-                None
-            }
-            Others::Nobody => Some(answer),
-            Others::Closed(why) => {
-                let message = format!("{} is shown nothing, and {why}", token.name);
-                Some(Err(self.error(ask, ErrorKind::Forbidden, &message)))
+        if !matches!((&answer, &unseen), (Ok(_), Some(Err(_)))) {
+            *unseen = Some(answer);
+        }
+        None
+    }
+
+    /// What stands of the answer to tokens that are shown nothing: none where there is none, or another one is to be asked.
+    fn last_word<T>(&self, ask: &Ask<'_>, view: &View, unseen: &mut Option<Result<T>>) -> Option<Result<T>> {
+        unseen.as_ref()?;
+        match self.tokens().others(ask.purpose, view, self.clock.now()) {
+            Others::Waiting => None,
+            Others::Nobody => unseen.take(),
+            Others::SetAside(other, Trouble { reason, until }) => {
+                let message = format!("nothing is shown so far, and {other} is set aside: {reason}");
+                Some(Err(self.error(ask, ErrorKind::Unconfirmed { until }, &message)))
             }
         }
     }
@@ -489,6 +500,8 @@ impl Inner {
             let now = self.clock.now();
             match self.tokens().opening(ask.budget, ask.purpose, view, now) {
                 Ok(()) => return Ok(()),
+                // The last of them was refused just now: what those were told that were asked stands.
+                Err(Closed::Refused(_)) if !view.tried.is_empty() => return Ok(()),
                 Err(Closed::Refused(reason)) => {
                     let message = format!("no token is accepted any more ({reason}): check [github] tokens");
                     return Err(self.error(ask, ErrorKind::Unauthorized, &message));
@@ -496,7 +509,7 @@ impl Inner {
                 Err(Closed::Until(time)) => {
                     let pause = until_then(time, now);
                     if pause > *patience {
-                        return Err(self.rate_limited(ask, time));
+                        return Err(self.closed(ask, view, time));
                     }
                     *patience -= pause;
                     metrics::histogram!("gharvest_github_wait_seconds", "purpose" => ask.purpose.name())
@@ -765,6 +778,16 @@ impl Inner {
     pub(crate) fn backoff(&self, failures: u32) -> Duration {
         let doubled = self.backoff.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST_BACKOFF);
         doubled.mul_f64(0.5 + fastrand::f64())
+    }
+
+    /// No token may be asked before this time. Where some were, and are shown nothing, only this request waits for the
+    /// others.
+    fn closed(&self, ask: &Ask<'_>, view: &View, until: Timestamp) -> Error {
+        if view.tried.is_empty() {
+            return self.rate_limited(ask, until);
+        }
+        let message = format!("nothing is shown so far, and no other token that may see it has budget before {until}");
+        self.error(ask, ErrorKind::Unconfirmed { until }, &message)
     }
 
     fn rate_limited(&self, ask: &Ask<'_>, until: Timestamp) -> Error {

@@ -16,6 +16,12 @@ pub enum ErrorKind {
         /// When to go on.
         until: Timestamp,
     },
+    /// One token is shown nothing, and another that may be shown more cannot be asked before this time: whether there is
+    /// something is not known before. It concerns this request alone.
+    Unconfirmed {
+        /// When to ask again.
+        until: Timestamp,
+    },
     /// GitHub does not answer, or with 5xx, after the client's own retries.
     Unavailable,
     /// No token is accepted any more: tell a person.
@@ -56,7 +62,7 @@ impl Error {
     /// When to go on, if that is known.
     pub fn retry_at(&self) -> Option<Timestamp> {
         match self.kind {
-            ErrorKind::RateLimited { until } => Some(until),
+            ErrorKind::RateLimited { until } | ErrorKind::Unconfirmed { until } => Some(until),
             _ => None,
         }
     }

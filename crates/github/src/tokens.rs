@@ -186,15 +186,21 @@ impl Tokens {
         preferred: Option<usize>,
         now: Timestamp,
     ) -> Result<usize, Closed> {
-        let best_of = |blind: bool| {
-            let among = self.untried(purpose, view).filter(|(_, token)| blind || !token.is_blind(view, now));
-            self.best_of(among, budget, purpose, preferred, now)
-        };
+        let sees = |token: &Token| !token.is_blind(view, now);
+        // A record must not depend on who was asked: a token that may miss events waits until no other one may be asked
+        // about the repository.
+        let sees_all = |token: &Token| sees(token) && !(view.repository.is_some() && token.may_miss_events());
         // Where nobody sees it, or may be asked, one that did not may do so now.
-        match best_of(false) {
-            Err(Closed::Refused(_)) => best_of(true),
-            found => found,
+        let choices: [&dyn Fn(&Token) -> bool; 3] = [&sees_all, &sees, &|_| true];
+        let mut found = Err(Closed::Refused(String::new()));
+        for is_chosen in choices {
+            let among = self.untried(purpose, view).filter(|(_, token)| is_chosen(token));
+            found = self.best_of(among, budget, purpose, preferred, now);
+            if !matches!(found, Err(Closed::Refused(_))) {
+                break;
+            }
         }
+        found
     }
 
     fn best_of<'a>(
@@ -225,18 +231,15 @@ impl Tokens {
     }
 
     /// Whether another token than those tried may be shown more.
-    pub(crate) fn others(&self, budget: Option<&str>, purpose: Purpose, view: &View, now: Timestamp) -> Others {
+    pub(crate) fn others(&self, purpose: Purpose, view: &View, now: Timestamp) -> Others {
         let mut others = Others::Nobody;
         for (_, token) in self.untried(purpose, view).filter(|(_, token)| !token.is_blind(view, now)) {
-            match token.left(budget, self.floor(token, purpose), now) {
-                Ok(_) => return Others::Ready,
-                Err(Closed::Until(time)) => {
-                    others = Others::Closed(format!("{} has no budget before {time}", token.name))
+            match token.trouble(now) {
+                None => return Others::Waiting,
+                Some(trouble) if token.is_missed(view, now) => {
+                    others = Others::SetAside(token.name.clone(), trouble);
                 }
-                Err(Closed::Refused(reason)) if token.has_seen(view) => {
-                    others = Others::Closed(format!("{} is set aside: {reason}", token.name));
-                }
-                Err(Closed::Refused(_)) => {}
+                Some(_) => {}
             }
         }
         others
@@ -252,9 +255,12 @@ impl Tokens {
         self.tokens.iter().flat_map(|token| token.budgets(now)).collect()
     }
 
+    /// The same of those that work of this purpose can count on: where others are accepted, not of tokens that may miss
+    /// events.
     pub(crate) fn budgets_for(&self, purpose: Purpose, now: Timestamp) -> Vec<Budget> {
-        let usable = self.tokens.iter().filter(|token| token.used_for.serves(purpose));
-        usable.flat_map(|token| token.budgets(now)).collect()
+        let usable = || self.tokens.iter().filter(|token| token.used_for.serves(purpose));
+        let others = usable().any(|token| !token.may_miss_events() && token.trouble(now).is_none());
+        usable().filter(|token| !(others && token.may_miss_events())).flat_map(|token| token.budgets(now)).collect()
     }
 
     /// What each token is, and how it is.
@@ -320,8 +326,15 @@ impl Token {
         view.repository.as_ref().is_some_and(|repository| self.standing().sight.sees(repository, now))
     }
 
-    fn has_seen(&self, view: &View) -> bool {
-        view.repository.as_ref().is_some_and(|repository| self.standing().sight.has_seen(repository))
+    /// Whether it saw that repository when last asked, within an hour.
+    fn is_missed(&self, view: &View, now: Timestamp) -> bool {
+        view.repository.as_ref().is_some_and(|repository| self.standing().sight.is_missed(repository, now))
+    }
+
+    /// Whether GitHub leaves events out of the timelines that it is shown: nearly all cross-references, of probes' counts
+    /// as well.
+    fn may_miss_events(&self) -> bool {
+        matches!(&*self.source, Source::Fixed(credential) if credential.is_fine_grained)
     }
 
     fn is_blind(&self, view: &View, now: Timestamp) -> bool {

@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gharvest_github::{Client, Config, TokenKind};
-use gharvest_github_simulator::{Options, Simulator, Token, Truth, World as Github};
-use gharvest_model::{ItemId, Lane, QueueName, Subject};
+use gharvest_github::{Client, Config, Purpose, Resource, TokenKind};
+use gharvest_github_simulator::{Change, Options, Simulator, Token, Truth, World as Github};
+use gharvest_model::{ItemId, Lane, QueueName, Subject, job::part, ledger::NumberState};
+use gharvest_queue::QueueAdmin as _;
 use serde_json::Value;
 
 use crate::world::{MIRRORED, OTHER, World, client, config, nothing};
@@ -120,6 +121,61 @@ async fn tokens_that_see_only_some_repositories_mirror_all_of_them() {
         world = mirror;
     }
     assert_eq!(world.control.violations(), []);
+}
+
+#[tokio::test]
+async fn older_texts_are_told_though_a_token_that_does_not_see_the_repository_is_asked_first() {
+    const BLIND: &str = "simulated-blind";
+    let mut world = world(20, Options::unlimited()).await;
+    let number = world.issues()[0];
+    drop(world.control.change_by(&world.name, "ann", Change::EditBody { number, body: "second".to_owned() }).unwrap());
+    world.track().await;
+    world.work().await;
+    world.control.allow_token(BLIND, "ben", 5000);
+    world.control.blind_token(BLIND, &world.name);
+    // It has not met the blind one yet, which stands first and has as much left.
+    let tokens = vec![BLIND.into(), "simulated-token".into()];
+    world.client = Client::new(Config { tokens, ..config(&world.simulator) }).unwrap();
+    world.push(Subject::part(world.id, part::EDITS), Lane::Reconcile).await;
+    world.work().await;
+    let record = world.archive.record(ItemId { repository: world.id, number }).await.unwrap().unwrap();
+    assert!(!record.history.is_empty(), "nobody looks at it again before its next revision");
+    assert_eq!(world.client.spent().graphql, 3, "one question more than who sees it asks");
+}
+
+/// A repository of which one number cannot be told to be missing, because a token that may see it has no budget.
+#[tokio::test]
+async fn a_number_that_cannot_be_confirmed_waits_and_the_repository_goes_on() {
+    const EMPTY: &str = "simulated-empty";
+    let mut world = world(12, Options::unlimited()).await;
+    world.track().await;
+    world.work().await;
+    world.control.allow_token(EMPTY, "ben", 1);
+    // Who has nothing left, and was never asked about this repository.
+    let spent = Client::new(Config { tokens: vec![EMPTY.into()], ..config(&world.simulator) }).unwrap();
+    spent.get(&Resource::Repository(OTHER.parse().unwrap()), None, Purpose::Live).await.unwrap();
+    let tokens = vec!["simulated-token".into(), EMPTY.into()];
+    world.client = Client::new(Config { tokens, ..config(&world.simulator) }).unwrap();
+    world.client.refresh_budgets().await.unwrap();
+    let issues = world.issues();
+    let [gone, edited] = [issues[0], issues[1]];
+    drop(world.control.change(&world.name, Change::HideItem { number: gone }).unwrap());
+    let body = "another word".to_owned();
+    drop(world.control.change(&world.name, Change::EditBody { number: edited, body }).unwrap());
+    world.options.worker.workers = 1;
+    world.options.worker.batch = 1;
+    for number in [gone, edited] {
+        world.push(Subject::item(world.id, number), Lane::Webhook).await;
+    }
+    world.work_with(Arc::clone(&world.queue) as _, |counts| counts.outstanding() < 2).await;
+    let record = async |number| world.archive.record(ItemId { repository: world.id, number }).await.unwrap().unwrap();
+    assert_eq!(record(edited).await.issue.unwrap()["body"], "another word");
+    assert_eq!(world.archive.tracking().await.unwrap()[0].trouble, None);
+    assert_eq!(world.queue.pauses().await.unwrap(), []);
+    // What was fetched since shows that its 404 can be believed: confirmed in a day, as any other.
+    world.work().await;
+    let entry = world.archive.ledger(world.id).await.unwrap().get(gone);
+    assert_eq!((entry.state, world.counts(QueueName::Download).await.totals.retried), (NumberState::Unknown, 0));
 }
 
 fn is_reference(entry: &Value) -> bool {

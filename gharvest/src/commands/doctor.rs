@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use clap::Args;
 use gharvest_archive::Archive;
-use gharvest_github::{Answer, Client, Purpose, Resource, TokenKind, TokenReport};
+use gharvest_github::{Answer, Client, Purpose, Resource, TokenKind, TokenReport, TokenUse};
 use gharvest_model::QueueName;
 use gharvest_queue::{Durability, QueueAdmin};
 use gharvest_search::SearchIndex;
@@ -322,8 +322,9 @@ async fn check_github(settings: &Settings, archive: Option<&Archive>, findings: 
     if let Err(error) = client.refresh_budgets().await {
         findings.wrong("GitHub", error, "check the network, [github] api_url and the tokens");
     }
-    for token in client.tokens() {
-        check_token(&token, findings);
+    let tokens = client.tokens();
+    for token in &tokens {
+        check_token(token, &tokens, findings);
     }
     check_private(&client, settings, archive, findings).await;
     for budget in client.budgets().into_iter().filter(|budget| budget.trouble.is_none()) {
@@ -358,8 +359,11 @@ async fn check_private(client: &Client, settings: &Settings, archive: Option<&Ar
     }
 }
 
-fn check_token(token: &TokenReport, findings: &mut Findings) {
+fn check_token(token: &TokenReport, all: &[TokenReport], findings: &mut Findings) {
     let mut found = format!("{}: {}", token.token, token.blindness());
+    if token.kind == TokenKind::FineGrained && all.iter().any(|other| stands_in(other, token)) {
+        found += "; asked only about repositories that no other token is shown";
+    }
     if let Some(scopes) = &token.scopes {
         found += &format!("; scopes: {}", if scopes.is_empty() { "none".to_owned() } else { scopes.join(", ") });
     }
@@ -384,6 +388,12 @@ fn check_token(token: &TokenReport, findings: &mut Findings) {
         ),
         (None, _) => findings.well("GitHub", found),
     }
+}
+
+/// Whether another token does a fine-grained one's work without its blindness.
+fn stands_in(other: &TokenReport, token: &TokenReport) -> bool {
+    let does_its_work = other.used_for == TokenUse::Anything || other.used_for == token.used_for;
+    does_its_work && other.kind != TokenKind::FineGrained && other.trouble.is_none()
 }
 
 fn print(findings: &[Finding]) {

@@ -280,6 +280,9 @@ async fn a_revoked_token_is_named_and_work_goes_on_with_the_others() {
     let told = findings.to_string();
     assert!(told.contains("cross-references") && told.contains("token 3 ends at 2026-01-02T03:04:05Z"), "{findings}");
     assert!(!format!("{examined:?}").contains("simulated-revoked"), "{examined:?}");
+    assert!(!told.contains("asked only about"), "its work is no other's: {findings}");
+    let both = finish(with_tokens(&["doctor", "--json"], "simulated-good,github_pat_fine")).await;
+    assert!(both.stdout.contains("asked only about repositories that no other token is shown"), "{both:?}");
 
     let tokens = "simulated-revoked,simulated-good";
     let mirrored = finish(with_tokens(&["mirror", MIRRORED, "--once", "--no-web"], tokens)).await;

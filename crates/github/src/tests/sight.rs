@@ -1,10 +1,17 @@
 //! Tokens that are not shown what others are: who is asked, and when nothing is believed to be there.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
+use jiff::SignedDuration;
 use serde_json::json;
 
-use super::stub::{Log, Reply, Seen, client_of, config, epoch, issue, name, reply};
+use super::stub::{Log, Reply, Seen, client_of, config, epoch, issue, name, reply, start};
 use crate::{Answer, Client, Error, ErrorKind, Purpose, Resource};
 
 const MISSING: &str = r#"{"message":"Not Found","status":"404"}"#;
@@ -90,7 +97,7 @@ async fn a_token_that_lately_saw_the_repository_has_the_last_word_on_its_items()
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_missing_while_a_token_that_may_see_it_cannot_be_asked() {
+async fn nothing_is_missing_before_a_token_that_may_see_it_has_budget_again() {
     let (client, log) = client_of(&config(&["ghp_blind", "ghp_empty"]), |seen| match seen.token() {
         "ghp_empty" => with_left(200, 0, "{}"),
         _ => with_left(404, 4900, MISSING),
@@ -98,9 +105,83 @@ async fn nothing_is_missing_while_a_token_that_may_see_it_cannot_be_asked() {
     client.refresh_budgets().await.unwrap();
     let before = log.count();
     let error = ask(&client).await.unwrap_err();
-    assert_eq!(*error.kind(), ErrorKind::Forbidden);
-    assert!(error.to_string().contains("token 2 has no budget"), "{error}");
+    let until = start() + SignedDuration::from_secs(3601);
+    assert_eq!(*error.kind(), ErrorKind::Unconfirmed { until }, "{error}");
     assert_eq!(asked(&log)[before..], ["ghp_blind"]);
+    // A short time is waited.
+    tokio::time::advance(Duration::from_secs(3590)).await;
+    assert!(matches!(ask(&client).await.unwrap(), Answer::Found(_)));
+    assert_eq!(asked(&log)[before + 1..], ["ghp_blind", "ghp_empty"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_404_is_believed_again_after_the_token_that_saw_more_was_not_accepted_for_a_while() {
+    let is_revoked = Arc::new(AtomicBool::new(false));
+    let revoked = Arc::clone(&is_revoked);
+    let (client, log) = client_of(&config(&["ghp_first", "ghp_second"]), move |seen| match seen.token() {
+        "ghp_second" if revoked.load(Ordering::Relaxed) => with_left(401, 4900, r#"{"message":"Bad credentials"}"#),
+        "ghp_second" => with_left(200, 4900, "{}"),
+        _ if seen.uri.ends_with("/issues/7") => with_left(404, 4000, MISSING),
+        _ => with_left(200, 4000, "{}"),
+    });
+    let see = async |number| client.get(&issue(number), None, Purpose::Live).await.unwrap();
+    // The first asks for the first one, the second has more left afterwards.
+    see(1).await;
+    see(2).await;
+    assert_eq!(asked(&log), ["ghp_first", "ghp_second"]);
+    is_revoked.store(true, Ordering::Relaxed);
+    let minutes = |minutes: u64| tokio::time::advance(Duration::from_secs(60 * minutes));
+    minutes(11).await;
+    let error = ask(&client).await.unwrap_err();
+    let Some(until) = error.retry_at() else { panic!("{error}") };
+    assert_eq!(*error.kind(), ErrorKind::Unconfirmed { until }, "it concerns this number alone");
+    assert_eq!(until, start() + SignedDuration::from_mins(26), "when the other one is tried again");
+    // What else is asked of the repository shows that the first one sees it.
+    see(3).await;
+    assert_eq!(ask(&client).await.unwrap(), Answer::NotFound);
+    minutes(50).await;
+    assert_eq!(ask(&client).await.unwrap(), Answer::NotFound, "for an hour nothing of the other one's was missed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fine_grained_token_is_asked_only_about_what_no_other_is_shown() {
+    let tokens = ["github_pat_fine", "ghp_classic"];
+    let left = Arc::new(AtomicU64::new(1000));
+    let classic = Arc::clone(&left);
+    let (client, log) = client_of(&config(&tokens), move |seen| match seen.token() {
+        "ghp_classic" if seen.uri.contains("/cargo/") => with_left(404, 1000, MISSING),
+        "ghp_classic" => with_left(200, classic.load(Ordering::Relaxed), "{}"),
+        _ => with_left(200, 4900, "{}"),
+    });
+    for _ in 0..3 {
+        ask(&client).await.unwrap();
+    }
+    assert_eq!(asked(&log), ["ghp_classic"; 3], "the other one has more left, and would leave events out");
+    let budgets: Vec<_> = client.budgets_for(Purpose::Live).into_iter().map(|budget| budget.token).collect();
+    assert_eq!(budgets, ["token 2"]);
+    let other = Resource::Issue("rust-lang/cargo".parse().unwrap(), 1);
+    for _ in 0..2 {
+        assert!(matches!(client.get(&other, None, Purpose::Live).await.unwrap(), Answer::Found(_)));
+    }
+    assert_eq!(asked(&log)[3..], ["ghp_classic", "github_pat_fine", "github_pat_fine"]);
+    // Its budget is waited for: what was fetched meanwhile would change to and fro.
+    left.store(0, Ordering::Relaxed);
+    ask(&client).await.unwrap();
+    assert!(matches!(ask(&client).await.unwrap_err().kind(), ErrorKind::RateLimited { .. }));
+    assert_eq!(log.count(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fine_grained_token_does_all_the_work_once_no_other_is_accepted() {
+    let (client, log) = client_of(&config(&["github_pat_fine", "ghp_revoked"]), |seen| match seen.token() {
+        "ghp_revoked" => reply(401, &[], r#"{"message":"Bad credentials"}"#),
+        _ => with_left(200, 4900, "{}"),
+    });
+    for _ in 0..2 {
+        assert!(matches!(ask(&client).await.unwrap(), Answer::Found(_)));
+    }
+    assert_eq!(asked(&log), ["ghp_revoked", "github_pat_fine", "github_pat_fine"]);
+    assert!(client.budgets_for(Purpose::Live).iter().any(|budget| budget.token == "token 1"));
 }
 
 #[tokio::test(start_paused = true)]
