@@ -31,6 +31,7 @@ use gharvest_model::{
     ItemId, Kind, Lane, Record, RepositoryName,
     drift::{self, Drift},
     ledger::NumberState,
+    progress::ItemsCursor,
     record::{Fact, RecordRepository, RecordState, Visibility},
 };
 use gharvest_queue::Job;
@@ -333,8 +334,8 @@ impl Downloader {
         Ok(elsewhere)
     }
 
-    /// Which of these numbers GraphQL shows to be discussions; none where it cannot be asked. It alone tells, so a failure
-    /// that passes is one of the job.
+    /// Which of these numbers GraphQL shows to be discussions; none where it cannot be asked at all. It alone tells, so the
+    /// job waits for its budget, and a failure that passes is one of the job.
     pub(crate) async fn discussions(
         &self,
         repository: &Repository,
@@ -346,11 +347,15 @@ impl Downloader {
         }
         match self.client.discussions(&repository.full_name, numbers, purpose).await {
             Ok(found) => Ok(Some(found)),
-            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::BadAnswer) => Err(error.into()),
-            Err(error) => {
-                tracing::warn!(repo.name = %repository.full_name, error = %error, "Nobody tells what is a discussion");
-                Ok(None)
-            }
+            Err(error) => match error.kind() {
+                // REST may have budget: nothing else need wait.
+                ErrorKind::RateLimited { until } => Err(Failure::Later { until: *until, reason: error.to_string() }),
+                ErrorKind::Forbidden | ErrorKind::Refused => {
+                    tracing::warn!(repo.name = %repository.full_name, error = %error, "Nobody tells what is a discussion");
+                    Ok(None)
+                }
+                _ => Err(error.into()),
+            },
         }
     }
 
@@ -368,8 +373,7 @@ impl Downloader {
         let (shows_others, discussion) = match last_word {
             Some(_) => (true, None),
             None if !self.shows_items(repository, purpose).await? => (false, None),
-            // The walk of a first mirror asked for all that its list left out at once.
-            None if purpose == Purpose::Backfill && prepared.existing.is_none() => (true, None),
+            None if self.was_asked_for_by_walk(prepared, purpose).await? => (true, None),
             None => {
                 let found = self.discussions(repository, &[number], purpose).await?;
                 (true, found.map(|found| found.contains(&number)))
@@ -404,6 +408,19 @@ impl Downloader {
                 Err(Failure::Again(format!("a webhook named {}, but GitHub answers 404", prepared.item)))
             }
         }
+    }
+}
+
+impl Downloader {
+    /// Whether the walk of a first mirror asked what this number is: it asks at once for all that its list left out. What
+    /// was opened since is above.
+    async fn was_asked_for_by_walk(&self, prepared: &Prepared, purpose: Purpose) -> Result<bool, Failure> {
+        if purpose != Purpose::Backfill || prepared.existing.is_some() {
+            return Ok(false);
+        }
+        let ItemId { repository, number } = prepared.item;
+        let walk = ItemsCursor::read(self.archive.cursor(&ItemsCursor::feed(repository)).await?);
+        Ok(walk.is_some_and(|walk| number <= walk.discussions_told))
     }
 }
 

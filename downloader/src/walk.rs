@@ -78,7 +78,7 @@ impl Downloader {
                 return Ok(Walked::Interrupted);
             }
         }
-        self.push_unknown(repository, &cursor, lane, purpose, comments).await?;
+        cursor.discussions_told = self.push_unknown(repository, &cursor, lane, purpose, comments).await?;
         fail_point!("walk-pushed");
         cursor.finished_at = Some(Timestamp::now());
         self.set_cursor(&feed, &cursor).await?;
@@ -202,7 +202,7 @@ impl Downloader {
 
     /// Pushes what the list left out and nothing is known of: deleted, transferred, hidden; what GraphQL shows to be a
     /// discussion is accounted for at once. And the pull requests that waited for `comments`, whose hints then say whether
-    /// all of them were listed.
+    /// all of them were listed. Says up to which number it was told what is a discussion.
     async fn push_unknown(
         &self,
         repository: &Repository,
@@ -210,11 +210,12 @@ impl Downloader {
         lane: Lane,
         purpose: Purpose,
         comments: Option<bool>,
-    ) -> Result<(), Failure> {
+    ) -> Result<u64, Failure> {
         let waited = comments.is_some();
         let ledger = self.archive.ledger(repository.id).await?;
+        let highest = ledger.highest();
         let (mut numbers, mut unlisted) = (Vec::new(), Vec::new());
-        for number in 1..=ledger.highest() {
+        for number in 1..=highest {
             let is_unknown = ledger.get(number).state == NumberState::Unknown;
             if !(is_unknown || waited) {
                 continue;
@@ -233,10 +234,14 @@ impl Downloader {
                 None => {}
             }
         }
+        // These need not wait for a GraphQL that has no budget.
+        self.push_numbers(repository, numbers, lane).await?;
         // A hint goes when its item was stored: the ledger knows those by now.
         let ledger = self.archive.ledger(repository.id).await?;
         unlisted.retain(|number| ledger.get(*number).state == NumberState::Unknown);
-        let discussions = self.discussions(repository, &unlisted, purpose).await?.unwrap_or_default();
+        let told = self.discussions(repository, &unlisted, purpose).await?;
+        let discussions_told = if told.is_some() { highest } else { 0 };
+        let discussions = told.unwrap_or_default();
         let verified_at = Timestamp::now();
         let not_items = discussions.iter().map(|number| LedgerChange {
             number: *number,
@@ -245,8 +250,8 @@ impl Downloader {
         });
         self.archive.update_ledger(repository.id, &not_items.collect::<Vec<_>>()).await?;
         unlisted.retain(|number| !discussions.contains(number));
-        numbers.extend(unlisted);
-        self.push_numbers(repository, numbers, lane).await
+        self.push_numbers(repository, unlisted, lane).await?;
+        Ok(discussions_told)
     }
 
     /// Walks the list of the repository's review comments and keeps them with the hints of their pull requests. Says

@@ -29,6 +29,9 @@ pub struct ItemsCursor {
     /// Whether the list of items was read to its end; what it left out, and review comments, may still be to do.
     #[serde(default)]
     pub listed: bool,
+    /// Up to this number GraphQL told of all that the list left out whether they are discussions; 0 if it told nothing.
+    #[serde(default)]
+    pub discussions_told: u64,
     /// When it ended; none while it is under way.
     #[serde(default)]
     pub finished_at: Option<Timestamp>,

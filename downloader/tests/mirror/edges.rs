@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{World, github, nothing};
+use crate::world::{World, client, github, nothing};
 
 /// What GitHub gives on a page.
 const PAGE: usize = 100;
@@ -267,6 +267,47 @@ async fn a_discussion_is_no_item_however_often_its_number_is_visited() {
         visit(&world, number).await;
         assert_eq!(world.archive.ledger(world.id).await.unwrap().get(number).state, NumberState::NotAnItem);
     }
+}
+
+#[tokio::test]
+async fn a_discussion_that_only_graphql_can_tell_waits_for_its_budget_and_pauses_nothing() {
+    let mut world = World::new(300).await;
+    world.options.graphql = true;
+    world.track().await;
+    world.work().await;
+    let is_discussion = |number: &u64| world.control.truth(&world.name, *number) == Some(Truth::NotAnItem);
+    let number = (1..=world.control.highest_number(&world.name)).find(is_discussion).unwrap();
+    let (archive, id) = (world.archive.clone(), world.id);
+    let forget = async || {
+        let unknown = LedgerChange { number, state: NumberState::Unknown, verified_at: Timestamp::now() };
+        archive.update_ledger(id, &[unknown]).await.unwrap();
+    };
+    let state = async || archive.ledger(id).await.unwrap().get(number).state;
+    forget().await;
+    let used_up = Fault::PrimaryLimit { reset_in_s: 1200, status: 200 };
+    world.control.inject(Rule::often(used_up, 1.0).on("#Discussions"));
+    let hits = world.control.fault_hits();
+    world.push(Subject::item(world.id, number), Lane::Manual).await;
+    world.work_with(Arc::clone(&world.queue) as _, |_| world.control.fault_hits() > hits).await;
+    assert_eq!(state().await, NumberState::Unknown);
+    let counts = world.counts(QueueName::Download).await;
+    assert_eq!((counts.delayed, counts.totals.retried, counts.paused), (1, 0, None));
+
+    // With another client's budget; and as a first mirror's gap, opened after its walk had looked.
+    world.control.clear_faults();
+    world.control.allow_token("another-token", "ann", 5000);
+    world.client = client(&world.simulator, "another-token");
+    world.work().await;
+    assert_eq!(state().await, NumberState::NotAnItem);
+    let feed = ItemsCursor::feed(world.id);
+    let walk = ItemsCursor::read(world.archive.cursor(&feed).await.unwrap()).unwrap();
+    assert_eq!(walk.discussions_told, world.control.highest_number(&world.name));
+    let before = ItemsCursor { discussions_told: number - 1, ..walk };
+    world.archive.set_cursor(&feed, json!(before)).await.unwrap();
+    forget().await;
+    world.push(Subject::item(world.id, number), Lane::Backfill).await;
+    world.work().await;
+    assert_eq!(state().await, NumberState::NotAnItem);
 }
 
 #[tokio::test]
