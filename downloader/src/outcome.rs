@@ -103,7 +103,7 @@ pub fn verdict(failure: &Failure, now: Timestamp, live_blocked: bool) -> Verdict
 }
 
 /// At least a second, so that a clock that runs behind GitHub's does not make a busy loop.
-fn until_then(now: Timestamp, until: Timestamp) -> Duration {
+pub(crate) fn until_then(now: Timestamp, until: Timestamp) -> Duration {
     let left = until.duration_since(now).max(SignedDuration::from_secs(1));
     left.unsigned_abs()
 }

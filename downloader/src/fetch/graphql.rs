@@ -3,23 +3,42 @@
 //! Only backfills of items without a record go this way: then the issue, and mostly the review comments, are REST's own,
 //! and what GraphQL cannot give ([`gharvest_model::lossy::LOSSY`]) is a short list. Everything else, and whatever GraphQL
 //! cannot answer, goes by REST. [`plan::choose`] decides for each batch.
+//!
+//! A call that brings nothing at all is a silence of GraphQL's about this repository, and its jobs are given back. In an
+//! outage they wait, as REST costs twenty times as much: for a minute, then one call asks again for all, and after an
+//! hour of it they go by REST. What REST fetches in one call is about a turn's work: the rest is given back as well, so
+//! that live work never waits for a whole batch.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures::{StreamExt, stream};
-use gharvest_github::{Client, Purpose, Resource, ThreadOutcome, ThreadParts, Threads, Wanted as Asked};
+use gharvest_github::{
+    Client, Error, ErrorKind, Purpose, Resource, ThreadOutcome, ThreadParts, Threads, Wanted as Asked,
+};
 use gharvest_model::{
     RepositoryName,
     record::{Origin, Origins},
 };
+use jiff::Timestamp;
 use serde_json::{Map, json};
+use tokio::time::Instant;
 
 use super::{Answers, ENTRIES, Fetched, Fetcher, RestFetcher, Thread, Wanted};
 use crate::{
-    outcome::Failure,
+    outcome::{Failure, until_then},
     plan::{self, Left, Situation, Way},
 };
 
+/// So long after a call that brought nothing GraphQL is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// So long threads wait for GraphQL in an outage. A budget that is used up comes back in that time as well.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// Threads of one call that go by REST: about as many as a turn has time for.
+const MOST_BY_REST: usize = 25;
 /// So many commits a timeline shows at most.
 const MOST_COMMITS: usize = 250;
 
@@ -28,12 +47,70 @@ const MOST_COMMITS: usize = 250;
 pub struct GraphqlFetcher {
     client: Client,
     rest: RestFetcher,
+    patience: Duration,
+    /// By the repository's name in lower case.
+    silences: Arc<Mutex<HashMap<String, Silence>>>,
+}
+
+/// The last calls about a repository's threads brought nothing.
+#[derive(Debug, Clone, Copy)]
+struct Silence {
+    /// When the first of them ended.
+    since: Instant,
+    /// When GraphQL is asked again.
+    until: Instant,
+    /// Whether threads wait until then, instead of going by REST.
+    waits: bool,
 }
 
 impl GraphqlFetcher {
     /// A fetcher; what it cannot ask by GraphQL it asks by `rest`.
     pub fn new(client: Client, rest: RestFetcher) -> Self {
-        Self { client, rest }
+        Self { client, rest, patience: PATIENCE, silences: Arc::default() }
+    }
+
+    /// The same with another time than an hour for which threads wait in an outage.
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    fn silences(&self) -> MutexGuard<'_, HashMap<String, Silence>> {
+        self.silences.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The silence that lasts, if there is one.
+    fn silence(&self, repository: &RepositoryName) -> Option<Silence> {
+        self.silences().get(&repository.key()).copied().filter(|silence| silence.until > Instant::now())
+    }
+
+    /// The same, but whoever finds that it is time to ask again does so alone: for others it lasts on.
+    fn silence_or_turn(&self, repository: &RepositoryName) -> Option<Silence> {
+        let now = Instant::now();
+        let mut silences = self.silences();
+        let silence = silences.get_mut(&repository.key())?;
+        if silence.until > now {
+            return Some(*silence);
+        }
+        silence.until = now + ASK_AGAIN;
+        None
+    }
+
+    /// A call brought nothing: for this reason, or because nothing that GraphQL said was of use.
+    fn fell_silent(&self, repository: &RepositoryName, error: Option<&Error>) -> Silence {
+        let now = Instant::now();
+        let mut silences = self.silences();
+        let before = silences.get(&repository.key());
+        // One of long ago was another one.
+        let before = before.filter(|before| now.duration_since(before.until) < self.patience);
+        let since = before.map_or(now, |before| before.since);
+        let is_outage =
+            error.is_some_and(|error| matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::BadAnswer));
+        let waits = is_outage && now.duration_since(since) < self.patience;
+        let told = error.and_then(Error::retry_at).map(|at| until_then(Timestamp::now(), at).min(PATIENCE));
+        let silence = Silence { since, until: now + told.unwrap_or(ASK_AGAIN), waits };
+        silences.insert(repository.key(), silence);
+        silence
     }
 
     /// By which way so many threads are best fetched; what they are is not known yet.
@@ -104,69 +181,151 @@ impl GraphqlFetcher {
 
 impl Fetcher for GraphqlFetcher {
     fn batch(&self, repository: &RepositoryName, jobs: usize, purpose: Purpose) -> usize {
-        let graphql = purpose == Purpose::Backfill && self.client.can_graphql();
+        if purpose != Purpose::Backfill || !self.client.can_graphql() {
+            return 1;
+        }
         // Details are asked for once a call, so all jobs are one.
-        if graphql && self.way(repository, jobs) == Way::Graphql { jobs } else { 1 }
+        let together = match self.silence(repository) {
+            Some(silence) => silence.waits,
+            None => self.way(repository, jobs) == Way::Graphql,
+        };
+        if together { jobs } else { 1 }
     }
 
     fn fetch<'a>(&'a self, repository: &'a RepositoryName, wanted: Vec<Wanted>, purpose: Purpose) -> Answers<'a> {
         if wanted.len() == 1 || purpose != Purpose::Backfill || !self.client.can_graphql() {
             return self.rest.fetch(repository, wanted, purpose);
         }
-        let suitable = wanted.iter().filter(|wanted| wanted.known.is_none() && wanted.hint.is_some());
-        let asked = suitable.map(|wanted| Asked { number: wanted.number, listed: wanted.hint.clone() }).collect();
-        let call = Call {
+        let is_suitable = |wanted: &Wanted| wanted.known.is_none() && wanted.hint.is_some();
+        let (suitable, others): (Vec<Wanted>, Vec<Wanted>) = wanted.into_iter().partition(is_suitable);
+        let asked = |wanted: &Wanted| Asked { number: wanted.number, listed: wanted.hint.clone() };
+        let mut call = Call {
             fetcher: self,
             repository,
             purpose,
-            threads: self.client.threads(repository, asked, purpose),
-            unanswered: wanted.into_iter().map(|wanted| (wanted.number, wanted)).collect(),
+            threads: None,
+            has_brought: false,
+            asked: BTreeMap::new(),
+            given_back: Vec::new(),
+            by_rest: others,
+            fetched_by_rest: 0,
         };
+        if suitable.is_empty() {
+            // Nothing is asked, so nothing is learnt of GraphQL.
+        } else if let Some(silence) = self.silence_or_turn(repository) {
+            call.give_back(suitable, &silence);
+        } else {
+            call.threads = Some(self.client.threads(repository, suitable.iter().map(asked).collect(), purpose));
+            call.asked = suitable.into_iter().map(|wanted| (wanted.number, wanted)).collect();
+        }
         stream::unfold(call, |mut call| async { call.next().await.map(|answer| (answer, call)) }).boxed()
     }
 }
 
-/// One call: first what GraphQL answers, then by REST what it does not know, cannot tell, or has no budget for.
+/// One call: first what GraphQL answers, then what is given back, then by REST what GraphQL does not know or cannot tell.
 struct Call<'a> {
     fetcher: &'a GraphqlFetcher,
     repository: &'a RepositoryName,
     purpose: Purpose,
-    threads: Threads<'a>,
-    unanswered: BTreeMap<u64, Wanted>,
+    /// What GraphQL is asked, until it has answered.
+    threads: Option<Threads<'a>>,
+    /// Whether GraphQL said anything of use.
+    has_brought: bool,
+    /// Of which it said nothing so far.
+    asked: BTreeMap<u64, Wanted>,
+    /// To be asked for again, not before then.
+    given_back: Vec<(u64, Timestamp)>,
+    by_rest: Vec<Wanted>,
+    fetched_by_rest: usize,
 }
 
 impl Call<'_> {
     async fn next(&mut self) -> Option<(u64, Result<Fetched, Failure>)> {
         let Self { fetcher, repository, purpose, .. } = *self;
         if let Some((number, parts)) = self.next_by_graphql().await {
-            self.unanswered.remove(&number);
             return Some((number, fetcher.completed(repository, number, *parts, purpose).await));
         }
-        let (number, wanted) = self.unanswered.pop_first()?;
+        if let Some((number, until)) = self.given_back.pop() {
+            let reason = format!("GraphQL tells nothing of {repository} now");
+            return Some((number, Err(Failure::Later { until, reason })));
+        }
+        let wanted = self.by_rest.pop()?;
+        let number = wanted.number;
+        if self.fetched_by_rest >= MOST_BY_REST {
+            let reason = format!("{MOST_BY_REST} threads that GraphQL does not tell were fetched in one turn");
+            return Some((number, Err(Failure::Later { until: Timestamp::now(), reason })));
+        }
+        self.fetched_by_rest += 1;
         Some((number, fetcher.rest.thread(repository, wanted, purpose).await))
     }
 
     async fn next_by_graphql(&mut self) -> Option<(u64, Box<ThreadParts>)> {
-        let repository = self.repository;
         loop {
-            let answer = match self.threads.next().await {
-                Ok(answer) => answer?,
+            let answer = match self.threads.as_mut()?.next().await {
+                Ok(Some(answer)) => answer,
+                Ok(None) => {
+                    self.end(None);
+                    return None;
+                }
                 Err(error) => {
-                    tracing::info!(repo.name = %repository, error = %error, "GraphQL gives no threads now, REST is asked");
+                    self.end(Some(&error));
                     return None;
                 }
             };
+            let wanted = self.asked.remove(&answer.number);
             match answer.outcome {
-                ThreadOutcome::Found(parts) => return Some((answer.number, parts)),
-                ThreadOutcome::NotFound => {}
+                ThreadOutcome::Found(parts) => {
+                    self.brought();
+                    return Some((answer.number, parts));
+                }
+                ThreadOutcome::NotFound => {
+                    self.brought();
+                    self.by_rest.extend(wanted);
+                }
                 // With the issue as it was, it would be a thread of two times.
                 ThreadOutcome::Changed => {
-                    self.unanswered.entry(answer.number).and_modify(|wanted| wanted.hint = None);
+                    self.brought();
+                    self.by_rest.extend(wanted.map(|wanted| Wanted { hint: None, ..wanted }));
                 }
                 ThreadOutcome::ByRest(reason) => {
-                    tracing::debug!(repo.name = %repository, number = answer.number, reason, "Thread goes by REST");
+                    tracing::debug!(repo.name = %self.repository, number = answer.number, reason, "Thread goes by REST");
+                    self.by_rest.extend(wanted);
                 }
             }
         }
     }
+
+    fn brought(&mut self) {
+        if !std::mem::replace(&mut self.has_brought, true) {
+            self.fetcher.silences().remove(&self.repository.key());
+        }
+    }
+
+    /// GraphQL says no more: what it left out goes by REST if it said something of others, as it fails by itself then.
+    fn end(&mut self, error: Option<&Error>) {
+        self.threads = None;
+        let left: Vec<Wanted> = std::mem::take(&mut self.asked).into_values().collect();
+        if self.has_brought {
+            self.by_rest.extend(left);
+            return;
+        }
+        let silence = self.fetcher.fell_silent(self.repository, error);
+        let reason = error.map_or_else(|| "nothing of use".to_owned(), Error::to_string);
+        tracing::warn!(repo.name = %self.repository, reason, waits = silence.waits, "GraphQL tells no threads now");
+        self.give_back(left, &silence);
+    }
+
+    /// In an outage threads wait for its end; else each goes by REST, in a turn of its own.
+    fn give_back(&mut self, wanted: Vec<Wanted>, silence: &Silence) {
+        let until = match silence.waits {
+            true => later(silence.until),
+            false => Timestamp::now(),
+        };
+        self.given_back.extend(wanted.into_iter().map(|wanted| (wanted.number, until)));
+    }
+}
+
+/// An instant as a time.
+fn later(at: Instant) -> Timestamp {
+    Timestamp::now().saturating_add(at.duration_since(Instant::now())).unwrap_or(Timestamp::MAX)
 }

@@ -4,12 +4,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
-use gharvest_github_simulator::{Change, Exchange, Fault, GraphqlError, Options, Rule, Simulator, Withheld};
-use gharvest_model::{ItemId, QueueName, record::Origin};
+use gharvest_downloader::{
+    Downloader,
+    fetch::{GraphqlFetcher, RestFetcher},
+};
+use gharvest_github_simulator::{Change, Control, Exchange, Fault, GraphqlError, Options, Rule, Simulator, Withheld};
+use gharvest_model::{ItemId, Lane, QueueName, Subject, record::Origin};
+use gharvest_queue::Counts;
+use tokio_util::sync::CancellationToken;
 
-use crate::world::{MIRRORED, World};
+use crate::world::{MIRRORED, World, nothing};
 
 const ITEMS: u64 = 40;
 const ERRORS: [GraphqlError; 3] = [GraphqlError::Forbidden, GraphqlError::WentWrong, GraphqlError::ResourceLimits];
@@ -51,19 +58,49 @@ async fn mirror(simulator: &Arc<Simulator>, rules: Vec<Rule>) -> Mirrored {
     world.options.worker.batch = 400;
     world.options.worker.workers = 1;
     world.track().await;
-    world.work().await;
+    work_without_patience(&world).await;
     control.clear_faults();
     let differences = world.differences().await;
     assert!(differences.is_empty(), "{rules:?}: {differences:#?}");
     assert_eq!(world.counts(QueueName::Download).await.buried, 0, "{rules:?}");
     assert_eq!(control.violations(), [], "{rules:?}");
+    let asked = control.graphql_exchanges()[before..].iter().filter_map(threads).collect();
+    Mirrored { by_graphql: by_graphql(&world).await, asked }
+}
+
+/// Works until nothing is left to do, and waits for no outage of GraphQL's to end.
+async fn work_without_patience(world: &World) {
+    let rest = RestFetcher::new(world.client.clone(), world.options.max_timeline_pages);
+    let fetcher = GraphqlFetcher::new(world.client.clone(), rest).with_patience(Duration::ZERO);
+    let downloader = Arc::new(downloader(world).with_fetcher(Arc::new(fetcher)));
+    work_by(world, &downloader, |counts| counts.outstanding() == 0).await;
+}
+
+fn downloader(world: &World) -> Downloader {
+    Downloader::new(Arc::clone(&world.queue) as _, world.archive.clone(), world.client.clone(), world.options.clone())
+}
+
+async fn work_by(world: &World, downloader: &Arc<Downloader>, done: impl Fn(&Counts) -> bool) {
+    let shutdown = CancellationToken::new();
+    let (queue, worker) = (Arc::clone(&world.queue), world.options.worker.clone());
+    let running = gharvest_worker::run(queue, Arc::clone(downloader) as _, worker, shutdown.clone());
+    world.until(done, running, shutdown).await;
+}
+
+/// The items whose timelines came by GraphQL.
+async fn by_graphql(world: &World) -> BTreeSet<u64> {
     let mut by_graphql = BTreeSet::new();
-    for number in control.truth_numbers(&world.name) {
+    for number in world.control.truth_numbers(&world.name) {
         let item = ItemId { repository: world.id, number };
         let record = world.archive.record(item).await.unwrap().unwrap();
         by_graphql.extend((record.origin.timeline == Some(Origin::Graphql)).then_some(number));
     }
-    Mirrored { by_graphql, asked: control.graphql_exchanges()[before..].iter().filter_map(threads).collect() }
+    by_graphql
+}
+
+/// How many pages of timelines came by REST.
+fn timelines(control: &Control) -> u64 {
+    control.requests().get("GET /repos/{owner}/{repo}/issues/{issue_number}/timeline").copied().unwrap_or(0)
 }
 
 /// The numbers that a request for threads asks for.
@@ -134,6 +171,43 @@ async fn a_graphql_that_tells_nothing_is_asked_less_and_less_and_everything_come
             assert!(sizes.len() < 20, "{what:?} {error:?} {sizes:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn while_graphql_is_away_backfills_wait_and_live_work_goes_on() {
+    /// Whole batches, their halves, and what fails alone: then it is an outage.
+    const ASKED: u64 = 7;
+    let simulator = github();
+    let control = simulator.control();
+    control.inject(Rule::often(Fault::Status { status: 502 }, 1.0).on("#Threads"));
+    let mut world = World::on(Arc::clone(&simulator)).await;
+    world.options.graphql = true;
+    world.options.worker.batch = 400;
+    world.options.worker.workers = 1;
+    world.track().await;
+    let downloader = Arc::new(downloader(&world));
+    work_by(&world, &downloader, |_| control.fault_hits() >= ASKED).await;
+    let waiting = world.counts(QueueName::Download).await.outstanding();
+    assert!(waiting > ITEMS / 2, "{waiting} wait");
+    let by_rest = timelines(&control);
+    assert!(by_rest <= 5, "what failed alone: {by_rest}");
+
+    // Somebody waits for one of them; the others are due as well, and GraphQL was asked just now.
+    let number = *control.truth_numbers(&world.name).last().unwrap();
+    world.push(Subject::item(world.id, number), Lane::Webhook).await;
+    world.clock.advance(Duration::from_secs(61));
+    work_by(&world, &downloader, |_| timelines(&control) > by_rest).await;
+    let item = ItemId { repository: world.id, number };
+    assert!(world.archive.record(item).await.unwrap().is_some());
+    let counts = world.counts(QueueName::Download).await;
+    assert_eq!(counts.outstanding(), waiting - 1, "nothing else went by REST");
+    assert_eq!(control.fault_hits(), ASKED, "nobody asks an outage again and again");
+    assert_eq!((counts.totals.retried, counts.buried, counts.paused), (0, 0, None), "an outage costs no attempt");
+
+    control.clear_faults();
+    world.work().await;
+    nothing(&world.differences().await);
+    assert!(by_graphql(&world).await.len() as u64 > ITEMS / 2);
 }
 
 #[tokio::test]
