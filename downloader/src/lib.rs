@@ -5,7 +5,8 @@
 //! before). What somebody waits for goes first, walks over everything last; when the turn is over, what is left goes
 //! back. A failure is judged by [`outcome::verdict`]: it concerns the job, the repository, or the whole
 //! queue; then everything in hand is given back and the queue pauses with the reason, so that a limit, a full disk or a
-//! lost token never buries a job.
+//! lost token never buries a job. A repository that only tokens reserved for live work are shown is not paused: its
+//! schedules alone are given back for as long.
 //!
 //! Of a batch one thread is in memory at a time, however many are fetched together: it is stored and its job settled
 //! before the next is made. What waits meanwhile is small.
@@ -23,7 +24,7 @@ use std::{
 use async_trait::async_trait;
 use futures::StreamExt;
 use gharvest_archive::{Archive, LedgerChange, Repository};
-use gharvest_github::{Client, Purpose};
+use gharvest_github::{Client, Purpose, TokenReport, TokenUse};
 use gharvest_model::{Lane, QueueName, RepositoryId, Subject, job::part, ledger::NumberState};
 use gharvest_queue::{Job, Outcome, Queue, Scope, Settlement, Timing, Trigger};
 use gharvest_service_kit::settings::Settings;
@@ -59,7 +60,7 @@ use fetch::{Fetcher, GraphqlFetcher, RestFetcher, Wanted};
 use images::Images;
 use item::{Elsewhere, Prepared, Round};
 use location::Place;
-use outcome::{Failure, Verdict, verdict};
+use outcome::{Failure, REPOSITORY_PAUSE, Verdict, verdict};
 
 /// How often a job begins again because somebody else stored a revision meanwhile.
 const ROUNDS: usize = 4;
@@ -131,6 +132,8 @@ pub struct Downloader {
     turn: Duration,
     /// Repositories whose items the token was seen to see, and when.
     shown: Mutex<HashMap<RepositoryId, Instant>>,
+    /// Repositories that only tokens reserved for live work are shown, and when that was seen.
+    live_only: Mutex<HashMap<RepositoryId, Instant>>,
     /// Repositories that were asked for because an item seemed to be another's, and were not, and when.
     identified: Mutex<HashMap<RepositoryId, Instant>>,
     /// Repositories that are not mirrored, to which items were transferred, and when they were asked for: one may become
@@ -157,7 +160,7 @@ impl Handler for Downloader {
     async fn handle(&self, batch: &Batch) -> Vec<Settlement> {
         let stop = match self.repository_of(batch).await {
             Ok(repository) => self.handle_jobs(batch, repository).await.err(),
-            Err(failure) => Some(Stopped { repository: None, failure }),
+            Err(failure) => Some(Stopped { repository: None, failure, live_only: false }),
         };
         match stop {
             Some(stopped) => self.stop(batch, stopped).await,
@@ -199,6 +202,8 @@ impl Order {
 struct Stopped {
     repository: Option<RepositoryId>,
     failure: Failure,
+    /// Whether live work is shown what schedules are not.
+    live_only: bool,
 }
 
 /// What came of the jobs of a round.
@@ -228,6 +233,7 @@ impl Downloader {
             options,
             turn: LONGEST_TURN,
             shown: Mutex::default(),
+            live_only: Mutex::default(),
             identified: Mutex::default(),
             elsewhere: Mutex::default(),
         }
@@ -282,7 +288,10 @@ impl Downloader {
     /// Works on a batch in its [`Order`] until the turn is over. Something is always begun, so each turn brings something.
     async fn handle_jobs(&self, batch: &Batch, mut repository: Repository) -> Result<(), Stopped> {
         let (id, begun) = (repository.id, Instant::now());
-        let Order { live, parts, backfill, walks } = Order::of(batch.jobs());
+        if let Some(left) = self.schedules_wait(id) {
+            batch.settle(schedules_of(batch, left)).await;
+        }
+        let Order { live, parts, backfill, walks } = Order::of(&batch.unsettled());
         let mut has_begun = false;
         let mut goes_on = || !std::mem::replace(&mut has_begun, true) || !self.is_over(begun);
         let mut fetched_items = false;
@@ -305,8 +314,10 @@ impl Downloader {
                 }
             }
         }
-        if fetched_items {
-            self.end_trouble(id).await.map_err(|failure| Stopped { repository: Some(id), failure })?;
+        // While schedules wait, what live work is shown says nothing of what they would be.
+        if fetched_items && self.schedules_wait(id).is_none() {
+            let stopped = |failure| Stopped { repository: Some(id), failure, live_only: false };
+            self.end_trouble(id).await.map_err(stopped)?;
         }
         if self.is_over(begun) {
             // Given back without an attempt: what is live is leased first.
@@ -474,7 +485,11 @@ impl Downloader {
                     self.note_failed(job, &outcome).await;
                     (outcome, None)
                 }
-                _ => return Err(Stopped { repository: Some(repository), failure }),
+                verdict => {
+                    let is_of_repository = matches!(verdict, Verdict::PauseRepository { .. });
+                    let live_only = is_of_repository && self.is_shown_to_live_only(repository, purpose(job.lane)).await;
+                    return Err(Stopped { repository: Some(repository), failure, live_only });
+                }
             },
         };
         batch.settle(vec![Settlement { subject: job.subject.clone(), outcome, follow_up }]).await;
@@ -509,8 +524,11 @@ impl Downloader {
 
     /// Gives everything in hand back, and pauses what the failure concerns.
     async fn stop(&self, batch: &Batch, stopped: Stopped) -> Vec<Settlement> {
-        let Stopped { repository, failure } = stopped;
+        let Stopped { repository, failure, live_only } = stopped;
         let reason = failure.to_string();
+        if let (Some(id), true) = (repository, live_only) {
+            return self.stop_schedules(batch, id, &reason).await;
+        }
         let (scope, pause) = match (verdict(&failure, Timestamp::now(), self.is_live_blocked()), repository) {
             (Verdict::Job(outcome), _) => return batch.all_unsettled(&outcome),
             (Verdict::PauseRepository { pause }, Some(id)) => {
@@ -533,6 +551,40 @@ impl Downloader {
         };
         self.pause(&scope, pause, &reason).await;
         batch.all_unsettled(&Outcome::Release { after: Duration::ZERO })
+    }
+
+    /// Gives what schedules asked for back for as long as a repository would be paused; what is live goes on.
+    async fn stop_schedules(&self, batch: &Batch, id: RepositoryId, reason: &str) -> Vec<Settlement> {
+        let trouble = format!("only tokens that are reserved for live work see it, its schedules wait: {reason}");
+        if let Err(error) = repository::note_trouble(&self.archive, id, Some(&trouble)).await {
+            tracing::warn!(repo.id = %id, error = %error, "Tracking entry cannot be updated");
+        }
+        batch.settle(schedules_of(batch, REPOSITORY_PAUSE)).await;
+        batch.all_unsettled(&Outcome::Release { after: Duration::ZERO })
+    }
+
+    /// Whether a repository that scheduled work is not shown is shown to tokens that are reserved for live work.
+    async fn is_shown_to_live_only(&self, id: RepositoryId, purpose: Purpose) -> bool {
+        let is_reserved = |token: &TokenReport| token.used_for == TokenUse::Live;
+        if purpose == Purpose::Live || !self.client.tokens().iter().any(is_reserved) {
+            return false;
+        }
+        if self.schedules_wait(id).is_some() {
+            return true;
+        }
+        let Ok(Some(repository)) = self.archive.repository(id).await else { return false };
+        let shown = repository::shows_items(&self.client, &repository.full_name, Purpose::Live).await;
+        let is_shown = matches!(shown, Ok(true));
+        if is_shown {
+            self.live_only.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Instant::now());
+        }
+        is_shown
+    }
+
+    /// How long a repository's schedules are not tried yet, because only live work is shown it.
+    fn schedules_wait(&self, id: RepositoryId) -> Option<Duration> {
+        let seen_at = self.live_only.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied()?;
+        REPOSITORY_PAUSE.checked_sub(seen_at.elapsed()).filter(|left| !left.is_zero())
     }
 
     async fn pause(&self, scope: &Scope, pause: Duration, reason: &str) {
@@ -594,6 +646,13 @@ impl Downloader {
         }
         Ok(true)
     }
+}
+
+/// Answers for what schedules asked for and nothing was said about: to be tried again after this time.
+fn schedules_of(batch: &Batch, after: Duration) -> Vec<Settlement> {
+    let scheduled = batch.unsettled().into_iter().filter(|job| purpose(job.lane) != Purpose::Live);
+    let outcome = Outcome::Release { after };
+    scheduled.map(|job| Settlement { subject: job.subject, outcome: outcome.clone(), follow_up: None }).collect()
 }
 
 fn is_part(job: &Job, name: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gharvest_github::{Client, Config, Purpose, Resource, TokenKind};
+use gharvest_github::{Client, Config, PersonalToken, Purpose, Resource, TokenKind, TokenUse};
 use gharvest_github_simulator::{Change, Options, Simulator, Token, Truth, World as Github};
 use gharvest_model::{ItemId, Lane, QueueName, Subject, job::part, ledger::NumberState};
 use gharvest_queue::QueueAdmin as _;
@@ -141,6 +141,40 @@ async fn older_texts_are_told_though_a_token_that_does_not_see_the_repository_is
     let record = world.archive.record(ItemId { repository: world.id, number }).await.unwrap().unwrap();
     assert!(!record.history.is_empty(), "nobody looks at it again before its next revision");
     assert_eq!(world.client.spent().graphql, 3, "one question more than who sees it asks");
+}
+
+#[tokio::test]
+async fn live_work_goes_on_where_only_the_tokens_that_are_reserved_for_it_see_the_repository() {
+    const SCHEDULED: &str = "simulated-scheduled";
+    let mut world = world(12, Options::unlimited()).await;
+    world.track().await;
+    world.work().await;
+    world.control.allow_token(SCHEDULED, "ben", 5000);
+    world.control.blind_token(SCHEDULED, &world.name);
+    let seeing = world.client.clone();
+    let token = |value: &str, used_for| PersonalToken { used_for, ..value.into() };
+    let tokens = vec![token("simulated-token", TokenUse::Live), token(SCHEDULED, TokenUse::Scheduled)];
+    world.client = Client::new(Config { tokens, ..config(&world.simulator) }).unwrap();
+    world.push(Subject::part(world.id, part::UPDATES), Lane::Reconcile).await;
+    let number = world.issues()[0];
+    let body = "another word".to_owned();
+    drop(world.control.change(&world.name, Change::EditBody { number, body }).unwrap());
+    let is_live = |counts: &gharvest_queue::Counts| counts.delayed == 1 && counts.outstanding() == 1;
+    world.work_with(Arc::clone(&world.queue) as _, is_live).await;
+    let trouble = world.archive.tracking().await.unwrap()[0].trouble.clone().unwrap_or_default();
+    assert!(trouble.contains("reserved for live work"), "{trouble}");
+    world.push(Subject::item(world.id, number), Lane::Webhook).await;
+    world.work_with(Arc::clone(&world.queue) as _, is_live).await;
+    let record = world.archive.record(ItemId { repository: world.id, number }).await.unwrap().unwrap();
+    assert_eq!(record.issue.unwrap()["body"], "another word");
+    assert_eq!(world.queue.pauses().await.unwrap(), []);
+    assert_eq!(world.counts(QueueName::Download).await.totals.retried, 0);
+    assert_eq!(world.archive.repository(world.id).await.unwrap().unwrap().gone_at, None);
+
+    // The reserved one is freed: what waited is done, and nothing is wrong any more.
+    world.client = seeing;
+    world.work().await;
+    assert_eq!(world.archive.tracking().await.unwrap()[0].trouble, None);
 }
 
 /// A repository of which one number cannot be told to be missing, because a token that may see it has no budget.

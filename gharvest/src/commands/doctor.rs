@@ -346,15 +346,22 @@ async fn check_private(client: &Client, settings: &Settings, archive: Option<&Ar
     let private = tracking.into_iter().filter(|tracked| tracked.private).map(|tracked| tracked.name);
     let private: BTreeSet<_> =
         private.chain(settings.downloader.twins.iter().map(|twins| twins.private.clone())).collect();
+    let is_reserved = client.tokens().iter().any(|token| token.used_for != TokenUse::Anything);
+    let purposes: &[(Purpose, &str)] = match is_reserved {
+        true => &[(Purpose::Live, "token for live work"), (Purpose::Scheduled, "token for scheduled work")],
+        false => &[(Purpose::Live, "token")],
+    };
     for name in private {
-        match client.get(&Resource::Repository(name.clone()), None, Purpose::Live).await {
-            Ok(Answer::Found(_)) => findings.well("GitHub", format!("a token sees the private {name}")),
-            Ok(_) => findings.wrong(
-                "GitHub",
-                format!("no token sees the private {name}"),
-                "give a classic token the scope `repo` of a user who may see it, or install the App on it",
-            ),
-            Err(error) => findings.wrong("GitHub", error, "check the network and the tokens"),
+        for (purpose, token) in purposes {
+            match client.get(&Resource::Repository(name.clone()), None, *purpose).await {
+                Ok(Answer::Found(_)) => findings.well("GitHub", format!("a {token} sees the private {name}")),
+                Ok(_) => findings.wrong(
+                    "GitHub",
+                    format!("no {token} sees the private {name}"),
+                    "give a classic token the scope `repo` of a user who may see it, or install the App on it",
+                ),
+                Err(error) => findings.wrong("GitHub", error, "check the network and the tokens"),
+            }
         }
     }
 }
