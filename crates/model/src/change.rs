@@ -22,7 +22,7 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    lossy,
+    lossy::{self, Instead},
     record::{Origin, Record},
 };
 
@@ -114,7 +114,13 @@ fn lossy_side(a: Option<Origin>, b: Option<Origin>) -> Option<Lossy> {
 }
 
 fn same_part(a: Option<&Value>, b: Option<&Value>, place: Place, name: &str, side: Option<Lossy>) -> bool {
-    same_option(a, b, place) || side.is_some() && a.zip(b).is_some_and(|(a, b)| agrees(&mut vec![name], a, b, place))
+    let (graphql, rest) = match side {
+        _ if same_option(a, b, place) => return true,
+        None => return false,
+        Some(Lossy::First) => (a, b),
+        Some(Lossy::Second) => (b, a),
+    };
+    graphql.is_some() && rest.is_some() && agrees(&mut vec![name], graphql, rest, place)
 }
 
 fn same_timeline(a: &Record, b: &Record) -> bool {
@@ -134,36 +140,36 @@ fn same_timeline(a: &Record, b: &Record) -> bool {
             .iter()
             .zip(rest)
             .zip(&told)
-            .all(|((a, b), event)| agrees(&mut vec!["timeline", event], a, b, Place::Event))
+            .all(|((a, b), event)| agrees(&mut vec!["timeline", event], Some(a), Some(b), Place::Event))
 }
 
-/// Whether two values are the same but for what is volatile and what GraphQL cannot give; absent is null then.
-fn agrees<'a>(path: &mut Vec<&'a str>, a: &'a Value, b: &'a Value, place: Place) -> bool {
-    if lossy::is_lossy(path) {
+/// Whether a value by GraphQL is REST's but for what is volatile and what GraphQL cannot give; absent is null then.
+fn agrees<'a>(path: &mut Vec<&'a str>, graphql: Option<&'a Value>, rest: Option<&'a Value>, place: Place) -> bool {
+    let listed = lossy::permits(path, graphql, rest);
+    let is_fewer = listed.is_some_and(|listed| listed.instead == Instead::Fewer);
+    if listed.is_some() && !is_fewer {
         return true;
     }
-    match (a, b) {
-        (Value::Object(a), Value::Object(b)) => {
-            let more = b.keys().filter(|key| !a.contains_key(*key));
-            a.keys().chain(more).all(|key| {
-                let Some(below) = place.member(key).filter(|_| !is_derived(a, b, place, key)) else { return true };
-                let (a, b) = (a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null));
+    match (graphql, rest) {
+        (Some(Value::Object(own)), Some(Value::Object(other))) => {
+            let more = other.keys().filter(|key| !is_fewer && !own.contains_key(*key));
+            own.keys().chain(more).all(|key| {
+                let Some(below) = place.member(key).filter(|_| !is_derived(own, other, place, key)) else {
+                    return true;
+                };
+                let (one, two) = (own.get(key), other.get(key));
                 path.push(key);
-                let agree = same_member(key, a, b, place) || agrees(path, a, b, below);
+                let is_same = one.zip(two).is_some_and(|(one, two)| same_member(key, one, two, place));
+                let agree = is_same || agrees(path, one, two, below);
                 path.pop();
                 agree
             })
         }
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| agrees(path, a, b, place))
+        (Some(Value::Array(one)), Some(Value::Array(two))) => {
+            one.len() == two.len() && one.iter().zip(two).all(|(a, b)| agrees(path, Some(a), Some(b), place))
         }
-        // To GraphQL a text that is null and one that is empty are the same.
-        (a, b) => a == b || (path.last() == Some(&"body") && is_blank(a) && is_blank(b)),
+        (one, two) => one.unwrap_or(&Value::Null) == two.unwrap_or(&Value::Null),
     }
-}
-
-fn is_blank(text: &Value) -> bool {
-    text.as_str().unwrap_or_default().is_empty() && (text.is_null() || text.is_string())
 }
 
 fn same_option(a: Option<&Value>, b: Option<&Value>, place: Place) -> bool {
@@ -342,6 +348,12 @@ mod tests {
         rest.timeline.push(json!({"event": "copilot_work_started", "id": 4}));
         rest.pull.as_mut().unwrap()["head"]["repo"]["size"] = json!(9);
         assert!(same_content(&rest, &graphql) && same_content(&graphql, &rest));
+        let mut other_app = graphql.clone();
+        other_app.timeline[0]["performed_via_github_app"] = json!({"id": 2});
+        assert!(!same_content(&rest, &other_app), "what it gives is compared");
+        let mut other_id = graphql.clone();
+        other_id.pull.as_mut().unwrap()["id"] = json!(1);
+        assert!(!same_content(&rest, &other_id), "an entry for an issue's id says nothing of a pull request's");
         let mut changed = rest.clone();
         changed.timeline.insert(0, json!({"event": "cross-referenced", "source": {"issue": {"id": 5}}}));
         let mut without = graphql.clone();
@@ -349,7 +361,7 @@ mod tests {
         assert!(!same_content(&changed, &without), "GraphQL tells of references: all of them missing is a difference");
         let (mut null, mut empty) = (rest.clone(), graphql.clone());
         (null.timeline[0]["body"], empty.timeline[0]["body"]) = (Value::Null, json!(""));
-        assert!(same_content(&null, &empty), "GraphQL knows no text that is null");
+        assert!(same_content(&null, &empty) && same_content(&empty, &null), "GraphQL knows no text that is null");
         let mut changed = graphql.clone();
         changed.timeline[0]["body"] = json!("edited");
         assert!(!same_content(&rest, &changed));

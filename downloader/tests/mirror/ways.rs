@@ -12,7 +12,7 @@ use gharvest_github_simulator::{
 use gharvest_model::{
     ItemId, Record, RepositoryName,
     change::same_content,
-    lossy::{TOLD, is_lossy, is_told},
+    lossy::{TOLD, differences, is_told},
     record::Origin,
 };
 use gharvest_testkit::recorded_data;
@@ -122,12 +122,12 @@ fn compare(graphql: &Record, rest: &Record, found: &mut BTreeMap<String, String>
         let names = |entries: &[Value]| entries.iter().map(|entry| event_of(entry).to_owned()).collect::<Vec<_>>();
         assert_eq!(names(&graphql), names(&rest), "nothing is missing and nothing is more");
         for (graphql, rest) in graphql.iter().zip(&rest) {
-            differ(&mut vec!["timeline".to_owned(), event_of(rest).to_owned()], graphql, rest, found);
+            differ(vec!["timeline", event_of(rest)], graphql, rest, found);
         }
     }
     let pull = |record: &Record| record.pull.clone().unwrap_or_default();
     if graphql.origin.pull == Some(Origin::Graphql) {
-        differ(&mut vec!["pull".to_owned()], &pull(graphql), &pull(rest), found);
+        differ(vec!["pull"], &pull(graphql), &pull(rest), found);
     }
 }
 
@@ -135,28 +135,15 @@ fn event_of(entry: &Value) -> &str {
     entry["event"].as_str().unwrap_or_default()
 }
 
-fn differ(path: &mut Vec<String>, graphql: &Value, rest: &Value, found: &mut BTreeMap<String, String>) {
+fn differ<'a>(mut path: Vec<&'a str>, graphql: &'a Value, rest: &'a Value, found: &mut BTreeMap<String, String>) {
     /// What another visit of the same way would show otherwise as well.
     const MOVING: &[&str] = &["open_issues", "closed_issues", "repo", "merge_commit_sha", "source", "stargazers_count"];
-    if is_lossy(&path.iter().map(String::as_str).collect::<Vec<_>>()) {
-        return;
-    }
-    match (graphql, rest) {
-        (Value::Object(one), Value::Object(other)) => {
-            for key in one.keys().chain(other.keys()).filter(|key| !MOVING.contains(&key.as_str())) {
-                path.push(key.clone());
-                differ(path, &graphql[key.as_str()], &rest[key.as_str()], found);
-                path.pop();
-            }
+    differences(&mut path, Some(graphql), Some(rest), &mut |difference| {
+        if difference.listed.is_none() && !difference.path.iter().any(|key| MOVING.contains(key)) {
+            let example = format!("{:.100?} / {:.100?}", difference.graphql, difference.rest);
+            found.insert(difference.path.join("."), example);
         }
-        (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
-            one.iter().zip(other).for_each(|(one, other)| differ(path, one, other, found));
-        }
-        _ if graphql == rest => {}
-        // A text that is null and one that is empty are the same to GraphQL.
-        _ if path.last().is_some_and(|key| key == "body") && graphql == "" && rest.is_null() => {}
-        _ => drop(found.insert(path.join("."), format!("{graphql:.100} / {rest:.100}"))),
-    }
+    });
 }
 
 #[tokio::test]

@@ -989,6 +989,7 @@ impl State {
         let mut label = crate::repository::label(repository.id, id, (to, color, description), 0);
         label["node_id"] = old["node_id"].clone();
         repository.labels.insert(id, label.clone());
+        repository.former_labels.insert(from.to_owned(), id);
         let payload = json!({"label": label, "changes": {"name": {"from": from}}});
         Ok(vec![self.announce(scene, "label", Some("edited"), None, payload)])
     }

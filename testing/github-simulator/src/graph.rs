@@ -426,7 +426,7 @@ impl State {
         match event {
             "added_to_project" | "converted_note_to_issue" | "moved_columns_in_project" => card(entry),
             "labeled" | "unlabeled" => {
-                let now = repository.labels.values().find(|label| label["name"] == entry["label"]["name"]);
+                let now = entry["label"]["name"].as_str().and_then(|then| repository.label_once_named(then));
                 json!({"label": label(now.unwrap_or(&entry["label"]))})
             }
             "assigned" | "unassigned" => json!({"assignee": actor(&entry["assignee"])}),
@@ -622,7 +622,8 @@ fn graph_pull(pull: &Value, threads: usize) -> Value {
         "baseRefOid": pull["base"]["sha"],
         "baseRepository": repository_of(&pull["base"]["repo"]),
         "mergeCommit": if merged { commit.clone() } else { Value::Null },
-        "potentialMergeCommit": if merged { Value::Null } else { commit },
+        // Of a closed one there is no test merge any more.
+        "potentialMergeCommit": if pull["state"] == "open" { commit } else { Value::Null },
         "additions": pull["additions"],
         "deletions": pull["deletions"],
         "changedFiles": pull["changed_files"],

@@ -69,6 +69,8 @@ pub(crate) struct Repository {
     pub(crate) by_update: BTreeSet<(i64, u64)>,
     pub(crate) open_items: u64,
     pub(crate) labels: BTreeMap<u64, Value>,
+    /// Labels by the names that they had before.
+    pub(crate) former_labels: BTreeMap<String, u64>,
     pub(crate) milestones: BTreeMap<u64, Value>,
     pub(crate) releases: Vec<Value>,
     pub(crate) standing: Standing,
@@ -129,6 +131,7 @@ impl Repository {
             stars: 0,
             feed: Vec::new(),
             edits: BTreeMap::new(),
+            former_labels: BTreeMap::new(),
         }
     }
 
@@ -209,6 +212,12 @@ impl Repository {
 
     pub(crate) fn label_named(&self, name: &str) -> Option<u64> {
         self.labels.iter().find(|(_, label)| label["name"] == name).map(|(id, _)| *id)
+    }
+
+    /// The label that has this name, or had it once.
+    pub(crate) fn label_once_named(&self, name: &str) -> Option<&Value> {
+        let id = self.label_named(name).or_else(|| self.former_labels.get(name).copied())?;
+        self.labels.get(&id)
     }
 
     /// The id of the label of this name, made now when there is none.
