@@ -149,8 +149,10 @@ pub struct Plan {
     pub archived: u64,
     /// How many of the numbers that are gone nothing accounts for yet.
     pub gone: u64,
-    /// Requests an hour that all tokens allow together.
+    /// Requests by REST an hour that all tokens allow together.
     pub budget_per_hour: u64,
+    /// Points of GraphQL an hour that all tokens allow together; none where nothing comes by it, or there is no limit.
+    pub points_per_hour: Option<u64>,
     /// Bytes on disk afterwards, archive and index together; none of what is there already.
     pub disk_bytes: u64,
     /// Whether there is no token: 60 requests an hour.
@@ -196,11 +198,11 @@ pub async fn plan(
     let size = size(client, &repository, way).await?;
     let here = track::completeness(archive, repository.id).await?;
     let budgets = client.budgets_for(Purpose::Backfill);
-    let core = Left::of(&budgets, "core");
+    let allowed =
+        Allowed { core: Left::of(&budgets, "core"), graphql: Left::of(&budgets, "graphql"), points_per_minute };
     let missing = size.without(&here);
     let cost = cost(&missing, way);
-    let budget_per_hour = core.map_or(60, |left| left.limit).max(60);
-    let time = time(&cost, way, &missing, core, points_per_minute);
+    let time = time(&cost, way, &missing, &allowed);
     Ok(Plan {
         figures: Figures {
             way,
@@ -213,7 +215,8 @@ pub async fn plan(
         },
         archived: size.items - missing.items,
         gone: missing.gone,
-        budget_per_hour,
+        budget_per_hour: allowed.core.map_or(60, |left| left.limit).max(60),
+        points_per_hour: allowed.graphql.filter(|_| cost.graphql > 0).map(|left| left.limit),
         disk_bytes: cost.bytes,
         anonymous: !client.can_graphql(),
         repository,
@@ -337,10 +340,17 @@ async fn size_by_rest(client: &Client, name: &RepositoryName) -> Result<Size, Fa
 }
 
 struct Cost {
+    /// Requests, GraphQL's among them.
     calls: u64,
     graphql: u64,
     points: u64,
     bytes: u64,
+}
+
+impl Cost {
+    fn requests_a_point(&self) -> f64 {
+        self.graphql as f64 / self.points.max(1) as f64
+    }
 }
 
 fn cost(size: &Size, way: Way) -> Cost {
@@ -363,18 +373,44 @@ fn cost(size: &Size, way: Way) -> Cost {
     Cost { calls, graphql, points, bytes: (bytes as f64 * (1.0 + INDEX_SHARE)) as u64 }
 }
 
-/// What is left of this hour's budget goes at the pace of the secondary limit, the rest at that of the budget. GraphQL
-/// takes its own time, two requests at once.
-fn time(cost: &Cost, way: Way, size: &Size, core: Option<Left>, points_per_minute: u32) -> Duration {
-    let (remaining, per_hour) = core.map_or((60, 60), |left| (left.remaining, left.limit.max(1)));
-    let now = cost.calls.min(remaining);
-    let later = cost.calls - now;
-    let at_once = now as f64 * 60.0 / f64::from(points_per_minute.max(1));
+/// What may be spent: each resource has a budget of its own, and all requests together a pace.
+struct Allowed {
+    core: Option<Left>,
+    graphql: Option<Left>,
+    points_per_minute: u32,
+}
+
+/// What is left of this hour's budgets goes at the pace of the secondary limit, the rest at that of the budget which takes
+/// longer: both fill at the same time. GraphQL takes its own time, two requests at once.
+fn time(cost: &Cost, way: Way, size: &Size, allowed: &Allowed) -> Duration {
+    let core = allowed.core.unwrap_or(Left { remaining: 60, limit: 60 });
+    let beyond_core = Beyond::of(cost.calls - cost.graphql.min(cost.calls), core);
+    // Of what no budget was heard of, none is used up.
+    let beyond_graphql = allowed.graphql.map_or(Beyond::default(), |graphql| Beyond::of(cost.points, graphql));
+    let later = beyond_core.cost + (beyond_graphql.cost as f64 * cost.requests_a_point()) as u64;
+    let now = cost.calls.saturating_sub(later);
+    let at_once = now as f64 * 60.0 / f64::from(allowed.points_per_minute.max(1));
     let threads = match way {
         Way::Graphql => size.items as f64 * USUAL_THREAD_SECONDS / 2.0,
         Way::Rest => 0.0,
     };
-    Duration::from_secs_f64(at_once.max(threads) + later as f64 * 3600.0 / per_hour as f64)
+    Duration::from_secs_f64(at_once.max(threads) + beyond_core.seconds.max(beyond_graphql.seconds))
+}
+
+/// What a cost takes beyond what is left of the hour.
+#[derive(Default)]
+struct Beyond {
+    /// Calls or points.
+    cost: u64,
+    /// How long the budget takes to give that many.
+    seconds: f64,
+}
+
+impl Beyond {
+    fn of(cost: u64, left: Left) -> Self {
+        let cost = cost.saturating_sub(left.remaining);
+        Self { cost, seconds: cost as f64 * 3600.0 / left.limit.max(1) as f64 }
+    }
 }
 
 #[cfg(test)]
@@ -485,9 +521,35 @@ mod tests {
         let size = Size { items: 0, gone: 0, discussions: 0, pages: 1, pull_share: 0.0, comment_pages: 0 };
         let time = |calls, remaining| {
             let cost = Cost { calls, graphql: 0, points: 0, bytes: 0 };
-            time(&cost, Way::Rest, &size, left(remaining), 700)
+            time(&cost, Way::Rest, &size, &Allowed { core: left(remaining), graphql: None, points_per_minute: 700 })
         };
         assert_eq!(time(700, 5000), Duration::from_secs(60));
         assert_eq!(time(5700, 700), Duration::from_secs(60 + 3600));
+    }
+
+    #[test]
+    fn each_resource_waits_for_its_own_budget() {
+        let size = Size { items: 0, gone: 0, discussions: 0, pages: 1, pull_share: 0.0, comment_pages: 0 };
+        let time = |rest: u64, graphql: u64, points, core, points_left: Option<u64>| {
+            let cost = Cost { calls: rest + graphql, graphql, points, bytes: 0 };
+            let graphql = points_left.and_then(left);
+            time(&cost, Way::Graphql, &size, &Allowed { core: left(core), graphql, points_per_minute: 700 }).as_secs()
+        };
+        assert_eq!(time(350, 350, 350, 400, Some(400)), 60, "together they have a pace, and each its budget");
+        assert_eq!(time(350, 350, 350, 400, None), 60, "a server without a limit");
+        assert_eq!(time(0, 5700, 5700, 0, Some(700)), 60 + 3600, "REST's budget is of no account");
+        assert_eq!(time(5700, 0, 0, 700, Some(0)), 60 + 3600, "nor GraphQL's");
+        assert_eq!(time(5350, 1350, 1350, 350, Some(350)), 60 + 3600, "both are waited for at the same time");
+        assert_eq!(time(0, 1400, 5700, 5000, Some(700)), 14 + 3600, "a request may cost several points");
+    }
+
+    #[test]
+    fn a_large_repository_takes_a_day_and_a_half_by_rest_and_an_hour_by_graphql() {
+        let size = Size { pages: 1_500, comment_pages: 300, ..Size::of(150_000, 15_000) };
+        let fresh = Allowed { core: left(5000), graphql: left(5000), points_per_minute: 700 };
+        let hours = |way| time(&cost(&size, way), way, &size, &fresh).as_secs_f64() / 3600.0;
+        assert!((33.0..36.0).contains(&hours(Way::Rest)), "{}", hours(Way::Rest));
+        // 150,000 threads take GitHub itself so long; no budget is used up.
+        assert!((1.0..1.1).contains(&hours(Way::Graphql)), "{}", hours(Way::Graphql));
     }
 }

@@ -2,7 +2,7 @@
 //! `cargo run -p gharvest-bench -- cost`.
 
 use gharvest_downloader::plan::{Way, plan};
-use gharvest_github_simulator::{Change, Truth};
+use gharvest_github_simulator::{Change, Fault, Rule, Truth};
 use gharvest_model::{ItemId, Lane, Revision, Subject, record::Origin};
 
 use crate::{
@@ -94,6 +94,15 @@ async fn a_plan_says_how_many_items_there_are_and_about_what_they_cost() {
     assert_eq!((again.figures.items, again.figures.gone), (ITEMS, by_graphql.gone), "the totals stay");
     assert_eq!((again.archived, again.gone), (ITEMS, 0), "nothing is left to account for");
     assert!(again.figures.calls < 20, "the lists, and nothing that is accounted for: {:?}", again.figures);
+}
+
+#[tokio::test]
+async fn a_plan_goes_by_rest_s_counts_where_graphql_never_tells_its_own() {
+    let world = World::on(github(ITEMS)).await;
+    world.control.inject(Rule::often(Fault::Status { status: 502 }, 1.0).on("#Counts"));
+    let plan = plan(&world.client, &world.archive, &world.name, true, 700).await.unwrap();
+    assert_eq!((plan.figures.way, plan.figures.items), (Way::Graphql, world.control.highest_number(&world.name)));
+    assert!((1..=8).contains(&world.control.fault_hits()), "{}", world.control.fault_hits());
 }
 
 #[tokio::test]

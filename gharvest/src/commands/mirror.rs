@@ -98,24 +98,35 @@ async fn announce(system: &System, name: &RepositoryName) -> anyhow::Result<plan
     let (graphql, pace) = (system.settings.downloader.graphql, system.settings.github.points_per_minute);
     let plan = plan::plan(&system.github, &system.archive, name, graphql, pace).await;
     let plan = plan.with_context(|| format!("{name} cannot be mirrored"))?;
+    for line in words(&plan) {
+        say(line);
+    }
+    Ok(plan)
+}
+
+/// A plan for people, line by line.
+fn words(plan: &plan::Plan) -> Vec<String> {
+    let mut lines = Vec::new();
     if plan.anonymous {
-        say("no token: GitHub allows 60 calls an hour. Set GITHUB_TOKEN for 5,000; see `gharvest settings`.");
+        lines.push(
+            "no token: GitHub allows 60 calls an hour. Set GITHUB_TOKEN for 5,000; see `gharvest settings`.".to_owned(),
+        );
     }
     let archived =
         if plan.archived > 0 { format!(", {} of them here already", grouped(plan.archived)) } else { String::new() };
-    let figures = plan.figures;
     let gone = match plan.gone {
         0 => String::new(),
         gone => format!(", {} more numbers to account for", grouped(gone)),
     };
-    say(format_args!("{}: about {} items{archived}{gone}", plan.repository.full_name, grouped(figures.items)));
-    say(format_args!(
-        "  {}; {} calls an hour are allowed; about {} on disk",
-        planned(&figures),
+    let points = plan.points_per_hour.map(|points| format!(" and {} points", grouped(points))).unwrap_or_default();
+    lines.push(format!("{}: about {} items{archived}{gone}", plan.repository.full_name, grouped(plan.figures.items)));
+    lines.push(format!(
+        "  {}; {} calls{points} an hour are allowed; about {} on disk",
+        planned(&plan.figures),
         grouped(plan.budget_per_hour),
         bytes(plan.disk_bytes)
     ));
-    Ok(plan)
+    lines
 }
 
 /// A plan's figures by resource.
@@ -239,4 +250,61 @@ async fn finish_once(system: &System, ids: &[RepositoryId]) -> anyhow::Result<Ex
         return Ok(Exit::Done);
     }
     anyhow::bail!("not complete: {}. Run it again to go on; `gharvest status` says what failed", incomplete.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use gharvest_downloader::plan::{Figures, Plan, Way};
+    use serde_json::json;
+
+    use super::*;
+
+    fn said(figures: Figures, more: impl Fn(&mut Plan)) -> String {
+        let repository = json!({"id": 7, "full_name": "octo/box", "fetched_at": "2024-01-01T00:00:00Z"});
+        let mut plan = Plan {
+            repository: serde_json::from_value(repository).unwrap(),
+            figures,
+            archived: 0,
+            gone: 0,
+            budget_per_hour: 5_000,
+            points_per_hour: None,
+            disk_bytes: 500_000,
+            anonymous: false,
+        };
+        more(&mut plan);
+        words(&plan).join("\n")
+    }
+
+    #[test]
+    fn a_plan_says_what_a_small_and_a_large_mirror_will_take() {
+        let small = Figures { way: Way::Rest, items: 12, gone: 0, calls: 36, graphql: 0, points: 0, seconds: 36 };
+        let without_token = said(small, |plan| (plan.anonymous, plan.budget_per_hour) = (true, 60));
+        insta::assert_snapshot!(without_token, @r"
+        no token: GitHub allows 60 calls an hour. Set GITHUB_TOKEN for 5,000; see `gharvest settings`.
+        octo/box: about 12 items
+          about 36 calls by REST, about 36 s; 60 calls an hour are allowed; about 500.0 kB on disk
+        ");
+        let large = Figures {
+            way: Way::Graphql,
+            items: 150_000,
+            gone: 1_200,
+            calls: 4_850,
+            graphql: 1_850,
+            points: 1_900,
+            seconds: 3_750,
+        };
+        let begun = said(large, |plan| {
+            (plan.archived, plan.gone, plan.points_per_hour, plan.disk_bytes) =
+                (40_000, 900, Some(5_000), 7_600_000_000);
+        });
+        insta::assert_snapshot!(begun, @r"
+        octo/box: about 150,000 items, 40,000 of them here already, 900 more numbers to account for
+          about 3,000 calls by REST, about 1,850 by GraphQL for 1,900 points, about 62 min; 5,000 calls and 5,000 points an hour are allowed; about 7.6 GB on disk
+        ");
+        let by_rest = Figures { way: Way::Rest, graphql: 0, points: 0, calls: 400_000, seconds: 280_000, ..large };
+        insta::assert_snapshot!(said(by_rest, |plan| plan.disk_bytes = 1_500_000_000_000), @r"
+        octo/box: about 150,000 items
+          about 400,000 calls by REST, about 3 days; 5,000 calls an hour are allowed; about 1.5 TB on disk
+        ");
+    }
 }
