@@ -29,8 +29,8 @@ pub use change::{
 };
 pub use look::{
     BudgetLeft, CountAnswer, CountParams, FeedHealth, ItemParams, JobAnswer, JobPath, LaneAge, LedgerAnswer,
-    ListAnswer, ListParams, PauseInForce, QueueAnswer, RecordAnswer, RepositoryJobs, StatusAnswer, StatusParams,
-    WhereAnswer, feeds,
+    ListAnswer, ListParams, Narrowed, PauseInForce, QueueAnswer, RecordAnswer, RepositoryJobs, StatusAnswer,
+    StatusParams, WhereAnswer, feeds, narrowed,
 };
 pub use pieces::{InPieces, TURN, whole};
 

@@ -25,7 +25,7 @@ use crate::{
     base::Base,
     clock::Clock,
     credential::{ANONYMOUS, Credential, Source},
-    gate::{Gate, MOST_AT_ONCE},
+    gate::{Gate, MOST_AT_ONCE, Narrowing},
     graphql::{GRAPHQL, Memory},
     limits::{Reading, ends_at, later, reset_time, scopes, until as until_then},
     resource::CORE,
@@ -641,7 +641,9 @@ impl Inner {
             }
             Verdict::Unseen(Err((kind, message))) => Attempt::Unseen(Err(self.error(ask, kind, &message))),
             Verdict::Limited(limit) => {
-                self.apply(limit, token, ask.budget.unwrap_or(CORE), sent_at);
+                if let Some(narrowing) = self.apply(limit, token, ask.budget.unwrap_or(CORE), sent_at) {
+                    self.sharing.write_narrowing(narrowing, self.clock.now()).await;
+                }
                 Attempt::ChooseAgain
             }
             Verdict::TokenRefused(reason) => {
@@ -660,7 +662,8 @@ impl Inner {
         }
     }
 
-    fn apply(&self, limit: Limit, token: &Token, budget: &str, sent_at: Timestamp) {
+    /// Takes a refusal in. Says how many requests are let in at once now, if it was about that.
+    fn apply(&self, limit: Limit, token: &Token, budget: &str, sent_at: Timestamp) -> Option<Narrowing> {
         let now = self.clock.now();
         let soonest = later(now, SignedDuration::from_secs(1));
         let (name, until) = match limit {
@@ -672,12 +675,13 @@ impl Inner {
             Limit::Until(time) => ("retry_after", token.blocked(Some(time.max(soonest)), sent_at, now)),
             Limit::Primary(_) | Limit::Secondary => ("secondary", token.blocked(None, sent_at, now)),
         };
-        if name != "primary" {
-            let width = self.gate.narrow(sent_at, now, until_then(until, now));
+        let narrowing = (name != "primary").then(|| self.gate.narrow(sent_at, now, until_then(until, now)));
+        if let Some(Narrowing { to: width, .. }) = narrowing {
             tracing::warn!(width, "GitHub says that it is too much: {width} requests at once from now on");
         }
         metrics::counter!("gharvest_github_limits_total", "limit" => name).increment(1);
         tracing::info!(token.name, limit = name, %until, "GitHub told {} to wait until {until}", token.name);
+        narrowing
     }
 
     /// Says how many requests are let in at once.

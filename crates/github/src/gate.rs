@@ -59,6 +59,25 @@ struct Narrowed {
     quiet_from: Instant,
 }
 
+/// What a refusal left, as it is told to people and other processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Narrowing {
+    /// So many requests are let in at once now.
+    pub(crate) to: usize,
+    /// So many without it.
+    pub(crate) of: usize,
+    /// After this wait quiet minutes count, each for one more.
+    pub(crate) wait: Duration,
+}
+
+impl Narrowing {
+    /// How long until nothing is left of it, if GitHub refuses no more.
+    pub(crate) fn lasts(&self) -> Duration {
+        let steps = u32::try_from(self.of.saturating_sub(self.to)).unwrap_or(u32::MAX);
+        self.wait.saturating_add(WIDENED_EVERY.saturating_mul(steps))
+    }
+}
+
 type Place = (Purpose, u64);
 
 /// The right to have one request in flight; given back when dropped.
@@ -126,15 +145,15 @@ impl Gate {
     }
 
     /// GitHub refused what was sent at `sent_at` as too much, and asked for a wait: half as many from now on. Several
-    /// answers of one storm count once. Says how many requests are let in at once now.
-    pub(crate) fn narrow(&self, sent_at: Timestamp, now: Timestamp, wait: Duration) -> usize {
+    /// answers of one storm count once. Says how it is now.
+    pub(crate) fn narrow(&self, sent_at: Timestamp, now: Timestamp, wait: Duration) -> Narrowing {
         let mut inner = self.lock();
         let allowed = self.allowed(&mut inner, Instant::now());
         let is_news = inner.narrowed.is_none_or(|narrowed| sent_at > narrowed.refused_at);
         let to = if is_news { (allowed / 2).max(1) } else { allowed };
         let refused_at = if is_news { now } else { inner.narrowed.map_or(now, |narrowed| narrowed.refused_at) };
         inner.narrowed = Some(Narrowed { to, refused_at, quiet_from: Instant::now() + wait });
-        to
+        Narrowing { to, of: self.most(&inner), wait }
     }
 
     /// How many requests are let in at once.
@@ -143,7 +162,7 @@ impl Gate {
     }
 
     fn allowed(&self, inner: &mut Inner, now: Instant) -> usize {
-        let most = self.concurrency.min(inner.together / inner.sharers as usize).max(1);
+        let most = self.most(inner);
         let Some(narrowed) = &mut inner.narrowed else { return most };
         let quiet = now.saturating_duration_since(narrowed.quiet_from);
         let more = u32::try_from(quiet.as_secs() / WIDENED_EVERY.as_secs()).unwrap_or(u32::MAX);
@@ -156,6 +175,11 @@ impl Gate {
             inner.narrowed = None;
         }
         to.min(most)
+    }
+
+    /// How many requests this process lets in while GitHub refuses none.
+    fn most(&self, inner: &Inner) -> usize {
+        self.concurrency.min(inner.together / inner.sharers as usize).max(1)
     }
 
     fn stand(&self, purpose: Purpose) -> Waiter<'_> {
@@ -267,14 +291,17 @@ mod tests {
         let at = |second| Timestamp::from_second(second).unwrap();
         let minutes = |minutes: u64| tokio::time::advance(Duration::from_secs(60 * minutes));
         let wait = Duration::from_secs(30);
-        assert_eq!((gate.width(), gate.narrow(at(1), at(2), wait)), (8, 4));
-        assert_eq!(gate.narrow(at(1), at(3), wait), 4, "of the same storm");
-        assert_eq!(gate.narrow(at(4), at(5), wait), 2);
+        let narrow = |sent: i64| gate.narrow(at(sent), at(sent + 1), wait).to;
+        let first = gate.narrow(at(1), at(2), wait);
+        assert_eq!(first, Narrowing { to: 4, of: 8, wait });
+        assert_eq!(first.lasts(), Duration::from_secs(30 + 4 * 60));
+        assert_eq!(narrow(1), 4, "of the same storm");
+        assert_eq!(narrow(4), 2);
         minutes(1).await;
         assert_eq!(gate.width(), 2, "the wait is no quiet time");
         minutes(1).await;
         assert_eq!(gate.width(), 3);
-        assert_eq!((gate.narrow(at(200), at(201), wait), gate.narrow(at(300), at(301), wait)), (1, 1), "never none");
+        assert_eq!((narrow(200), narrow(300)), (1, 1), "never none");
         minutes(60).await;
         assert_eq!(gate.width(), 8, "and never more than is set");
     }

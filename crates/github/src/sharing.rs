@@ -12,6 +12,9 @@
 //! The pace and how many requests are under way have no header, so they are divided: each process that asks GitHub renews
 //! `pace/{process}` every 20 seconds for a minute, and takes its share by how many such keys there are. An idle process
 //! has none.
+//!
+//! `narrowed/{process}` says for people to what a process narrowed its requests at once after GitHub refused some as too
+//! much: `{"to": 4, "of": 8, "quiet_from": TIME}`, one more each minute after that time. It dies with the last of them.
 
 use std::{
     collections::BTreeMap,
@@ -20,12 +23,15 @@ use std::{
 };
 
 use gharvest_state::State;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
     clock::Clock,
     credential::Source,
-    gate::Gate,
+    gate::{Gate, Narrowing},
+    limits::{LONGEST_LIMIT, later},
     tokens::{Token, Tokens, Trouble, Window},
 };
 
@@ -34,6 +40,7 @@ const TROUBLE: &str = "trouble/";
 const READ_EVERY: Duration = Duration::from_secs(2);
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 const PACE: &str = "pace/";
+const NARROWED: &str = "narrowed/";
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(20);
 const PRESENT_FOR: Duration = Duration::from_secs(60);
 const KEPT_FOR: Duration = Duration::from_secs(2 * 60 * 60);
@@ -41,8 +48,8 @@ const KEPT_FOR: Duration = Duration::from_secs(2 * 60 * 60);
 #[derive(Debug)]
 pub(crate) struct Sharing {
     state: Option<Arc<dyn State>>,
-    /// This process's key.
-    presence: String,
+    /// This process's name among those that share.
+    process: String,
     announced_at: Mutex<Option<Instant>>,
     read_at: Mutex<Option<Instant>>,
     written: Mutex<BTreeMap<String, (Instant, Window)>>,
@@ -52,7 +59,7 @@ impl Sharing {
     pub(crate) fn new(state: Option<Arc<dyn State>>) -> Self {
         Self {
             state,
-            presence: format!("{PACE}{:016x}", fastrand::u64(..)),
+            process: format!("{:016x}", fastrand::u64(..)),
             announced_at: Mutex::default(),
             read_at: Mutex::default(),
             written: Mutex::default(),
@@ -65,12 +72,24 @@ impl Sharing {
         if !is_due(&self.announced_at, ANNOUNCE_EVERY) {
             return;
         }
-        if let Err(error) = state.put(&self.presence, b"", None, Some(PRESENT_FOR)).await {
+        if let Err(error) = state.put(&format!("{PACE}{}", self.process), b"", None, Some(PRESENT_FOR)).await {
             return report(&error);
         }
         match state.list(PACE).await {
             Ok(present) => gates.into_iter().for_each(|gate| gate.share(present.len())),
             Err(error) => report(&error),
+        }
+    }
+
+    /// Says that this process lets fewer requests in at once.
+    pub(crate) async fn write_narrowing(&self, narrowing: Narrowing, now: Timestamp) {
+        let Some(state) = &self.state else { return };
+        let Narrowing { to, of, wait } = narrowing;
+        let quiet_from = later(now, SignedDuration::try_from(wait).unwrap_or(LONGEST_LIMIT));
+        let value = json!({"to": to, "of": of, "quiet_from": quiet_from}).to_string();
+        let key = format!("{NARROWED}{}", self.process);
+        if let Err(error) = state.put(&key, value.as_bytes(), None, Some(narrowing.lasts())).await {
+            report(&error);
         }
     }
 

@@ -13,7 +13,7 @@ use ratatui::{
     widgets::{Block, LineGauge, Paragraph, Row, Sparkline, Table},
 };
 
-use super::status::{WATCH_EVERY, age, finished_a_second, until_empty};
+use super::status::{WATCH_EVERY, age, finished_a_second, narrowed_line, until_empty};
 use crate::{
     hand::Hand,
     output::safe,
@@ -130,10 +130,10 @@ impl Dashboard {
     fn draw(&self, frame: &mut Frame<'_>) {
         let Some(status) = &self.status else { return };
         let budgets = status.budgets.len().min(MOST_BUDGETS) as u16;
-        let pauses = status.pauses.len() as u16;
+        let said_lines = (status.pauses.len() + status.narrowed.len()) as u16;
         let [queues, said, gauges, lists, foot] = Layout::vertical([
             Constraint::Length(15),
-            Constraint::Length(pauses),
+            Constraint::Length(said_lines),
             Constraint::Length(budgets),
             Constraint::Min(3),
             Constraint::Length(1),
@@ -144,16 +144,12 @@ impl Dashboard {
             let rates = self.rates.get(index).map(Vec::as_slice).unwrap_or_default();
             draw_queue(frame, *area, status, queue, rates);
         }
-        let lines: Vec<Line<'_>> = status
-            .pauses
-            .iter()
-            .map(|pause| {
-                let of = pause.repository.as_deref().map(|name| format!(" of {name}")).unwrap_or_default();
-                let reason = safe(&pause.reason);
-                Line::from(format!("paused: the {} queue{of} until {}: {reason}", pause.queue, pause.until)).yellow()
-            })
-            .collect();
-        frame.render_widget(Paragraph::new(lines), said);
+        let pauses = status.pauses.iter().map(|pause| {
+            let of = pause.repository.as_deref().map(|name| format!(" of {name}")).unwrap_or_default();
+            format!("paused: the {} queue{of} until {}: {}", pause.queue, pause.until, safe(&pause.reason))
+        });
+        let lines = pauses.chain(status.narrowed.iter().map(narrowed_line)).map(|line| Line::from(line).yellow());
+        frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), said);
         self.draw_budgets(frame, gauges, status);
         let [repositories, hooks] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(lists);
         self.draw_repositories(frame, repositories, status);

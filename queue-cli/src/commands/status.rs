@@ -13,7 +13,7 @@ use super::dashboard;
 use crate::{
     hand::Hand,
     output::{json, line, safe},
-    requests::{CountParams, FeedHealth, QueueAnswer, StatusAnswer, StatusParams},
+    requests::{CountParams, FeedHealth, Narrowed, QueueAnswer, StatusAnswer, StatusParams},
 };
 
 #[derive(Debug, Args)]
@@ -104,6 +104,7 @@ fn render(status: &StatusAnswer, before: Option<&Before>) -> String {
             budget.resource, budget.remaining, budget.limit
         ));
     }
+    lines.extend(status.narrowed.iter().map(narrowed_line));
     lines.extend(status.feeds.iter().take(MOST_LINES).map(|feed| feed_line(feed, status.at)));
     lines.push(status.durability.clone());
     lines.push(String::new());
@@ -132,6 +133,11 @@ fn queue_lines(queue: &QueueAnswer, now: Timestamp, rate: &str, lines: &mut Vec<
         let buried = if repository.buried > 0 { format!(", {} buried", repository.buried) } else { String::new() };
         lines.push(format!("  {:<16} {:>10}{buried}", repository.repository, repository.outstanding));
     }
+}
+
+pub(crate) fn narrowed_line(narrowed: &Narrowed) -> String {
+    let Narrowed { at_once, of, until } = narrowed;
+    format!("GitHub refused requests as too much: {at_once} of {of} at once for now, all again {until}")
 }
 
 fn feed_line(feed: &FeedHealth, now: Timestamp) -> String {
@@ -200,6 +206,7 @@ pub(crate) mod tests {
                 {"counts": counts("index", [0; 5]), "oldest": [], "repositories": []}],
             "pauses": [{"queue": "index", "repository": "octo/box", "until": "2024-06-01T13:00:00Z", "reason": "tea\u{7}"}],
             "budgets": [{"resource": "core", "limit": 5000, "remaining": 1250, "reset_at": "2024-06-01T12:40:00Z"}],
+            "narrowed": [{"at_once": 3, "of": 8, "until": "2024-06-01T12:05:00Z"}],
             "feeds": [{"repository": "octo/box", "last_delivery_at": "2024-06-01T08:48:00Z", "failures": 7, "recovered": 6},
                 {"repository": "mozilla/web-bugs", "trouble": "no token may read this repository's hooks"}],
             "durability": "nothing is lost",

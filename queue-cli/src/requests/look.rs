@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gharvest_model::{ItemId, ItemRef, Lane, QueueName, RepositoryId, Revision, Subject};
 use gharvest_queue::{Counts, JobState, JobView, Scope};
 use gharvest_state::State;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -265,6 +265,9 @@ pub struct StatusAnswer {
     pub pauses: Vec<PauseInForce>,
     /// What is left of GitHub's budgets, as the processes that ask it last heard.
     pub budgets: Vec<BudgetLeft>,
+    /// Processes that let fewer requests in at once, because GitHub refused some as too much.
+    #[serde(default)]
+    pub narrowed: Vec<Narrowed>,
     /// Hooks of repositories, as far as something is known of them.
     pub feeds: Vec<FeedHealth>,
     /// What a crash of the queue's backend can lose.
@@ -332,6 +335,18 @@ pub struct BudgetLeft {
     pub reset_at: Timestamp,
 }
 
+/// Fewer requests at once than are set, after GitHub refused some as too many or too fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Narrowed {
+    /// So many requests one process lets in at once now.
+    pub at_once: u64,
+    /// So many while GitHub refuses none.
+    pub of: u64,
+    /// When that many are let in again, if GitHub refuses no more.
+    #[schema(value_type = String, format = DateTime)]
+    pub until: Timestamp,
+}
+
 /// How a repository's hook is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FeedHealth {
@@ -391,6 +406,7 @@ impl Request for StatusParams {
             queues,
             pauses: pauses(jobs, &names).await?,
             budgets: budgets(jobs).await?,
+            narrowed: narrowed(jobs.state.as_ref(), Timestamp::now()).await?,
             feeds: feeds(jobs.state.as_ref(), &names).await?,
             durability: jobs.queue.durability().await?.to_string(),
         })
@@ -422,6 +438,27 @@ async fn budgets(jobs: &Jobs) -> Result<Vec<BudgetLeft>, Problem> {
         })
     });
     Ok(budgets.collect())
+}
+
+/// To what processes narrowed their requests at once: see the module `sharing` of the client of GitHub. What cannot be
+/// read is left out.
+///
+/// # Errors
+/// When the state does not answer.
+pub async fn narrowed(state: &dyn State, now: Timestamp) -> Result<Vec<Narrowed>, gharvest_state::Error> {
+    /// One more request is let in after each quiet minute.
+    const WIDENED_EVERY_S: u64 = 60;
+    let narrowed = state.list("narrowed/").await?.into_iter().filter_map(|(_, value)| {
+        let value: Value = serde_json::from_slice(&value).ok()?;
+        let (to, of) = (value["to"].as_u64()?, value["of"].as_u64()?);
+        let quiet_from: Timestamp = value["quiet_from"].as_str()?.parse().ok()?;
+        let quiet = u64::try_from(now.duration_since(quiet_from).as_secs()).unwrap_or(0);
+        let at_once = to.saturating_add(quiet / WIDENED_EVERY_S);
+        let widens_for = i64::try_from(of.saturating_sub(to).saturating_mul(WIDENED_EVERY_S)).ok()?;
+        let until = quiet_from.checked_add(SignedDuration::from_secs(widens_for)).ok()?;
+        (at_once < of).then_some(Narrowed { at_once, of, until })
+    });
+    Ok(narrowed.collect())
 }
 
 /// How the hooks of these repositories are: what the receiver heard last (`feed/heard/{id}`), and what the seeder found

@@ -189,7 +189,7 @@ fn failures(failures: &[JobAnswer], now: Timestamp) -> Markup {
 
 fn budgets(status: &StatusAnswer) -> Markup {
     html! {
-        @if !status.budgets.is_empty() {
+        @if !status.budgets.is_empty() || !status.narrowed.is_empty() {
             section {
                 h2 { "GitHub's budget" }
                 ul class="plain" {
@@ -200,6 +200,12 @@ fn budgets(status: &StatusAnswer) -> Markup {
                             " " (count(budget.remaining)) " of " (count(budget.limit)) " left, full again " (moment(budget.reset_at, status.at))
                             @if let Some(trouble) = &budget.trouble { " " span class="bad" { (trouble) } }
                         }
+                    }
+                    @for narrowed in &status.narrowed {
+                        li { span class="bad" {
+                            "GitHub refused requests as too much: " (narrowed.at_once) " of " (narrowed.of)
+                            " at once for now, all again " (moment(narrowed.until, status.at))
+                        } }
                     }
                 }
             }

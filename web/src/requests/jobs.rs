@@ -5,7 +5,7 @@
 
 pub use gharvest_queue_cli::requests::{
     AddAllAnswer, AddAllParams, AddAnswer, AddParams, Affected, CountAnswer, CountParams, FeedHealth, ItemParams,
-    JobAnswer, JobFilter, JobPath, JobStateWord, LaneWord, ListAnswer, ListParams, ManyParams, PauseAnswer,
+    JobAnswer, JobFilter, JobPath, JobStateWord, LaneWord, ListAnswer, ListParams, ManyParams, Narrowed, PauseAnswer,
     PauseParams, QueueWord, RangeAnswer, RangeParams, RemoveAnswer, RemoveParams, ResumeParams, SinceAnswer,
     SinceParams, StatusAnswer, StatusParams, WhereAnswer,
 };

@@ -14,7 +14,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
-    jobs::{self, CountAnswer, FeedHealth, JobAnswer, ListParams},
+    jobs::{self, CountAnswer, FeedHealth, JobAnswer, ListParams, Narrowed},
     live::may_hear,
     repositories::{self, RepositoryAnswer},
 };
@@ -48,6 +48,9 @@ pub struct StatusAnswer {
     pub durability: String,
     /// Budgets of tokens; empty where this process does not know them.
     pub budgets: Vec<Budget>,
+    /// Processes that let fewer requests in at once, because GitHub refused some as too much; for those who may operate.
+    #[serde(default)]
+    pub narrowed: Vec<Narrowed>,
     /// What each first mirror was said to cost, and what was spent; for those who may operate.
     pub costs: Vec<CostAnswer>,
     /// The search engine; none if it does not answer.
@@ -240,6 +243,7 @@ pub async fn status(state: &WebState, caller: &Caller) -> ApiResult<StatusAnswer
         queues,
         durability: queue.durability().await?.to_string(),
         budgets: if caller.is(Role::Operate) { state.backends.operations.budgets().await } else { Vec::new() },
+        narrowed: if caller.is(Role::Operate) { narrowed(state).await } else { Vec::new() },
         costs: if caller.is(Role::Operate) { costs(state, &repositories).await? } else { Vec::new() },
         index: index(state, caller).await,
         free_bytes: state.backends.archive.space().await?.free,
@@ -248,6 +252,15 @@ pub async fn status(state: &WebState, caller: &Caller) -> ApiResult<StatusAnswer
         repositories,
         failures,
         last_change_at: heard.iter().map(|published| published.event.at).max(),
+    })
+}
+
+/// A state that is away must not hide the rest.
+async fn narrowed(state: &WebState) -> Vec<Narrowed> {
+    let narrowed = gharvest_queue_cli::requests::narrowed(state.backends.state.as_ref(), state.clock.now()).await;
+    narrowed.unwrap_or_else(|error| {
+        tracing::warn!(%error, "how many requests are let in at once is not known now");
+        Vec::new()
     })
 }
 

@@ -301,6 +301,25 @@ async fn the_status_shows_what_was_planned_beside_what_was_spent() {
 }
 
 #[tokio::test]
+async fn the_status_shows_how_far_refusals_narrowed_the_requests_at_once() {
+    let mirror = Mirror::new().await;
+    let now = jiff::Timestamp::now();
+    let ago = |minutes| (now - jiff::SignedDuration::from_mins(minutes)).to_string();
+    // One was refused a little more than two minutes ago, the other is as wide as before again.
+    for (process, quiet_from) in [("one", ago(2)), ("two", ago(9))] {
+        let value = json!({"to": 2, "of": 8, "quiet_from": quiet_from}).to_string();
+        mirror.live.put(&format!("narrowed/{process}"), value.as_bytes(), None, None).await.unwrap();
+    }
+    mirror.live.put("narrowed/newer", b"{}", None, None).await.unwrap();
+    for route in ["/api/v1/status", "/api/v1/jobs/status"] {
+        let narrowed = mirror.get(route).await.json()["narrowed"].clone();
+        assert_eq!(narrowed.as_array().map(Vec::len), Some(1), "{route}: {narrowed}");
+        assert_eq!((&narrowed[0]["at_once"], &narrowed[0]["of"]), (&json!(4), &json!(8)), "{route}");
+    }
+    mirror.get("/status").await.shows("4 of 8 at once for now");
+}
+
+#[tokio::test]
 async fn jobs_are_added_retried_paused_and_removed() {
     let mirror = Mirror::new().await;
     let added =

@@ -300,6 +300,21 @@ async fn processes_that_share_state_share_budgets_and_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_refusal_narrowed_is_told_to_everybody_who_looks() {
+    let state: Arc<dyn State> = Arc::new(MemoryState::default());
+    let config = Config { concurrency: 8, ..config(&["a"]) };
+    let clock = Clock::following_tokio(start());
+    let refused = r#"{"message":"You have exceeded a secondary rate limit"}"#;
+    let refuse = |_: &Seen| reply(403, &[("retry-after", "100")], refused);
+    let (client, _) = client_sharing(&config, Some(Arc::clone(&state)), clock, refuse);
+    assert!(client.get(&issue(7), None, Purpose::Live).await.is_err());
+    let told = state.list("narrowed/").await.unwrap();
+    let told = told.iter().map(|(_, value)| serde_json::from_slice(value).unwrap());
+    let told: Vec<serde_json::Value> = told.collect();
+    assert_eq!(told, [serde_json::json!({"to": 4, "of": 8, "quiet_from": at(100).to_string()})]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_that_one_process_was_refused_is_not_tried_by_another() {
     let state: Arc<dyn State> = Arc::new(MemoryState::default());
     let clock = Clock::following_tokio(start());
