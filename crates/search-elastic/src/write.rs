@@ -9,8 +9,9 @@
 //!
 //! Threads go in waves, one request each: the children of the items that the waves before brought, then further items,
 //! whose children may only come when the engine has accepted them. While the engine has a wave the next one is written
-//! out, as if all items of that one were accepted; where one was not, it is written out again. So two requests of bounded
-//! size are in memory, whatever the threads are like.
+//! out, as if all items of that one were accepted; where one was not, it is written out again. Two halves of the threads
+//! go beside each other, so that the engine is not idle between waves, nor with one of its indices alone. So four requests
+//! of bounded size are in memory, whatever the threads are like.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -19,6 +20,7 @@ use std::{
 
 use bytes::Bytes;
 use elasticsearch::http::Method;
+use futures::future::try_join_all;
 use gharvest_model::RepositoryId;
 use gharvest_search::{
     Applied, Error, ErrorKind, Result,
@@ -53,9 +55,11 @@ const STORED_FIELDS: &str = "_source_includes=meta,comment_documents,event_docum
 const VERSION_FIELDS: &str = "_source=false&filter_path=docs._id,docs.error.reason";
 
 /// Bytes after which a wave is sent.
-const WAVE: usize = 1 << 20;
+const WAVE: usize = 512 << 10;
 /// Bytes of items after which a wave takes no more of them: their children are the next one.
 const WAVE_ITEMS: usize = 384 << 10;
+/// Parts of the threads that are written beside each other.
+const BESIDE: usize = 2;
 /// Records count their revisions from one.
 const NO_VERSION: u64 = 0;
 
@@ -284,7 +288,8 @@ impl ElasticIndex {
         for round in rounds(threads) {
             let mut answers: Option<Vec<Applied>> = None;
             for target in &targets {
-                let written = self.write_round(target, round).await?;
+                let parts = round.chunks(round.len().div_ceil(BESIDE)).map(|part| self.write_round(target, part));
+                let written = try_join_all(parts).await?.concat();
                 answers = Some(match answers {
                     Some(serving) => {
                         serving.into_iter().zip(written).map(|(serving, next)| serving.and_in_next(next)).collect()
