@@ -228,3 +228,28 @@ async fn limits_that_come_with_200_are_waited_for_and_broken_answers_are_asked_f
     assert_eq!(simulator.control().fault_hits() - hits, faults.len() as u64);
     assert!(told.by_graphql.len() as u64 > ITEMS / 3, "{:?}", told.by_graphql);
 }
+
+#[tokio::test]
+async fn an_error_of_details_or_further_pages_that_never_ends_is_gone_around_by_rest() {
+    /// Attempts of a few requests: nobody asks once for each item.
+    const MOST: u64 = 40;
+    let usual = mirror(&github(), Vec::new()).await.by_graphql;
+    // The generated one and those of `github`.
+    let long: BTreeSet<u64> = [1, 3, 4, 5].into();
+    assert!(usual.intersection(&long).count() > 0, "threads of several pages come by GraphQL: {usual:?}");
+    let withheld = Fault::Withhold { what: Withheld::Everything, error: GraphqlError::WentWrong };
+    for fault in [Fault::Status { status: 502 }, withheld] {
+        for operation in ["#Details", "#Page"] {
+            let simulator = github();
+            let told = mirror(&simulator, vec![Rule::often(fault.clone(), 1.0).on(operation)]).await;
+            let asked = simulator.control().fault_hits();
+            assert!((1..=MOST).contains(&asked), "{operation} {fault:?}: asked {asked} times");
+            let lacking: BTreeSet<u64> = usual.difference(&told.by_graphql).copied().collect();
+            let is_expected = match operation {
+                "#Details" => !lacking.is_empty() && lacking.len() < usual.len(),
+                _ => lacking == usual.intersection(&long).copied().collect(),
+            };
+            assert!(is_expected, "{operation} {fault:?}: by REST came {lacking:?} of {usual:?}");
+        }
+    }
+}
