@@ -6,9 +6,9 @@
 //! administrator may read names an organisation's hook: it is known by its ping.
 //!
 //! The cursor `deliveries/{repository}` (or `deliveries/organization/{login}`, `deliveries/app`) keeps how far the log was
-//! read. The log is not strictly in
-//! order of time, so the last minutes are read again each time, and what was handled is remembered by its GUID. A log
-//! that is longer than one look reads has a gap then, behind its newest part: the next looks go on in it.
+//! read. The log is not strictly in order of time, so the last minutes are read again each time, and what was handled is
+//! remembered by its GUID. A log that is longer than one look reads has a gap then, behind its newest part: the next looks
+//! go on in it.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -196,15 +196,13 @@ impl Recovery<'_> {
         let app = match self.log {
             DeliveryLog::Hooks => None,
             DeliveryLog::Auto => self.of_app(now).await?,
-            DeliveryLog::App => {
-                Some(self.of_app(now).await?.unwrap_or_else(|| (Tally::new(), Some(NO_APP.to_owned()))))
-            }
+            DeliveryLog::App => Some(self.of_app(now).await?.unwrap_or_else(|| (0, Some(NO_APP.to_owned())))),
         };
-        if let Some((tally, trouble)) = app {
+        if let Some((recovered, trouble)) = app {
             for tracked in turns {
                 self.note(tracked.id, trouble.clone(), now).await?;
             }
-            return self.count(&tally).await;
+            return Ok(recovered);
         }
         let (mut recovered, mut outage, mut organizations) = (0, Outage::default(), HashMap::new());
         for tracked in turns {
@@ -223,23 +221,21 @@ impl Recovery<'_> {
         Ok(recovered)
     }
 
-    /// The App's log; none if there is no App.
-    async fn of_app(&self, now: Timestamp) -> Result<Option<(Tally, Option<String>)>, Failure> {
+    /// How many deliveries of the App's hook were recovered, and why its log cannot be read; none if there is no App.
+    async fn of_app(&self, now: Timestamp) -> Result<Option<(u64, Option<String>)>, Failure> {
         let feed = "deliveries/app";
         let mut cursor = self.cursor(feed).await?;
         let first = match self.client.get_as_app(&Resource::AppDeliveries).await {
             Ok(None) => return Ok(None),
             Ok(Some(Answer::Found(found))) => found,
-            Ok(Some(other)) => return Ok(Some((Tally::new(), Some(said(&other))))),
-            Err(error) => return Ok(Some((Tally::new(), Some(passing(error)?)))),
+            Ok(Some(other)) => return Ok(Some((0, Some(said(&other))))),
+            Err(error) => return Ok(Some((0, Some(passing(error)?)))),
         };
         let mut tally = Tally::new();
         let read = self.read(Log::App, first, &mut cursor, &mut tally, now).await;
-        self.keep(feed, &cursor).await?;
-        Ok(Some(match read {
-            Ok(()) => (tally, None),
-            Err(error) => (tally, Some(stopped(error)?)),
-        }))
+        let recovered = self.keep(feed, &cursor, &tally).await?;
+        let trouble = read.err().map(stopped).transpose()?;
+        Ok(Some((recovered, trouble)))
     }
 
     /// How many deliveries of an organisation's hook were recovered, and why its log cannot be read; no word without a
@@ -251,19 +247,21 @@ impl Recovery<'_> {
         if cursor.hook != Some(hook) {
             cursor = Cursor { hook: Some(hook), ..Cursor::default() };
         }
-        let mut tally = Tally::new();
+        let (mut tally, mut ends) = (Tally::new(), None);
         if cursor.looked_at.is_none_or(|at| later(at, ORGANIZATION_EVERY) <= now) {
-            let log = Log::Organization(login, hook);
-            cursor.trouble = match self.look(log, &mut cursor, &mut tally, now).await {
+            cursor.looked_at = Some(now);
+            cursor.trouble = match self.look(Log::Organization(login, hook), &mut cursor, &mut tally, now).await {
                 Ok(None) => None,
                 Ok(Some(Answer::NotFound)) => Some(NO_OWNER.to_owned()),
                 Ok(Some(other)) => Some(said(&other)),
-                Err(error) => Some(stopped(error)?),
+                Err(error) => stopped(error).map_err(|error| ends = Some(error)).ok(),
             };
-            cursor.looked_at = Some(now);
-            self.keep(&feed, &cursor).await?;
         }
-        Ok((self.count(&tally).await?, Some(cursor.trouble.map_or(Ok(()), Err))))
+        let recovered = self.keep(&feed, &cursor, &tally).await?;
+        match ends {
+            Some(error) => Err(error),
+            None => Ok((recovered, Some(cursor.trouble.map_or(Ok(()), Err)))),
+        }
     }
 
     /// How many deliveries were recovered, and whether GitHub was silent. A repository without a hook of its own has its
@@ -276,11 +274,9 @@ impl Recovery<'_> {
     ) -> Result<(u64, bool), Failure> {
         let feed = format!("deliveries/{}", tracked.id);
         let mut cursor = self.cursor(&feed).await?;
-        let (before, mut tally) = (cursor.clone(), Tally::new());
+        let mut tally = Tally::new();
         let outcome = self.look_at_own(tracked, &mut cursor, &mut tally, now).await;
-        if cursor != before {
-            self.keep(&feed, &cursor).await?;
-        }
+        let recovered = self.keep(&feed, &cursor, &tally).await?;
         let met_silence = outcome.as_ref().is_err_and(Failure::is_silence);
         let trouble = match (outcome, organization) {
             (Ok(Ok(())), _) => None,
@@ -289,7 +285,7 @@ impl Recovery<'_> {
             (Err(error), _) => Some(stopped(error)?),
         };
         self.note(tracked.id, trouble, now).await?;
-        Ok((self.count(&tally).await?, met_silence))
+        Ok((recovered, met_silence))
     }
 
     /// Looks through the log of a repository's own hook, or says why that cannot be done.
@@ -548,9 +544,14 @@ impl Recovery<'_> {
         Ok(stored.and_then(|stored| serde_json::from_value(stored).ok()).unwrap_or_default())
     }
 
-    async fn keep(&self, feed: &str, cursor: &Cursor) -> Result<(), Failure> {
-        let value = serde_json::to_value(cursor).expect("plain data");
-        Ok(self.archive.set_cursor(feed, value).await?)
+    /// Keeps how far a log was read, where that changed, and counts what was handled in it. Says how many deliveries were
+    /// recovered.
+    async fn keep(&self, feed: &str, cursor: &Cursor, tally: &Tally) -> Result<u64, Failure> {
+        if self.cursor(feed).await? != *cursor {
+            let value = serde_json::to_value(cursor).expect("plain data");
+            self.archive.set_cursor(feed, value).await?;
+        }
+        self.count(tally).await
     }
 }
 
