@@ -158,8 +158,8 @@ impl Watch {
     }
 
     async fn tell(&self, now: Timestamp) -> Result<(), crate::Failure> {
-        let limits = &self.options.limits;
-        let alarms = alarms(self.queue.as_ref(), &self.archive, &self.client, limits, now).await?;
+        let (limits, state) = (&self.options.limits, self.state.as_ref());
+        let alarms = alarms(self.queue.as_ref(), &self.archive, state, &self.client, limits, now).await?;
         gauge!("gharvest_alarms").set(alarms.len() as f64);
         let stored = self.state.get(SAID).await?;
         let known = stored.and_then(|stored| serde_json::from_slice(&stored.value).ok()).unwrap_or_default();

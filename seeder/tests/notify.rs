@@ -204,12 +204,30 @@ async fn a_token_that_ends_within_two_weeks_is_told_by_name() {
     let client = Client::new(Config { api_url: simulator.api_url(), tokens, ..Config::default() }).unwrap();
     client.refresh_budgets().await.unwrap();
     let told = async |now: &str| {
-        let limits = &world.options.limits;
-        let alarms = alarms(world.queue.as_ref(), &world.archive, &client, limits, now.parse().unwrap()).await;
+        let (limits, state) = (&world.options.limits, world.state.as_ref());
+        let alarms = alarms(world.queue.as_ref(), &world.archive, state, &client, limits, now.parse().unwrap()).await;
         alarms.unwrap().into_iter().map(|alarm| (alarm.about, alarm.text)).collect::<Vec<_>>()
     };
     assert_eq!(told("2027-01-18T04:59:59Z").await, []);
     let [(about, text)] = &told("2027-01-18T05:00:00Z").await[..] else { panic!("one alarm") };
     assert_eq!(about, "token-ends/token 1");
     assert!(text.contains("2027-02-01") && !text.contains("simulated-ending"), "{text}");
+}
+
+#[tokio::test]
+async fn a_task_that_fails_is_told_with_its_reason_and_when_it_last_went_well() {
+    let world = World::new().await;
+    let fails = json!({ "last": at(0), "next": at(10), "pushed": 0, "error": "there is no room" });
+    world.state.put("schedule/snapshot", fails.to_string().as_bytes(), None, None).await.unwrap();
+    let goes_well = json!({ "last": at(0), "next": at(10), "pushed": 3 });
+    world.state.put("schedule/gaps", goes_well.to_string().as_bytes(), None, None).await.unwrap();
+    let watch = world.watch();
+    for minutes in [0, 15] {
+        watch.look(at(minutes)).await;
+    }
+    let messages = world.inbox.messages.lock().unwrap();
+    let [message] = &messages[..] else { panic!("one message: {messages:?}") };
+    let text = message["text"].as_str().unwrap();
+    assert_eq!(message["about"], "task/snapshot");
+    assert!(text.contains("there is no room") && text.contains("2027-01-15"), "{text}");
 }

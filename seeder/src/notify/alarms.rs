@@ -6,9 +6,10 @@ use gharvest_archive::Archive;
 use gharvest_github::{Client, TokenReport};
 use gharvest_model::{QueueName, ledger::NumberState};
 use gharvest_queue::{QueueAdmin, Scope};
+use gharvest_state::State;
 use jiff::Timestamp;
 
-use crate::{Failure, schedule::later};
+use crate::{Failure, runs, schedule::later};
 
 /// Something that needs a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,11 +33,13 @@ pub struct Limits {
 pub async fn alarms(
     queue: &dyn QueueAdmin,
     archive: &Archive,
+    state: &dyn State,
     client: &Client,
     limits: &Limits,
     now: Timestamp,
 ) -> Result<Vec<Alarm>, Failure> {
     let mut alarms = of_queues(queue, limits, now).await?;
+    alarms.extend(of_tasks(state).await?);
     alarms.extend(of_disk(archive, limits).await?);
     alarms.extend(of_repositories(archive).await?);
     alarms.extend(of_tokens(client));
@@ -72,6 +75,17 @@ async fn of_queues(queue: &dyn QueueAdmin, limits: &Limits, now: Timestamp) -> R
         }
     }
     Ok(alarms)
+}
+
+/// What the seeder does and fails at: looks at GitHub, and snapshots, of which nobody else would tell.
+async fn of_tasks(state: &dyn State) -> Result<Vec<Alarm>, Failure> {
+    let failing = runs(state).await?.into_iter().filter_map(|(task, run)| {
+        let name = task.as_str();
+        let last = run.last.map_or_else(|| "never went well".to_owned(), |last| format!("last went well at {last}"));
+        let text = format!("The task `{name}` fails, it {last}: {}", run.error?);
+        Some(alarm(format!("task/{name}"), text))
+    });
+    Ok(failing.collect())
 }
 
 async fn of_disk(archive: &Archive, limits: &Limits) -> Result<Option<Alarm>, Failure> {
