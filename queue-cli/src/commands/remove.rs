@@ -73,7 +73,12 @@ pub(crate) async fn remove(hand: &Hand, args: &RemoveArgs) -> anyhow::Result<()>
     let params = args.params()?;
     let before = count(hand, args.queue).await?;
     if let [repository, from, to] = args.range.as_slice() {
-        let question = format!("Remove all jobs of {repository}#{from} to #{to} from the {} queue?", args.queue);
+        let counts = hand.ask(&CountParams { queue: args.queue, repository: params.repository.clone() }).await?;
+        let question = format!(
+            "Remove all jobs of {repository}#{from} to #{to} from the {} queue, which has {} of that repository?",
+            args.queue,
+            all(&counts)
+        );
         confirm(&question, args.yes)?;
     }
     let answer = ask(hand, &params).await?;

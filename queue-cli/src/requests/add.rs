@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use futures::TryStreamExt;
 use gharvest_model::{
-    ItemId, Lane, QueueName, RepositoryId, Subject, job::part, ledger::Ledger, progress::runs, tracking::Tracked,
+    ItemId, Lane, QueueName, RepositoryId, Subject, job::part, ledger::Ledger, progress::runs,
 };
 use gharvest_queue::{Pushed, Timing, Trigger};
 use jiff::Timestamp;
@@ -203,20 +203,21 @@ impl Request for AddAllParams {
                            a range, as in `queue-cli add-range download mozilla/web-bugs 1 91234`";
             return Err(Problem::Invalid(message.to_owned()));
         }
-        let mut tracking = jobs.archive.tracking().await?;
-        tracking.sort_unstable_by_key(|tracked| tracked.id);
+        let repositories = jobs.archive.repositories().await?;
         let after = self.after.as_deref().map(place).transpose()?;
         let mut answer = AddAllAnswer { repositories: Vec::new(), next: None };
         let turn = Turn::begin(jobs);
-        for tracked in tracking.iter().filter(|tracked| after.is_none_or(|after| tracked.id >= after.repository)) {
-            let from = after.filter(|after| after.repository == tracked.id).map_or(0, |after| after.number);
+        for id in repositories.into_iter().filter(|id| after.is_none_or(|after| *id >= after.repository)) {
+            let from = after.filter(|after| after.repository == id).map_or(0, |after| after.number);
             if answer.repositories.is_empty() || !turn.is_over() {
-                let (added, reached) = add_archived(jobs, tracked, from, &turn).await?;
-                answer.repositories.push(AddedAll { repository: tracked.name.to_string(), jobs: added });
+                // Listed, and forgotten meanwhile; or not fetched yet.
+                let Some(archived) = jobs.archive.repository(id).await? else { continue };
+                let (added, reached) = add_archived(jobs, id, from, &turn).await?;
+                answer.repositories.push(AddedAll { repository: archived.full_name.to_string(), jobs: added });
                 let Some(number) = reached else { continue };
-                answer.next = Some(ItemId { repository: tracked.id, number }.to_string());
+                answer.next = Some(ItemId { repository: id, number }.to_string());
             } else {
-                answer.next = Some(ItemId { repository: tracked.id, number: 0 }.to_string());
+                answer.next = Some(ItemId { repository: id, number: 0 }.to_string());
             }
             break;
         }
@@ -250,18 +251,23 @@ fn place(text: &str) -> Result<ItemId, Problem> {
 
 /// Everything on disk after a number, in ranges of what is there, so that a repository of 150,000 items is a second's
 /// work. Says how many jobs were made, and up to which number if the turn was over before the end.
-async fn add_archived(jobs: &Jobs, tracked: &Tracked, after: u64, turn: &Turn) -> Result<(u64, Option<u64>), Problem> {
-    let numbers: Vec<u64> = jobs.archive.numbers(tracked.id, after).try_collect().await?;
+async fn add_archived(
+    jobs: &Jobs,
+    repository: RepositoryId,
+    after: u64,
+    turn: &Turn,
+) -> Result<(u64, Option<u64>), Problem> {
+    let numbers: Vec<u64> = jobs.archive.numbers(repository, after).try_collect().await?;
     let mut added = 0;
     for range in runs(numbers).flat_map(steps) {
         let last = *range.end();
-        added += jobs.queue.push_range(QueueName::Index, tracked.id, range, Lane::Backfill).await?.new;
+        added += jobs.queue.push_range(QueueName::Index, repository, range, Lane::Backfill).await?.new;
         if turn.is_over() {
             return Ok((added, Some(last)));
         }
     }
     let parts = [part::METADATA, part::RELEASES, part::DAILY];
-    let of = |part: &&str| trigger(QueueName::Index, Subject::part(tracked.id, part), Lane::Backfill);
+    let of = |part: &&str| trigger(QueueName::Index, Subject::part(repository, part), Lane::Backfill);
     jobs.queue.push(&parts.iter().map(of).collect::<Vec<_>>(), None).await?;
     Ok((added, None))
 }

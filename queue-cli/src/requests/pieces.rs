@@ -172,6 +172,8 @@ mod tests {
         for (id, numbers) in [(9, vec![1, 2, 3, 7]), (7, vec![5, 8])] {
             mirror(&jobs.archive, RepositoryId(id), &numbers).await;
         }
+        // What is tracked no more is kept, and searchable.
+        jobs.archive.untrack(RepositoryId(9)).await.unwrap();
         let (answer, requests) = count(&jobs, AddAllParams { queue: QueueName::Index, after: None }).await;
         let added: Vec<_> = answer.repositories.iter().map(|added| (added.repository.as_str(), added.jobs)).collect();
         assert_eq!(added, [("octo/r7", 2), ("octo/r9", 4)]);
