@@ -428,18 +428,6 @@ fn time_of(comment: &Value, field: &str) -> Option<Timestamp> {
     comment.get(field)?.as_str()?.parse().ok()
 }
 
-/// Sets the cursor of a repository's updates back, so that the next walk asks for everything updated since then.
-pub async fn look_back(
-    archive: &gharvest_archive::Archive,
-    repository: gharvest_model::RepositoryId,
-    since: Timestamp,
-) -> gharvest_archive::Result<()> {
-    let feed = UpdatesCursor::feed(repository);
-    let heard_at = UpdatesCursor::read(archive.cursor(&feed).await?).and_then(|cursor| cursor.heard_at);
-    let cursor = UpdatesCursor { since, etag: None, heard_at };
-    archive.set_cursor(&feed, serde_json::to_value(cursor).expect("a cursor is plain data")).await
-}
-
 fn new_walk() -> ItemsCursor {
     ItemsCursor { started_at: Some(Timestamp::now()), ..ItemsCursor::default() }
 }

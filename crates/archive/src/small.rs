@@ -1,6 +1,7 @@
 //! Tracking, cursors, keys: small files changed by compare and swap.
 
-use gharvest_model::{RepositoryId, tracking::Tracked};
+use gharvest_model::{RepositoryId, progress::UpdatesCursor, tracking::Tracked};
+use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -54,6 +55,14 @@ impl Archive {
     pub async fn set_cursor(&self, feed: &str, cursor: Value) -> Result<()> {
         let key = format!("cursors/{feed}.json");
         if cursor.is_null() { self.store().delete(&key).await } else { self.write(&key, &cursor).await }
+    }
+
+    /// Sets the place of a repository's updates back, so that the next walk asks for everything updated since then.
+    pub async fn look_back(&self, id: RepositoryId, since: Timestamp) -> Result<()> {
+        let feed = UpdatesCursor::feed(id);
+        let heard_at = UpdatesCursor::read(self.cursor(&feed).await?).and_then(|cursor| cursor.heard_at);
+        let cursor = UpdatesCursor { since, etag: None, heard_at };
+        self.set_cursor(&feed, serde_json::to_value(cursor).expect("a cursor is plain data")).await
     }
 
     /// Forgets how far each feed of a repository was read.

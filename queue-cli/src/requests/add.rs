@@ -3,9 +3,7 @@
 use std::ops::RangeInclusive;
 
 use futures::TryStreamExt;
-use gharvest_model::{
-    ItemId, Lane, QueueName, RepositoryId, Subject, job::part, ledger::Ledger, progress::runs,
-};
+use gharvest_model::{ItemId, Lane, QueueName, RepositoryId, Subject, job::part, ledger::Ledger, progress::runs};
 use gharvest_queue::{Pushed, Timing, Trigger};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -303,7 +301,7 @@ impl Request for SinceParams {
 
     async fn ask(&self, jobs: &Jobs) -> Result<SinceAnswer, Problem> {
         let id: RepositoryId = jobs.repository(&self.repository).await?;
-        gharvest_downloader::walk::look_back(&jobs.archive, id, self.since).await?;
+        jobs.archive.look_back(id, self.since).await?;
         let trigger = trigger(QueueName::Download, Subject::part(id, part::UPDATES), Lane::Manual);
         let pushed = jobs.queue.push(&[trigger], None).await?;
         Ok(SinceAnswer { pushed: pushed.first().copied().unwrap_or(Pushed::Merged) })
