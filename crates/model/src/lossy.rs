@@ -32,6 +32,10 @@ pub enum Instead {
     Exactly(&'static str),
     /// Another text in place of a text.
     AnyText,
+    /// A text in place of another or of none.
+    Text,
+    /// No number, or a smaller one.
+    NoMore,
     /// An earlier time.
     Earlier,
     /// An address of a picture that ends in the same way, but for its query.
@@ -112,14 +116,18 @@ pub const LOSSY: &[Lossy] = &[
     lossy("pull.milestone.open_issues", Instead::Null, "would cost two requests an item"),
     lossy("pull.milestone.closed_issues", Instead::Null, "would cost two requests an item"),
     lossy("pull.head.user", Instead::Account, "the author where the fork is gone: GraphQL does not tell whose it was"),
-    lossy("pull.head.label", Instead::AnyText, "with the author's name where the fork is gone"),
+    lossy("pull.head.label", Instead::Text, "with the author's name where the fork is gone; REST may have none then"),
     lossy("pull.head.repo", Instead::Fewer, EIGHTY),
     lossy("pull.base.repo", Instead::Fewer, EIGHTY),
     lossy("pull.mergeable", Instead::Null, MOVING),
     lossy("pull.rebaseable", Instead::Null, MOVING),
     lossy("pull.mergeable_state", Instead::Exactly("unknown"), MOVING),
     lossy("pull.merge_commit_sha", Instead::Null, "for some: a test merge that changes by itself"),
-    lossy("pull.review_comments", Instead::Null, "unless there are none: GraphQL counts threads, not comments"),
+    lossy(
+        "pull.review_comments",
+        Instead::NoMore,
+        "GraphQL counts threads, so those of the list are counted; REST also counts some that it does not list",
+    ),
     lossy("pull.requested_teams", Instead::Fewer, EIGHTY),
 ];
 
@@ -289,6 +297,10 @@ impl Instead {
             Self::Empty => rest.is_null() && graphql == "",
             Self::Exactly(text) => graphql == text,
             Self::AnyText => texts.is_some(),
+            Self::Text => graphql.is_string() && (rest.is_string() || rest.is_null()),
+            Self::NoMore => {
+                graphql.is_null() || graphql.as_u64().zip(rest.as_u64()).is_some_and(|(own, rest)| own < rest)
+            }
             Self::Earlier => texts.is_some_and(|(graphql, rest)| is_earlier(graphql, rest)),
             Self::SamePicture => texts.is_some_and(|(graphql, rest)| picture(graphql) == picture(rest)),
             Self::Account => graphql.is_null() || graphql["login"].is_string() && graphql["type"].is_string(),
@@ -360,7 +372,9 @@ mod tests {
             ("timeline.reviewed.commit_id", json!("aa"), json!(null), vec![json!("bb"), json!("")]),
             ("pull.mergeable_state", json!("clean"), json!("unknown"), vec![json!("dirty"), json!(null)]),
             ("pull.merge_commit_sha", json!("aa"), json!(null), vec![json!("bb")]),
-            ("pull.review_comments", json!(3), json!(null), vec![json!(2), json!(0)]),
+            ("pull.review_comments", json!(3), json!(null), vec![json!(4), json!("2")]),
+            ("pull.review_comments", json!(3), json!(2), vec![json!(4), json!(true)]),
+            ("pull.head.label", json!(null), json!("ghost:main"), vec![json!(4), json!(["ghost:main"])]),
             ("pull.head.user", account, json!(null), vec![json!({}), json!(4)]),
         ] {
             assert_eq!(unlisted(path, &permitted, &rest), [""; 0], "{path}: {permitted} for {rest}");
