@@ -89,7 +89,7 @@ fn check_webhook(settings: &Settings, findings: &mut Findings) {
             "unsigned deliveries are accepted",
             "set [webhook] allow_unsigned to false and give the hook a secret",
         );
-    } else if webhook.secrets.is_empty() && webhook.secrets_of.is_empty() {
+    } else if !webhook.takes_deliveries() {
         findings
             .well("webhook", "no secret set: deliveries are refused, changes are found by asking every few minutes");
     } else {
@@ -118,8 +118,7 @@ fn check_notify(settings: &Settings, findings: &mut Findings) {
 /// process knows of secrets: that takes another one.
 async fn check_deliveries(settings: &Settings, archive: &Archive, findings: &mut Findings) {
     const QUIET: SignedDuration = SignedDuration::from_hours(7 * 24);
-    let webhook = &settings.webhook;
-    let are_taken = webhook.allow_unsigned || !webhook.secrets.is_empty() || !webhook.secrets_of.is_empty();
+    let are_taken = settings.webhook.takes_deliveries();
     // What is wrong with the list of what is tracked was said already.
     let Ok(tracking) = archive.tracking().await else { return };
     let state = match gharvest_backends::state(settings).await {
