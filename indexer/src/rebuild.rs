@@ -31,7 +31,7 @@ pub struct Progress {
     /// Documents that the engine refused: their ids and why.
     pub refused: Vec<(String, String)>,
     /// Files of the archive that could not be read, and why, a sentence each: what they say is not in the index.
-    pub unreadable: Vec<String>,
+    pub unreadable: BTreeSet<String>,
 }
 
 /// Items between two commits: bounds memory.
@@ -207,9 +207,9 @@ impl Filler<'_> {
     }
 
     fn note(&mut self, unreadable: String) {
-        if !self.done.unreadable.contains(&unreadable) {
+        // Whoever was indexed twice is read twice.
+        if self.done.unreadable.insert(unreadable.clone()) {
             tracing::error!(reason = unreadable, "File of the archive cannot be read, and is left out of the index");
-            self.done.unreadable.push(unreadable);
         }
     }
 
