@@ -247,21 +247,33 @@ impl Recovery<'_> {
         if cursor.hook != Some(hook) {
             cursor = Cursor { hook: Some(hook), ..Cursor::default() };
         }
-        let (mut tally, mut ends) = (Tally::new(), None);
-        if cursor.looked_at.is_none_or(|at| later(at, ORGANIZATION_EVERY) <= now) {
-            cursor.looked_at = Some(now);
-            cursor.trouble = match self.look(Log::Organization(login, hook), &mut cursor, &mut tally, now).await {
-                Ok(None) => None,
-                Ok(Some(Answer::NotFound)) => Some(NO_OWNER.to_owned()),
-                Ok(Some(other)) => Some(said(&other)),
-                Err(error) => stopped(error).map_err(|error| ends = Some(error)).ok(),
-            };
-        }
+        let mut tally = Tally::new();
+        let outcome = self.look_at_organization(login, hook, &mut cursor, &mut tally, now).await;
         let recovered = self.keep(&feed, &cursor, &tally).await?;
-        match ends {
-            Some(error) => Err(error),
-            None => Ok((recovered, Some(cursor.trouble.map_or(Ok(()), Err)))),
+        outcome?;
+        Ok((recovered, Some(cursor.trouble.map_or(Ok(()), Err))))
+    }
+
+    /// Looks through the log of an organisation's hook if that is due. The cursor says why that cannot be done.
+    async fn look_at_organization(
+        &self,
+        login: &str,
+        hook: u64,
+        cursor: &mut Cursor,
+        tally: &mut Tally,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        if cursor.looked_at.is_some_and(|at| later(at, ORGANIZATION_EVERY) > now) {
+            return Ok(());
         }
+        cursor.looked_at = Some(now);
+        cursor.trouble = match self.look(Log::Organization(login, hook), cursor, tally, now).await {
+            Ok(None) => None,
+            Ok(Some(Answer::NotFound)) => Some(NO_OWNER.to_owned()),
+            Ok(Some(other)) => Some(said(&other)),
+            Err(error) => Some(stopped(error)?),
+        };
+        Ok(())
     }
 
     /// How many deliveries were recovered, and whether GitHub was silent. A repository without a hook of its own has its
