@@ -6,7 +6,7 @@ use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use gharvest_github::{Answer, Client, Found, Listed, Purpose, Resource};
+use gharvest_github::{Answer, Client, Found, Listed, PAGE, Purpose, Resource};
 use gharvest_model::{
     Kind, Record, RepositoryName,
     record::{Origin, Origins},
@@ -18,9 +18,6 @@ use crate::outcome::Failure;
 mod graphql;
 
 pub use graphql::GraphqlFetcher;
-
-/// The key among a record's ETags of how many timeline entries GraphQL counted: what a probe is compared with.
-pub const ENTRIES: &str = "timeline_entries";
 
 /// A thread that is wanted, and what is known of it already.
 #[derive(Debug, Clone)]
@@ -302,8 +299,6 @@ impl RestFetcher {
     }
 }
 
-/// Entries of a full page.
-const FULL: usize = 100;
 /// How often a list that changes while it is read is read.
 const MOST_READINGS: usize = 4;
 
@@ -348,7 +343,7 @@ impl List {
     /// so that its ETag says nothing. The client gives none for such a page, but one may be stored from before it did so.
     fn known(record: &Record, name: &str, all: &[Value], origin: Option<Origin>) -> Option<Self> {
         let etag = record.etags.get(name)?.as_str()?.to_owned();
-        let is_full = !all.is_empty() && all.len().is_multiple_of(FULL);
+        let is_full = !all.is_empty() && all.len().is_multiple_of(PAGE);
         (origin == Some(Origin::Rest) && !is_full).then(|| Self { all: all.to_vec(), etag })
     }
 

@@ -60,6 +60,7 @@ pub use graphql::{
     ThreadAnswer, ThreadOutcome, ThreadParts, Threads, Told, Wanted, requests_for,
 };
 pub use node_id::{NodeId, Part as NodeIdPart};
+pub use resource::PAGE;
 pub use spending::spent_so_far;
 pub use spent::{Speeds, Spent};
 pub use stretch::{Stretch, Stretched};

@@ -6,7 +6,10 @@ use url::Url;
 
 use crate::{Resource, Result, Sort, base::Base};
 
-/// The largest page that GitHub gives.
+/// Entries of a full page of a list: the most that GitHub gives, by REST and of a GraphQL connection alike
+/// (<https://docs.github.com/en/rest/using-the-rest-api/using-pagination-in-the-rest-api>).
+pub const PAGE: usize = 100;
+/// The same as a parameter.
 pub(crate) const PER_PAGE: (&str, &str) = ("per_page", "100");
 const EVERY_STATE: (&str, &str) = ("state", "all");
 

@@ -21,13 +21,13 @@ use gharvest_github::{
 };
 use gharvest_model::{
     RepositoryName,
-    record::{Origin, Origins},
+    record::{Origin, Origins, TIMELINE_ENTRIES},
 };
 use jiff::Timestamp;
 use serde_json::{Map, json};
 use tokio::time::Instant;
 
-use super::{Answers, ENTRIES, Fetched, Fetcher, RestFetcher, Thread, Wanted};
+use super::{Answers, Fetched, Fetcher, RestFetcher, Thread, Wanted};
 use crate::{
     outcome::{Failure, until_then},
     plan::{self, Left, Situation, Way},
@@ -162,7 +162,7 @@ impl GraphqlFetcher {
             pull
         });
         let issue = if parts.issue_is_graphql { Origin::Graphql } else { Origin::Rest };
-        etags.extend(parts.entries.map(|entries| (ENTRIES.to_owned(), json!(entries))));
+        etags.extend(parts.entries.map(|entries| (TIMELINE_ENTRIES.to_owned(), json!(entries))));
         Ok(Fetched::Thread(Box::new(Thread {
             issue: parts.issue,
             timeline,

@@ -11,7 +11,7 @@ use gharvest_downloader::{
     fetch::{Answers, Fetcher, RestFetcher, Wanted},
     track,
 };
-use gharvest_github::Purpose;
+use gharvest_github::{PAGE, Purpose};
 use gharvest_github_simulator::{Change, Control, Fault, GraphqlError, Rule, Simulator, Truth, Withheld};
 use gharvest_model::{
     ItemId, Lane, QueueName, Record, RepositoryName, Subject, job::part, ledger::NumberState, progress::ItemsCursor,
@@ -22,9 +22,6 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{World, client, github, nothing};
-
-/// What GitHub gives on a page.
-const PAGE: usize = 100;
 
 async fn record(world: &World, number: u64) -> Record {
     world.archive.record(ItemId { repository: world.id, number }).await.unwrap().unwrap()

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use gharvest_github::{Answer, ErrorKind, Found, Purpose, Resource, Sort};
+use gharvest_github::{Answer, ErrorKind, Found, PAGE, Purpose, Resource, Sort};
 use gharvest_model::{
     ItemId, Lane,
     ledger::{Ledger, NumberState},
@@ -21,8 +21,6 @@ pub const EVERY: Duration = Duration::from_secs(24 * 3600);
 const PART: &str = "sweep-lists";
 /// Pages read in one run, unless the list is so long that a pass would then take more than half of [`EVERY`].
 const PAGES_OF_A_RUN: usize = 40;
-/// Entries of a full page.
-const FULL: u64 = 100;
 
 /// A pass over the list.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -71,7 +69,7 @@ impl Page {
     /// none for such a page, but one may have been kept by a program that did.
     fn usable_etag(&self) -> Option<&str> {
         let entries: u64 = self.numbers.iter().map(|(first, last)| last - first + 1).sum();
-        self.etag.as_deref().filter(|_| self.next.is_some() || entries < FULL)
+        self.etag.as_deref().filter(|_| self.next.is_some() || entries < PAGE as u64)
     }
 }
 

@@ -8,6 +8,7 @@ use gharvest_model::{
     ItemId, Kind, Lane, Record,
     ledger::{Ledger, NumberState},
     lossy::is_told,
+    record::TIMELINE_ENTRIES,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,8 +25,6 @@ const COST_BLINDLY: u64 = 3;
 const MOST: usize = 3_000;
 /// Calls that the verification of one item costs without GraphQL: its issue, its timeline, half a pull request.
 const CALLS_AN_ITEM: u64 = 3;
-/// The key among a record's ETags of how many entries GraphQL counted when it was fetched.
-const ENTRIES: &str = "timeline_entries";
 /// Numbers whose glimpses lie in one file.
 const BLOCK: u64 = 1_000;
 
@@ -184,7 +183,7 @@ fn is_same(record: &Record, before: Option<&Seen>, now: Seen, updated_at: Timest
     if now.timeline_updated_at.is_some_and(|at| at > verified_at) {
         return false;
     }
-    if let Some(entries) = record.etags.get(ENTRIES).and_then(Value::as_u64) {
+    if let Some(entries) = record.etags.get(TIMELINE_ENTRIES).and_then(Value::as_u64) {
         return entries == now.entries;
     }
     let told = |entry: &&Value| entry["event"].as_str().is_some_and(is_told);

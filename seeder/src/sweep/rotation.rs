@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gharvest_github::PAGE;
 use gharvest_model::{ItemId, Kind, Lane, Record, ledger::NumberState};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,8 +14,6 @@ use crate::{Failure, schedule::later};
 const PART: &str = "sweep-rotation";
 /// The most items of one run: what costs nothing is work all the same.
 const MOST: usize = 500;
-/// Entries on a page of a list.
-const PAGE: usize = 100;
 
 /// How far the rotation is.
 #[derive(Debug, Default, Serialize, Deserialize)]

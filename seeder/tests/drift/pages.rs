@@ -1,13 +1,13 @@
 //! A list that fills its last page: what is added stands on a page that nobody knows of yet, and none that is known
 //! changes.
 
+use gharvest_github::PAGE;
 use gharvest_github_simulator::Change;
 
 use crate::world::{DAY, HOUR, Setting, World};
 
 #[tokio::test]
 async fn an_item_behind_a_full_last_page_is_found_in_a_day() {
-    const PAGE: usize = 100;
     let mut world = World::mirrored(Setting { items: 125, ..Setting::default() }).await;
     let listed = world.control.truth_numbers(&world.name);
     for number in &listed[PAGE..] {

@@ -18,12 +18,10 @@ use super::{
     nodes::{By, MOST_NODES},
     text, tree,
 };
-use crate::{Client, Error, ErrorKind, Purpose, Result};
+use crate::{Client, Error, ErrorKind, PAGE, Purpose, Result};
 
 /// A timeline of more pages goes by REST.
 const MOST_PAGES: usize = 500;
-/// Entries of a page of a timeline.
-const PAGE: u64 = 100;
 /// Long timelines of which a page is asked for in one request.
 const MOST_LONG: usize = 10;
 /// Bytes of compressed text that end a portion: hundreds of usual threads are a few hundred thousand.
@@ -325,7 +323,7 @@ impl<'a> Threads<'a> {
                 return Ok(());
             }
             // A page by REST costs one call, one of several timelines by GraphQL a call and a point together.
-            let pages = |held: &&mut Held| held.count.map_or(2, |count| count.div_ceil(PAGE));
+            let pages = |held: &&mut Held| held.count.map_or(2, |count| count.div_ceil(PAGE as u64));
             let (all, most) = (long.iter().map(pages).sum::<u64>(), long.iter().map(pages).max().unwrap_or(0));
             if all <= 2 * most.saturating_sub(1) || size > 2 * MOST_HELD {
                 long.iter_mut().for_each(|held| held.stuck = true);
