@@ -23,7 +23,8 @@ Examples:
   gharvest audit rust-lang/log --json      the gap report, for programs
   gharvest audit rust-lang/log --badge     the badge, as SVG
 
-Exit code 3 when anything is unaccounted for, or a repository cannot be fetched, or nobody asked GitHub for a day what is new. `_docs/completeness.md` says how silent changes are found.")]
+Exit code 3 when anything is unaccounted for, or a repository cannot be fetched, or nobody asked GitHub for
+a day what is new. `_docs/completeness.md` says how silent changes are found.")]
 pub(crate) struct AuditArgs {
     /// Repositories: OWNER/NAME or a GitHub URL; all that are tracked unless named
     #[arg(value_name = "OWNER/NAME")]
