@@ -1,11 +1,10 @@
 //! Either way to the queues: on the backends themselves, or over HTTP.
 
 use anyhow::{Context, anyhow};
+use gharvest_queue_requests::{InPieces, Jobs, Problem, Request, Route, TURN, whole};
 use gharvest_service_kit::{Settings, process::Usage};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-
-use crate::requests::{InPieces, Jobs, Problem, Request, Route, TURN, whole};
 
 /// Where requests go.
 #[derive(Debug)]

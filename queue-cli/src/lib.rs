@@ -1,7 +1,7 @@
 //! A person's hand on the queue, whichever backend it has.
 //!
-//! [`requests`] is what can be asked, `hand` asks it of the backends or over HTTP, `subject` and `when` read what people
-//! write (`owner/name#12`, `3 days ago`), `commands` has one module a group of verbs, `output` prints for people and for
+//! `gharvest_queue_requests` is what can be asked, `hand` asks it of the backends or over HTTP, `when` reads times as
+//! people write them (`3 days ago`), `commands` has one module a group of verbs, `output` prints for people and for
 //! programs.
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -10,8 +10,6 @@ use gharvest_service_kit::process::{CommonArgs, Exit};
 mod commands;
 mod hand;
 mod output;
-pub mod requests;
-mod subject;
 mod when;
 
 use hand::{Hand, Remote};

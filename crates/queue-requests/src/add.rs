@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{InPieces, Jobs, LaneWord, Named, Problem, QueueWord, Request, Route, pieces::Turn};
+use crate::{InPieces, Jobs, LaneWord, Named, Problem, QueueWord, Request, Route, pieces::Turn};
 
 /// The most subjects of one request.
 const MOST_SUBJECTS: usize = 1000;
@@ -97,7 +97,7 @@ pub struct RangeAnswer {
 }
 
 /// Refuses what is no range of numbers.
-pub(super) fn check_range(from: u64, to: u64) -> Result<(), Problem> {
+pub(crate) fn check_range(from: u64, to: u64) -> Result<(), Problem> {
     if from == 0 || from > to || to > Ledger::LIMIT {
         return Err(Problem::Invalid(format!(
             "{from}..{to} is no range of numbers: expected two numbers, the first not greater, as in `1 91234`"

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
+use crate::{
     InPieces, JobFilter, JobPath, Jobs, Named, Needs, Problem, QueueWord, Request, Route, add::check_range,
     look::no_job, pieces::Turn,
 };

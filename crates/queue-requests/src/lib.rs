@@ -13,12 +13,11 @@ use gharvest_state::State;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::subject::Written;
-
 mod add;
 mod change;
 mod look;
 mod pieces;
+mod subject;
 
 pub use add::{
     AddAllAnswer, AddAllParams, AddAnswer, AddParams, AddedAll, RangeAnswer, RangeParams, SinceAnswer, SinceParams,
@@ -33,6 +32,7 @@ pub use look::{
     StatusParams, WhereAnswer, feeds, narrowed,
 };
 pub use pieces::{InPieces, TURN, whole};
+pub use subject::Written;
 
 /// What requests work on.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{JobFilter, JobStateWord, Jobs, LaneWord, Named, Needs, Problem, QueueWord, Request, Route};
+use crate::{JobFilter, JobStateWord, Jobs, LaneWord, Named, Needs, Problem, QueueWord, Request, Route};
 
 /// Repositories that a status counts one by one.
 const MOST_REPOSITORIES: usize = 200;
@@ -161,7 +161,7 @@ impl Request for JobPath {
     }
 }
 
-pub(super) fn no_job(path: &JobPath) -> Problem {
+pub(crate) fn no_job(path: &JobPath) -> Problem {
     Problem::NotFound(format!("there is no job `{}` on the queue `{}`", path.subject, path.queue))
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Jobs, Request};
+use crate::{Jobs, Request};
 
 /// So long one request works before it answers that there is more to do: the web front gives an answer 30 seconds, and
 /// the step under way is still finished.
@@ -35,18 +35,18 @@ pub async fn whole<R: InPieces, E>(request: R, ask: impl AsyncFn(&R) -> Result<R
 }
 
 /// The time that one request has.
-pub(super) struct Turn {
+pub(crate) struct Turn {
     begun: Instant,
     length: Duration,
 }
 
 impl Turn {
-    pub(super) fn begin(jobs: &Jobs) -> Self {
+    pub(crate) fn begin(jobs: &Jobs) -> Self {
         Self { begun: Instant::now(), length: jobs.turn }
     }
 
     /// Whether to answer now, with what there is.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.begun.elapsed() >= self.length
     }
 }
@@ -62,7 +62,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::requests::{AddAllParams, JobFilter, ManyParams, Problem, Purge, RangeParams, RemoveParams, Revive};
+    use crate::{AddAllParams, JobFilter, ManyParams, Problem, Purge, RangeParams, RemoveParams, Revive};
 
     const ID: RepositoryId = RepositoryId(7);
 

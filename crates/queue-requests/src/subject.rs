@@ -6,7 +6,7 @@ use gharvest_model::{ItemRef, RepositoryId, RepositoryName, Subject};
 
 /// A subject as a person writes it: an item, a part of a repository, or the queue's own form.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Written {
+pub enum Written {
     /// `owner/name#12` or an address.
     Item(ItemRef),
     /// `owner/name/labels`.

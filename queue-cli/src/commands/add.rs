@@ -4,14 +4,13 @@ use anyhow::bail;
 use clap::{ArgGroup, Args};
 use gharvest_model::{Lane, QueueName, RepositoryName};
 use gharvest_queue::Pushed;
+use gharvest_queue_requests::{AddAllParams, AddParams, CountParams, RangeParams, SinceParams, Written};
 use gharvest_service_kit::process::Usage;
 use jiff::Timestamp;
 
 use crate::{
     hand::Hand,
     output::{json, say},
-    requests::{AddAllParams, AddParams, CountParams, RangeParams, SinceParams},
-    subject::Written,
     when,
 };
 

@@ -4,12 +4,11 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use gharvest_model::{QueueName, RepositoryName};
 use gharvest_queue::JobState;
+use gharvest_queue_requests::{CountParams, JobFilter, JobPath, ListParams, ManyParams, Purge, Revive, Written};
 
 use crate::{
     hand::Hand,
     output::{confirm, json, line, safe, say},
-    requests::{CountParams, JobFilter, JobPath, ListParams, ManyParams, Purge, Revive},
-    subject::Written,
 };
 
 #[derive(Debug, Args)]

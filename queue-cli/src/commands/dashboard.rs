@@ -3,6 +3,7 @@
 use std::{io, time::Instant};
 
 use gharvest_model::Lane;
+use gharvest_queue_requests::{QueueAnswer, StatusAnswer, StatusParams};
 use ratatui::{
     Frame,
     crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
@@ -14,11 +15,7 @@ use ratatui::{
 };
 
 use super::status::{WATCH_EVERY, age, finished_a_second, narrowed_line, until_empty};
-use crate::{
-    hand::Hand,
-    output::safe,
-    requests::{QueueAnswer, StatusAnswer, StatusParams},
-};
+use crate::{hand::Hand, output::safe};
 
 /// Rates that are kept for the curves: some minutes.
 const CURVE: usize = 200;

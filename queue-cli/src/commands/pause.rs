@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 use gharvest_model::{QueueName, RepositoryName};
+use gharvest_queue_requests::{PauseParams, ResumeParams};
 use jiff::Timestamp;
 
 use crate::{
     hand::Hand,
     output::{json, say},
-    requests::{PauseParams, ResumeParams},
     when,
 };
 

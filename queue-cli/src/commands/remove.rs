@@ -3,12 +3,13 @@
 use anyhow::bail;
 use clap::Args;
 use gharvest_model::{Lane, QueueName, RepositoryName};
+use gharvest_queue_requests::{
+    CountAnswer, CountParams, InPieces, JobFilter, ManyParams, Purge, RemoveAnswer, RemoveParams, Removed, Written,
+};
 
 use crate::{
     hand::Hand,
     output::{confirm, json, say},
-    requests::{CountAnswer, CountParams, InPieces, JobFilter, ManyParams, Purge, RemoveAnswer, RemoveParams, Removed},
-    subject::Written,
 };
 
 #[derive(Debug, Args)]

@@ -2,11 +2,11 @@
 
 use clap::Args;
 use gharvest_model::ItemRef;
+use gharvest_queue_requests::{ItemParams, JobAnswer, WhereAnswer};
 
 use crate::{
     hand::Hand,
     output::{json, line, safe},
-    requests::{ItemParams, JobAnswer, WhereAnswer},
 };
 
 #[derive(Debug, Args)]

@@ -7,13 +7,13 @@ use std::{
 
 use clap::Args;
 use gharvest_model::{Lane, QueueName, RepositoryName};
+use gharvest_queue_requests::{CountParams, FeedHealth, Narrowed, QueueAnswer, StatusAnswer, StatusParams};
 use jiff::{SignedDuration, Timestamp};
 
 use super::dashboard;
 use crate::{
     hand::Hand,
     output::{json, line, safe},
-    requests::{CountParams, FeedHealth, Narrowed, QueueAnswer, StatusAnswer, StatusParams},
 };
 
 #[derive(Debug, Args)]

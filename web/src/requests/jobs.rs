@@ -1,15 +1,15 @@
 //! Jobs: an operator's hand on the queues.
 //!
-//! The requests themselves are `gharvest_queue_cli`'s, so that its command line and this API cannot disagree; here stands
+//! The requests themselves are `gharvest_queue_requests`', so that queue-cli and this API cannot disagree; here stands
 //! who may ask.
 
-pub use gharvest_queue_cli::requests::{
+pub use gharvest_queue_requests::{
     AddAllAnswer, AddAllParams, AddAnswer, AddParams, Affected, CountAnswer, CountParams, FeedHealth, ItemParams,
     JobAnswer, JobFilter, JobPath, JobStateWord, LaneWord, ListAnswer, ListParams, ManyParams, Narrowed, PauseAnswer,
     PauseParams, QueueWord, RangeAnswer, RangeParams, RemoveAnswer, RemoveParams, ResumeParams, SinceAnswer,
     SinceParams, StatusAnswer, StatusParams, WhereAnswer,
 };
-use gharvest_queue_cli::requests::{Jobs, Named, Needs, Problem, Purge, Request, Revive, TURN, remove_one};
+use gharvest_queue_requests::{Jobs, Named, Needs, Problem, Purge, Request, Revive, TURN, remove_one};
 
 use gharvest_model::{Subject, job::part, record::Visibility};
 

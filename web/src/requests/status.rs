@@ -257,7 +257,7 @@ pub async fn status(state: &WebState, caller: &Caller) -> ApiResult<StatusAnswer
 
 /// A state that is away must not hide the rest.
 async fn narrowed(state: &WebState) -> Vec<Narrowed> {
-    let narrowed = gharvest_queue_cli::requests::narrowed(state.backends.state.as_ref(), state.clock.now()).await;
+    let narrowed = gharvest_queue_requests::narrowed(state.backends.state.as_ref(), state.clock.now()).await;
     narrowed.unwrap_or_else(|error| {
         tracing::warn!(%error, "how many requests are let in at once is not known now");
         Vec::new()
@@ -302,7 +302,7 @@ async fn costs(state: &WebState, seen: &[RepositoryAnswer]) -> ApiResult<Vec<Cos
 
 async fn feeds(state: &WebState, repositories: &[RepositoryAnswer], heard: &[Published]) -> ApiResult<Vec<FeedAnswer>> {
     let names = repositories.iter().map(|one| (RepositoryId(one.id), one.full_name.clone())).collect();
-    let hooks = gharvest_queue_cli::requests::feeds(state.backends.state.as_ref(), &names).await?;
+    let hooks = gharvest_queue_requests::feeds(state.backends.state.as_ref(), &names).await?;
     let mut feeds = Vec::with_capacity(repositories.len());
     for repository in repositories {
         let cursor = state.backends.archive.cursor(&format!("{}/{}", part::UPDATES, repository.id)).await?;
