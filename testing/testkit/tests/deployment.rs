@@ -878,16 +878,18 @@ async fn everybody_gets_a_space_of_what_is_public_and_people_a_role_to_look() {
     let names: Vec<_> = kept.things.keys().map(String::as_str).collect();
     let role = |name: &str| &kept.things[&format!("/api/security/role/{name}")];
     assert_eq!(names.len(), 3, "{names:?}");
-    for (name, indices, space) in
-        [("gharvest-reader", "gharvest-*", "default"), ("gharvest-public", "gharvest-public-*", "public")]
-    {
+    let (all, looking) = ((json!(["read"]), json!({})), (json!([]), json!({"dashboard": ["read"]})));
+    for (name, indices, space, (base, feature)) in [
+        ("gharvest-reader", "gharvest-*", "default", all),
+        ("gharvest-public", "gharvest-public-*", "public", looking),
+    ] {
         let expected = json!({
             "elasticsearch": {"cluster": [], "indices": [{"names": [indices], "privileges": ["read", "view_index_metadata"]}], "run_as": []},
-            "kibana": [{"base": ["read"], "feature": {}, "spaces": [space]}],
+            "kibana": [{"base": base, "feature": feature, "spaces": [space]}],
         });
         assert_eq!(*role(name), expected);
     }
-    assert!(kept.things.contains_key("/api/spaces/space/public"));
+    assert_eq!(kept.things["/api/spaces/space/public"]["disabledFeatures"], json!(["dev_tools"]));
     let views: BTreeSet<_> = kept
         .objects
         .values()

@@ -114,6 +114,11 @@ async fn each_key_of_the_set_up_does_what_it_is_for_and_nothing_else() {
     assert_eq!(ask(reader, "GET", "/gharvest-items/_mapping").await.0, 200);
     assert_eq!(ask(public, "POST", "/gharvest-public-items/_search").await, (200, Some(1)));
     assert_eq!(ask(public, "GET", "/gharvest-public-items/_mapping").await.0, 200);
+    for path in ["_doc/1:1", "_doc/1:2", "_source/1:2", "_mget?ids=1:2"] {
+        let path = format!("/gharvest-public-items/{path}");
+        assert_eq!(ask(public, "GET", &path).await.0, 403, "{path}");
+    }
+    assert_eq!(ask(public, "POST", "/_mget").await.0, 403, "what is read by id passes the filter by");
     for path in ["/gharvest-items/_search", "/gharvest-items-all/_search", "/gharvest-items-v3-0/_search"] {
         assert_eq!(ask(public, "POST", path).await.0, 403, "{path}");
     }
