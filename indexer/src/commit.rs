@@ -34,6 +34,8 @@ pub(crate) struct Committer {
 struct Last {
     /// How many threads had been applied when the last commit began.
     covers: u64,
+    /// None of those were lost that were applied in this epoch of the index.
+    epoch: u64,
     at: Option<Instant>,
 }
 
@@ -43,22 +45,23 @@ impl Committer {
         Self { index, linger, full, applied: AtomicU64::new(0), more: Notify::new(), last: Mutex::default() }
     }
 
-    /// Returns when `threads` just applied are committed.
-    pub(crate) async fn commit(&self, threads: usize) -> Result<()> {
+    /// Returns when `threads` just applied, since the index had this epoch, are committed; fails if they were lost,
+    /// whoever's failure that was.
+    pub(crate) async fn commit(&self, threads: usize, epoch: u64) -> Result<()> {
         let mine = self.applied.fetch_add(threads as u64, Ordering::AcqRel) + threads as u64;
         self.more.notify_waiters();
         // Whoever gets the lock commits for all who wait for it; they find their work covered.
         let mut last = self.last.lock().await;
-        if last.at.is_some() && last.covers >= mine {
+        if last.at.is_some() && last.covers >= mine && last.epoch == epoch {
             return Ok(());
         }
         self.linger(&last).await;
         let covers = self.applied.load(Ordering::Acquire);
         let began = Instant::now();
-        self.index.commit().await?;
+        self.index.commit_since(epoch).await?;
         counter!("gharvest_index_commits_total").increment(1);
         histogram!("gharvest_index_commit_seconds").record(began.elapsed().as_secs_f64());
-        *last = Last { covers, at: Some(Instant::now()) };
+        *last = Last { covers, epoch, at: Some(Instant::now()) };
         Ok(())
     }
 

@@ -171,6 +171,7 @@ impl Indexer {
     }
 
     async fn work(&self, batch: &Batch) -> Result<(), Failure> {
+        let epoch = self.index.epoch().await?;
         let mut done = self.items(batch.jobs()).await?;
         for job in batch.jobs().iter().filter(|job| !matches!(job.subject, Subject::Item(_))) {
             let result = match self.part(job).await {
@@ -182,7 +183,7 @@ impl Indexer {
         fail_point!("indexer-applied");
         let _waiting = self.waiting.acquire().await.expect("the semaphore is never closed");
         batch.make_room();
-        self.committer.commit(done.len()).await?;
+        self.committer.commit(done.len(), epoch).await?;
         fail_point!("indexer-committed");
         let (settlements, events) = split(done);
         // Who dies in between tells them again; told after the settlement they would never be heard of.

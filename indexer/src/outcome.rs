@@ -53,6 +53,8 @@ pub fn verdict(failure: &Failure) -> Verdict {
     match failure {
         Failure::Search(error) => match error.kind() {
             SearchKind::TimedOut => retry(error.to_string()),
+            // Whoever's failure it was pauses the queue, if anybody has to.
+            SearchKind::Lost => Verdict::Job(Outcome::Release { after: Duration::ZERO }),
             SearchKind::Unavailable => Verdict::PauseQueue { pause: ENGINE_PAUSE },
             // Refused, corrupt, full, and what a later version adds: no job is to blame.
             _ => Verdict::PauseQueue { pause: ATTENTION_PAUSE },
@@ -90,6 +92,7 @@ mod tests {
             (search(SearchKind::Corrupt), Class::Queue(60)),
             (search(SearchKind::Full), Class::Queue(60)),
             (search(SearchKind::TimedOut), Class::Retry),
+            (search(SearchKind::Lost), Class::Release),
             (archive(ArchiveKind::Unavailable), Class::Retry),
             (archive(ArchiveKind::Corrupt), Class::Bury),
             (archive(ArchiveKind::Refused), Class::Queue(60)),

@@ -82,6 +82,7 @@ impl Begun {
         let mut filler = Filler {
             archive,
             index: self.rebuild.index(),
+            epoch: 0,
             began: self.began,
             progress,
             filled: BTreeSet::new(),
@@ -107,6 +108,8 @@ impl Begun {
 struct Filler<'a> {
     archive: &'a Archive,
     index: &'a dyn SearchIndex,
+    /// Of the index when the last commit was done: live indexers write to it as well, and may lose what this wrote.
+    epoch: u64,
     began: Timestamp,
     progress: &'a mut (dyn FnMut(&Progress) + Send),
     /// Repositories of which something was written.
@@ -119,6 +122,7 @@ struct Filler<'a> {
 
 impl Filler<'_> {
     async fn fill(&mut self) -> Result<(), Failure> {
+        self.epoch = self.index.epoch().await?;
         for id in self.archive.repositories().await? {
             self.repository(id).await?;
         }
@@ -129,7 +133,7 @@ impl Filler<'_> {
         }
         // An item that was indexed twice is one item.
         self.done.items = items;
-        self.index.commit().await?;
+        self.commit().await?;
         self.settle().await
     }
 
@@ -184,6 +188,7 @@ impl Filler<'_> {
 
     /// Makes the daily counts of what was filled, and removes what was forgotten after its last part was written.
     async fn settle(&mut self) -> Result<(), Failure> {
+        self.epoch = self.index.epoch().await?;
         for id in self.filled.clone() {
             if known(self.archive, id).await?.is_some() {
                 apply_daily(self.archive, self.index, id).await?;
@@ -191,7 +196,14 @@ impl Filler<'_> {
                 self.index.purge_repository(id).await?;
             }
         }
-        Ok(self.index.commit().await?)
+        self.commit().await
+    }
+
+    async fn commit(&mut self) -> Result<(), Failure> {
+        self.index.commit_since(self.epoch).await?;
+        self.epoch = self.index.epoch().await?;
+        self.uncommitted = 0;
+        Ok(())
     }
 
     /// What was read; none, with a note of it, where a file is damaged.
@@ -237,8 +249,7 @@ impl Filler<'_> {
         self.done.items += count;
         self.uncommitted += count;
         if self.uncommitted >= ITEMS_PER_COMMIT {
-            self.index.commit().await?;
-            self.uncommitted = 0;
+            self.commit().await?;
         }
         (self.progress)(&self.done);
         let known = known(self.archive, id).await?;

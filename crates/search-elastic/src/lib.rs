@@ -115,6 +115,11 @@ impl SearchIndex for ElasticIndex {
         self.purge(repository).await
     }
 
+    /// Always the same one: what the engine has accepted is durable.
+    async fn epoch(&self) -> Result<u64> {
+        Ok(0)
+    }
+
     async fn commit(&self) -> Result<()> {
         self.refresh_written().await
     }

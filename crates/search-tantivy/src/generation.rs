@@ -16,8 +16,8 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -42,6 +42,10 @@ pub(crate) const ENGINE: &str = "tantivy 0.27";
 const WRITER_MEMORY: usize = 96 << 20;
 /// The share of deleted documents at which a segment is merged with others; by itself tantivy never does.
 const DELETED_BEFORE_MERGE: f32 = 0.3;
+
+/// How often documents were lost in this process. Each loss has a number of its own, whatever generation it befalls, so
+/// that the last one of several generations is told from all before.
+static LOSSES: AtomicU64 = AtomicU64::new(0);
 
 /// What a generation says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +74,7 @@ pub(crate) struct Generation {
     reader: IndexReader,
     /// None where it is only read.
     pub(crate) writer: Option<Mutex<Writer>>,
+    last_loss: Arc<AtomicU64>,
     is_given_up: AtomicBool,
 }
 
@@ -80,9 +85,9 @@ pub(crate) struct Writer {
     index: Option<IndexWriter>,
     /// Versions of heads given since the last commit, by key; older ones are read from the index.
     pub(crate) pending: HashMap<String, u64>,
-    pub(crate) is_dirty: bool,
-    /// A failed write took with it what others had given before; the next commit says so.
-    has_lost: bool,
+    is_dirty: bool,
+    /// The number of the last failure that took with it what was given before; its generation's as well.
+    last_loss: Arc<AtomicU64>,
 }
 
 impl Generation {
@@ -107,8 +112,10 @@ impl Generation {
         index.set_tokenizers(tokenizer::manager());
         let reader =
             index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into().map_err(from_tantivy("open"))?;
-        let writer = if writing { Some(Mutex::new(Writer::open(&index)?)) } else { None };
-        Ok(Self { name: name.to_owned(), folder, description, reader, writer, is_given_up: AtomicBool::new(false) })
+        let last_loss = Arc::default();
+        let writer = if writing { Some(Mutex::new(Writer::open(&index, Arc::clone(&last_loss))?)) } else { None };
+        let (name, is_given_up) = (name.to_owned(), AtomicBool::new(false));
+        Ok(Self { name, folder, description, reader, writer, last_loss, is_given_up })
     }
 
     pub(crate) fn searcher(&self) -> Searcher {
@@ -142,13 +149,17 @@ impl Generation {
         remove(&self.folder)
     }
 
+    /// The number of the last failure that took with it what was given and not yet committed.
+    pub(crate) fn last_loss(&self) -> u64 {
+        self.last_loss.load(Ordering::Acquire)
+    }
+
     /// Makes everything given durable and searchable.
     pub(crate) fn commit(&self) -> Result<()> {
-        let mut writer = self.lock_writer()?;
-        if std::mem::take(&mut writer.has_lost) {
-            let message = "a write failed and took with it what was written since the last commit; write it again";
-            return Err(Error::new(ErrorKind::Unavailable, "commit", message));
-        }
+        self.commit_writer(&mut *self.lock_writer()?)
+    }
+
+    pub(crate) fn commit_writer(&self, writer: &mut Writer) -> Result<()> {
         if writer.is_dirty {
             if let Err(error) = writer.index()?.commit() {
                 writer.begin_again();
@@ -169,9 +180,9 @@ impl Generation {
 }
 
 impl Writer {
-    fn open(engine: &Index) -> Result<Self> {
+    fn open(engine: &Index, last_loss: Arc<AtomicU64>) -> Result<Self> {
         let index = Some(open_writer(engine)?);
-        Ok(Self { engine: engine.clone(), index, pending: HashMap::new(), is_dirty: false, has_lost: false })
+        Ok(Self { engine: engine.clone(), index, pending: HashMap::new(), is_dirty: false, last_loss })
     }
 
     fn index(&mut self) -> Result<&mut IndexWriter> {
@@ -185,7 +196,6 @@ impl Writer {
     /// Gives operations to tantivy, in one step.
     pub(crate) fn run(&mut self, operations: Vec<UserOperation>) -> Result<()> {
         if let Err(error) = self.index()?.run(operations) {
-            self.has_lost |= self.is_dirty;
             self.begin_again();
             return Err(from_tantivy("write")(error));
         }
@@ -195,6 +205,9 @@ impl Writer {
 
     /// Goes back to the last commit. The next write begins a new writer, and fails if that fails.
     fn begin_again(&mut self) {
+        if self.is_dirty {
+            self.last_loss.store(LOSSES.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Release);
+        }
         self.pending.clear();
         self.is_dirty = false;
         self.index = None;

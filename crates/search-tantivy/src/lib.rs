@@ -239,6 +239,12 @@ impl Inner {
         if written.is_empty() { Err(state.nothing_to_serve(&self.root)) } else { Ok(written) }
     }
 
+    /// The last loss of those generations. One that is swapped out or given up takes its losses along.
+    fn epoch(&self) -> u64 {
+        let state = self.read_state();
+        state.current.iter().chain(&state.building).map(|generation| generation.last_loss()).max().unwrap_or_default()
+    }
+
     fn ensure(&self, archive: &str) -> Result<()> {
         let mut state = self.change_state();
         match state.known() {
@@ -403,6 +409,10 @@ impl SearchIndex for TantivyIndex {
 
     async fn purge_repository(&self, repository: RepositoryId) -> Result<()> {
         self.write(move |writing| writing.purge(repository)).await.map(drop)
+    }
+
+    async fn epoch(&self) -> Result<u64> {
+        self.run(|inner| Ok(inner.epoch())).await
     }
 
     async fn commit(&self) -> Result<()> {

@@ -131,8 +131,10 @@ impl Writing<'_> {
     /// Removes everything of a repository, at once: its versions are forgotten with it.
     pub(crate) fn purge(&self, repository: RepositoryId) -> Result<()> {
         let term = Term::from_field_u64(self.fields.repository_id, repository.0);
-        self.replace(&mut *self.generation.lock_writer()?, [term], Vec::new())?;
-        self.generation.commit()
+        // In one hold of the writer: a failure of somebody else's write in between would take the deletion with it.
+        let mut writer = self.generation.lock_writer()?;
+        self.replace(&mut writer, [term], Vec::new())?;
+        self.generation.commit_writer(&mut writer)
     }
 }
 

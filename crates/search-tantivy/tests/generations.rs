@@ -222,12 +222,55 @@ async fn writing_goes_on_after_a_failure() {
     assert!(index.apply(vec![titled(3, "three")]).await.is_err() || index.commit().await.is_err());
     fs::rename(&away, &here).unwrap();
     assert_eq!(found(&index, "").await, [1, 2]);
-    for _ in 0..2 {
-        // A write that failed is said once more by the first commit after it.
-        index.apply(vec![titled(3, "three")]).await.unwrap();
-        if index.commit().await.is_ok() {
-            break;
-        }
-    }
+    let epoch = index.epoch().await.unwrap();
+    index.apply(vec![titled(3, "three")]).await.unwrap();
+    index.commit_since(epoch).await.unwrap();
     assert_eq!(found(&index, "").await, [1, 2, 3]);
+}
+
+/// Makes a commit fail for want of the folder of a generation.
+async fn fail_to_commit(index: &TantivyIndex, generation: &Path) {
+    let away = generation.with_extension("away");
+    fs::rename(generation, &away).unwrap();
+    index.commit().await.unwrap_err();
+    fs::rename(&away, generation).unwrap();
+}
+
+#[tokio::test]
+async fn everybody_who_applied_is_told_of_a_commit_that_lost_it() {
+    let folder = TempDir::new().unwrap();
+    let index = filled(folder.path()).await;
+    let epoch = index.epoch().await.unwrap();
+    index.apply(vec![titled(3, "three")]).await.unwrap();
+    index.apply(vec![titled(4, "four")]).await.unwrap();
+    fail_to_commit(&index, &folder.path().join("g1")).await;
+    let since = index.epoch().await.unwrap();
+    index.apply(vec![titled(5, "five")]).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(index.commit_since(epoch).await.unwrap_err().kind(), ErrorKind::Lost);
+    }
+    index.commit_since(since).await.unwrap();
+    assert_eq!(found(&index, "").await, [1, 2, 5]);
+}
+
+#[tokio::test]
+async fn a_rebuild_is_told_what_live_writes_lost_of_its_own_and_of_nothing_else() {
+    let folder = TempDir::new().unwrap();
+    let index = filled(folder.path()).await;
+    let rebuild = index.begin_rebuild(ARCHIVE).await.unwrap();
+    let epoch = rebuild.index().epoch().await.unwrap();
+    rebuild.index().apply(vec![titled(1, "one")]).await.unwrap();
+    let live = index.epoch().await.unwrap();
+    index.apply(vec![titled(2, "two")]).await.unwrap();
+    fail_to_commit(&index, &folder.path().join("g1")).await;
+    rebuild.index().commit_since(epoch).await.unwrap();
+    assert_eq!(index.commit_since(live).await.unwrap_err().kind(), ErrorKind::Lost);
+
+    rebuild.index().apply(vec![titled(3, "three")]).await.unwrap();
+    let live = index.epoch().await.unwrap();
+    fail_to_commit(&index, &folder.path().join("g2")).await;
+    assert_eq!(rebuild.index().commit_since(epoch).await.unwrap_err().kind(), ErrorKind::Lost);
+    // Nor does the swap hide it from live writes.
+    rebuild.finish().await.unwrap();
+    assert_eq!(index.commit_since(live).await.unwrap_err().kind(), ErrorKind::Lost);
 }

@@ -205,6 +205,19 @@ contract! { $
         assert_eq!(reply.hits[0].item, stored.item);
     }
 
+    /// What was applied in the epoch that still is one is committed; what was applied in another one counts as lost.
+    async fn a_commit_tells_who_applied_in_another_epoch(index: &dyn SearchIndex) {
+        ensured(index).await;
+        let epoch = index.epoch().await.expect("the index has an epoch");
+        for number in 1..=2 {
+            assert_eq!(apply(index, vec![plain(number, "written", 1)]).await, [Applied::Written]);
+            index.commit_since(epoch).await.expect("nothing was lost");
+        }
+        assert_eq!(found(index, "written").await, [1, 2]);
+        let lost = index.commit_since(epoch + 1).await.expect_err("it is another epoch");
+        assert_eq!((lost.kind(), lost.is_retryable()), (ErrorKind::Lost, true));
+    }
+
     /// What documents say beside their fields comes back as it was given, whatever its names and values are, and no
     /// search finds it.
     async fn extra_comes_back_as_given_and_is_not_searched(index: &dyn SearchIndex) {

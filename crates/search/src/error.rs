@@ -13,6 +13,8 @@ pub enum ErrorKind {
     Unavailable,
     /// The engine or the index is not one that we can serve.
     Refused,
+    /// A failure took with it what was applied and not yet committed: apply it again.
+    Lost,
     /// The search took longer than allowed.
     TimedOut,
     /// The index is damaged: rebuild it.
@@ -53,6 +55,6 @@ impl Error {
 
     /// Whether the same operation may succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self.kind, ErrorKind::Unavailable | ErrorKind::TimedOut | ErrorKind::Full)
+        matches!(self.kind, ErrorKind::Unavailable | ErrorKind::Lost | ErrorKind::TimedOut | ErrorKind::Full)
     }
 }

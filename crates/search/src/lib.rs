@@ -290,7 +290,9 @@ pub struct StoredThread {
 /// # Contract
 /// - `apply` replaces threads as wholes; a stale version never replaces a newer one; a thread is never missing from
 ///   search meanwhile; after `commit` nothing of an older version is left.
-/// - What was applied is durable and searchable after `commit`, and not necessarily before.
+/// - What was applied is durable and searchable after `commit`, and not necessarily before. A write or a commit that fails
+///   may take with it all that is not committed, whoever applied it. Then the `epoch` is another one, so that all of them
+///   are told by `commit_since`, and not only the one whose call failed.
 /// - While a rebuild is under way, writes reach both indices, and `apply` tells what either of them refuses; `search` is
 ///   answered by the old one until the new one takes over.
 /// - The same query on the same documents gives the same items, facets and suggestions in every backend, and the same
@@ -321,8 +323,22 @@ pub trait SearchIndex: fmt::Debug + Send + Sync + 'static {
     /// Removes everything of a repository.
     async fn purge_repository(&self, repository: RepositoryId) -> Result<()>;
 
-    /// Makes everything applied durable and searchable.
+    /// Another number whenever a failure has taken with it what was applied and not yet committed.
+    async fn epoch(&self) -> Result<u64>;
+
+    /// Makes everything applied durable and searchable, if nobody else's failure took it before.
     async fn commit(&self) -> Result<()>;
+
+    /// The same for what was applied since the epoch was this one, whoever else writes: it is durable and searchable, or
+    /// the error is [`ErrorKind::Lost`].
+    async fn commit_since(&self, epoch: u64) -> Result<()> {
+        self.commit().await?;
+        if self.epoch().await? == epoch {
+            return Ok(());
+        }
+        let message = "a write or a commit failed and took with it what others had applied; apply it again";
+        Err(Error::new(ErrorKind::Lost, "commit", message))
+    }
 
     /// Answers a search.
     async fn search(&self, request: &SearchRequest) -> Result<SearchReply>;

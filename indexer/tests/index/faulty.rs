@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     ops::Deref,
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -20,7 +21,7 @@ use gharvest_search::{
     query::suggest::SuggestRequest,
 };
 use gharvest_state::{Published, State, Versioned};
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::{Notify, RwLock, watch};
 
 use crate::world::ID;
 
@@ -47,7 +48,9 @@ pub(crate) struct Faults {
     /// While a test holds this, nothing is applied.
     pub(crate) held: RwLock<()>,
     /// The numbers of the threads that were applied, in order.
-    pub(crate) applied: Mutex<Vec<u64>>,
+    pub(crate) applied: watch::Sender<Vec<u64>>,
+    /// The next commit finds this folder of the engine missing, once so many threads are applied, and loses them.
+    pub(crate) lost: Mutex<Option<(PathBuf, usize)>>,
     /// The daily counts of all items that an index being built had when it took over.
     pub(crate) days_at_swap: Mutex<Vec<DailyDocument>>,
 }
@@ -118,7 +121,7 @@ impl SearchIndex for FaultyIndex {
         self.faults.asked.notify_one();
         let _open = self.faults.held.read().await;
         self.may_fail("apply")?;
-        self.faults.applied.lock().unwrap().extend(threads.iter().map(|thread| thread.item.number));
+        let numbers: Vec<_> = threads.iter().map(|thread| thread.item.number).collect();
         let refused = self.faults.refused.lock().unwrap().clone();
         let mut applied = Vec::new();
         for thread in threads {
@@ -128,6 +131,7 @@ impl SearchIndex for FaultyIndex {
                 applied.extend(self.inner.apply(vec![thread]).await?);
             }
         }
+        self.faults.applied.send_modify(|applied| applied.extend(numbers));
         Ok(applied)
     }
 
@@ -152,8 +156,21 @@ impl SearchIndex for FaultyIndex {
         self.inner.purge_repository(repository).await
     }
 
+    async fn epoch(&self) -> Result<u64> {
+        self.inner.epoch().await
+    }
+
     async fn commit(&self) -> Result<()> {
         self.may_fail("commit")?;
+        let lost = self.faults.lost.lock().unwrap().take();
+        if let Some((folder, threads)) = lost {
+            self.faults.applied.subscribe().wait_for(|applied| applied.len() >= threads).await.unwrap();
+            let away = folder.with_extension("away");
+            std::fs::rename(&folder, &away).unwrap();
+            let committed = self.inner.commit().await;
+            std::fs::rename(&away, &folder).unwrap();
+            return committed;
+        }
         self.inner.commit().await?;
         self.faults.commits.fetch_add(1, Ordering::SeqCst);
         Ok(())

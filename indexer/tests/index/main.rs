@@ -81,6 +81,23 @@ async fn an_engine_that_is_away_costs_no_attempt() {
     assert_eq!(world.index.faults.failures.load(Ordering::SeqCst), 0);
 }
 
+/// Two batches wait for one commit, which takes the documents of both with it.
+#[tokio::test]
+async fn what_a_failed_commit_lost_of_other_batches_is_indexed_again() {
+    let world = World::new().await;
+    for number in 1..=20 {
+        world.put(number, "Title", 1).await;
+        world.push(Subject::Item(item(number))).await;
+    }
+    *world.index.faults.lost.lock().unwrap() = Some((world.index_folder().join("g1"), 20));
+    world.work().await;
+    assert_eq!(world.differences().await, []);
+    let counts = world.counts().await;
+    assert_eq!((counts.totals.retried, counts.buried), (0, 0));
+    let applied = world.index.faults.applied.borrow().len();
+    assert_eq!(applied, 40, "each is applied once more");
+}
+
 #[tokio::test]
 async fn readers_are_told_although_the_state_was_away() {
     let world = World::new().await;
@@ -114,7 +131,7 @@ async fn a_live_change_stands_behind_one_batch_of_a_backfill_and_no_more() {
     assert_eq!(world.counts().await.leased, 10);
     drop(held);
     world.finish(running).await;
-    let applied = world.index.faults.applied.lock().unwrap().clone();
+    let applied = world.index.faults.applied.borrow().clone();
     assert_eq!(applied.iter().position(|number| *number == 61), Some(10), "{applied:?}");
 }
 

@@ -1,6 +1,10 @@
 //! An archive, an index, and the indexer between them.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use gharvest_archive::{Archive, LedgerChange, Repository, Written};
 use gharvest_indexer::{
@@ -67,6 +71,10 @@ impl World {
         let verified_at = Timestamp::now() - SignedDuration::from_hours(24);
         let change = LedgerChange { number, state: NumberState::Present, verified_at };
         self.archive.update_ledger(ID, &[change]).await.unwrap();
+    }
+
+    pub(crate) fn index_folder(&self) -> PathBuf {
+        self.folder.path().join("index")
     }
 
     /// Puts something else into the file of a record.
