@@ -112,10 +112,11 @@ impl RedisQueue {
         }
     }
 
-    async fn outlook(&self, queue: QueueName) -> Result<Outlook> {
-        let (work, next_at, _now): (String, String, String) =
-            self.caller.run("wait", &self.scripts.outlook, queue, &[]).await?;
-        Ok(Outlook { work: work == "1", next_at: next_at.parse().ok() })
+    async fn outlook(&self, operation: &'static str, queue: QueueName) -> Result<Outlook> {
+        let (work, next_at, now): (String, String, String) =
+            self.caller.run(operation, &self.scripts.outlook, queue, &[]).await?;
+        let now = now.parse().map_err(|_| unexpected(operation, &now))?;
+        Ok(Outlook { now, work: work == "1", next_at: next_at.parse().ok() })
     }
 
     /// All jobs of a repository, or of all, from a place on; `take` says whether to go on.
@@ -391,13 +392,11 @@ impl Queue for RedisQueue {
 
     async fn wait(&self, queue: QueueName, until: Option<Timestamp>) -> Result<()> {
         let until = until.map(|until| until.as_millisecond());
-        wake::wait(self.caller.clock(), self.signal(queue), until, || self.outlook(queue)).await
+        wake::wait(self.caller.clock(), self.signal(queue), until, || self.outlook("wait", queue)).await
     }
 
     async fn now(&self) -> Result<Timestamp> {
-        let (_, _, now): (String, String, String) =
-            self.caller.run("now", &self.scripts.outlook, QueueName::Download, &[]).await?;
-        now.parse().map(timestamp).map_err(|_| unexpected("now", &now))
+        self.outlook("now", QueueName::Download).await.map(|outlook| timestamp(outlook.now))
     }
 }
 

@@ -184,7 +184,7 @@ pub(crate) fn counts(
 /// Whether there is work, and when there may be some.
 pub(crate) fn outlook(connection: &Connection, queue: QueueName, head: &Head, now: i64) -> rusqlite::Result<Outlook> {
     if let Some((until, _)) = pause(connection, queue, None, now)? {
-        return Ok(Outlook { work: false, next_at: Some(until) });
+        return Ok(Outlook { now, work: false, next_at: Some(until) });
     }
     let due = first_due(connection, queue, head)?;
     let ends: Option<i64> = connection
@@ -197,7 +197,7 @@ pub(crate) fn outlook(connection: &Connection, queue: QueueName, head: &Head, no
     for lane in Lane::ALL {
         work = work || (head.jobs[lane.index()] > 0 && turn(connection, queue, lane, now)?.is_some());
     }
-    Ok(Outlook { work, next_at: due.into_iter().chain(ends).chain(pauses).min() })
+    Ok(Outlook { now, work, next_at: due.into_iter().chain(ends).chain(pauses).min() })
 }
 
 /// When the first delayed job is due.

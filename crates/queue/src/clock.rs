@@ -31,11 +31,12 @@ impl Clock {
         }
     }
 
-    /// Returns once the clock shows `at`, in milliseconds since 1970.
-    pub async fn sleep_until(&self, at: i64) {
+    /// Returns once the time from `now` to `at` has passed, both in milliseconds since 1970 and of the backend: what
+    /// this machine's clock shows does not matter.
+    pub async fn sleep_until(&self, at: i64, now: i64) {
         match self {
             Self::System => {
-                let left = at.saturating_sub(self.now()).max(0).unsigned_abs();
+                let left = at.saturating_sub(now).max(0).unsigned_abs();
                 tokio::time::sleep(Duration::from_millis(left)).await;
             }
             Self::Manual(clock) => clock.sleep_until(at).await,

@@ -255,13 +255,13 @@ impl One {
 
     pub(super) fn outlook(&self, now: i64) -> Outlook {
         if let Some((until, _)) = self.pauses.get(&None).filter(|(until, _)| *until > now) {
-            return Outlook { work: false, next_at: Some(*until) };
+            return Outlook { now, work: false, next_at: Some(*until) };
         }
         let due = self.delayed().map(|(at, _)| at).min();
         let ends = self.leases.values().map(|held| held.expires_at).min();
         let pauses = self.pauses.values().map(|(until, _)| *until).filter(|until| *until > now).min();
         let work = self.choose(None, now).is_some() || due.into_iter().chain(ends).any(|at| at <= now);
-        Outlook { work, next_at: due.into_iter().chain(ends).chain(pauses).min() }
+        Outlook { now, work, next_at: due.into_iter().chain(ends).chain(pauses).min() }
     }
 
     pub(super) fn extend(&mut self, token: Token, hold: Duration, now: i64) -> Extended {
