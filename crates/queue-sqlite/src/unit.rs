@@ -11,7 +11,7 @@ use gharvest_queue::{
     model::DELIVERIES_KEPT,
     rules::{Record, Request},
 };
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     head::{Head, Heads},
@@ -21,7 +21,7 @@ use crate::{
 
 mod lease;
 
-/// How many jobs one step of a purge removes: other callers get their turn between steps.
+/// How many jobs one step of a purge looks at: other callers get their turn between steps.
 const PURGED: usize = 5_000;
 
 /// What an operation works with.
@@ -425,28 +425,34 @@ impl<'w> Unit<'w> {
         Ok(true)
     }
 
-    /// One piece of a purge: of the next [`PURGED`] matching jobs those that nobody works on go, and the others up to
-    /// there are doomed.
+    /// One piece of a purge: of the next [`PURGED`] jobs those that match go, or are doomed while somebody works on them.
     pub(crate) fn purge(&mut self, queue: QueueName, filter: &Filter, after: Option<&Key>) -> rusqlite::Result<Purged> {
-        let (removed, last) = self.delete_some(queue, filter, after)?;
-        let doomed = self.doom(queue, filter, after, last.as_ref())?;
+        let (begin, end) = filter.bounds();
+        let begin = after.cloned().into_iter().fold(begin, Key::max);
+        // Those being worked on have an index of their own, and are as few as workers.
+        if filter.state == Some(JobState::Leased) {
+            let doomed = self.doom(queue, filter, &begin, &end)?;
+            return Ok(Purged { doomed, ..Purged::default() });
+        }
+        let source = match filter.state {
+            Some(JobState::Buried) => "job INDEXED BY job_buried WHERE state = 3 AND",
+            _ => "job NOT INDEXED WHERE",
+        };
+        let last = self.last_of_piece(queue, source, &begin, &end)?;
+        let end = last.as_ref().unwrap_or(&end);
+        let removed = self.delete_between(queue, source, filter, &begin, end)?;
+        let doomed = self.doom(queue, filter, &begin, end)?;
         Ok(Purged { removed, doomed, next: last.map(|key| key.subject().to_string()) })
     }
 
-    /// Marks the matching jobs that are being worked on for removal, and says how many.
-    fn doom(
-        &mut self,
-        queue: QueueName,
-        filter: &Filter,
-        after: Option<&Key>,
-        last: Option<&Key>,
-    ) -> rusqlite::Result<u64> {
+    /// Marks the matching jobs behind `begin` up to `end` that are being worked on for removal, and says how many.
+    fn doom(&mut self, queue: QueueName, filter: &Filter, begin: &Key, end: &Key) -> rusqlite::Result<u64> {
         if filter.state.is_some_and(|state| state != JobState::Leased) {
             return Ok(0);
         }
         let leased = Filter { state: Some(JobState::Leased), ..filter.clone() };
-        let mut leased = select::list(self.connection, queue, &leased, after, usize::MAX)?;
-        leased.retain(|(key, _)| last.is_none_or(|last| key <= last));
+        let mut leased = select::list(self.connection, queue, &leased, Some(begin), usize::MAX)?;
+        leased.retain(|(key, _)| key <= end);
         for (key, old) in &leased {
             let record = old.record.clone().remove(filter.lane);
             self.store(queue, key, Some(old), record.as_ref())?;
@@ -454,42 +460,44 @@ impl<'w> Unit<'w> {
         Ok(leased.len() as u64)
     }
 
-    /// Removes the next matching jobs that nobody works on, up to [`PURGED`]. Says how many, and the last one if there
-    /// may be more.
-    fn delete_some(
+    /// The last one of the next [`PURGED`] jobs, matching or not; none if there are fewer.
+    fn last_of_piece(&self, queue: QueueName, source: &str, begin: &Key, end: &Key) -> rusqlite::Result<Option<Key>> {
+        let mut select = self.connection.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM {source} queue = ?1 AND (repository, name) > (?2, ?3)
+             AND (repository, name) <= (?4, ?5) ORDER BY repository, name LIMIT 1 OFFSET {}",
+            PURGED - 1
+        ))?;
+        let last = select.query_row(between(queue, begin, end), row::read).optional()?;
+        Ok(last.map(|(key, _)| key))
+    }
+
+    /// Removes the matching jobs behind `begin` up to `end` that nobody works on, and says how many.
+    fn delete_between(
         &mut self,
         queue: QueueName,
+        source: &str,
         filter: &Filter,
-        after: Option<&Key>,
-    ) -> rusqlite::Result<(u64, Option<Key>)> {
-        let condition = select::Matching::new(filter).condition;
-        // Only this index has the order of keys.
-        let source = if filter.state == Some(JobState::Buried) { "job INDEXED BY job_buried" } else { "job" };
-        let beyond = if after.is_some() { "AND (repository, name) > (?2, ?3)" } else { "" };
+        begin: &Key,
+        end: &Key,
+    ) -> rusqlite::Result<u64> {
+        // The bounds say which repository, so that nothing keeps SQLite from going by both of them.
+        let condition = select::Matching::new(&Filter { repository: None, ..filter.clone() }).condition;
         let mut delete = self.connection.prepare_cached(&format!(
-            "DELETE FROM job WHERE queue = ?1 AND (repository, name) IN (
-                 SELECT repository, name FROM {source} WHERE queue = ?1 {condition} {beyond} AND state <> 2
-                 ORDER BY repository, name LIMIT {PURGED})
-             RETURNING {COLUMNS}"
+            "DELETE FROM {source} queue = ?1 AND (repository, name) > (?2, ?3) AND (repository, name) <= (?4, ?5)
+             {condition} AND state <> 2 RETURNING {COLUMNS}"
         ))?;
-        let number = queue_number(queue);
-        let mut rows = match after {
-            None => delete.query([number])?,
-            Some(key) => delete.query(params![number, signed(key.repository), NameColumn(&key.name)])?,
-        };
-        let (mut removed, mut last) = (BTreeMap::<(u64, usize), u64>::new(), None);
+        let mut rows = delete.query(between(queue, begin, end))?;
+        let mut removed = BTreeMap::<(u64, usize), u64>::new();
         while let Some(row) = rows.next()? {
             let (key, stored) = row::read(row)?;
             *removed.entry((key.repository, slot(&stored.record))).or_default() += 1;
-            last = last.max(Some(key));
         }
         drop(rows);
         drop(delete);
         for ((repository, slot), jobs) in &removed {
             self.leave(queue, *repository, *slot, *jobs)?;
         }
-        let all: u64 = removed.values().sum();
-        Ok((all, last.filter(|_| all == PURGED as u64)))
+        Ok(removed.values().sum())
     }
 
     pub(crate) fn revive(&mut self, queue: QueueName, filter: &Filter, limit: usize) -> rusqlite::Result<u64> {
@@ -505,4 +513,11 @@ impl<'w> Unit<'w> {
         }
         Ok(buried.len() as u64)
     }
+}
+
+/// The parameters of what goes by two keys.
+fn between<'k>(queue: QueueName, begin: &'k Key, end: &'k Key) -> impl rusqlite::Params + 'k {
+    let place = |key: &'k Key| (signed(key.repository), NameColumn(&key.name));
+    let ((from, first), (to, last)) = (place(begin), place(end));
+    (queue_number(queue), from, first, to, last)
 }

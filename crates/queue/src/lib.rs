@@ -11,6 +11,8 @@ use gharvest_model::{Lane, QueueName, RepositoryId, Subject};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::key::{Key, LARGEST, Name};
+
 pub mod check;
 pub mod clock;
 pub mod contract;
@@ -432,6 +434,18 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Where the jobs that may match lie in the order of keys: behind the first one, and not behind the second.
+    pub fn bounds(&self) -> (Key, Key) {
+        let place = |repository, number| Key { repository, name: Name::Number(number) };
+        let Some(RepositoryId(repository)) = self.repository else {
+            return (place(0, 0), place(LARGEST + 1, 0));
+        };
+        match &self.numbers {
+            None => (place(repository, 0), place(repository.saturating_add(1), 0)),
+            Some(numbers) => (place(repository, numbers.start().saturating_sub(1)), place(repository, *numbers.end())),
+        }
+    }
+
     /// Whether a job is meant.
     pub fn matches(&self, subject: &Subject, lane: Lane, state: JobState) -> bool {
         let number = if let Subject::Item(item) = subject { Some(item.number) } else { None };
@@ -474,8 +488,8 @@ pub trait QueueAdmin: Queue {
         limit: usize,
     ) -> Result<Vec<JobView>>;
 
-    /// Removes jobs that match, a bounded piece a call, from where an earlier piece with this filter ended. One being
-    /// worked on is removed when it is settled, and so is what was asked for since its lease began, but for a trigger
+    /// Removes jobs that match, from where an earlier piece with this filter ended. A call looks at a bounded number of
+    /// jobs, however few of them match, so that nobody waits for it long. One being worked on is removed when it is settled, and so is what was asked for since its lease began, but for a trigger
     /// of another lane than the filter's.
     ///
     /// A job is judged and removed in one atomic step: what no longer matches when its turn comes stays as it is.

@@ -42,7 +42,7 @@ use one::One;
 pub const SWEPT: usize = 10;
 /// The most delayed jobs promoted by one lease call.
 pub const PROMOTED: usize = 200;
-/// The most jobs of one piece of a purge.
+/// The most jobs that one piece of a purge looks at.
 pub const PURGED: usize = 1_000;
 /// How long delivery ids are remembered, in milliseconds: four days. GitHub redelivers for three.
 pub const DELIVERIES_KEPT: i64 = 4 * 86_400_000;

@@ -171,6 +171,21 @@ behaviours! { $
         let lane = Filter { lane: Some(Lane::Backfill), ..Filter::default() };
         assert_eq!(f.queue.purge(QUEUE, &lane).await.expect("purge"), 1);
         assert_eq!(f.listed(&Filter::default()).await, [3]);
+        f.lease(1).await;
+        f.manual(4).await;
+        let leased = Filter { state: Some(JobState::Leased), ..Filter::default() };
+        assert_eq!(f.queue.purge(QUEUE, &leased).await.expect("purge"), 1);
+        assert_eq!(f.listed(&Filter::default()).await, [3, 4], "one goes when it is settled");
+    }
+
+    async fn a_piece_of_a_purge_looks_at_so_many_jobs_and_no_more(f) {
+        f.queue.push_range(QUEUE, RepositoryId(1), 1..=20_000, Lane::Backfill).await.expect("push");
+        f.webhook(20_001).await;
+        let webhook = Filter { lane: Some(Lane::Webhook), ..Filter::default() };
+        let piece = f.queue.purge_some(QUEUE, &webhook, None).await.expect("purge");
+        assert_eq!((piece.removed, piece.doomed, piece.next.is_some()), (0, 0, true), "the one that matches is far");
+        assert_eq!(f.queue.purge(QUEUE, &webhook).await.expect("purge"), 1);
+        assert_eq!(f.counts().await.outstanding(), 20_000);
     }
 
     async fn what_changed_since_a_purge_began_is_judged_as_it_is_now(f) {

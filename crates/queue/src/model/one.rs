@@ -311,14 +311,17 @@ impl One {
 
     /// One piece of a purge.
     pub(super) fn purge(&mut self, filter: &Filter, after: Option<&Key>) -> Purged {
-        let keys = self.matching(filter).into_iter().filter(|key| after.is_none_or(|after| key > after));
-        let keys: Vec<Key> = keys.take(PURGED).collect();
+        let (from, to) = filter.bounds();
+        let is_next = |key: &&Key| *key > after.unwrap_or(&from).max(&from) && **key <= to;
+        let keys: Vec<Key> = self.jobs.keys().filter(is_next).take(PURGED).cloned().collect();
         let mut purged = Purged::default();
         for key in &keys {
-            match self.remove(key, filter.lane) {
-                Some(true) => purged.doomed += 1,
-                Some(false) => purged.removed += 1,
-                None => {}
+            let stored = &self.jobs[key];
+            if filter.matches(&key.subject(), stored.record.request.lane, stored.record.state) {
+                match self.remove(key, filter.lane) {
+                    Some(true) => purged.doomed += 1,
+                    _ => purged.removed += 1,
+                }
             }
         }
         purged.next = keys.last().filter(|_| keys.len() == PURGED).map(|key| key.subject().to_string());
