@@ -4,7 +4,7 @@
 //! download costs a question to the queue every ten minutes.
 //!
 //! Metrics: `gharvest_inbox_entries` and `gharvest_inbox_limit`, how many wait and may; `gharvest_inbox_unreadable`,
-//! deliveries that are damaged.
+//! those that cannot be got rid of, because they or their jobs are damaged.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,7 +16,7 @@ use gharvest_model::{
     ItemId, Lane, QueueName, RepositoryId, Subject,
     ledger::{Entry, NumberState},
 };
-use gharvest_queue::{QueueAdmin, Timing, Trigger};
+use gharvest_queue::{ErrorKind as QueueErrorKind, QueueAdmin, Timing, Trigger, check};
 use gharvest_webhook_receiver::SPOOL;
 use jiff::Timestamp;
 use metrics::gauge;
@@ -44,8 +44,7 @@ impl Inbox {
     /// A delivery that waited for the queue is removed once it is pushed; facts stay until a download merged them.
     ///
     /// # Errors
-    /// When archive or queue do not answer; and after all others were pushed, when there are deliveries that cannot be
-    /// read.
+    /// When archive or queue do not answer; and after all others were pushed, when there are some that can never be.
     pub async fn look(&mut self, archive: &Archive, queue: &dyn QueueAdmin, now: Timestamp) -> Result<u64, Failure> {
         let mut names = archive.inbox_names().await?;
         gauge!("gharvest_inbox_entries").set(names.count() as f64);
@@ -58,9 +57,16 @@ impl Inbox {
             tracing::info!(repo.id = %repository, "Facts of a repository that is not mirrored any more leave the inbox");
             archive.purge_inbox(repository).await?;
         }
-        let deliveries = push_deliveries(archive, queue, &names.others, &known).await;
-        let overdue = self.push_overdue(archive, queue, facts.into_keys().collect(), now).await?;
-        Ok(overdue + deliveries?)
+        let mut stuck = Vec::new();
+        let deliveries = push_deliveries(archive, queue, &names.others, &known, &mut stuck).await;
+        let overdue = self.push_overdue(archive, queue, facts.into_keys().collect(), now, &mut stuck).await?;
+        let pushed = overdue + deliveries?;
+        gauge!("gharvest_inbox_unreadable").set(stuck.len() as f64);
+        let Some(first) = stuck.first() else { return Ok(pushed) };
+        let count = stuck.len();
+        Err(Failure::Partly(format!(
+            "{count} entries of the inbox cannot be read or pushed, mend or remove them; the first: {first}"
+        )))
     }
 
     /// Pushes downloads of items whose facts have waited for long, where nobody else sees to them: what has a job is the
@@ -71,6 +77,7 @@ impl Inbox {
         queue: &dyn QueueAdmin,
         items: BTreeSet<ItemId>,
         now: Timestamp,
+        stuck: &mut Vec<String>,
     ) -> Result<u64, Failure> {
         self.waiting.retain(|item, _| items.contains(item));
         let mut overdue = Vec::new();
@@ -81,8 +88,13 @@ impl Inbox {
             }
             let entry = archive.ledger(item.repository).await?.get(item.number);
             let subject = Subject::Item(item);
-            if !is_in_doubt(entry) && queue.job(QueueName::Download, &subject).await?.is_none() {
-                overdue.push(trigger(subject));
+            if !is_in_doubt(entry) {
+                match queue.job(QueueName::Download, &subject).await {
+                    Ok(None) => overdue.push(trigger(subject)),
+                    Ok(Some(_)) => {}
+                    Err(error) if error.kind() == QueueErrorKind::Corrupt => stuck.push(format!("{item}: {error}")),
+                    Err(error) => return Err(error.into()),
+                }
             }
             *due = later(now, AGAIN_AFTER);
         }
@@ -118,37 +130,51 @@ fn trigger(subject: Subject) -> Trigger {
     }
 }
 
-/// Pushes deliveries that waited for the queue. Says how many.
+/// Pushes deliveries that waited for the queue. Says how many. One that cannot be read, or that no queue takes, is named
+/// among those that are stuck, and keeps nobody behind it waiting.
 async fn push_deliveries(
     archive: &Archive,
     queue: &dyn QueueAdmin,
     deliveries: &[String],
     known: &BTreeSet<RepositoryId>,
+    stuck: &mut Vec<String>,
 ) -> Result<u64, Failure> {
-    let (mut pushed, mut unreadable) = (0, Vec::new());
+    let mut pushed = 0;
     for delivery in deliveries {
-        match archive.inbox_other(delivery).await {
-            Ok(Some(entry)) => match serde_json::from_value::<Vec<Trigger>>(entry.triggers) {
-                Ok(mut triggers) => {
-                    triggers.retain(|trigger| trigger.subject.repository().is_none_or(|id| known.contains(&id)));
-                    // Under the delivery's own id: GitHub may have sent it again meanwhile, or the queue took it and could
-                    // not say so.
-                    queue.push(&triggers, Some(delivery.strip_suffix(SPOOL).unwrap_or(delivery))).await?;
-                    archive.remove_inbox(delivery).await?;
-                    pushed += 1;
-                }
-                // Written by a newer version: it is left for that one, and said.
-                Err(error) => tracing::error!(delivery, error = %error, "Delivery in the inbox cannot be read"),
-            },
-            Ok(None) => {}
-            Err(error) if error.kind() == ErrorKind::Corrupt => unreadable.push(error),
+        let entry = match archive.inbox_other(delivery).await {
+            Ok(Some(entry)) => entry,
+            Ok(None) => continue,
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                stuck.push(error.to_string());
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut triggers: Vec<Trigger> = match serde_json::from_value(entry.triggers) {
+            Ok(triggers) => triggers,
+            // Written by a newer version: it is left for that one, and said.
+            Err(error) => {
+                stuck.push(format!("{delivery}: {error}"));
+                continue;
+            }
+        };
+        triggers.retain(|trigger| trigger.subject.repository().is_none_or(|id| known.contains(&id)));
+        // Under the delivery's own id: GitHub may have sent it again meanwhile, or the queue took it and could not say so.
+        let id = delivery.strip_suffix(SPOOL).unwrap_or(delivery);
+        if let Err(error) = check::triggers(&triggers, Some(id)) {
+            stuck.push(format!("{delivery}: {error}"));
+            continue;
+        }
+        match queue.push(&triggers, Some(id)).await {
+            Ok(_) => archive.remove_inbox(delivery).await?,
+            // One of its jobs is damaged. Whatever else the queue says, it says to all.
+            Err(error) if error.kind() == QueueErrorKind::Corrupt => {
+                stuck.push(format!("{delivery}: {error}"));
+                continue;
+            }
             Err(error) => return Err(error.into()),
         }
+        pushed += 1;
     }
-    gauge!("gharvest_inbox_unreadable").set(unreadable.len() as f64);
-    let Some(first) = unreadable.first() else { return Ok(pushed) };
-    let count = unreadable.len();
-    Err(Failure::Partly(format!(
-        "{count} entries of the inbox cannot be read, restore or remove them; the first: {first}"
-    )))
+    Ok(pushed)
 }

@@ -156,9 +156,13 @@ impl World {
     }
 
     async fn spool_of(&self, id: RepositoryId, delivery: &str) {
+        self.spool_item(Subject::item(id, 1), delivery).await;
+    }
+
+    async fn spool_item(&self, subject: Subject, delivery: &str) {
         let trigger = Trigger {
             queue: QueueName::Download,
-            subject: Subject::item(id, 1),
+            subject,
             lane: Lane::Webhook,
             timing: Timing::Now,
             reason: "issues".into(),
@@ -549,6 +553,19 @@ async fn an_entry_of_the_inbox_that_cannot_be_read_is_said_and_stops_no_other() 
         assert_eq!(world.take(QueueName::Download).await, expected);
         world.pass(5 * MINUTE);
     }
+}
+
+#[tokio::test]
+async fn an_entry_of_the_inbox_that_no_queue_takes_is_said_and_stops_none_behind_it() {
+    let world = World::new().await;
+    world.track(ID, true).await;
+    world.spool_item(Subject::item(ID, u64::MAX), "a-refused").await;
+    world.spool("b-good").await;
+    let looked = Inbox::default().look(&world.archive, world.queue.as_ref(), world.now()).await;
+    let error = looked.unwrap_err().to_string();
+    assert!(error.contains("1 entries") && error.contains("a-refused"), "{error}");
+    assert_eq!(world.take(QueueName::Download).await, ["webhook 7#1"]);
+    assert_eq!(world.archive.inbox_names().await.unwrap().others, ["a-refused"]);
 }
 
 #[tokio::test]

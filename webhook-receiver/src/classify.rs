@@ -7,7 +7,7 @@ use gharvest_queue::{Timing, Trigger};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::payload::{Payload, PayloadRepository, values};
+use crate::payload::{Payload, PayloadRepository, repository_id, values};
 
 /// What follows from a delivery.
 #[derive(Debug, Default, PartialEq)]
@@ -130,8 +130,8 @@ fn items(payload: &Payload, repository: &PayloadRepository) -> Vec<ItemId> {
     for (issue, repository) in [("new_issue", "new_repository"), ("old_issue", "old_repository")] {
         let changes = payload.changes.as_ref();
         let found = |object: &str, field: &str| changes?.get(object)?.get(field)?.as_u64();
-        if let (Some(number), Some(id)) = (found(issue, "number"), found(repository, "id")) {
-            add(RepositoryId(id), number);
+        if let (Some(number), Some(id)) = (found(issue, "number"), found(repository, "id").and_then(repository_id)) {
+            add(id, number);
         }
     }
     items

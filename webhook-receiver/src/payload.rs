@@ -9,6 +9,7 @@ use serde::{
 use serde_json::{Map, Number, Value, value::RawValue};
 
 use gharvest_model::{RepositoryId, RepositoryName};
+use gharvest_queue::key::LARGEST;
 
 /// What a payload says, as far as we ask. Fields of an unexpected type count as absent.
 #[derive(Debug, Default, Deserialize)]
@@ -165,9 +166,9 @@ impl Payload {
             &self.blocking_issue_repo,
         ];
         let sides = ["/new_repository/id", "/old_repository/id"];
-        let sides = sides.into_iter().filter_map(|side| self.changes.as_ref()?.pointer(side)?.as_u64());
+        let sides = sides.into_iter().filter_map(|side| repository_id(self.changes.as_ref()?.pointer(side)?.as_u64()?));
         let mut ids: Vec<_> = named.into_iter().flatten().map(|named| named.id).collect();
-        ids.extend(sides.map(RepositoryId));
+        ids.extend(sides);
         ids.sort_unstable();
         ids.dedup();
         ids
@@ -200,6 +201,11 @@ impl Payload {
             _ => Ok(serde_json::from_slice(json)?),
         }
     }
+}
+
+/// The id of a repository, if it can be one: what no queue takes is not one of GitHub's.
+pub(crate) fn repository_id(id: u64) -> Option<RepositoryId> {
+    (1..=LARGEST).contains(&id).then_some(RepositoryId(id))
 }
 
 /// The JSON of a body: the body, or what a form has in its field.
@@ -317,6 +323,12 @@ impl Lenient for u64 {
     }
 }
 
+impl Lenient for RepositoryId {
+    fn of_number(number: u64) -> Option<Self> {
+        repository_id(number)
+    }
+}
+
 impl Lenient for bool {
     fn of_flag(flag: bool) -> Option<Self> {
         Some(flag)
@@ -383,7 +395,7 @@ impl Lenient for PayloadRepository {
                 _ => default_branch = map.next_value_seed(IfRight::new())?,
             }
         }
-        let needed = id.map(RepositoryId).zip(full_name).zip(private);
+        let needed = id.zip(full_name).zip(private);
         Ok(needed.map(|((id, full_name), private)| Self { id, full_name, private, default_branch }))
     }
 }
@@ -593,6 +605,8 @@ mod tests {
         for odd in [
             r#"{"id":9}"#,
             r#"{"id":"9","full_name":"o/r"}"#,
+            r#"{"id":0,"full_name":"o/r"}"#,
+            r#"{"id":9007199254740992,"full_name":"o/r"}"#,
             r#"{"id":9,"full_name":["o/r"]}"#,
             r#"{"id":9,"full_name":"o/../r"}"#,
             r#"{"id":9,"full_name":"o/r","private":"no"}"#,

@@ -3,7 +3,7 @@
 //! An input is what the headers say in a line, and a body: `issues`, or `issues form` for one that is form-encoded.
 //!
 //! - Nothing panics.
-//! - Every subject reads back as it is written: it comes back from queues and archives as text.
+//! - Every subject reads back as it is written, and is one that queues take: it comes back from them as text.
 //! - A number that is triggered is one that the payload says where numbers of items stand, as a plain JSON reader reads
 //!   it.
 //! - A fact, which is kept for good, is about such a number and has the payload's own words at their places, and nothing
@@ -59,6 +59,8 @@ pub fn check(input: &[u8]) -> Seen {
         None => (&*line, "application/json"),
     };
     let Ok(classified) = classify_bytes(event, content_type, body) else { return Seen::Refused };
+    let taken = gharvest_queue::check::triggers(&classified.triggers, None);
+    assert!(taken.is_ok(), "a queue says {taken:?} of {:?}", classified.triggers);
     for trigger in &classified.triggers {
         let text = trigger.subject.to_string();
         assert_eq!(text.parse().as_ref(), Ok(&trigger.subject), "a subject reads back as it is written");

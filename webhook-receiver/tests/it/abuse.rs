@@ -13,6 +13,7 @@ use std::{
 use axum::body::{Body, Bytes};
 use futures::{StreamExt, stream};
 use gharvest_service_kit::serve::{Limits, serve};
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -143,6 +144,27 @@ async fn signed_nonsense_is_a_bad_request_and_wrong_types_are_absent() {
     text.headers_mut().insert("content-type", "text/plain".parse().unwrap());
     assert_eq!(scene.send(text).await.status.as_u16(), 415);
     assert_eq!((scene.triggers().await, scene.inbox().await.len()), (0, 0));
+}
+
+/// What no queue takes would be refused with all that is pushed beside it, at each look at all that is tracked.
+#[tokio::test]
+async fn an_id_that_no_repository_has_is_neither_tracked_nor_kept_for_later() {
+    let variables = [("GHARVEST_WEBHOOK__SECRETS", SECRET), ("GHARVEST_WEBHOOK__UNTRACKED", "track")];
+    let scene = Scene::with(&variables).await;
+    let tracking = scene.archive.tracking().await.unwrap();
+    for id in [0, 1 << 53, u64::MAX] {
+        let repository = json!({"id": id, "full_name": "evil/x"});
+        let issue_there = json!({"action": "opened", "repository": repository, "issue": {"number": 1}});
+        assert_eq!(scene.deliver("issues", "d-1", &issue_there).await.said(), (202, "ignored"), "{id}");
+        let added = json!({"action": "added", "repositories_added": [repository]});
+        assert_eq!(scene.deliver("installation_repositories", "d-2", &added).await.said(), (202, "ignored"), "{id}");
+        let mut moved = issue("transferred");
+        moved["changes"] = json!({"new_issue": {"number": 8}, "new_repository": repository});
+        assert_eq!(scene.deliver("issues", &format!("d-{id}"), &moved).await.said(), (202, "queued"), "{id}");
+    }
+    assert_eq!(scene.archive.tracking().await.unwrap(), tracking);
+    assert_eq!(scene.jobs().await, ["9#4"]);
+    assert!(scene.inbox().await.iter().all(|entry| entry.item.is_some()), "nothing is spooled");
 }
 
 /// The most bytes of a body, as GitHub has it.
