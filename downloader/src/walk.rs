@@ -363,7 +363,29 @@ impl Downloader {
         if cursor.hear(Timestamp::now()) {
             self.set_cursor(&feed, &cursor).await?;
         }
-        Ok(())
+        self.look_back(repository, purpose).await
+    }
+
+    /// Asks again what was updated since a time that somebody named. The place stands with that wish, which goes when all
+    /// was asked: a walk that did not know of it cannot take it away.
+    async fn look_back(&self, repository: &Repository, purpose: Purpose) -> Result<(), Failure> {
+        let Some(mut since) = self.archive.look_back_to(repository.id).await? else { return Ok(()) };
+        let name = repository.full_name.clone();
+        let mut resource = Resource::Issues { repository: name, since: Some(since), sort: Sort::Updated };
+        loop {
+            let page = self.page(repository, &resource, None, purpose).await?;
+            let page = page.ok_or_else(|| unexpected_304(repository))?;
+            let listed = listed(page.body);
+            let reached = listed.iter().filter_map(|item| item.updated_at).fold(since, Timestamp::max);
+            self.take_updates(repository, listed).await?;
+            let going_on = page.next.is_some().then_some(reached);
+            // Whoever wants another time has pushed another run, which begins there.
+            if !self.archive.looked_back(repository.id, since, going_on).await? {
+                return Ok(());
+            }
+            let Some(next) = page.next else { return Ok(()) };
+            (since, resource) = (reached, resource.next_page(next));
+        }
     }
 
     async fn updates_cursor(&self, feed: &str, repository: &Repository) -> Result<UpdatesCursor, Failure> {

@@ -1,6 +1,6 @@
 //! Tracking, cursors, keys: small files changed by compare and swap.
 
-use gharvest_model::{RepositoryId, progress::UpdatesCursor, tracking::Tracked};
+use gharvest_model::{RepositoryId, tracking::Tracked};
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -57,12 +57,36 @@ impl Archive {
         if cursor.is_null() { self.store().delete(&key).await } else { self.write(&key, &cursor).await }
     }
 
-    /// Sets the place of a repository's updates back, so that the next walk asks for everything updated since then.
+    /// Has everything asked for again that was updated in a repository since a time, or since an earlier one that somebody
+    /// named before. How far its updates were read stays as it is: that is the place of whoever walks over them now.
     pub async fn look_back(&self, id: RepositoryId, since: Timestamp) -> Result<()> {
-        let feed = UpdatesCursor::feed(id);
-        let heard_at = UpdatesCursor::read(self.cursor(&feed).await?).and_then(|cursor| cursor.heard_at);
-        let cursor = UpdatesCursor { since, etag: None, heard_at };
-        self.set_cursor(&feed, serde_json::to_value(cursor).expect("a cursor is plain data")).await
+        let earlier = |wanted: Option<Timestamp>| wanted.is_none_or(|at| since < at).then_some(Some(since));
+        self.change_look_back(id, &earlier).await.map(|_| ())
+    }
+
+    /// Since when everything updated in a repository is to be asked for again; none if nobody wants that.
+    pub async fn look_back_to(&self, id: RepositoryId) -> Result<Option<Timestamp>> {
+        Ok(self.read::<Option<Timestamp>>(&look_back_key(id)).await?.flatten())
+    }
+
+    /// Notes that everything from `from` up to `to` was asked for again; with none, all of it. Says no, and changes nothing,
+    /// if somebody wants another time meanwhile.
+    pub async fn looked_back(&self, id: RepositoryId, from: Timestamp, to: Option<Timestamp>) -> Result<bool> {
+        self.change_look_back(id, &|wanted| (wanted == Some(from)).then_some(to)).await
+    }
+
+    /// Changes since when everything is to be asked for again, if `change` says to what. Says whether it does.
+    async fn change_look_back(
+        &self,
+        id: RepositoryId,
+        change: &(dyn Fn(Option<Timestamp>) -> Option<Option<Timestamp>> + Sync),
+    ) -> Result<bool> {
+        let key = look_back_key(id);
+        let swap = |stored: Option<bytes::Bytes>| {
+            let wanted: Option<Timestamp> = stored.map(|bytes| from_bytes(&key, &bytes)).transpose()?.flatten();
+            change(wanted).map(|changed| to_bytes(&key, &changed)).transpose()
+        };
+        self.swap(&key, &swap).await
     }
 
     /// Forgets how far each feed of a repository was read.
@@ -98,4 +122,9 @@ impl Archive {
         };
         self.swap(key, &swap).await
     }
+}
+
+/// With the cursors, so that it goes when they go.
+fn look_back_key(id: RepositoryId) -> String {
+    format!("cursors/look-back/{id}.json")
 }

@@ -300,6 +300,11 @@ impl Request for SinceParams {
     }
 
     async fn ask(&self, jobs: &Jobs) -> Result<SinceAnswer, Problem> {
+        if self.since > Timestamp::now() {
+            let message =
+                format!("{} lies in the future: expected a time that has passed, as in `3 days ago`", self.since);
+            return Err(Problem::Invalid(message));
+        }
         let id: RepositoryId = jobs.repository(&self.repository).await?;
         jobs.archive.look_back(id, self.since).await?;
         let trigger = trigger(QueueName::Download, Subject::part(id, part::UPDATES), Lane::Manual);

@@ -8,7 +8,7 @@ use gharvest_downloader::track;
 use gharvest_github_simulator::{Change, Fault, Rule, Truth};
 use gharvest_model::{
     ItemId, Lane, QueueName, Record, RepositoryId, Revision, Subject, change::same_content, job::part,
-    ledger::NumberState, record::RecordState, tracking::Tracked,
+    ledger::NumberState, progress::UpdatesCursor, record::RecordState, tracking::Tracked,
 };
 use gharvest_queue::{Filter, Queue as _, QueueAdmin, Scope};
 use jiff::{SignedDuration, Timestamp};
@@ -158,6 +158,26 @@ async fn changes_that_nobody_announced_are_found_and_older_texts_are_kept() {
     // One request with the ETag of the last round, which GitHub does not charge.
     let spent = world.client.spent();
     assert_eq!((spent.unchanged - before.unchanged, spent.cost() - before.cost()), (1, 0));
+}
+
+/// The walk that is under way when a person asks writes its own place afterwards.
+#[tokio::test]
+async fn what_a_person_wants_looked_back_to_is_asked_for_whatever_the_cursor_says() {
+    let world = World::new(30).await;
+    world.track().await;
+    world.work().await;
+    let change = Change::EditTitle { number: 1, title: "Another title".to_owned() };
+    world.control.change(&world.name, change).unwrap();
+    world.archive.look_back(world.id, Timestamp::UNIX_EPOCH).await.unwrap();
+    let feed = UpdatesCursor::feed(world.id);
+    let passed = UpdatesCursor { since: "2100-01-01T00:00:00Z".parse().unwrap(), etag: None, heard_at: None };
+    world.archive.set_cursor(&feed, serde_json::to_value(&passed).unwrap()).await.unwrap();
+    world.push(Subject::part(world.id, part::UPDATES), Lane::Manual).await;
+    world.work().await;
+    nothing(&world.differences().await);
+    assert_eq!(world.archive.look_back_to(world.id).await.unwrap(), None, "it was done");
+    let cursor = UpdatesCursor::read(world.archive.cursor(&feed).await.unwrap()).unwrap();
+    assert_eq!(cursor.since, passed.since);
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ pub(crate) struct AddUpdatedSinceArgs {
     #[arg(value_name = "OWNER/NAME")]
     repository: RepositoryName,
     /// Since when: 2021-12-01T00:00:00Z, 2021-12-01 or '3 days ago'
-    #[arg(value_parser = when::past)]
+    #[arg(value_parser = when::time)]
     since: Timestamp,
     /// What became of it as JSON
     #[arg(long)]

@@ -255,6 +255,23 @@ everywhere! {
         }
     }
 
+    async fn what_is_to_be_looked_back_to_is_the_earliest_wish_and_no_cursor(place) {
+        let archive = place.open().await;
+        let feed = "updates/7";
+        archive.set_cursor(feed, json!({"since": at(1)})).await.unwrap();
+        for (wish, earliest) in [(3, 3), (4, 3), (2, 2)] {
+            archive.look_back(ID, at(wish)).await.unwrap();
+            assert_eq!(archive.look_back_to(ID).await.unwrap(), Some(at(earliest)));
+        }
+        assert_eq!(archive.cursor(feed).await.unwrap(), Some(json!({"since": at(1)})), "it never goes forward");
+        assert!(archive.looked_back(ID, at(2), Some(at(5))).await.unwrap());
+        archive.look_back(ID, at(2)).await.unwrap();
+        assert!(!archive.looked_back(ID, at(5), None).await.unwrap(), "somebody asked again meanwhile");
+        assert_eq!(archive.look_back_to(ID).await.unwrap(), Some(at(2)));
+        assert!(archive.looked_back(ID, at(2), None).await.unwrap());
+        assert_eq!(archive.look_back_to(ID).await.unwrap(), None);
+    }
+
     async fn a_purged_repository_leaves_nothing(place) {
         let archive = place.open().await;
         archive.put_repository(&repository(7, "a/old", 1)).await.unwrap();
@@ -271,6 +288,7 @@ everywhere! {
         for feed in ["items/7", "hook/7", "hook/70", "hook/app", "plain"] {
             archive.set_cursor(feed, json!(feed)).await.unwrap();
         }
+        archive.look_back(ID, at(1)).await.unwrap();
         assert_eq!(archive.repositories().await.unwrap(), [ID, RepositoryId(70)]);
         archive.purge_repository(ID).await.unwrap();
         assert_eq!(archive.repositories().await.unwrap(), [RepositoryId(70)]);
@@ -286,6 +304,7 @@ everywhere! {
         {
             assert_eq!(archive.cursor(feed).await.unwrap().is_some(), is_left, "{feed}");
         }
+        assert_eq!(archive.look_back_to(ID).await.unwrap(), None);
         assert_eq!(resolved(&archive, "a/other").await, Some(70));
     }
 
