@@ -4,18 +4,15 @@
 //! then told to live readers, and only then settled: what is told is searchable, and what was not told is done again.
 //! The next batch is leased when one is applied and waits for its commit: what is leased earlier stands before live
 //! changes that come later. Documents that the engine refuses bury their job with the engine's reason. The jobs of
-//! parts write a repository's document, its releases and its daily counts.
+//! parts write a repository's document, its releases and its daily counts. Counting takes long where there are many
+//! items: everything else of the batch is settled before, and other batches go on meanwhile.
 //!
 //! [`rebuild`] fills a new index from the archive while the old one serves; [`verify`] compares both.
 //!
 //! Metrics: `gharvest_indexed_total` (`result`), `gharvest_index_refused_total`, `gharvest_index_commits_total`,
 //! `gharvest_index_commit_seconds`, `gharvest_index_pauses_total`, `gharvest_daily_documents_total`.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use fail::fail_point;
@@ -36,7 +33,7 @@ use gharvest_state::State;
 use gharvest_worker::{Batch, Handler};
 use jiff::Timestamp;
 use metrics::counter;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 mod commit;
@@ -44,10 +41,12 @@ mod daily;
 pub mod outcome;
 pub mod rebuild;
 mod render;
+mod turns;
 pub mod verify;
 
 use commit::Committer;
 use outcome::{Failure, Verdict, verdict};
+use turns::Turns;
 
 /// Batches that may wait for a commit at once. They hold no documents while they wait.
 const WAITING_BATCHES: usize = 32;
@@ -68,7 +67,8 @@ pub struct Options {
     pub lease: Duration,
     /// How long work in hand may take at shutdown.
     pub drain: Duration,
-    /// Daily counts of a repository are written at most this often.
+    /// Daily counts of a repository are made anew at most this often, and not for 20 times what the last ones took; zero
+    /// is whenever anything changed.
     pub daily_delay: Duration,
 }
 
@@ -119,8 +119,7 @@ pub struct Indexer {
     committer: Committer,
     /// Taken for the wait for a commit.
     waiting: Semaphore,
-    daily_delay: Duration,
-    daily_written: Mutex<HashMap<RepositoryId, Instant>>,
+    turns: Turns,
 }
 
 /// Threads to be applied together.
@@ -137,6 +136,16 @@ struct Done {
     job: Job,
     result: Result<Option<LiveEvent>, Failure>,
     follow_up: Option<Trigger>,
+}
+
+impl Done {
+    /// What became of the job of a part; an error is what concerns every job.
+    fn of(job: &Job, result: Result<(), Failure>) -> Result<Self, Failure> {
+        match result {
+            Err(failure) if matches!(verdict(&failure), Verdict::PauseQueue { .. }) => Err(failure),
+            result => Ok(Self { job: job.clone(), result: result.map(|()| None), follow_up: None }),
+        }
+    }
 }
 
 #[async_trait]
@@ -165,25 +174,44 @@ impl Indexer {
             committer: Committer::new(Arc::clone(&index), options.linger, options.batch),
             index,
             waiting: Semaphore::new(WAITING_BATCHES),
-            daily_delay: options.daily_delay,
-            daily_written: Mutex::default(),
+            turns: Turns::new(options.daily_delay),
         }
     }
 
     async fn work(&self, batch: &Batch) -> Result<(), Failure> {
         let epoch = self.index.epoch().await?;
         let mut done = self.items(batch.jobs()).await?;
-        for job in batch.jobs().iter().filter(|job| !matches!(job.subject, Subject::Item(_))) {
-            let result = match self.part(job).await {
-                Err(failure) if matches!(verdict(&failure), Verdict::PauseQueue { .. }) => return Err(failure),
-                result => result.map(|()| None),
-            };
-            done.push(Done { job: job.clone(), result, follow_up: None });
+        let mut daily = None;
+        for job in batch.jobs() {
+            match &job.subject {
+                Subject::Item(_) => {}
+                Subject::Part { repository, part } if part == part::DAILY => daily = Some((job, *repository)),
+                _ => done.push(Done::of(job, self.part(job).await)?),
+            }
         }
+        // One job for the daily counts of the whole batch: its items are of one repository. It may be here already.
+        if daily.is_none()
+            && let Some(done) = done.iter_mut().find(|done| matches!(&done.result, Ok(Some(_))))
+        {
+            done.follow_up = daily_trigger(&done.job);
+        }
+        if !done.is_empty() {
+            self.finish(batch, done, epoch).await?;
+        }
+        let Some((job, repository)) = daily else { return Ok(()) };
+        let epoch = self.index.epoch().await?;
+        let counted = self.daily(batch, repository).await;
+        self.finish(batch, vec![Done::of(job, counted)?], epoch).await
+    }
+
+    /// Commits what was applied in this epoch of the index, tells of it, and settles.
+    async fn finish(&self, batch: &Batch, done: Vec<Done>, epoch: u64) -> Result<(), Failure> {
         fail_point!("indexer-applied");
         let _waiting = self.waiting.acquire().await.expect("the semaphore is never closed");
         batch.make_room();
-        self.committer.commit(done.len(), epoch).await?;
+        if done.iter().any(|done| done.result.is_ok()) {
+            self.committer.commit(done.len(), epoch).await?;
+        }
         fail_point!("indexer-committed");
         let (settlements, events) = split(done);
         // Who dies in between tells them again; told after the settlement they would never be heard of.
@@ -217,10 +245,6 @@ impl Indexer {
             }
         }
         done.extend(self.apply(waiting).await?);
-        // One job for the daily counts of the whole batch: its items are of one repository.
-        if let Some(done) = done.iter_mut().find(|done| matches!(&done.result, Ok(Some(_)))) {
-            done.follow_up = daily_trigger(&done.job);
-        }
         Ok(done)
     }
 
@@ -266,23 +290,18 @@ impl Indexer {
         match part.as_str() {
             part::METADATA => apply_repository(&self.archive, self.index.as_ref(), *repository, Timestamp::now()).await,
             part::RELEASES => apply_releases(&self.archive, self.index.as_ref(), *repository, Timestamp::now()).await,
-            part::DAILY => self.daily(*repository).await,
             other => Err(Failure::Hopeless(format!("this version knows no part `{other}` of a repository to index"))),
         }
     }
 
-    async fn daily(&self, id: RepositoryId) -> Result<(), Failure> {
-        let lock = || self.daily_written.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = lock().get(&id).map(Instant::elapsed);
-        if let Some(wait) = since.and_then(|since| self.daily_delay.checked_sub(since)).filter(|wait| !wait.is_zero()) {
-            return Err(Failure::NotYet(wait));
-        }
-        // What is counted must be committed: items of other batches are read back from the index.
-        self.index.commit().await?;
-        apply_daily(&self.archive, self.index.as_ref(), id).await?;
-        fail_point!("indexer-counted");
-        lock().insert(id, Instant::now());
-        Ok(())
+    /// Counts what is committed. Items of other batches that are not yet bring a job like this one when they are.
+    async fn daily(&self, batch: &Batch, id: RepositoryId) -> Result<(), Failure> {
+        let count = async {
+            apply_daily(&self.archive, self.index.as_ref(), id).await?;
+            fail_point!("indexer-counted");
+            Ok(())
+        };
+        self.turns.count(id, || batch.make_room(), count).await
     }
 
     /// Gives everything in hand back and pauses the queue; or answers all jobs alike.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
+use futures::{StreamExt, stream, stream::BoxStream};
 use gharvest_model::{ItemId, RepositoryId, live::LiveEvent};
 use gharvest_search::{
     Access, Applied, Error, ErrorKind, Hit, IndexStatus, Rebuild, Result, SearchIndex, SearchReply, SearchRequest,
@@ -47,6 +47,10 @@ pub(crate) struct Faults {
     pub(crate) asked: Notify,
     /// While a test holds this, nothing is applied.
     pub(crate) held: RwLock<()>,
+    /// Told when a repository is to be counted.
+    pub(crate) asked_to_count: Notify,
+    /// While a test holds this, nothing is counted.
+    pub(crate) count_held: RwLock<()>,
     /// The numbers of the threads that were applied, in order.
     pub(crate) applied: watch::Sender<Vec<u64>>,
     /// The next commit finds this folder of the engine missing, once so many threads are applied, and loses them.
@@ -197,7 +201,13 @@ impl SearchIndex for FaultyIndex {
     }
 
     fn intervals(&self, repository: RepositoryId) -> BoxStream<'static, Result<IntervalDocument>> {
-        self.inner.intervals(repository)
+        let (faults, intervals) = (Arc::clone(&self.faults), self.inner.intervals(repository));
+        let held = async move {
+            faults.asked_to_count.notify_one();
+            let _open = faults.count_held.read().await;
+            intervals
+        };
+        stream::once(held).flatten().boxed()
     }
 
     async fn daily(

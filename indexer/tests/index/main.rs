@@ -136,6 +136,28 @@ async fn a_live_change_stands_behind_one_batch_of_a_backfill_and_no_more() {
 }
 
 #[tokio::test]
+async fn a_count_that_takes_long_keeps_nothing_else_waiting() {
+    let world = World::new().await;
+    for number in 1..=2 {
+        world.put(number, "Title", 1).await;
+    }
+    world.push(Subject::Item(item(1))).await;
+    world.push(Subject::part(ID, part::DAILY)).await;
+    let held = world.index.faults.count_held.write().await;
+    let running = world.start();
+    world.index.faults.asked_to_count.notified().await;
+    let counts = world.counts().await;
+    assert_eq!((counts.leased, counts.totals.finished), (1, 1), "{counts:?}");
+    assert_eq!(world.state.history(0, 100).await.unwrap().len(), 1);
+    world.push_in(Lane::Webhook, Subject::Item(item(2))).await;
+    world.index.faults.applied.subscribe().wait_for(|applied| *applied == [1, 2]).await.unwrap();
+    drop(held);
+    world.finish(running).await;
+    let days = world.index.daily(ID, "all", Some("")).await.unwrap();
+    assert_eq!(days[0].opened, 2, "what came meanwhile is counted afterwards");
+}
+
+#[tokio::test]
 async fn a_refused_document_buries_its_own_job_with_the_engine_s_reason() {
     let world = World::new().await;
     for number in 1..=3 {
