@@ -16,15 +16,17 @@ pub(crate) enum Hand {
 }
 
 impl Hand {
-    /// Opens the backends of these settings. The search index is opened only if it is asked for, and may be away.
+    /// Opens the backends of these settings, if there is a system already. The search index is opened only if it is asked for, and may be away.
     pub(crate) async fn here(settings: &Settings, with_search: bool) -> anyhow::Result<Self> {
+        let archive = gharvest_backends::existing_archive(settings).await?;
+        let queue = gharvest_backends::existing_queue(settings).await?;
         let search = match with_search {
             true => gharvest_backends::index_read_only(settings).await.ok(),
             false => None,
         };
         Ok(Self::Here(Box::new(Jobs {
-            queue: gharvest_backends::queue(settings).await?,
-            archive: gharvest_backends::archive(settings).await?,
+            queue,
+            archive,
             state: gharvest_backends::state(settings).await?,
             search,
             turn: TURN,

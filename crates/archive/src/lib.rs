@@ -237,6 +237,11 @@ impl Archive {
         Self::with_store(store::open(url, options.stale_after).await?, options).await
     }
 
+    /// Whether there is an archive at an address. Makes none.
+    pub async fn exists(url: &str) -> Result<bool> {
+        store::holds(url, "archive.json").await
+    }
+
     /// Opens the archive that a store holds, and makes it if there is none.
     pub async fn with_store(store: Arc<dyn Store>, options: &Options) -> Result<Self> {
         let fresh = json!({"id": format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)), "format": FORMAT});

@@ -114,14 +114,26 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
 /// Opens the store at `file:FOLDER` or `s3://BUCKET/PREFIX`; of a folder, sweeps staged files older than `stale_after`.
 pub async fn open(url: &str, stale_after: Duration) -> Result<Arc<dyn Store>> {
-    if let Some(folder) = url.strip_prefix("file:") {
-        let folder = folder.strip_prefix("//").unwrap_or(folder);
-        Ok(Arc::new(folder::FolderStore::open(Path::new(folder), stale_after).await?))
+    if let Some(folder) = folder_of(url) {
+        Ok(Arc::new(folder::FolderStore::open(folder, stale_after).await?))
     } else if url.starts_with("s3://") {
         Ok(Arc::new(object::BucketStore::open(url)?))
     } else {
         Err(Error::new(ErrorKind::Refused, "open", url, "expected file:FOLDER or s3://BUCKET/PREFIX"))
     }
+}
+
+/// Whether there is an object in the store at an address, of which nothing is made.
+pub async fn holds(url: &str, key: &str) -> Result<bool> {
+    match folder_of(url) {
+        Some(folder) => folder::holds(folder, key).await,
+        None => Ok(open(url, Duration::MAX).await?.get(key).await?.is_some()),
+    }
+}
+
+fn folder_of(url: &str) -> Option<&Path> {
+    let folder = url.strip_prefix("file:")?;
+    Some(Path::new(folder.strip_prefix("//").unwrap_or(folder)))
 }
 
 /// Refuses keys that could leave the archive's folder, or that not every file system can hold.

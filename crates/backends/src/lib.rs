@@ -8,9 +8,12 @@
 //! | SearchIndex | `tantivy:FOLDER` | embedded |
 //! | SearchIndex, OperationsLog | `http://…`, `https://…` | Elasticsearch or OpenSearch |
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use gharvest_archive::Archive;
 use gharvest_queue::{Policy, QueueAdmin};
 use gharvest_queue_sqlite::SqliteQueue;
@@ -57,8 +60,34 @@ pub async fn queue(settings: &Settings) -> anyhow::Result<Arc<dyn QueueAdmin>> {
         let queue = gharvest_queue_redis::RedisQueue::connect(&url, &settings.queue.namespace, policy(settings)).await;
         return Ok(queue.with_context(|| opening("queue", &url))?);
     }
-    let path = sqlite_path(&url).await?;
+    let path = sqlite_path(&url);
+    make_folder_of(&path).await?;
     Ok(SqliteQueue::open(&path, policy(settings)).await.with_context(|| opening("queue", &url))?)
+}
+
+/// Opens the queue of who lends a hand to a system: of a wrong folder, an empty queue made there would tell nothing.
+///
+/// # Errors
+/// Also when there is none.
+pub async fn existing_queue(settings: &Settings) -> anyhow::Result<Arc<dyn QueueAdmin>> {
+    let url = settings.queue_url();
+    if !is_redis(&url) {
+        let path = sqlite_path(&url);
+        let is_there = tokio::fs::try_exists(&path).await.with_context(|| opening("queue", &url))?;
+        ensure!(is_there, missing("queue", &url));
+    }
+    queue(settings).await
+}
+
+/// Opens the archive as [`existing_queue`] does the queue.
+///
+/// # Errors
+/// Also when there is none.
+pub async fn existing_archive(settings: &Settings) -> anyhow::Result<Archive> {
+    let url = settings.archive_url();
+    let is_there = Archive::exists(&url).await.with_context(|| opening("archive", &url))?;
+    ensure!(is_there, missing("archive", &url));
+    archive(settings).await
 }
 
 /// Opens the queue for who can do without it for a while: a Redis is connected to once it is used.
@@ -94,7 +123,8 @@ pub async fn state(settings: &Settings) -> anyhow::Result<Arc<dyn State>> {
         let state = gharvest_queue_redis::RedisState::connect(&url, &settings.queue.namespace).await;
         return Ok(state.with_context(|| opening("state", &url))?);
     }
-    let path = sqlite_path(&url).await?;
+    let path = sqlite_path(&url);
+    make_folder_of(&path).await?;
     Ok(SqliteState::open(&path).await.with_context(|| opening("state", &url))?)
 }
 
@@ -113,13 +143,19 @@ fn is_redis(url: &str) -> bool {
     url.starts_with("redis://") || url.starts_with("rediss://")
 }
 
-async fn sqlite_path(url: &str) -> anyhow::Result<PathBuf> {
-    let path = PathBuf::from(url.strip_prefix("sqlite:").unwrap_or(url));
-    if let Some(folder) = path.parent() {
-        let made = tokio::fs::create_dir_all(folder).await;
-        made.with_context(|| format!("the folder `{}` cannot be made", folder.display()))?;
-    }
-    Ok(path)
+fn sqlite_path(url: &str) -> PathBuf {
+    PathBuf::from(url.strip_prefix("sqlite:").unwrap_or(url))
+}
+
+async fn make_folder_of(path: &Path) -> anyhow::Result<()> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    let made = tokio::fs::create_dir_all(folder).await;
+    made.with_context(|| format!("the folder `{}` cannot be made", folder.display()))
+}
+
+fn missing(what: &str, url: &str) -> String {
+    let url = gharvest_service_kit::load::without_password(url);
+    format!("there is no {what} at {url}: say where it is with --data-dir or --config, or make one with `gharvest up`")
 }
 
 fn opening(what: &str, url: &str) -> String {

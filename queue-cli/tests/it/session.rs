@@ -1,5 +1,7 @@
 //! Commands one after the other, and what they said.
 
+use std::path::Path;
+
 use assert_cmd::Command;
 
 use crate::world::{Served, World};
@@ -13,7 +15,12 @@ pub(crate) struct Session {
 impl Session {
     /// On the backends of a world.
     pub(crate) fn direct(world: &World) -> Self {
-        let folder = world.folder.path().to_str().unwrap().to_owned();
+        Self::at(world.folder.path())
+    }
+
+    /// On the backends of a folder.
+    pub(crate) fn at(folder: &Path) -> Self {
+        let folder = folder.to_str().unwrap().to_owned();
         Self { arguments: vec!["--data-dir".to_owned(), folder], said: String::new() }
     }
 

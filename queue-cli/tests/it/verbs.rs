@@ -187,6 +187,24 @@ async fn a_key_decides_what_may_be_asked_from_elsewhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_wrong_folder_nothing_is_told_and_nothing_made_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = folder.path().join("wrong");
+    std::fs::create_dir(&wrong).unwrap();
+    let mut session = Session::at(&wrong);
+    tokio::task::spawn_blocking(move || {
+        for verb in ["status", "length download", "purge download --yes", "show mozilla/web-bugs#1"] {
+            assert_eq!(session.run(verb), 1, "{verb}");
+        }
+        let said = session.said();
+        assert_eq!(said.matches("there is no archive at file:").count(), 4, "{said}");
+    })
+    .await
+    .unwrap();
+    assert_eq!(std::fs::read_dir(&wrong).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn servers_that_are_none_are_named() {
     let world = World::new().await;
     world.index().await;

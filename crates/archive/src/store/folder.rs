@@ -40,6 +40,12 @@ const JOURNAL_MAGIC: &[u8; 8] = b"GHJOURN\x01";
 /// The magic and the journal's name.
 const JOURNAL_HEAD: usize = 24;
 
+/// Whether there is a file in a folder, which need not be there itself.
+pub(super) async fn holds(root: &Path, key: &str) -> Result<bool> {
+    let file = root.join(key);
+    blocking(move || file.try_exists().map_err(|error| failed("open", &file.display().to_string(), error))).await
+}
+
 /// A folder on disk.
 #[derive(Debug, Clone)]
 pub struct FolderStore {
