@@ -61,6 +61,10 @@ impl Request for Revive {
         Named::repository(self.0.filter.repository.as_ref())
     }
 
+    fn reaches_all(&self) -> bool {
+        self.0.filter.repository.is_none()
+    }
+
     fn route(&self) -> Route {
         Route::Post("/api/v1/jobs/revive")
     }
@@ -115,6 +119,10 @@ impl Request for Purge {
 
     fn names(&self) -> Named<'_> {
         Named::repository(self.0.filter.repository.as_ref())
+    }
+
+    fn reaches_all(&self) -> bool {
+        self.0.filter.repository.is_none()
     }
 
     fn route(&self) -> Route {
@@ -335,6 +343,10 @@ impl Request for PauseParams {
         Named::repository(self.repository.as_ref())
     }
 
+    fn reaches_all(&self) -> bool {
+        self.repository.is_none()
+    }
+
     fn route(&self) -> Route {
         Route::Post("/api/v1/jobs/pause")
     }
@@ -370,6 +382,10 @@ impl Request for ResumeParams {
 
     fn names(&self) -> Named<'_> {
         Named::repository(self.repository.as_ref())
+    }
+
+    fn reaches_all(&self) -> bool {
+        self.repository.is_none()
     }
 
     fn route(&self) -> Route {

@@ -103,6 +103,11 @@ pub trait Request: Serialize + Sync {
     /// What it names: its sender has to be allowed to know of all of that.
     fn names(&self) -> Named<'_>;
 
+    /// Whether it does something to jobs of every repository, as what names none: its sender has to see all of them.
+    fn reaches_all(&self) -> bool {
+        false
+    }
+
     /// Where it is asked over HTTP.
     fn route(&self) -> Route;
 

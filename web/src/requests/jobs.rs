@@ -38,7 +38,8 @@ pub async fn ask<R: Request>(state: &WebState, caller: &Caller, request: &R) -> 
     Ok(request.ask(&of(state)).await?)
 }
 
-/// What the caller may not see is missing, as is what nobody knows of.
+/// What the caller may not see is missing, as is what nobody knows of; what is done to all repositories is only for who may
+/// see every one of them.
 async fn check<R: Request>(state: &WebState, caller: &Caller, request: &R) -> ApiResult<()> {
     caller.require(match request.needs() {
         Needs::Read => Role::Read,
@@ -47,6 +48,10 @@ async fn check<R: Request>(state: &WebState, caller: &Caller, request: &R) -> Ap
     })?;
     if caller.sees_everything() {
         return Ok(());
+    }
+    if request.reaches_all() && !caller.hidden(state).await?.is_empty() {
+        let message = "this is done to all repositories, and this key may not see every one of them: name a repository";
+        return Err(ApiError::new(axum::http::StatusCode::FORBIDDEN, message));
     }
     let jobs = of(state);
     let Named { repositories, subjects } = request.names();
@@ -173,18 +178,7 @@ pub async fn item(state: &WebState, caller: &Caller, params: &ItemParams) -> Api
 
 /// Adds a job for everything that is archived.
 pub async fn add_all(state: &WebState, caller: &Caller, params: &AddAllParams) -> ApiResult<AddAllAnswer> {
-    caller.require(Role::Operate)?;
-    sees_all_or_names(state, caller, None).await?;
     ask(state, caller, params).await
-}
-
-/// What names no repository is done to all: who may not see some of them has to name one.
-async fn sees_all_or_names(state: &WebState, caller: &Caller, repository: Option<&String>) -> ApiResult<()> {
-    if repository.is_some() || caller.hidden(state).await?.is_empty() {
-        return Ok(());
-    }
-    let message = "this is done to all repositories, and this key may not see every one of them: name a repository";
-    Err(ApiError::new(axum::http::StatusCode::FORBIDDEN, message))
 }
 
 async fn is_visible(state: &WebState, caller: &Caller, name: &str) -> bool {
@@ -231,15 +225,11 @@ pub async fn retry(state: &WebState, caller: &Caller, path: &JobPath) -> ApiResu
 
 /// Makes buried jobs ready again with fresh attempts.
 pub async fn revive(state: &WebState, caller: &Caller, params: &ManyParams) -> ApiResult<Affected> {
-    caller.require(Role::Operate)?;
-    sees_all_or_names(state, caller, params.filter.repository.as_ref()).await?;
     ask(state, caller, &Revive(params.clone())).await
 }
 
 /// Removes all jobs that match.
 pub async fn purge(state: &WebState, caller: &Caller, params: &ManyParams) -> ApiResult<Affected> {
-    caller.require(Role::Admin)?;
-    sees_all_or_names(state, caller, params.filter.repository.as_ref()).await?;
     ask(state, caller, &Purge(params.clone())).await
 }
 

@@ -341,11 +341,14 @@ async fn an_operator_counts_and_changes_only_jobs_of_what_they_see() {
         ("all", json!({"queue": "index"})),
         ("revive", json!({"queue": "download"})),
         ("purge", json!({"queue": "download"})),
+        ("pause", json!({"queue": "download"})),
+        ("resume", json!({"queue": "download"})),
     ] {
         let answer = operate(&mirror, Method::POST, &format!("/api/v1/jobs/{path}"), &body).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
         assert!(answer.text.contains("name a repository"), "{path}: {}", answer.text);
     }
+    assert!(mirror.queue.pauses().await.unwrap().is_empty());
     let own = |limit: u64| json!({"queue": "download", "limit": limit, "filter": {"repository": "octo/box"}});
     let revived = operate(&mirror, Method::POST, "/api/v1/jobs/revive", &own(1)).await;
     assert_eq!(revived.json()["jobs"], 1);
