@@ -1,6 +1,6 @@
 //! Adding jobs.
 
-use std::ops::RangeInclusive;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use futures::TryStreamExt;
 use gharvest_model::{ItemId, Lane, QueueName, RepositoryId, Subject, job::part, ledger::Ledger, progress::runs};
@@ -58,6 +58,10 @@ impl Request for AddParams {
         for text in &self.subjects {
             triggers.push(trigger(self.queue, jobs.subject(text).await?, self.lane.unwrap_or(Lane::Manual)));
         }
+        let repositories = triggers.iter().filter_map(|trigger| trigger.subject.repository());
+        for id in repositories.collect::<BTreeSet<_>>() {
+            jobs.check_known(id).await?;
+        }
         Ok(AddAnswer { pushed: jobs.queue.push(&triggers, None).await? })
     }
 }
@@ -96,11 +100,19 @@ pub struct RangeAnswer {
     pub next: Option<u64>,
 }
 
+/// The repository to add jobs of.
+async fn known(jobs: &Jobs, text: &str) -> Result<RepositoryId, Problem> {
+    let id = jobs.repository(text).await?;
+    jobs.check_known(id).await?;
+    Ok(id)
+}
+
 /// Refuses what is no range of numbers.
 pub(crate) fn check_range(from: u64, to: u64) -> Result<(), Problem> {
     if from == 0 || from > to || to > Ledger::LIMIT {
         return Err(Problem::Invalid(format!(
-            "{from}..{to} is no range of numbers: expected two numbers, the first not greater, as in `1 91234`"
+            "{from}..{to} is no range of numbers: expected two from 1 to {}, the first not greater, as in `1 91234`",
+            Ledger::LIMIT
         )));
     }
     Ok(())
@@ -119,7 +131,7 @@ impl Request for RangeParams {
 
     async fn ask(&self, jobs: &Jobs) -> Result<RangeAnswer, Problem> {
         check_range(self.from, self.to)?;
-        let id = jobs.repository(&self.repository).await?;
+        let id = known(jobs, &self.repository).await?;
         let lane = self.lane.unwrap_or(Lane::Backfill);
         let (mut answer, turn) = (RangeAnswer { new: 0, merged: 0, next: None }, Turn::begin(jobs));
         for step in steps(self.from..=self.to) {
@@ -309,7 +321,7 @@ impl Request for SinceParams {
                 format!("{} lies in the future: expected a time that has passed, as in `3 days ago`", self.since);
             return Err(Problem::Invalid(message));
         }
-        let id: RepositoryId = jobs.repository(&self.repository).await?;
+        let id = known(jobs, &self.repository).await?;
         jobs.archive.look_back(id, self.since).await?;
         let trigger = trigger(QueueName::Download, Subject::part(id, part::UPDATES), Lane::Manual);
         let pushed = jobs.queue.push(&[trigger], None).await?;

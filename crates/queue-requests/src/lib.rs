@@ -130,12 +130,21 @@ pub enum Problem {
     /// The archive.
     #[error(transparent)]
     Archive(#[from] gharvest_archive::Error),
-    /// The queue.
+    /// The queue. What it refuses is [`Self::Invalid`].
     #[error(transparent)]
-    Queue(#[from] gharvest_queue::Error),
+    Queue(gharvest_queue::Error),
     /// The state.
     #[error(transparent)]
     State(#[from] gharvest_state::Error),
+}
+
+impl From<gharvest_queue::Error> for Problem {
+    fn from(error: gharvest_queue::Error) -> Self {
+        match error.kind() {
+            gharvest_queue::ErrorKind::Refused => Self::Invalid(error.to_string()),
+            _ => Self::Queue(error),
+        }
+    }
 }
 
 impl From<InvalidName> for Problem {
@@ -164,6 +173,15 @@ impl Jobs {
             Written::Part(name, part) => Subject::part(self.repository(&name.to_string()).await?, &part),
             Written::Subject(subject) => subject,
         })
+    }
+
+    /// Refuses a repository that is neither archived nor tracked: a job of it could only be buried.
+    pub(crate) async fn check_known(&self, id: RepositoryId) -> Result<(), Problem> {
+        let is_archived = self.archive.repository(id).await?.is_some();
+        if is_archived || self.archive.tracking().await?.iter().any(|tracked| tracked.id == id) {
+            return Ok(());
+        }
+        Err(Problem::NotFound(format!("repository {id} is not in this mirror: `gharvest track OWNER/NAME` does that")))
     }
 
     /// The subject with the repository's name where it is known, for people.

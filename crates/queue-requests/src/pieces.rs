@@ -101,6 +101,7 @@ mod tests {
     #[tokio::test]
     async fn a_long_range_is_added_in_several_requests_and_none_is_added_twice() {
         let (jobs, _folder) = jobs().await;
+        mirror(&jobs.archive, ID, &[]).await;
         let (answer, requests) = count(&jobs, range(25_000)).await;
         assert_eq!((answer.new, answer.merged, answer.next, requests), (25_000, 0, None, 3));
         assert_eq!(outstanding(&jobs, QueueName::Download).await, 25_000);
@@ -109,6 +110,7 @@ mod tests {
     #[tokio::test]
     async fn a_long_purge_and_a_long_range_to_remove_take_several_requests() {
         let (jobs, _folder) = jobs().await;
+        mirror(&jobs.archive, ID, &[]).await;
         count(&jobs, range(5_500)).await;
         let remove = RemoveParams {
             repository: Some(ID.to_string()),
@@ -124,7 +126,7 @@ mod tests {
         assert_eq!((answer.jobs, answer.next.is_none(), requests), (3_000, true, 4));
         assert_eq!(outstanding(&jobs, QueueName::Download).await, 0);
         let elsewhere = Purge(ManyParams { after: Some("nonsense".to_owned()), ..purge });
-        assert!(matches!(elsewhere.ask(&jobs).await, Err(Problem::Queue(_))));
+        assert!(matches!(elsewhere.ask(&jobs).await, Err(Problem::Invalid(_))));
     }
 
     #[tokio::test]
