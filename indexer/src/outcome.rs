@@ -55,6 +55,7 @@ pub fn verdict(failure: &Failure) -> Verdict {
             SearchKind::TimedOut => retry(error.to_string()),
             // Whoever's failure it was pauses the queue, if anybody has to.
             SearchKind::Lost => Verdict::Job(Outcome::Release { after: Duration::ZERO }),
+            SearchKind::Document => bury(error.to_string()),
             SearchKind::Unavailable => Verdict::PauseQueue { pause: ENGINE_PAUSE },
             // Refused, corrupt, full, and what a later version adds: no job is to blame.
             _ => Verdict::PauseQueue { pause: ATTENTION_PAUSE },
@@ -93,6 +94,7 @@ mod tests {
             (search(SearchKind::Full), Class::Queue(60)),
             (search(SearchKind::TimedOut), Class::Retry),
             (search(SearchKind::Lost), Class::Release),
+            (search(SearchKind::Document), Class::Bury),
             (archive(ArchiveKind::Unavailable), Class::Retry),
             (archive(ArchiveKind::Corrupt), Class::Bury),
             (archive(ArchiveKind::Refused), Class::Queue(60)),

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use futures::StreamExt;
 use gharvest_archive::{Archive, ErrorKind, Repository};
 use gharvest_model::{ItemId, RepositoryId, record::RecordText};
-use gharvest_search::{Applied, Rebuild, SearchIndex, document::ThreadDocuments};
+use gharvest_search::{Applied, ErrorKind as SearchKind, Rebuild, SearchIndex, document::ThreadDocuments};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{BYTES_AT_ONCE, apply_daily, apply_releases, apply_repository, outcome::Failure, render};
@@ -28,7 +28,7 @@ pub struct Progress {
     pub repositories: u64,
     /// Items indexed.
     pub items: u64,
-    /// Documents that the engine refused: their ids and why.
+    /// Documents that the engine refused: their ids, or their repository's where they are its own, and why.
     pub refused: Vec<(String, String)>,
     /// Files of the archive that could not be read, and why, a sentence each: what they say is not in the index.
     pub unreadable: BTreeSet<String>,
@@ -155,9 +155,11 @@ impl Filler<'_> {
         if self.flush(id).await?.is_none() {
             return Ok(());
         }
-        apply_repository(self.archive, self.index, id, self.began).await?;
+        let written = apply_repository(self.archive, self.index, id, self.began).await;
+        self.taken(id, written)?;
         let written = apply_releases(self.archive, self.index, id, self.began).await;
-        self.read(written)?;
+        let taken = self.taken(id, written);
+        self.read(taken)?;
         self.done.repositories += 1;
         (self.progress)(&self.done);
         Ok(())
@@ -191,7 +193,8 @@ impl Filler<'_> {
         self.epoch = self.index.epoch().await?;
         for id in self.filled.clone() {
             if known(self.archive, id).await?.is_some() {
-                apply_daily(self.archive, self.index, id).await?;
+                let written = apply_daily(self.archive, self.index, id).await;
+                self.taken(id, written)?;
             } else {
                 self.index.purge_repository(id).await?;
             }
@@ -204,6 +207,18 @@ impl Filler<'_> {
         self.epoch = self.index.epoch().await?;
         self.uncommitted = 0;
         Ok(())
+    }
+
+    /// Notes which of a repository's own documents the engine refuses: that keeps nothing else from search.
+    fn taken(&mut self, id: RepositoryId, written: Result<(), Failure>) -> Result<(), Failure> {
+        match written {
+            Err(Failure::Search(error)) if error.kind() == SearchKind::Document => {
+                tracing::error!(repository = %id, error = %error, "Engine refuses a document");
+                self.done.refused.push((id.to_string(), error.to_string()));
+                Ok(())
+            }
+            written => written,
+        }
     }
 
     /// What was read; none, with a note of it, where a file is damaged.

@@ -68,7 +68,7 @@ pub(crate) fn document<T: DeserializeOwned>(hit: &Value) -> Result<T> {
     T::deserialize(source).map_err(|error| {
         let id = hit.get("_id").and_then(Value::as_str).unwrap_or_default();
         Error::new(
-            ErrorKind::Corrupt,
+            ErrorKind::Document,
             "read",
             format!("the stored document {id} is none of ours ({error}); rebuild the index"),
         )
@@ -149,4 +149,16 @@ impl ElasticIndex {
 
 fn of(repository: RepositoryId) -> Value {
     json!({"term": {"repository_id": repository.0}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_document_that_cannot_be_read_is_alone_to_blame() {
+        let error = document::<DailyDocument>(&json!({"_id": "1:d:x", "_source": {"day": 5}})).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Document);
+        assert!(error.to_string().contains("1:d:x"), "{error}");
+    }
 }

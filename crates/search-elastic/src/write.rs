@@ -522,12 +522,7 @@ impl ElasticIndex {
 
     async fn write_all(&self, target: &Target, lines: Lines) -> Result<Vec<Outcome>> {
         let outcomes = self.bulk.write(lines).await?;
-        for outcome in &outcomes {
-            if let Applied::Refused { id, reason } = judged(target, outcome.clone())? {
-                let message = format!("the engine refuses the document {id}: {reason}");
-                return Err(Error::new(ErrorKind::Refused, "write", message));
-            }
-        }
+        none_refused(target, &outcomes)?;
         Ok(outcomes)
     }
 
@@ -596,6 +591,17 @@ fn judged(target: &Target, outcome: Outcome) -> Result<Applied> {
     }
 }
 
+/// Says which document was refused first, if there is one.
+fn none_refused(target: &Target, outcomes: &[Outcome]) -> Result<()> {
+    for outcome in outcomes {
+        if let Applied::Refused { id, reason } = judged(target, outcome.clone())? {
+            let message = format!("the engine refuses the document {id}: {reason}");
+            return Err(Error::new(ErrorKind::Document, "write", message));
+        }
+    }
+    Ok(())
+}
+
 /// What it means that an index is missing.
 pub(crate) fn missing(names: &Names) -> Error {
     match names.build {
@@ -650,6 +656,17 @@ mod tests {
         let expected: Vec<_> = round.fresh.iter().map(|fresh| fresh.most.iter().sum::<u64>()).collect();
         assert_eq!(children, expected, "every child comes once, and a tombstone for each that is no more");
         assert!((30..40).contains(&waves), "{waves} waves for 15 MB");
+    }
+
+    #[test]
+    fn a_refused_document_is_alone_to_blame_and_a_missing_index_is_not_its_fault() {
+        let serving = Target { names: Names::new("x"), may_vanish: false };
+        let refused = Outcome::Refused { id: "1:d:x".into(), reason: "why".into() };
+        none_refused(&serving, &[Outcome::Done, Outcome::Stale]).unwrap();
+        let error = none_refused(&serving, &[Outcome::Done, refused]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Document);
+        assert!(error.to_string().contains("1:d:x: why"), "{error}");
+        assert_eq!(none_refused(&serving, &[Outcome::Missing]).unwrap_err().kind(), ErrorKind::Corrupt);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use gharvest_model::{ItemId, RepositoryId};
 use gharvest_search::{
-    Result, StoredThread,
+    Error, ErrorKind, Result, StoredThread,
     document::{
         CommentDocument, DailyDocument, EventDocument, IntervalDocument, ItemDocument, RepositoryDocument, Version,
         digest,
@@ -16,7 +16,7 @@ use tantivy::{
 };
 
 use crate::{
-    error::{corrupt, from_tantivy},
+    error::from_tantivy,
     schema::{Fields, kind, ordinal, repository_key},
     search, write,
 };
@@ -26,7 +26,10 @@ fn term(term: Term) -> Box<dyn Query> {
 }
 
 fn parse<T: DeserializeOwned>(json: &str) -> Result<T> {
-    serde_json::from_str(json).map_err(|error| corrupt("read", format!("a stored document: {error}")))
+    serde_json::from_str(json).map_err(|error| {
+        let message = format!("a stored document is none of ours ({error}); rebuild the index");
+        Error::new(ErrorKind::Document, "read", message)
+    })
 }
 
 fn stored<T: DeserializeOwned>(searcher: &Searcher, fields: &Fields, address: DocAddress) -> Result<T> {

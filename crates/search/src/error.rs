@@ -19,6 +19,8 @@ pub enum ErrorKind {
     TimedOut,
     /// The index is damaged: rebuild it.
     Corrupt,
+    /// One document alone is to blame: the engine refuses it for good, or it is stored and cannot be read.
+    Document,
     /// A disk or a limit is full.
     Full,
     /// The request itself is wrong: a cursor that is not ours.

@@ -39,6 +39,8 @@ pub(crate) struct Faults {
     pub(crate) failures: AtomicU32,
     /// Threads of these numbers are refused.
     pub(crate) refused: Mutex<BTreeSet<u64>>,
+    /// Days are refused.
+    pub(crate) days_are_refused: AtomicBool,
     /// How often `commit` succeeded.
     pub(crate) commits: AtomicU32,
     /// It says that an earlier version of the program made it.
@@ -153,6 +155,9 @@ impl SearchIndex for FaultyIndex {
     }
 
     async fn apply_daily(&self, repository: RepositoryId, documents: Vec<DailyDocument>, replace: bool) -> Result<()> {
+        if self.faults.days_are_refused.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Document, "write", "too odd"));
+        }
         self.inner.apply_daily(repository, documents, replace).await
     }
 

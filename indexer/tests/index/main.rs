@@ -175,6 +175,25 @@ async fn a_refused_document_buries_its_own_job_with_the_engine_s_reason() {
 }
 
 #[tokio::test]
+async fn a_refused_day_buries_the_counting_of_its_repository_and_pauses_nothing() {
+    let world = World::new().await;
+    world.index.faults.days_are_refused.store(true, Ordering::SeqCst);
+    world.put(1, "Title", 1).await;
+    world.push(Subject::Item(item(1))).await;
+    world.work().await;
+    let daily = Subject::part(ID, part::DAILY);
+    let job = world.queue.job(QueueName::Index, &daily).await.unwrap().unwrap();
+    assert_eq!(job.state, JobState::Buried);
+    assert!(job.reason.as_deref().unwrap().contains("too odd"), "{job:?}");
+    assert_eq!(world.queue.pauses().await.unwrap(), []);
+    assert_eq!(world.differences().await, []);
+
+    let done = rebuild(&world.archive, world.index.as_ref(), &mut |_| {}).await.unwrap();
+    assert_eq!((done.items, done.refused[0].0.as_str()), (1, "7"));
+    assert_eq!(found(&world).await, 1);
+}
+
+#[tokio::test]
 async fn a_job_of_an_unknown_part_is_buried_for_a_newer_version() {
     let world = World::new().await;
     world.push(Subject::part(ID, "from-the-future")).await;
