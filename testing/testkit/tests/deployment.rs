@@ -879,10 +879,9 @@ async fn everybody_gets_a_space_of_what_is_public_and_people_a_role_to_look() {
     let role = |name: &str| &kept.things[&format!("/api/security/role/{name}")];
     assert_eq!(names.len(), 3, "{names:?}");
     let (all, looking) = ((json!(["read"]), json!({})), (json!([]), json!({"dashboard": ["read"]})));
-    for (name, indices, space, (base, feature)) in [
-        ("gharvest-reader", "gharvest-*", "default", all),
-        ("gharvest-public", "gharvest-public-*", "public", looking),
-    ] {
+    for (name, indices, space, (base, feature)) in
+        [("gharvest-reader", "gharvest-*", "default", all), ("gharvest-public", "gharvest-public-*", "public", looking)]
+    {
         let expected = json!({
             "elasticsearch": {"cluster": [], "indices": [{"names": [indices], "privileges": ["read", "view_index_metadata"]}], "run_as": []},
             "kibana": [{"base": base, "feature": feature, "spaces": [space]}],
