@@ -162,18 +162,20 @@ async fn follow(archive: &Archive, queue: &dyn Queue, repository: &Repository) -
 
 /// Makes all documents of a repository again: of its items, and of its parts.
 pub(crate) async fn index_everything(archive: &Archive, queue: &dyn Queue, id: RepositoryId) -> Result<(), Failure> {
+    let trigger = |part, lane| Trigger {
+        queue: QueueName::Index,
+        subject: Subject::part(id, part),
+        lane,
+        timing: Timing::WhenFree,
+        reason: "repository".to_owned(),
+    };
+    // Ahead of the items: where it became private, an index of what is public hides all of them with it.
+    queue.push(&[trigger(part::METADATA, Lane::Manual)], None).await?;
     let highest = archive.ledger(id).await?.highest();
     if highest > 0 {
         queue.push_range(QueueName::Index, id, 1..=highest, Lane::Reconcile).await?;
     }
-    let trigger = |part| Trigger {
-        queue: QueueName::Index,
-        subject: Subject::part(id, part),
-        lane: Lane::Reconcile,
-        timing: Timing::WhenFree,
-        reason: "repository".to_owned(),
-    };
-    queue.push(&[part::METADATA, part::RELEASES, part::DAILY].map(trigger), None).await?;
+    queue.push(&[part::RELEASES, part::DAILY].map(|part| trigger(part, Lane::Reconcile)), None).await?;
     Ok(())
 }
 

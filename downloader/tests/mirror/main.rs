@@ -359,6 +359,8 @@ async fn what_a_webhook_called_private_stays_private_until_github_shows_it_to_al
     world.archive.hear_private(world.id, Timestamp::now()).await.unwrap();
     world.control.change(&world.name, Change::HideRepository).unwrap();
     work_until_paused(&world).await;
+    let own = world.queue.job(QueueName::Index, &Subject::part(world.id, part::METADATA)).await.unwrap().unwrap();
+    assert_eq!(own.lane, Lane::Manual, "its own document hides all of it where only what is public is shown");
     assert_eq!(made_again().await, (true, 3));
     a_day_later(&world).await;
     let (repository, entry) = repository_and_entry(&world).await;
