@@ -34,5 +34,6 @@ pub(crate) async fn options(settings: &Settings, url: &str) -> anyhow::Result<Op
         api_key: search.api_key.clone(),
         ca,
         prefix: search.index_prefix.clone(),
+        public: search.public_indices,
     })
 }

@@ -56,6 +56,15 @@ pub(crate) fn gone(into: &mut Vec<u8>, key: &str, repository: u64) {
     plain(into, &json!({"key": key, "repository_id": repository, "deleted": true, "q": {"gone": true}}));
 }
 
+/// What stands in an index of what is public where a document is not: a tombstone that still says, of an item, how many
+/// children the index ever had.
+pub(crate) fn hidden(into: &mut Vec<u8>, key: &str, repository: u64, children: Option<Children>) {
+    let children = children.map(|children| json!({"digest": "", "children": children}));
+    let grave =
+        json!({"key": key, "repository_id": repository, "deleted": true, "q": {"gone": true}, "meta": children});
+    plain(into, &grave);
+}
+
 /// What an item's document has beside its own fields.
 #[derive(Serialize)]
 struct Beside<'a> {

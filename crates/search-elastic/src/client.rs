@@ -44,6 +44,8 @@ pub struct Options {
     pub ca: Option<Vec<u8>>,
     /// Names of indices and aliases begin with it.
     pub prefix: String,
+    /// Whether what is public stands in indices of its own as well.
+    pub public: bool,
 }
 
 impl Options {
@@ -56,6 +58,7 @@ impl Options {
             api_key: String::new().into(),
             ca: None,
             prefix: prefix.to_owned(),
+            public: false,
         }
     }
 }

@@ -55,16 +55,17 @@ impl ElasticIndex {
         let client = Client::new(options)?;
         let engine = engine::detect(&client).await?;
         let names = Names::new(&options.prefix);
-        Ok(Arc::new(Self { engine, bulk: Bulk::new(client.clone()), generations: Generations { client, names } }))
+        let bulk = Bulk::new(client.clone());
+        Ok(Arc::new(Self { engine, bulk, generations: Generations { client, names, has_public: options.public } }))
     }
 
     /// An index that is built beside this one, alone.
     fn of_build(&self, build: i64) -> Self {
-        let (client, names) = (self.generations.client.clone(), self.generations.names.of_build(build));
+        let names = self.generations.names.of_build(build);
         Self {
             engine: self.engine.clone(),
-            bulk: Bulk::new(client.clone()),
-            generations: Generations { client, names },
+            bulk: Bulk::new(self.generations.client.clone()),
+            generations: Generations { names, ..self.generations.clone() },
         }
     }
 }

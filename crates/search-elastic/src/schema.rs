@@ -1,12 +1,16 @@
 //! Indices: names, settings and strict mappings.
 //!
-//! Each sort of document has four aliases: `{prefix}-items` for readers and Kibana, without tombstones;
-//! `{prefix}-public-items` for everybody, without what is private either; `{prefix}-items-all` with all, which is written
-//! and read back; and `{prefix}-items-next` while an index is being built. Concrete indices are named
-//! `{prefix}-items-v{mapping}-{build}`, and carry in `_meta` the archive they are made of. One that was built beside
-//! another has two names more, `{prefix}-build-{build}-items` and `{prefix}-build-{build}-items-all`: whoever writes to
-//! what is being built uses those, so that a write can come neither to an index that was built later nor, once this one
-//! serves, too late. They stay as long as the index.
+//! Each sort of document has three aliases: `{prefix}-items` for readers and Kibana, without tombstones;
+//! `{prefix}-items-all` with all, which is written and read back; and `{prefix}-items-next` while an index is being built.
+//! Concrete indices are named `{prefix}-items-v{mapping}-{build}`, and carry in `_meta` the archive they are made of. One
+//! that was built beside another has two names more, `{prefix}-build-{build}-items` and `{prefix}-build-{build}-items-all`:
+//! whoever writes to what is being built uses those, so that a write can come neither to an index that was built later
+//! nor, once this one serves, too late. They stay as long as the index.
+//!
+//! Where the operator wants them, there are indices of what is public as well: the same again, with `items-public` in the
+//! place of `items`. In them what is private is a tombstone, so nothing of it can be read there in whatever way. Their
+//! readers have `{prefix}-public-items`, the one name of theirs that begins so: whoever may read such names and no other
+//! gets the tombstones by their ids at most.
 //!
 //! A document is what `gharvest_search::document` says, and beside it `q`: what queries ask, prepared (values in lower
 //! case, times in microseconds, numbers), so that every engine answers alike; `said`: the texts of an item's comments;
@@ -68,16 +72,28 @@ pub(crate) struct Names {
     pub(crate) prefix: String,
     /// When the index was begun, in milliseconds: for what was built beside another and goes by names of its own.
     pub(crate) build: Option<i64>,
+    /// Of what is public alone.
+    pub(crate) is_public: bool,
 }
 
 impl Names {
     pub(crate) fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned(), build: None }
+        Self { prefix: prefix.to_owned(), build: None, is_public: false }
     }
 
     /// The names of an index that is built beside the one of these.
     pub(crate) fn of_build(&self, build: i64) -> Self {
-        Self { prefix: self.prefix.clone(), build: Some(build) }
+        Self { build: Some(build), ..self.clone() }
+    }
+
+    /// The names of what is public of the same.
+    pub(crate) fn of_public(&self) -> Self {
+        Self { is_public: true, ..self.clone() }
+    }
+
+    fn sort(&self, sort: Sort) -> String {
+        let public = if self.is_public { PUBLIC } else { "" };
+        format!("{}{public}", sort.name())
     }
 
     fn beginning(&self) -> String {
@@ -89,26 +105,29 @@ impl Names {
 
     /// For readers: no tombstones.
     pub(crate) fn visible(&self, sort: Sort) -> String {
-        format!("{}-{}", self.beginning(), sort.name())
-    }
-
-    /// For readers who may see what is public only: whoever may read these names and no index gets nothing else.
-    pub(crate) fn public(&self, sort: Sort) -> String {
-        format!("{}-public-{}", self.prefix, sort.name())
+        match self.build {
+            None if self.is_public => format!("{}-public-{}", self.prefix, sort.name()),
+            _ => format!("{}-{}", self.beginning(), self.sort(sort)),
+        }
     }
 
     /// For writing and reading back.
     pub(crate) fn all(&self, sort: Sort) -> String {
-        format!("{}-{}-all", self.beginning(), sort.name())
+        format!("{}-{}-all", self.beginning(), self.sort(sort))
     }
 
     /// What is being built; nothing is written under this name.
     pub(crate) fn next(&self, sort: Sort) -> String {
-        format!("{}-{}-next", self.prefix, sort.name())
+        format!("{}-{}-next", self.prefix, self.sort(sort))
     }
 
     pub(crate) fn concrete(&self, sort: Sort, build: i64) -> String {
-        format!("{}-{}-v{MAPPING}-{build}", self.prefix, sort.name())
+        format!("{}-{}-v{MAPPING}-{build}", self.prefix, self.sort(sort))
+    }
+
+    /// Whether a concrete index of any mapping is one of a sort of these.
+    pub(crate) fn is_of(&self, sort: Sort, concrete: &str) -> bool {
+        concrete.starts_with(&format!("{}-{}-v", self.prefix, self.sort(sort)))
     }
 
     /// The build in the name of a concrete index.
@@ -119,20 +138,16 @@ impl Names {
     /// A pattern of all our indices of documents, of any mapping: neither the log of operations nor indices of another
     /// installation whose prefix begins with ours.
     pub(crate) fn own(&self) -> String {
-        Sort::ALL.map(|sort| format!("{}-{}-v*", self.prefix, sort.name())).join(",")
+        let of = |sort: Sort| ["", PUBLIC].map(|public| format!("{}-{}{public}-v*", self.prefix, sort.name()));
+        Sort::ALL.map(of).concat().join(",")
     }
 }
+
+const PUBLIC: &str = "-public";
 
 /// What the aliases for readers leave out.
 pub(crate) fn visible_filter() -> Value {
     json!({"bool": {"must_not": [{"term": {"deleted": true}}, {"term": {"q.gone": true}}]}})
-}
-
-/// And what those for everybody leave out.
-pub(crate) fn public_filter() -> Value {
-    let mut filter = visible_filter();
-    filter["bool"]["filter"] = json!([{"term": {"private": false}}]);
-    filter
 }
 
 /// The body that makes an index.

@@ -71,6 +71,23 @@ struct Target {
     may_vanish: bool,
 }
 
+impl Target {
+    /// Whether it takes what is private, or no more.
+    fn takes(&self, private: bool) -> bool {
+        !(self.names.is_public && private)
+    }
+
+    /// Whether a thread is a tombstone there.
+    fn hides(&self, thread: &ThreadDocuments) -> bool {
+        !self.takes(thread.item.private || thread.item.deleted)
+    }
+
+    /// How many children of each sort it gets of a thread.
+    fn counts(&self, thread: &ThreadDocuments) -> Children {
+        if self.hides(thread) { [0; 3] } else { counts(thread) }
+    }
+}
+
 /// The names under which the documents of threads are written.
 struct Aliases {
     items: String,
@@ -84,12 +101,18 @@ struct Fresh<'a> {
     place: usize,
     /// The most children that there ever were, this version's included.
     most: Children,
+    /// Tombstones come in the place of it and its children.
+    is_hidden: bool,
 }
 
 impl Fresh<'_> {
     fn item(&self, aliases: &Aliases, lines: &mut Lines) {
-        let thread = self.thread;
-        lines.index(&aliases.items, &thread.item.key, thread.version.0, |into| body::item(into, thread, self.most));
+        let (thread, most) = (self.thread, self.most);
+        let (key, repository) = (&thread.item.key, thread.item.repository_id.0);
+        lines.index(&aliases.items, key, thread.version.0, |into| match self.is_hidden {
+            true => body::hidden(into, key, repository, Some(most)),
+            false => body::item(into, thread, most),
+        });
     }
 
     /// Adds the nth child, or the tombstone in its place where the thread had more once. Says whether there is one.
@@ -97,6 +120,7 @@ impl Fresh<'_> {
         let Some((sort, ordinal)) = sort_and_ordinal(self.most, nth) else { return false };
         let (thread, place) = (self.thread, ordinal as usize);
         match sort {
+            _ if self.is_hidden => bury(thread, (sort, ordinal), thread.version.0, aliases, lines),
             0 => self.put(thread.comments.get(place).map(|one| (&one.key, one)), (sort, ordinal), aliases, lines),
             1 => self.put(thread.events.get(place).map(|one| (&one.key, one)), (sort, ordinal), aliases, lines),
             _ => self.put(thread.intervals.get(place).map(|one| (&one.key, one)), (sort, ordinal), aliases, lines),
@@ -234,7 +258,7 @@ pub(crate) fn first_requests(names: &Names, threads: &[ThreadDocuments]) -> Vec<
     let aliases = aliases(|sort| names.all(sort));
     let (mut bodies, mut lines) = (Vec::new(), Lines::default());
     for thread in threads {
-        let fresh = Fresh { thread, place: 0, most: counts(thread) };
+        let fresh = Fresh { thread, place: 0, most: counts(thread), is_hidden: false };
         fresh.item(&aliases, &mut lines);
         let mut nth = 0;
         while fresh.child(nth, &aliases, &mut lines) {
@@ -260,16 +284,16 @@ fn current_version(reason: &str) -> Option<u64> {
 }
 
 impl ElasticIndex {
-    /// The index that serves, and what is being built. An index that is asked for by the names of its build is alone.
+    /// The index that serves, what is public of it, and what is being built. An index that is asked for by the names of its
+    /// build is alone with what is public of it.
     async fn targets(&self) -> Result<Vec<Target>> {
         let names = &self.generations.names;
-        let own = Target { names: names.clone(), may_vanish: false };
-        if names.build.is_some() {
-            return Ok(vec![own]);
-        }
-        let builds = self.generations.builds().await?.into_iter();
-        let built = builds.map(|build| Target { names: names.of_build(build), may_vanish: true });
-        Ok(std::iter::once(own).chain(built).collect())
+        let beside = match names.build {
+            Some(_) => self.generations.has_public.then(|| names.of_public()).into_iter().collect(),
+            None => self.generations.beside().await?,
+        };
+        let all = std::iter::once(names.clone()).chain(beside);
+        Ok(all.map(|one| Target { may_vanish: one.build != names.build, names: one }).collect())
     }
 
     /// Makes what was written searchable.
@@ -312,7 +336,8 @@ impl ElasticIndex {
             let is_stale = known.version > thread.version.0;
             applied.push(if is_stale { Applied::Stale } else { Applied::Written });
             if !is_stale {
-                round.fresh.push(Fresh { thread, place, most: raised(known.children, thread) });
+                let most = raised(known.children, target.counts(thread));
+                round.fresh.push(Fresh { thread, place, most, is_hidden: target.hides(thread) });
             }
         }
         let mut progress = Progress::default();
@@ -355,7 +380,7 @@ impl ElasticIndex {
             if *applied == Applied::Written {
                 *applied = Applied::Stale;
             }
-            for (sort, count) in counts(thread).into_iter().enumerate() {
+            for (sort, count) in target.counts(thread).into_iter().enumerate() {
                 for ordinal in newer.counts[sort]..count {
                     bury(thread, (sort, ordinal), newer.version, &aliases, &mut graves);
                 }
@@ -424,10 +449,18 @@ impl ElasticIndex {
         for target in &self.targets().await? {
             let alias = target.names.all(Sort::Repositories);
             let mut lines = Lines::default();
-            for one in documents {
+            let (shown, hidden): (Vec<_>, Vec<_>) = documents.iter().partition(|one| target.takes(one.private));
+            for one in shown {
                 lines.index(&alias, &one.key, one.version, |into| body::plain(into, one));
             }
+            for one in &hidden {
+                let repository = one.repository_id.0;
+                lines.index(&alias, &one.key, one.version, |into| body::hidden(into, &one.key, repository, None));
+            }
             self.write_all(target, lines).await?;
+            for one in hidden {
+                self.hide(target, one.repository_id, &Sort::ALL).await?;
+            }
         }
         Ok(())
     }
@@ -447,9 +480,10 @@ impl ElasticIndex {
             if self.write_all(target, first).await? == [Outcome::Stale] {
                 continue;
             }
-            let kept: BTreeSet<&str> = documents.iter().map(|one| one.key.as_str()).chain([marker.as_str()]).collect();
+            let shown: Vec<_> = documents.iter().filter(|one| target.takes(one.private)).collect();
+            let kept: BTreeSet<&str> = shown.iter().map(|one| one.key.as_str()).chain([marker.as_str()]).collect();
             let mut lines = Lines::default();
-            for one in documents {
+            for one in shown {
                 lines.index(&alias, &one.key, version.0, |into| body::plain(into, one));
             }
             self.bury_others(target, Sort::Releases, repository, version.0, &kept, &mut lines).await?;
@@ -467,15 +501,38 @@ impl ElasticIndex {
         for target in &self.targets().await? {
             let alias = target.names.all(Sort::Daily);
             let mut lines = Lines::default();
-            for one in documents {
+            let shown: Vec<_> = documents.iter().filter(|one| target.takes(one.private)).collect();
+            for one in &shown {
                 lines.index(&alias, &one.key, one.version, |into| body::plain(into, one));
             }
-            if replace {
+            if shown.len() < documents.len() {
+                self.hide(target, repository, &[Sort::Daily]).await?;
+            } else if replace {
                 let kept = documents.iter().map(|one| one.key.as_str()).collect();
                 let version = documents.iter().map(|one| one.version).max().unwrap_or_default();
                 self.bury_others(target, Sort::Daily, repository, version, &kept, &mut lines).await?;
             }
             self.write_all(target, lines).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes tombstones of what there is of a private repository, each in the version that it has. What somebody writes
+    /// meanwhile who took the repository for public is mended by the jobs of its threads, which come after.
+    async fn hide(&self, target: &Target, repository: RepositoryId, sorts: &[Sort]) -> Result<()> {
+        for sort in sorts {
+            let all = self.documents(target, *sort, repository).await?;
+            let living = json!({"bool": {"filter": [all.query], "must_not": [{"term": {"q.gone": true}}]}});
+            let mut page = Page { query: living, source: json!(["meta"]), ..all };
+            while let Some(hits) = page.next(&self.generations.client).await? {
+                let mut lines = Lines::default();
+                for hit in &hits {
+                    let (Some(id), Some(version)) = (hit["_id"].as_str(), hit["_version"].as_u64()) else { continue };
+                    let children = serde_json::from_value(hit["_source"]["meta"]["children"].clone()).ok();
+                    lines.index(&page.alias, id, version, |into| body::hidden(into, id, repository.0, children));
+                }
+                self.write_all(target, lines).await?;
+            }
         }
         Ok(())
     }
@@ -575,8 +632,7 @@ fn counts(thread: &ThreadDocuments) -> Children {
     [thread.comments.len() as u64, thread.events.len() as u64, thread.intervals.len() as u64]
 }
 
-fn raised(known: Children, thread: &ThreadDocuments) -> Children {
-    let counts = counts(thread);
+fn raised(known: Children, counts: Children) -> Children {
     std::array::from_fn(|sort| known[sort].max(counts[sort]))
 }
 
@@ -627,7 +683,7 @@ mod tests {
         let long = "word ".repeat(10_000);
         let mut threads: Vec<_> = (2..500).map(|number| thread(number, 3, "A few words.")).collect();
         threads.insert(100, thread(1, 300, &long));
-        let fresh = |(place, thread)| Fresh { thread, place, most: [counts(thread)[0] + 1, 0, 2] };
+        let fresh = |(place, thread)| Fresh { thread, place, most: [counts(thread)[0] + 1, 0, 2], is_hidden: false };
         let fresh: Vec<_> = threads.iter().enumerate().map(fresh).collect();
         let round = Round { aliases: aliases(|sort| sort.name().to_owned()), fresh };
         let (mut progress, mut items, mut children) = (Progress::default(), BTreeSet::new(), vec![0; threads.len()]);
@@ -672,7 +728,7 @@ mod tests {
     #[test]
     fn the_children_of_an_item_that_was_not_accepted_do_not_come() {
         let threads = [thread(1, 2, "x"), thread(2, 2, "x"), thread(3, 2, "x")];
-        let fresh = |(place, thread)| Fresh { thread, place, most: counts(thread) };
+        let fresh = |(place, thread)| Fresh { thread, place, most: counts(thread), is_hidden: false };
         let fresh = threads.iter().enumerate().map(fresh).collect();
         let round = Round { aliases: aliases(|sort| sort.name().to_owned()), fresh };
         let mut applied = vec![Applied::Written; 3];

@@ -178,6 +178,8 @@ pub struct SearchSettings {
     pub ca_file: String,
     /// Names of indices and aliases begin with it.
     pub index_prefix: String,
+    /// Whether an engine gets indices of what is public beside those of everything.
+    pub public_indices: bool,
     /// For one search.
     #[serde(with = "duration")]
     pub timeout: Duration,
@@ -599,6 +601,10 @@ impl SearchSettings {
             "[search] url must begin with tantivy:, http:// or https://",
         );
         problems.unless(is_name(&self.index_prefix), "[search] index_prefix must be lower-case letters, digits and -");
+        problems.unless(
+            !self.public_indices || self.url.starts_with("http"),
+            "[search] public_indices needs an engine: the embedded index is read through gharvest alone",
+        );
     }
 }
 

@@ -19,11 +19,20 @@ mod opensearch {
     });
 }
 
+/// With indices of what is public beside it, which make no difference to its readers.
 mod elasticsearch {
+    use std::sync::Arc;
+
+    use gharvest_search::SearchIndex;
+    use gharvest_search_elastic::{ElasticIndex, Options};
     use gharvest_testkit::search::{Make, search_server_of};
+
+    async fn fresh(url: String) -> (Arc<dyn SearchIndex>, ()) {
+        (ElasticIndex::open(&Options { public: true, ..crate::options(&url) }).await.unwrap(), ())
+    }
 
     gharvest_search::search_contract!({
         let Some(url) = search_server_of("the contract on Elasticsearch 8", Make::Elasticsearch8) else { return };
-        super::fresh(url)
+        fresh(url)
     });
 }

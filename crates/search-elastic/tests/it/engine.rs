@@ -347,7 +347,7 @@ async fn an_index_of_an_earlier_mapping_is_said_and_takes_new_documents_until_it
     let index: Arc<dyn SearchIndex> = ElasticIndex::open(&options).await.unwrap();
     index.ensure("archive").await.unwrap();
     assert!(!index.status().await.unwrap().outdated);
-    // As earlier versions made them: without these fields, and without names of what is public.
+    // As earlier versions made them: without these fields.
     let client = reqwest::Client::new();
     for (sort, field) in [("intervals", "hours"), ("comments", "extra"), ("events", "extra")] {
         age(&url, &options.prefix, sort, field).await;
@@ -377,15 +377,6 @@ async fn an_index_of_an_earlier_mapping_is_said_and_takes_new_documents_until_it
     assert_eq!(index.apply(vec![thread(2)]).await.unwrap(), [Applied::Written]);
     rebuild.finish().await.unwrap();
     assert!(!index.status().await.unwrap().outdated);
-    let public: Value = client
-        .get(format!("{url}/{}-public-intervals/_count", options.prefix))
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    assert_eq!(public["count"], 1, "{public}");
     let stored = index.thread(item.id()).await.unwrap().unwrap();
     assert_eq!(stored.documents, thread(2).digests());
 }
@@ -417,13 +408,12 @@ fn forget_field(described: &mut Value, field: &str) {
     described["mappings"]["properties"].as_object_mut().unwrap().shift_remove(field).unwrap();
 }
 
-/// Replaces the index of a sort by one of mapping 1 that has all its fields but one, and no name of what is public.
+/// Replaces the index of a sort by one of mapping 1 that has all its fields but one.
 async fn age(url: &str, prefix: &str, sort: &str, field: &str) {
     let old = format!("{prefix}-{sort}-v1-0");
     replace(url, &format!("{prefix}-{sort}-all"), Some(old), |described| {
         forget_field(described, field);
         described["mappings"]["_meta"]["gharvest"]["mapping"] = json!(1);
-        described["aliases"].as_object_mut().unwrap().retain(|alias, _| !alias.contains("-public-"));
     })
     .await;
 }

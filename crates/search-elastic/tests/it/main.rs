@@ -8,6 +8,7 @@ mod contract;
 mod engine;
 mod newer;
 mod operations;
+mod public;
 
 use std::sync::Arc;
 
