@@ -3,10 +3,12 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use gharvest_model::{ItemId, RepositoryId};
+use tokio::time::Instant;
 
 use crate::{
     Archive, Error, ErrorKind, Hint, InboxEntry, Result,
@@ -16,6 +18,8 @@ use crate::{
 
 /// After as many new entries as this part of the limit they are counted again: other processes add and remove as well.
 const RECOUNT_SHARE: usize = 100;
+/// A full inbox is counted again after this time, and not for each entry that it refuses.
+const FULL_FOR: Duration = Duration::from_secs(2);
 /// Hints that are written at once.
 const AT_ONCE: usize = 16;
 
@@ -28,6 +32,8 @@ struct Inbox {
     keys: HashMap<String, String>,
     count: Option<usize>,
     put_since: usize,
+    /// When somebody last began to count.
+    counted_at: Option<Instant>,
     /// Whether a person was told that it fills up, and nothing changed since.
     alarmed: bool,
 }
@@ -228,13 +234,10 @@ impl Archive {
         Ok(entry)
     }
 
-    /// About how many entries wait; exact whenever that reaches the limit.
+    /// About how many entries wait; where that reaches the limit, exact two seconds ago at the latest.
     async fn waiting(&self, limit: usize) -> Result<usize> {
-        {
-            let known = self.inner.inbox.lock();
-            if let Some(count) = known.count.filter(|count| *count < limit && known.put_since < limit / RECOUNT_SHARE) {
-                return Ok(count);
-            }
+        if let Some(count) = self.inner.inbox.lock().counted(limit) {
+            return Ok(count);
         }
         let count = self.inbox_names().await?.count();
         let mut known = self.inner.inbox.lock();
@@ -245,6 +248,19 @@ impl Archive {
 }
 
 impl Inbox {
+    /// The count, unless it is the caller's turn to count.
+    fn counted(&mut self, limit: usize) -> Option<usize> {
+        let is_fresh = |count: usize| match count < limit {
+            true => self.put_since < limit / RECOUNT_SHARE,
+            false => self.counted_at.is_some_and(|at| at.elapsed() < FULL_FOR),
+        };
+        let count = self.count.filter(|count| is_fresh(*count));
+        if count.is_none() {
+            self.counted_at = Some(Instant::now());
+        }
+        count
+    }
+
     /// Raises the alarm when the inbox gets nine tenths full, once until there is room again.
     fn watch(&mut self, waiting: usize, limit: usize) {
         let is_filling = waiting >= limit - limit / 10;

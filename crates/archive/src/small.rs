@@ -57,36 +57,42 @@ impl Archive {
         if cursor.is_null() { self.store().delete(&key).await } else { self.write(&key, &cursor).await }
     }
 
+    /// Changes a cursor to what `change` makes of it, whoever else changes it at the same time; none leaves it as it is.
+    /// Says whether it changed.
+    pub async fn change_cursor<T: Serialize + DeserializeOwned>(
+        &self,
+        feed: &str,
+        change: &(dyn Fn(Option<T>) -> Option<T> + Sync),
+    ) -> Result<bool> {
+        let key = format!("cursors/{feed}.json");
+        let swap = |stored: Option<bytes::Bytes>| {
+            let stored = stored.map(|bytes| from_bytes(&key, &bytes)).transpose()?;
+            change(stored).map(|changed| to_bytes(&key, &changed)).transpose()
+        };
+        self.swap(&key, &swap).await
+    }
+
     /// Has everything asked for again that was updated in a repository since a time, or since an earlier one that somebody
     /// named before. How far its updates were read stays as it is: that is the place of whoever walks over them now.
     pub async fn look_back(&self, id: RepositoryId, since: Timestamp) -> Result<()> {
-        let earlier = |wanted: Option<Timestamp>| wanted.is_none_or(|at| since < at).then_some(Some(since));
-        self.change_look_back(id, &earlier).await.map(|_| ())
+        let earlier = |wanted: Option<Option<Timestamp>>| {
+            let is_earlier = wanted.flatten().is_none_or(|at| since < at);
+            is_earlier.then_some(Some(since))
+        };
+        self.change_cursor(&look_back_feed(id), &earlier).await.map(|_| ())
     }
 
     /// Since when everything updated in a repository is to be asked for again; none if nobody wants that.
     pub async fn look_back_to(&self, id: RepositoryId) -> Result<Option<Timestamp>> {
-        Ok(self.read::<Option<Timestamp>>(&look_back_key(id)).await?.flatten())
+        let wanted = self.read::<Option<Timestamp>>(&format!("cursors/{}.json", look_back_feed(id))).await?;
+        Ok(wanted.flatten())
     }
 
     /// Notes that everything from `from` up to `to` was asked for again; with none, all of it. Says no, and changes nothing,
     /// if somebody wants another time meanwhile.
     pub async fn looked_back(&self, id: RepositoryId, from: Timestamp, to: Option<Timestamp>) -> Result<bool> {
-        self.change_look_back(id, &|wanted| (wanted == Some(from)).then_some(to)).await
-    }
-
-    /// Changes since when everything is to be asked for again, if `change` says to what. Says whether it does.
-    async fn change_look_back(
-        &self,
-        id: RepositoryId,
-        change: &(dyn Fn(Option<Timestamp>) -> Option<Option<Timestamp>> + Sync),
-    ) -> Result<bool> {
-        let key = look_back_key(id);
-        let swap = |stored: Option<bytes::Bytes>| {
-            let wanted: Option<Timestamp> = stored.map(|bytes| from_bytes(&key, &bytes)).transpose()?.flatten();
-            change(wanted).map(|changed| to_bytes(&key, &changed)).transpose()
-        };
-        self.swap(&key, &swap).await
+        let go_on = |wanted: Option<Option<Timestamp>>| (wanted.flatten() == Some(from)).then_some(to);
+        self.change_cursor(&look_back_feed(id), &go_on).await
     }
 
     /// Forgets how far each feed of a repository was read.
@@ -124,7 +130,6 @@ impl Archive {
     }
 }
 
-/// With the cursors, so that it goes when they go.
-fn look_back_key(id: RepositoryId) -> String {
-    format!("cursors/look-back/{id}.json")
+fn look_back_feed(id: RepositoryId) -> String {
+    format!("look-back/{id}")
 }

@@ -24,6 +24,8 @@ pub enum Fault {
     CrashAfter,
     /// A write fails because no space is left, and so does every later write. Reads go on.
     Full,
+    /// It is never answered, and neither is any later call.
+    Hang,
 }
 
 /// Passes every call on, until the one that is to fail. Calls count from 1.
@@ -102,7 +104,7 @@ impl FaultyStore {
             _ if state.calls < at => None,
             Fault::Full => is_write.then_some(fault),
             Fault::Before | Fault::After => (state.calls == at).then_some(fault),
-            Fault::CrashBefore => Some(fault),
+            Fault::CrashBefore | Fault::Hang => Some(fault),
             Fault::CrashAfter => Some(if state.calls == at { Fault::After } else { Fault::Before }),
         }
     }
@@ -112,6 +114,7 @@ impl FaultyStore {
         match self.next(is_write) {
             None => work.await,
             Some(Fault::Before | Fault::CrashBefore) => Err(planned()),
+            Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Full) => Err(Error::new(ErrorKind::Full, "write", key, "no space is left, as planned")),
             Some(Fault::After | Fault::CrashAfter) => {
                 work.await?;

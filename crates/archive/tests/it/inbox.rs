@@ -1,9 +1,12 @@
 //! The inbox: what GitHub will never say again waits there, up to a limit.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures::TryStreamExt as _;
-use gharvest_archive::{ErrorKind, InboxEntry, Options};
+use gharvest_archive::{Archive, ErrorKind, InboxEntry, Options, store::faulty::FaultyStore};
 use serde_json::{Value, json};
 
 use crate::place::{everywhere, fact, item, memory};
@@ -58,6 +61,10 @@ everywhere! {
         }
         assert_eq!(archive.inbox(item(9)).await.unwrap(), []);
         other.remove_inbox("d1").await.unwrap();
+        // A full inbox is counted again two seconds later.
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        tokio::time::resume();
         archive.put_inbox(&entry(Some(9), "late", 2)).await.expect("another process made room");
         assert_eq!(other.put_inbox(&entry(None, "later", 2)).await.unwrap_err().kind(), ErrorKind::Full);
     }
@@ -69,6 +76,20 @@ everywhere! {
         }
         assert_eq!(archive.inbox_names().await.unwrap().count(), 0);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_inbox_is_not_counted_for_each_entry_that_it_refuses() {
+    let store = FaultyStore::new(memory("").await.unwrap().store());
+    let limited = Options { inbox_limit: 1, ..Options::default() };
+    let archive = Archive::with_store(Arc::clone(&store) as _, &limited).await.unwrap();
+    archive.put_inbox(&entry(Some(1), "d1", 1)).await.unwrap();
+    let before = store.calls();
+    for at in 2..=11 {
+        let refused = archive.put_inbox(&entry(Some(at), &format!("d{at}"), 1)).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Full);
+    }
+    assert_eq!(store.calls() - before, 10, "each looks whether it is there already, and no more");
 }
 
 /// What was logged.
@@ -95,6 +116,11 @@ async fn an_inbox_that_fills_up_raises_one_alarm_until_there_is_room() {
         let said = String::from_utf8(said.0.lock().unwrap().clone()).unwrap();
         said.lines().filter(|line| line.contains("ERROR") && line.contains("Inbox is filling up")).count()
     };
+    // A line of the log is for whoever listens where it is first reached, and other tests reach it as well.
+    let full = memory("").await.unwrap().open_with(&Options { inbox_limit: 0, ..Options::default() }).await;
+    assert!(full.put_inbox(&entry(None, "d0", 1)).await.is_err());
+    tracing::callsite::rebuild_interest_cache();
+    said.0.lock().unwrap().clear();
     let archive = memory("").await.unwrap().open_with(&Options { inbox_limit: 20, ..Options::default() }).await;
     let put = async |at: u64| archive.put_inbox(&entry(Some(at), &format!("d{at}"), 1)).await;
     for (at, expected) in (1..=20).map(|at| (at, usize::from(at > 18))) {
