@@ -5,7 +5,8 @@
 //! resort. The receiver never talks to GitHub.
 //!
 //! Steps, each a module: [`signature`] checks who sent it, `payload` reads the few fields that matter, [`classify`]
-//! decides what follows from them (pure), `receive` makes that durable, `router` speaks HTTP, within `room`.
+//! decides what follows from them (pure), `receive` makes that durable for what is on the list of `tracking`, `router`
+//! speaks HTTP, within `room`.
 
 pub mod classify;
 mod payload;
@@ -13,6 +14,7 @@ mod receive;
 mod room;
 mod router;
 pub mod signature;
+mod tracking;
 
 pub use classify::Headers;
 pub use payload::{Payload, PayloadError};

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Number, Value, value::RawValue};
 
@@ -455,9 +455,9 @@ impl<'de> Visitor<'de> for PlaceAmong<'_> {
     }
 }
 
-/// What is kept as it is, and may have any number of values: of too many none is kept.
+/// What is kept as it is, and may have any number of values: of too many, or of what cannot be read, none is kept.
 fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    values(<&RawValue>::deserialize(deserializer)?.get()).map_err(D::Error::custom)
+    Ok(values(<&RawValue>::deserialize(deserializer)?.get()).unwrap_or_default())
 }
 
 /// A JSON text as values; none if there are more than [`MOST_VALUES`], or deeper than [`DEEPEST`].
@@ -644,6 +644,9 @@ mod tests {
     fn a_field_of_too_many_values_is_passed_over() {
         let body = format!("{{\"changes\":[{}0],\"issue\":{{\"number\":7}}}}", "0,".repeat(2 * MOST_VALUES));
         let payload = Payload::read("application/json", body.as_bytes()).unwrap();
+        assert!(payload.changes.is_none() && payload.issue.unwrap().number == 7);
+        let broken = br#"{"changes":{"body":{"from":"\ud800"}},"issue":{"number":7}}"#;
+        let payload = Payload::read("application/json", broken).unwrap();
         assert!(payload.changes.is_none() && payload.issue.unwrap().number == 7);
     }
 

@@ -1,16 +1,16 @@
 //! Makes a delivery's consequences durable before it is answered.
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use fail::fail_point;
 use gharvest_archive::{Archive, InboxEntry};
 use gharvest_model::{
-    ItemId, Lane, QueueName, RepositoryId, RepositoryName, Subject, job::part, record::Fact, removal::DeletionPolicy,
-    tracking::Tracked,
+    ItemId, Lane, QueueName, RepositoryId, RepositoryName, Subject, job::part, labels::LabelRename, record::Fact,
+    removal::DeletionPolicy, tracking::Tracked,
 };
 use gharvest_queue::{Pushed, Queue, Timing, Trigger};
 use gharvest_service_kit::{settings::Untracked, trace};
@@ -18,12 +18,13 @@ use gharvest_state::State;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::Span;
 
 use crate::{
     classify::{Classified, Headers, TrackingChange, classify, trigger},
     payload::Payload,
+    tracking::{List, Tracking},
 };
 
 /// What became of a delivery.
@@ -87,11 +88,11 @@ pub struct Received {
 /// A queue that does not answer in this time counts as away: GitHub waits for ten seconds.
 const PUSH_DEADLINE: Duration = Duration::from_secs(3);
 
+/// The same of an archive that is to keep something.
+const KEEP_DEADLINE: Duration = Duration::from_secs(3);
+
 /// A queue that did not answer in time is left alone for so long; then one delivery tries it.
 const HANGS_FOR: Duration = Duration::from_secs(5);
-
-/// What is tracked is read again after this time, so that events of what is tracked no more end.
-const TRACKING_LIVES: Duration = Duration::from_secs(10);
 
 /// The most triggers of one installation that are pushed at once.
 const MOST_TRIGGERS: usize = 2_500;
@@ -109,16 +110,11 @@ fn with_trace(mut triggers: Vec<Trigger>) -> Vec<Trigger> {
     triggers
 }
 
-/// What matters of a tracked repository.
-#[derive(Debug, Clone)]
-struct Known {
-    name: RepositoryName,
-    private: bool,
-}
-
-impl From<&Tracked> for Known {
-    fn from(tracked: &Tracked) -> Self {
-        Self { name: tracked.name.clone(), private: tracked.private }
+/// Keeps something in time, or says why not.
+async fn keep<T>(keeping: impl Future<Output = Result<T, gharvest_archive::Error>>) -> Result<T, NotDurable> {
+    match timeout(KEEP_DEADLINE, keeping).await {
+        Ok(kept) => kept.map_err(|error| NotDurable::inbox(&error)),
+        Err(_) => Err(NotDurable::inbox(&"the archive does not answer in time")),
     }
 }
 
@@ -129,8 +125,7 @@ pub struct Receiver {
     archive: Archive,
     state: Option<Arc<dyn State>>,
     untracked: Untracked,
-    /// Repositories known to be tracked. A miss asks the archive, so a repository counts from the moment it is tracked.
-    tracked: RwLock<(Option<Instant>, HashMap<RepositoryId, Known>)>,
+    tracking: Tracking,
     noted: Mutex<HashMap<RepositoryId, Instant>>,
     /// Until when the queue is not asked, because it did not answer in time.
     hangs_until: Mutex<Option<Instant>>,
@@ -138,13 +133,16 @@ pub struct Receiver {
 
 impl Receiver {
     /// A receiver that pushes to this queue and keeps facts in this archive.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime, in which it reads what is tracked.
     pub fn new(queue: Arc<dyn Queue>, archive: Archive, untracked: Untracked) -> Self {
         Self {
             queue,
+            tracking: Tracking::of(archive.clone()),
             archive,
             state: None,
             untracked,
-            tracked: RwLock::default(),
             noted: Mutex::default(),
             hangs_until: Mutex::default(),
         }
@@ -201,12 +199,19 @@ impl Receiver {
             return Ok(Outcome::Pong);
         }
         if headers.event == "meta" && payload.action.as_deref() == Some("deleted") {
-            self.record_hook(payload, json!({ "hook_id": payload.hook_id, "removed_at": now })).await;
+            self.forget_hook(payload, now).await;
         }
         if !classified.tracking.is_empty() {
             return self.change_tracking(headers, classified.tracking, now).await;
         }
-        if let Some(id) = self.hear_private(payload, now).await? {
+        let found = payload.repository.as_ref();
+        if classified.triggers.is_empty() && found.is_none_or(|found| !found.private) {
+            return Ok(Outcome::Ignored);
+        }
+        // Sub-issues and transfers name items elsewhere, which may be tracked or not.
+        let named = classified.triggers.iter().filter_map(|trigger| trigger.subject.repository());
+        let list = self.tracking.about(&named.chain(found.map(|found| found.id)).collect::<Vec<_>>()).await;
+        if let Some(id) = self.hear_private(payload, &list, now).await? {
             // GitHub's own word ends what a delivery from long ago began.
             let metadata = trigger(Subject::part(id, part::METADATA), headers.event);
             if classified.triggers.iter().all(|trigger| trigger.subject != metadata.subject) {
@@ -216,21 +221,14 @@ impl Receiver {
         if classified.triggers.is_empty() {
             return Ok(Outcome::Ignored);
         }
-        if let (Untracked::Track, Some(found)) = (self.untracked, &payload.repository)
-            && !self.is_tracked(found.id).await
-        {
+        let new = found.filter(|found| self.untracked == Untracked::Track && !list.may_have(found.id));
+        if let Some(found) = new {
             self.track(&[newly_tracked(found.id, &found.full_name, found.private, now)]).await?;
             classified.triggers.extend(first_triggers(found.id));
         }
-        // Sub-issues and transfers name items elsewhere, which may be tracked or not.
-        let mut tracked = Vec::with_capacity(classified.triggers.len());
-        for trigger in classified.triggers {
-            if let Some(repository) = trigger.subject.repository()
-                && self.is_tracked(repository).await
-            {
-                tracked.push(trigger);
-            }
-        }
+        let is_tracked = |id: RepositoryId| list.may_have(id) || new.is_some_and(|new| new.id == id);
+        let mut tracked = classified.triggers;
+        tracked.retain(|trigger| trigger.subject.repository().is_some_and(is_tracked));
         if tracked.is_empty() {
             return Ok(Outcome::Untracked);
         }
@@ -244,19 +242,21 @@ impl Receiver {
 
     /// Keeps the word that a tracked repository is private before anything else follows: no later answer of GitHub may
     /// say so, because tokens can lose sight of it. Says of which repository that was news.
-    async fn hear_private(&self, payload: &Payload, now: Timestamp) -> Result<Option<RepositoryId>, NotDurable> {
+    async fn hear_private(
+        &self,
+        payload: &Payload,
+        list: &List,
+        now: Timestamp,
+    ) -> Result<Option<RepositoryId>, NotDurable> {
         let Some(found) = payload.repository.as_ref().filter(|found| found.private) else { return Ok(None) };
         let is_told_now = payload.action.as_deref() == Some("privatized");
-        match self.known(found.id, |known| known.private).await {
-            Ok(None) => return Ok(None),
-            Ok(Some(true)) | Err(_) if !is_told_now => return Ok(None),
-            _ => {}
+        let is_news = is_told_now || list.get(found.id).is_some_and(|known| !known.private);
+        if !is_news || !list.may_have(found.id) {
+            return Ok(None);
         }
-        self.archive.hear_private(found.id, now).await.map_err(|error| NotDurable::inbox(&error))?;
-        let mut tracked = self.tracked.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = tracked.1.get_mut(&found.id) {
-            known.private = true;
-        }
+        keep(self.archive.hear_private(found.id, now)).await?;
+        // So that the next delivery does not write it again.
+        self.tracking.younger().await;
         Ok(Some(found.id))
     }
 
@@ -265,16 +265,20 @@ impl Receiver {
         &self,
         ids: &[RepositoryId],
         covers: impl Fn(&RepositoryName) -> bool,
-    ) -> Result<Vec<RepositoryId>, gharvest_archive::Error> {
+    ) -> Result<Vec<RepositoryId>, NotDurable> {
+        let list = self.tracking.about(ids).await;
         let mut foreign = Vec::new();
         for id in ids {
-            let covered = self.known(*id, |known| covers(&known.name)).await?;
-            if covered == Some(true) {
+            let known = list.get(*id);
+            if known.is_some_and(|known| covers(&known.name)) {
                 continue;
             }
-            let is_foreign = match self.archive.repository(*id).await? {
+            if known.is_none() && !list.is_certain {
+                return Err(NotDurable::inbox(&"what is tracked cannot be read"));
+            }
+            let is_foreign = match keep(self.archive.repository(*id)).await? {
                 Some(file) => !file.former_names.iter().chain([&file.full_name]).any(&covers),
-                None => covered.is_some(),
+                None => known.is_some(),
             };
             foreign.extend(is_foreign.then_some(*id));
         }
@@ -307,21 +311,37 @@ impl Receiver {
         now: Timestamp,
     ) -> Result<Outcome, NotDurable> {
         let about = classified.facts.as_ref().map(|(item, _)| *item);
-        if let Some((item, fact)) = classified.facts {
-            let entry = InboxEntry { item: Some(item), fact, triggers: Value::Null };
-            self.archive.put_inbox(&entry).await.map_err(|error| NotDurable::inbox(&error))?;
-        }
-        if let (Some(repository), Some(rename)) = (classified.repository, &classified.label_rename) {
-            let heard = self.archive.hear_label_rename(repository, rename).await;
-            heard.map_err(|error| NotDurable::inbox(&error))?;
+        let kept = self.keep_facts(classified.facts, classified.repository.zip(classified.label_rename)).await;
+        let triggers = with_trace(classified.triggers);
+        if let Err(error) = kept {
+            // The download need not wait as well. The delivery's id stays unseen: sent again, its facts may be kept.
+            if let Err(error) = self.push(&triggers, None).await {
+                tracing::debug!(delivery = headers.delivery, error, "nor can its download be asked for");
+            }
+            return Err(error);
         }
         fail_point!("receiver-kept");
-        let outcome = self.push_or_spool(headers, &with_trace(classified.triggers), now).await;
+        let outcome = self.push_or_spool(headers, &triggers, now).await;
         fail_point!("receiver-pushed");
         if let (Ok(Outcome::Duplicate), Some(item)) = (&outcome, about) {
             self.forget_if_merged(item, headers.delivery).await;
         }
         outcome
+    }
+
+    async fn keep_facts(
+        &self,
+        facts: Option<(ItemId, Fact)>,
+        rename: Option<(RepositoryId, LabelRename)>,
+    ) -> Result<(), NotDurable> {
+        if let Some((item, fact)) = facts {
+            let entry = InboxEntry { item: Some(item), fact, triggers: Value::Null };
+            keep(self.archive.put_inbox(&entry)).await?;
+        }
+        if let Some((repository, rename)) = rename {
+            keep(self.archive.hear_label_rename(repository, &rename)).await?;
+        }
+        Ok(())
     }
 
     /// Facts that came again long after they were merged would wait in the inbox, and cause one more download.
@@ -341,7 +361,7 @@ impl Receiver {
         triggers: &[Trigger],
         now: Timestamp,
     ) -> Result<Outcome, NotDurable> {
-        let queue_error = match self.push(triggers, headers.delivery).await {
+        let queue_error = match self.push(triggers, Some(headers.delivery)).await {
             Ok(pushed) if pushed.contains(&Pushed::Duplicate) => return Ok(Outcome::Duplicate),
             Ok(_) => return Ok(Outcome::Queued),
             Err(error) => error,
@@ -350,19 +370,19 @@ impl Receiver {
         metrics::counter!("gharvest_webhook_spooled_total").increment(1);
         let triggers = serde_json::to_value(triggers).expect("triggers are plain data");
         let entry = InboxEntry { item: None, fact: spool_fact(headers, now), triggers };
-        match self.archive.put_inbox(&entry).await {
+        match keep(self.archive.put_inbox(&entry)).await {
             Ok(()) => Ok(Outcome::Spooled),
-            Err(error) => Err(NotDurable { queue: queue_error, inbox: error.to_string() }),
+            Err(error) => Err(NotDurable { queue: queue_error, ..error }),
         }
     }
 
     /// Pushes, or says why not. While the queue hangs only one delivery at a time waits for it: if each did, those behind
     /// them would find no connection to be heard on.
-    async fn push(&self, triggers: &[Trigger], delivery: &str) -> Result<Vec<Pushed>, String> {
+    async fn push(&self, triggers: &[Trigger], delivery: Option<&str>) -> Result<Vec<Pushed>, String> {
         if !self.may_ask_the_queue() {
             return Err("the queue did not answer in time a moment ago".to_owned());
         }
-        let pushed = tokio::time::timeout(PUSH_DEADLINE, self.queue.push(triggers, Some(delivery))).await;
+        let pushed = timeout(PUSH_DEADLINE, self.queue.push(triggers, delivery)).await;
         *self.hangs_until() = pushed.is_err().then(|| Instant::now() + HANGS_FOR);
         match pushed {
             Ok(pushed) => pushed.map_err(|error| error.to_string()),
@@ -388,44 +408,9 @@ impl Receiver {
         self.hangs_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What `look` sees of a repository, if it is tracked.
-    async fn known<T>(
-        &self,
-        repository: RepositoryId,
-        look: impl Fn(&Known) -> T,
-    ) -> Result<Option<T>, gharvest_archive::Error> {
-        {
-            let (read_at, all) = &*self.tracked.read().unwrap_or_else(PoisonError::into_inner);
-            if read_at.is_some_and(|at| at.elapsed() < TRACKING_LIVES)
-                && let Some(known) = all.get(&repository)
-            {
-                return Ok(Some(look(known)));
-            }
-        }
-        let tracking = self.archive.tracking().await?;
-        let all: HashMap<_, _> = tracking.iter().map(|tracked| (tracked.id, Known::from(tracked))).collect();
-        let found = all.get(&repository).map(look);
-        *self.tracked.write().unwrap_or_else(PoisonError::into_inner) = (Some(Instant::now()), all);
-        Ok(found)
-    }
-
-    async fn is_tracked(&self, repository: RepositoryId) -> bool {
-        match self.known(repository, |_| ()).await {
-            Ok(known) => known.is_some(),
-            // Without the list, a download too many is better than a trigger lost.
-            Err(error) => {
-                tracing::warn!(repository = repository.0, error = %error, "tracking cannot be read, taking the delivery");
-                true
-            }
-        }
-    }
-
     /// Tracks repositories, all in one step: an installation may bring thousands.
     async fn track(&self, new: &[Tracked]) -> Result<(), NotDurable> {
-        self.archive.track_new(new).await.map_err(|error| NotDurable::inbox(&error))?;
-        let mut tracked = self.tracked.write().unwrap_or_else(PoisonError::into_inner);
-        tracked.1.extend(new.iter().map(|tracked| (tracked.id, Known::from(tracked))));
-        Ok(())
+        self.archive.track_new(new).await.map_err(|error| NotDurable::inbox(&error))
     }
 
     async fn change_tracking(
@@ -434,12 +419,14 @@ impl Receiver {
         changes: Vec<TrackingChange>,
         now: Timestamp,
     ) -> Result<Outcome, NotDurable> {
-        let tracking = self.archive.tracking().await.map_err(|error| NotDurable::inbox(&error))?;
-        let known: HashSet<_> = tracking.iter().map(|tracked| tracked.id).collect();
+        let list = self.tracking.younger().await;
+        if !list.is_certain {
+            return Err(NotDurable::inbox(&"what is tracked cannot be read"));
+        }
         let (mut triggers, mut new, mut left_out) = (Vec::new(), Vec::new(), false);
         for change in changes {
             match change {
-                TrackingChange::Added(id, ..) if known.contains(&id) => {}
+                TrackingChange::Added(id, ..) if list.may_have(id) => {}
                 TrackingChange::Added(id, name, private) if self.untracked == Untracked::Track => {
                     let Ok(name) = name.parse::<RepositoryName>() else { continue };
                     new.push(newly_tracked(id, &name, private, now));
@@ -448,12 +435,12 @@ impl Receiver {
                 TrackingChange::Added(..) => left_out = true,
                 // What can no longer be fetched says so at its next download; nothing is forgotten here.
                 TrackingChange::Removed(id) => {
-                    triggers.extend(known.contains(&id).then(|| part_trigger(id, part::METADATA)));
+                    triggers.extend(list.may_have(id).then(|| part_trigger(id, part::METADATA)));
                 }
                 // GitHub answers old names with new ones; every repository of the owner has to ask.
                 TrackingChange::Owner(login) => {
-                    let owned = tracking.iter().filter(|tracked| tracked.name.owner().eq_ignore_ascii_case(&login));
-                    triggers.extend(owned.map(|tracked| part_trigger(tracked.id, part::METADATA)));
+                    let owned = list.iter().filter(|(_, known)| known.name.owner().eq_ignore_ascii_case(&login));
+                    triggers.extend(owned.map(|(id, _)| part_trigger(id, part::METADATA)));
                 }
             }
         }
@@ -471,21 +458,38 @@ impl Receiver {
         })
     }
 
-    /// A ping proves that the hook works, `meta` says that it is gone: kept for `status` and for asking GitHub what was
-    /// missed, and never a reason to fail.
+    /// A ping proves that the hook works: kept for `status` and for asking GitHub what was missed, and never a reason to
+    /// fail.
     async fn record_hook(&self, payload: &Payload, hook: Value) {
-        let feed = match (&payload.repository, &payload.organization) {
-            (Some(repository), _) => hook_feed(repository.id),
-            (None, Some(organization)) => organization_hook_feed(&organization.login),
-            (None, None) => "hook/app".to_owned(),
-        };
-        if let Err(error) = self.archive.set_cursor(&feed, hook).await {
+        let recorded = keep(self.archive.set_cursor(&feed_of_hook(payload), hook)).await;
+        if let Err(error) = recorded {
             tracing::warn!(error = %error, "what is known of a hook cannot be kept");
+        }
+    }
+
+    /// `meta` says that a hook is gone, as the last word of that one: another may have taken its place already.
+    async fn forget_hook(&self, payload: &Payload, now: Timestamp) {
+        let Some(hook) = payload.hook_id else { return };
+        let remove = |known: Option<Value>| {
+            let mut known = known.filter(|known| known["hook_id"].as_u64() == Some(hook))?;
+            known["removed_at"] = json!(now);
+            Some(known)
+        };
+        if let Err(error) = keep(self.archive.change_cursor(&feed_of_hook(payload), &remove)).await {
+            tracing::warn!(error = %error, "that a hook is gone cannot be kept");
         }
     }
 }
 
-/// The archive's cursor with what is known of a repository's hook: `hook_id`, and `at` or `removed_at`.
+fn feed_of_hook(payload: &Payload) -> String {
+    match (&payload.repository, &payload.organization) {
+        (Some(repository), _) => hook_feed(repository.id),
+        (None, Some(organization)) => organization_hook_feed(&organization.login),
+        (None, None) => "hook/app".to_owned(),
+    }
+}
+
+/// The archive's cursor with what is known of a repository's hook: `hook_id`, `at`, and `removed_at` once it is gone.
 pub fn hook_feed(repository: RepositoryId) -> String {
     format!("hook/{repository}")
 }

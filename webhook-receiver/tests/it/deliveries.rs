@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
-use gharvest_archive::Options;
+use gharvest_archive::{Options, store::faulty::Fault as StoreFault};
 use gharvest_model::{ItemId, Kind, Record, RepositoryId, record::RecordRepository};
 use gharvest_queue::faulty::Fault;
 use gharvest_webhook_receiver::{Receiver, router};
@@ -114,11 +114,16 @@ async fn without_queue_and_inbox_github_is_asked_to_send_again_and_nothing_is_ha
     let answer = scene.deliver("issues", "d-1", &issue("opened")).await;
     assert_eq!((answer.said(), answer.retry_after.as_deref()), ((503, "not_durable"), Some("30")));
     assert_eq!((scene.triggers().await, scene.inbox().await.len()), (0, 0));
-    // Facts that cannot be kept: the trigger must not go ahead of them.
+    // Facts that cannot be kept: the download need not wait for them.
     let mut deleted = issue("deleted");
     deleted["comment"] = json!({"id": 5, "body": "gone"});
     assert_eq!(scene.deliver("issue_comment", "d-2", &deleted).await.said(), (503, "not_durable"));
-    assert_eq!(scene.triggers().await, 0);
+    assert_eq!((scene.triggers().await, scene.jobs().await), (1, vec!["9#4".to_owned()]));
+    assert_eq!(
+        scene.deliver("issue_comment", "d-2", &deleted).await.said(),
+        (503, "not_durable"),
+        "it is no duplicate"
+    );
     // Sent again, it is a delivery like any other.
     assert_eq!(scene.deliver("issues", "d-1", &issue("opened")).await.said(), (202, "queued"));
 }
@@ -343,7 +348,60 @@ async fn a_ping_is_answered_and_the_hook_remembered() {
     let ping =
         json!({"zen": "Keep it logically awesome.", "hook_id": 43, "hook": {}, "organization": {"login": "Octo"}});
     assert_eq!(scene.deliver("ping", "d-3", &ping).await.said(), (202, "pong"));
-    assert_eq!(scene.archive.cursor("hook/organization/octo").await.unwrap().unwrap()["hook_id"], 43);
+    let hook = async || scene.archive.cursor("hook/organization/octo").await.unwrap().unwrap();
+    assert_eq!(hook().await["hook_id"], 43);
+    // The one that it took the place of says its last word, and then it does itself.
+    for (delivery, gone, is_removed) in [("d-4", 42, false), ("d-5", 43, true)] {
+        let gone = json!({"action": "deleted", "hook_id": gone, "organization": {"login": "octo"}});
+        scene.deliver("meta", delivery, &gone).await;
+        assert_eq!((&hook().await["hook_id"], hook().await["removed_at"].is_string()), (&json!(43), is_removed));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_archive_that_does_not_answer_keeps_no_delivery_from_the_queue() {
+    let scene = Scene::new().await;
+    assert_eq!(scene.deliver("issues", "d-1", &issue("opened")).await.said(), (202, "queued"));
+    scene.store.fail(1, StoreFault::Hang);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let timed = async |event: &str, id: &str, payload: &Value| {
+        let begun = tokio::time::Instant::now();
+        let answer = scene.deliver(event, id, payload).await;
+        (answer.said().0, answer.said().1.to_owned(), begun.elapsed())
+    };
+    let (status, outcome, waited) = timed("issues", "d-2", &issue("closed")).await;
+    assert_eq!((status, outcome.as_str(), waited), (202, "queued", Duration::ZERO), "the last list counts");
+    let (status, outcome, waited) = timed("issues", "d-3", &issue_elsewhere()).await;
+    assert_eq!((status, outcome.as_str()), (202, "queued"), "it may be tracked since");
+    assert!(waited < Duration::from_secs(2), "{waited:?}");
+    // Facts want the archive: that is said in time, and the download does not wait for it.
+    let mut deleted = issue("deleted");
+    deleted["comment"] = json!({"id": 5, "body": "gone"});
+    deleted["issue"]["number"] = json!(5);
+    let (status, outcome, waited) = timed("issue_comment", "d-4", &deleted).await;
+    assert_eq!((status, outcome.as_str()), (503, "not_durable"));
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
+    assert_eq!(scene.jobs().await, ["9#4", "9#5", "31#2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_tracked_is_looked_for_together_and_counts_from_when_it_is() {
+    let scene = Scene::new().await;
+    assert_eq!(scene.deliver("issues", "d-0", &issue_elsewhere()).await.said(), (202, "untracked"));
+    scene.store.watch("tracking.json");
+    let all = (0..100).map(|number| {
+        let scene = &scene;
+        async move { scene.deliver("issues", &format!("of-{number}"), &issue_elsewhere()).await.said().1.to_owned() }
+    });
+    let outcomes = futures::future::join_all(all).await;
+    assert!(outcomes.iter().all(|outcome| outcome == "untracked"), "{outcomes:?}");
+    assert!(scene.store.reads() <= 5, "{} reads of what is tracked", scene.store.reads());
+    track(&scene.archive, 31, "new/one").await;
+    assert_eq!(scene.deliver("issues", "d-1", &issue_elsewhere()).await.said(), (202, "queued"));
+}
+
+fn issue_elsewhere() -> Value {
+    json!({"action": "opened", "repository": {"id": 31, "full_name": "new/one"}, "issue": {"number": 2}})
 }
 
 fn of_a_stranger() -> Value {

@@ -14,7 +14,10 @@ use axum::{
     body::Body,
     http::{Request, StatusCode, header},
 };
-use gharvest_archive::{Archive, InboxEntry, Options};
+use gharvest_archive::{
+    Archive, InboxEntry, Options,
+    store::{self, faulty::FaultyStore},
+};
 use gharvest_model::{Lane, QueueName, RepositoryId, tracking::Tracked};
 use gharvest_queue::{
     Extended, Filter, LeaseReply, LeaseRequest, Policy, Pushed, Queue, QueueAdmin, RangePushed, Scope, Settled,
@@ -39,6 +42,8 @@ pub(crate) const SECRET: &str = "correct-horse";
 
 pub(crate) struct Scene {
     pub(crate) archive: Archive,
+    /// What lies below the archive.
+    pub(crate) store: Arc<FaultyStore>,
     pub(crate) queue: Arc<MemoryQueue>,
     pub(crate) faulty: Arc<FaultyQueue>,
     pub(crate) router: Router,
@@ -57,13 +62,15 @@ impl Scene {
 
     pub(crate) async fn with_archive(environment: &[(&str, &str)], options: &Options) -> Self {
         let folder = TempDir::new().unwrap();
-        let archive = Archive::open(&format!("file:{}", folder.path().display()), options).await.unwrap();
+        let url = format!("file:{}", folder.path().display());
+        let store = FaultyStore::new(store::open(&url, options.stale_after).await.unwrap());
+        let archive = Archive::with_store(Arc::clone(&store) as _, options).await.unwrap();
         track(&archive, TRACKED, "octo/box").await;
         let queue = MemoryQueue::new(Policy::default(), ManualClock::default()).unwrap();
         let faulty = FaultyQueue::new(Arc::clone(&queue) as _);
         let settings = settings(environment);
         let receiver = Receiver::new(Arc::clone(&faulty) as _, archive.clone(), settings.untracked);
-        Self { archive, queue, faulty, router: router(receiver, &settings), _folder: folder }
+        Self { archive, store, queue, faulty, router: router(receiver, &settings), _folder: folder }
     }
 
     /// Delivers a payload signed with [`SECRET`].
