@@ -90,10 +90,10 @@ struct Gap {
 pub struct Health {
     /// When GitHub was last asked.
     pub checked_at: Option<Timestamp>,
-    /// Deliveries that GitHub says failed, since this is counted.
+    /// Deliveries that were missed, since this is counted: not those that had arrived after all, or mean nothing to us.
     #[serde(default)]
     pub failures: u64,
-    /// How many of them were recovered.
+    /// How many of them were recovered; the others are lost, and the log says which.
     #[serde(default)]
     pub recovered: u64,
     /// Why failed deliveries cannot be recovered.
@@ -162,8 +162,19 @@ struct Part {
     next: Option<String>,
 }
 
-/// What became of failed deliveries, by repository.
+/// How many deliveries were missed, and how many of them recovered, by repository.
 type Tally = HashMap<RepositoryId, (u64, u64)>;
+
+/// What became of one delivery that failed.
+#[derive(Debug)]
+enum Taken {
+    /// Something followed that had not yet.
+    Recovered,
+    /// Nothing was missed.
+    Nothing,
+    /// It cannot be had, or not be read.
+    Lost(String),
+}
 
 /// Recovers deliveries.
 #[derive(Debug, Clone, Copy)]
@@ -406,7 +417,7 @@ impl Recovery<'_> {
             part.entries.extend(older.entries);
             part.next = older.next;
         }
-        self.take_missed(log, &part.entries, cursor, tally).await?;
+        self.take_missed(log, &part.entries, cursor, tally, now).await?;
         let settled = part.entries.iter().filter(|entry| entry.delivered_at <= earlier(now, SETTLES));
         let above = settled.map(|entry| entry.id).fold(read_to, u64::max);
         cursor.gap = part.next.map(|next| Gap { next, above });
@@ -420,35 +431,37 @@ impl Recovery<'_> {
     }
 
     /// Takes those of these entries, newest first, that failed and were not handled, and counts them: what was handled
-    /// before an error is not handled again.
+    /// before an error is not handled again. What could not be kept, or is not shown yet, stops no other; the next look
+    /// tries it again.
     async fn take_missed(
         &self,
         log: Log<'_>,
         entries: &[Entry],
         cursor: &mut Cursor,
         tally: &mut Tally,
+        now: Timestamp,
     ) -> Result<(), Failure> {
         let arrived: HashSet<&str> =
             entries.iter().filter(|entry| entry.has_arrived()).map(|entry| entry.guid.as_str()).collect();
-        let mut done: HashSet<&str> = HashSet::new();
+        let (mut done, mut put_off): (HashSet<&str>, _) = (HashSet::new(), None);
         for entry in entries.iter().rev() {
             let is_missed = !entry.has_arrived() && !arrived.contains(entry.guid.as_str());
             if !is_missed || cursor.handled.contains(&entry.guid) || !done.insert(&entry.guid) {
                 continue;
             }
-            let recovered = self.take(log, entry).await?;
-            let repository = match log {
-                Log::Repository(tracked, _) => tracked.id,
-                Log::Organization(..) | Log::App => RepositoryId(entry.repository_id.unwrap_or_default()),
+            let taken = match self.take(log, entry, now).await {
+                Err(error @ (Failure::NotDurable(_) | Failure::Partly(_))) => {
+                    put_off = Some(error);
+                    continue;
+                }
+                taken => taken?,
             };
-            let (failures, taken) = tally.entry(repository).or_default();
-            *failures += 1;
-            *taken += u64::from(recovered);
+            count(log, entry, &taken, tally);
             if cursor.handled.len() < MOST_REMEMBERED {
                 cursor.handled.insert(entry.guid.clone());
             }
         }
-        Ok(())
+        put_off.map_or(Ok(()), Err)
     }
 
     /// The entries of the log from a page on, back to behind a delivery, as far as their payloads are kept.
@@ -492,16 +505,28 @@ impl Recovery<'_> {
         }
     }
 
-    /// Fetches one delivery and takes it. Says whether something followed that had not yet.
-    async fn take(&self, log: Log<'_>, entry: &Entry) -> Result<bool, Failure> {
-        let Some(Answer::Found(found)) = self.ask(log, &log.delivery(entry.id)).await? else { return Ok(false) };
+    /// Fetches one delivery and takes it. One that GitHub lists and does not show may come while the log settles.
+    async fn take(&self, log: Log<'_>, entry: &Entry, now: Timestamp) -> Result<Taken, Failure> {
+        let found = match self.ask(log, &log.delivery(entry.id)).await? {
+            Some(Answer::Found(found)) => found,
+            _ if entry.delivered_at > earlier(now, SETTLES) => {
+                return Err(Failure::Partly(format!(
+                    "GitHub lists the failed delivery {} and does not show it",
+                    entry.guid
+                )));
+            }
+            other => return Ok(Taken::Lost(format!("GitHub lists it and does not show it: {other:?}"))),
+        };
         let payload = match found.body.pointer("/request/payload") {
             // Hooks that send forms show the form's field as text.
             Some(Value::String(text)) => text.clone(),
             Some(payload) => payload.to_string(),
-            None => return Ok(false),
+            None => return Ok(Taken::Lost("GitHub shows it without its payload".to_owned())),
         };
-        let Ok(payload) = Payload::read("application/json", payload.as_bytes()) else { return Ok(false) };
+        let payload = match Payload::read("application/json", payload.as_bytes()) {
+            Ok(payload) => payload,
+            Err(error) => return Ok(Taken::Lost(error.to_string())),
+        };
         let headers = Headers { event: &entry.event, delivery: &entry.guid };
         let received = self.receiver.receive_at(headers, &payload, entry.delivered_at).await?;
         tracing::info!(
@@ -513,7 +538,10 @@ impl Recovery<'_> {
         );
         let outcome = received.outcome.as_str();
         metrics::counter!("gharvest_webhook_recovered_total", "outcome" => outcome).increment(1);
-        Ok(matches!(received.outcome, Outcome::Queued | Outcome::Spooled | Outcome::TrackingChanged))
+        Ok(match received.outcome {
+            Outcome::Queued | Outcome::Spooled | Outcome::TrackingChanged => Taken::Recovered,
+            Outcome::Duplicate | Outcome::Untracked | Outcome::Pong | Outcome::Ignored => Taken::Nothing,
+        })
     }
 
     /// Notes how a repository's feed is.
@@ -567,6 +595,26 @@ impl Recovery<'_> {
     }
 }
 
+/// Counts what became of one delivery. That one is lost is said here.
+fn count(log: Log<'_>, entry: &Entry, taken: &Taken, tally: &mut Tally) {
+    let repository = match log {
+        Log::Repository(tracked, _) => tracked.id,
+        Log::Organization(..) | Log::App => RepositoryId(entry.repository_id.unwrap_or_default()),
+    };
+    let recovered = match taken {
+        Taken::Nothing => return,
+        Taken::Recovered => 1,
+        Taken::Lost(why) => {
+            tracing::warn!(delivery = entry.guid, event = entry.event, why, "Missed delivery is lost");
+            metrics::counter!("gharvest_webhook_recovered_total", "outcome" => "lost").increment(1);
+            0
+        }
+    };
+    let (all_missed, all_recovered) = tally.entry(repository).or_default();
+    *all_missed += 1;
+    *all_recovered += recovered;
+}
+
 /// What an answer without a log means.
 fn said(answer: &Answer) -> String {
     match answer {
@@ -587,6 +635,7 @@ fn passing(error: gharvest_github::Error) -> Result<String, Failure> {
 fn stopped(failure: Failure) -> Result<String, Failure> {
     match failure {
         Failure::Github(error) => passing(error),
+        error @ (Failure::NotDurable(_) | Failure::Partly(_)) => Ok(error.to_string()),
         other => Err(other),
     }
 }

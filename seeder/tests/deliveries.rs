@@ -57,11 +57,20 @@ impl World {
         Self::with(|config| Config { tokens: vec!["simulated-token".into()], ..config }).await
     }
 
-    /// With a GitHub on which every delivery fails.
     async fn with(adjust: impl FnOnce(Config) -> Config) -> Self {
+        Self::with_options(adjust, gharvest_archive::Options::default()).await
+    }
+
+    async fn with_inbox(inbox_limit: usize) -> Self {
+        let options = gharvest_archive::Options { inbox_limit, ..gharvest_archive::Options::default() };
+        Self::with_options(|config| Config { tokens: vec!["simulated-token".into()], ..config }, options).await
+    }
+
+    /// With a GitHub on which every delivery fails.
+    async fn with_options(adjust: impl FnOnce(Config) -> Config, options: gharvest_archive::Options) -> Self {
         let folder = TempDir::new().unwrap();
         let url = format!("file:{}", folder.path().join("archive").display());
-        let archive = Archive::open(&url, &gharvest_archive::Options::default()).await.unwrap();
+        let archive = Archive::open(&url, &options).await.unwrap();
         let queue = MemoryQueue::new(Policy::default(), ManualClock::default()).unwrap();
         let faulty = FaultyQueue::new(Arc::clone(&queue) as _);
         let state: Arc<dyn State> = SqliteState::open(&folder.path().join("state.sqlite")).await.unwrap();
@@ -321,6 +330,49 @@ async fn what_was_recovered_before_an_error_is_counted() {
     let health = world.health().await;
     assert_eq!((health.recovered, health.trouble), (first.recovered + second, None));
     assert_eq!(world.numbers().await, some[..2]);
+}
+
+#[tokio::test]
+async fn what_was_missed_and_not_recovered_is_lost_and_nothing_else_is_counted() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let _metrics = metrics::set_default_local_recorder(&recorder);
+    let world = World::new().await;
+    for number in world.some() {
+        world.comment(number).await;
+    }
+    let log = world.control.deliveries();
+    // One had arrived, though GitHub heard no answer; one is listed and never shown.
+    let (arrived, hidden) = (&log[0], &log[1]);
+    let said = arrived.announcement.payload.to_string();
+    let payload = Payload::read("application/json", said.as_bytes()).unwrap();
+    let headers = Headers { event: &arrived.announcement.event, delivery: &arrived.guid };
+    assert_eq!(world.receiver.receive(headers, &payload).await.unwrap().outcome, Outcome::Queued);
+    let not_found = GithubFault::Status { status: 404 };
+    world.control.inject(Rule::often(not_found, 1.0).on(&format!("/deliveries/{}", hidden.id)));
+    let others = log.len() as u64 - 2;
+    assert_eq!(world.recover(1).await, others);
+    let health = world.health().await;
+    assert_eq!((health.failures, health.recovered), (others, others), "{health:?}");
+    assert!(health.trouble.unwrap().contains(&hidden.guid), "it may be shown later");
+    assert_eq!(world.recover(20).await, 0);
+    let health = world.health().await;
+    assert_eq!((health.failures, health.recovered, health.trouble), (others + 1, others, None));
+    let metrics = recorder.handle().render();
+    assert!(metrics.contains("gharvest_webhook_recovered_total{outcome=\"lost\"} 1"), "{metrics}");
+    assert_eq!(world.recover(40).await, 0);
+    assert_eq!(world.health().await.failures, others + 1, "it is counted once");
+}
+
+#[tokio::test]
+async fn a_recovered_delivery_whose_facts_have_no_room_stops_no_other() {
+    let world = World::with_inbox(0).await;
+    let some = world.some();
+    let edit = Change::EditTitle { number: some[0], title: "Another title".to_owned() };
+    world.control.change(&world.name, edit).unwrap();
+    world.comment(some[1]).await;
+    assert!(world.recover(1).await >= 1);
+    assert!(world.health().await.trouble.unwrap().contains("inbox"));
+    assert_eq!(world.numbers().await, some[..2], "the download of the first did not wait");
 }
 
 #[tokio::test]
