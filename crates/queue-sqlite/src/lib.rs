@@ -90,6 +90,32 @@ impl SqliteQueue {
     }
 }
 
+/// A connection with the settings of the queue's own and a keeper beside it, but without a queue: the bare SQLite that
+/// benchmarks measure the queue against.
+#[derive(Debug)]
+pub struct Bare {
+    /// The one connection that writes.
+    pub connection: rusqlite::Connection,
+    commits: Arc<AtomicU64>,
+    _changed: Arc<Notify>,
+    _keeper: Keeper,
+}
+
+impl Bare {
+    /// Opens a file, and makes it if there is none.
+    pub fn open(path: &Path) -> Result<Self> {
+        let connection = schema::open_bare(path)?;
+        let (changed, commits) = (Arc::new(Notify::new()), Arc::new(AtomicU64::new(0)));
+        let keeper = readers::keep(schema::open_keeper(path)?, Arc::downgrade(&changed), Arc::clone(&commits))?;
+        Ok(Self { connection, commits, _changed: changed, _keeper: keeper })
+    }
+
+    /// Counts a commit: the keeper goes by their number.
+    pub fn committed(&self) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 #[async_trait]
 impl Queue for SqliteQueue {
     async fn push(&self, triggers: &[Trigger], delivery: Option<&str>) -> Result<Vec<Pushed>> {

@@ -64,10 +64,8 @@ CREATE TABLE head (queue INTEGER NOT NULL PRIMARY KEY, data TEXT NOT NULL) STRIC
 
 /// Opens the connection that writes, and makes the tables if there are none.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
-    let mut connection = Connection::open(path).map_err(|error| opening(path, error))?;
-    set_up(&connection, &mut |pragma, value| connection.pragma_update(None, pragma, value))
-        .and_then(|()| create(&mut connection))
-        .map_err(|error| opening(path, error))?;
+    let mut connection = open_bare(path)?;
+    create(&mut connection).map_err(|error| opening(path, error))?;
     let version: i64 =
         connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(|error| opening(path, error))?;
     if version > VERSION {
@@ -77,6 +75,13 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
         );
         return Err(Error::new(ErrorKind::Refused, "open", message));
     }
+    Ok(connection)
+}
+
+/// Opens a connection with the settings of the one that writes.
+pub(crate) fn open_bare(path: &Path) -> Result<Connection> {
+    let connection = Connection::open(path).map_err(|error| opening(path, error))?;
+    set_up(&connection).map_err(|error| opening(path, error))?;
     Ok(connection)
 }
 
@@ -97,7 +102,8 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-fn set_up(connection: &Connection, set: &mut dyn FnMut(&str, &str) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+fn set_up(connection: &Connection) -> rusqlite::Result<()> {
+    let set = |pragma, value| connection.pragma_update(None, pragma, value);
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(64);
     // Readers never wait for the writer; what was committed survives a power cut.

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use gharvest_archive::Archive;
 use gharvest_queue::{Policy, Queue};
 use gharvest_queue_redis::RedisQueue;
-use gharvest_queue_sqlite::SqliteQueue;
+use gharvest_queue_sqlite::{Bare, SqliteQueue};
 use gharvest_service_kit::{
     serve::{Limits, serve},
     settings::{Untracked, WebhookSettings},
@@ -263,18 +263,17 @@ async fn keep(key: &hmac::Key, keep: Keep, headers: &HeaderMap, body: &[u8]) -> 
 
 /// One thread that inserts what waits in one transaction, and answers after its commit.
 fn group_commits(path: &Path) -> Result<mpsc::Sender<(String, oneshot::Sender<()>)>> {
-    let mut connection = rusqlite::Connection::open(path)?;
-    connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-         CREATE TABLE delivery (id TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID;",
-    )?;
+    let mut bare = Bare::open(path)?;
+    bare.connection.execute_batch("CREATE TABLE delivery (id TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID;")?;
     let (inserts, mut waiting) = mpsc::channel::<(String, oneshot::Sender<()>)>(1_024);
-    let commit = move |connection: &mut rusqlite::Connection, group: &[(String, oneshot::Sender<()>)]| {
-        let transaction = connection.transaction()?;
+    let commit = |bare: &mut Bare, group: &[(String, oneshot::Sender<()>)]| -> rusqlite::Result<()> {
+        let transaction = bare.connection.transaction()?;
         for (id, _) in group {
             transaction.prepare_cached("INSERT INTO delivery (id) VALUES (?1)")?.execute([id])?;
         }
-        transaction.commit()
+        transaction.commit()?;
+        bare.committed();
+        Ok(())
     };
     std::thread::spawn(move || {
         while let Some(first) = waiting.blocking_recv() {
@@ -285,7 +284,7 @@ fn group_commits(path: &Path) -> Result<mpsc::Sender<(String, oneshot::Sender<()
                 group.push(next);
             }
             // A group that is not kept is not answered: its callers see their channels close.
-            if commit(&mut connection, &group).is_ok() {
+            if commit(&mut bare, &group).is_ok() {
                 // Who asked may have gone away; what was kept stays.
                 group.into_iter().for_each(|(_, done)| done.send(()).unwrap_or_default());
             }

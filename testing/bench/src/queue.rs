@@ -1,8 +1,9 @@
 //! The queue on SQLite, over the bare SQLite statements that the same work cannot do without.
 //!
 //! The bare table has the columns of the queue's, its primary key and one index by which ready jobs are found in order;
-//! it has the same pragmas (write-ahead log, a sync at each commit) and transactions of the same size. It has no
-//! counters, lanes, fairness, tokens or merging. Each size has files of its own, filled before it is measured.
+//! it is opened by the queue's own function ([`gharvest_queue_sqlite::Bare`]: write-ahead log, a sync at each commit, a
+//! thread that brings the log in beside commits) and has transactions of the same size. It has no counters, lanes,
+//! fairness, tokens or merging. Each size has files of its own, filled before it is measured.
 
 use std::{
     ops::RangeInclusive,
@@ -16,7 +17,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use gharvest_model::{Lane, QueueName, RepositoryId, Subject};
 use gharvest_queue::{LeaseRequest, Outcome, Policy, Pushed, Queue, QueueAdmin, Settled, Settlement, Timing, Trigger};
 use gharvest_queue_sqlite::SqliteQueue;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -259,17 +260,15 @@ pub(crate) async fn lease_once(queue: &dyn Queue, max: usize) -> Result<u64> {
 
 /// A table of jobs without a queue.
 struct Bare {
-    connection: Connection,
+    sqlite: gharvest_queue_sqlite::Bare,
     token: u64,
 }
 
 impl Bare {
     fn open(folder: &Path) -> Result<Self> {
-        let connection = Connection::open(folder.join("bare.sqlite"))?;
-        connection.execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;
-             PRAGMA cache_size = -32000; PRAGMA journal_size_limit = 67108864;
-             CREATE TABLE job (
+        let sqlite = gharvest_queue_sqlite::Bare::open(&folder.join("bare.sqlite"))?;
+        sqlite.connection.execute_batch(
+            "CREATE TABLE job (
                  queue INTEGER NOT NULL, repository INTEGER NOT NULL, name ANY NOT NULL,
                  state INTEGER NOT NULL, lane INTEGER NOT NULL, attempts INTEGER NOT NULL,
                  at INTEGER, sequence INTEGER NOT NULL, token INTEGER, extra TEXT,
@@ -277,7 +276,7 @@ impl Bare {
              ) STRICT, WITHOUT ROWID;
              CREATE INDEX ready ON job (queue, repository, lane, sequence) WHERE state = 1;",
         )?;
-        Ok(Self { connection, token: 0 })
+        Ok(Self { sqlite, token: 0 })
     }
 
     fn insert(&mut self, numbers: RangeInclusive<u64>, per_transaction: u64) -> Result<Duration> {
@@ -285,7 +284,7 @@ impl Bare {
         let (mut first, last) = numbers.into_inner();
         while first <= last {
             let end = last.min(first + per_transaction - 1);
-            let transaction = self.connection.transaction()?;
+            let transaction = self.sqlite.connection.transaction()?;
             {
                 let mut insert = transaction.prepare_cached(
                     "INSERT INTO job (queue, repository, name, state, lane, attempts, sequence)
@@ -296,6 +295,7 @@ impl Bare {
                 }
             }
             transaction.commit()?;
+            self.sqlite.committed();
             first = end + 1;
         }
         Ok(begun.elapsed())
@@ -316,7 +316,7 @@ impl Bare {
 
     fn lease(&mut self, max: usize) -> Result<Vec<u64>> {
         self.token += 1;
-        let transaction = self.connection.transaction()?;
+        let transaction = self.sqlite.connection.transaction()?;
         let names: Vec<u64> = transaction
             .prepare_cached(
                 "SELECT name FROM job WHERE queue = 0 AND repository = 1 AND lane = 3 AND state = 1
@@ -334,11 +334,12 @@ impl Bare {
             }
         }
         transaction.commit()?;
+        self.sqlite.committed();
         Ok(names)
     }
 
     fn finish(&mut self, names: &[u64]) -> Result<()> {
-        let transaction = self.connection.transaction()?;
+        let transaction = self.sqlite.connection.transaction()?;
         {
             let mut delete =
                 transaction.prepare_cached("DELETE FROM job WHERE queue = 0 AND repository = 1 AND name = ?1")?;
@@ -347,6 +348,7 @@ impl Bare {
             }
         }
         transaction.commit()?;
+        self.sqlite.committed();
         Ok(())
     }
 }
