@@ -137,15 +137,21 @@ pub(crate) fn merge(known: &Repository, fresh: Repository) -> Repository {
 }
 
 /// Keeps the tracking entry's name and visibility those of the repository that GitHub shows, and its documents too: also
-/// those that had left search while it was gone. The entry is written last: after a crash in between, the next look does both again.
+/// those that had left search while it was gone. What became private is so in the entry already, and noted in the file:
+/// to make its documents again takes long, and a full queue refuses it. All else is written to the entry last: after a
+/// crash in between, the next look does both again.
 async fn follow(archive: &Archive, queue: &dyn Queue, repository: &Repository) -> Result<(), Failure> {
+    let Some(stored) = archive.repository(repository.id).await? else { return Ok(()) };
+    let is_told = hide(archive, queue, &stored).await?;
     let Some(tracked) = tracked(archive, repository.id).await? else { return Ok(()) };
     let mut now = Tracked { name: repository.full_name.clone(), private: repository.is_private(), ..tracked.clone() };
     if tracked.is_gone() {
         (now.trouble, now.trouble_since) = (None, None);
     }
     if now != tracked {
-        index_everything(archive, queue, repository.id).await?;
+        if !is_told {
+            index_everything(archive, queue, repository.id).await?;
+        }
         // Not tracked anew, should it have been untracked meanwhile.
         let change = |entry: &mut Tracked| {
             (entry.name, entry.private) = (now.name.clone(), now.private);
@@ -179,15 +185,14 @@ pub(crate) async fn index_everything(archive: &Archive, queue: &dyn Queue, id: R
     Ok(())
 }
 
-/// Makes all documents again once a webhook called the repository private: also where GitHub shows it to no token of
-/// ours any more, so that nothing else is ever heard of it.
-pub(crate) async fn hide(archive: &Archive, queue: &dyn Queue, repository: &Repository) -> Result<(), Failure> {
-    if let Some(heard) = repository.heard_private.filter(|heard| heard.pending) {
-        tracing::info!(repo.name = %repository.full_name, "Repository is private now, all its documents are made again");
-        index_everything(archive, queue, repository.id).await?;
-        archive.settle_private(repository.id, &heard).await?;
-    }
-    Ok(())
+/// Makes all documents again once the repository became private: also where GitHub shows it to no token of ours any more,
+/// so that nothing else is ever heard of it. Says whether there was need to.
+pub(crate) async fn hide(archive: &Archive, queue: &dyn Queue, repository: &Repository) -> Result<bool, Failure> {
+    let Some(heard) = repository.heard_private.filter(|heard| heard.pending) else { return Ok(false) };
+    tracing::info!(repo.name = %repository.full_name, "Repository is private now, all its documents are made again");
+    index_everything(archive, queue, repository.id).await?;
+    archive.settle_private(repository.id, &heard).await?;
+    Ok(true)
 }
 
 /// A repository's tracking entry.

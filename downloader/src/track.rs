@@ -49,7 +49,12 @@ pub async fn track(
     let entry = repository::tracked(archive, repository.id).await?;
     let now = (repository.full_name.clone(), repository.is_private());
     let entered = entry.as_ref().map(|entry| (entry.name.clone(), entry.private));
-    if [before, entered].into_iter().flatten().any(|then| then != now) {
+    let differs = [before, entered].into_iter().flatten().any(|then| then != now);
+    let is_told = match archive.repository(repository.id).await? {
+        Some(stored) => repository::hide(archive, queue, &stored).await?,
+        None => false,
+    };
+    if differs && !is_told {
         repository::index_everything(archive, queue, repository.id).await?;
     }
     let (name, private) = now;

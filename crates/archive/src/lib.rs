@@ -120,7 +120,7 @@ pub struct Repository {
     /// What its labels were called before.
     #[serde(default, skip_serializing_if = "LabelRenames::is_empty")]
     pub label_renames: LabelRenames,
-    /// That a webhook told of it as private: tokens that lose sight of it are never told so by GitHub itself.
+    /// That it became private: tokens that lose sight of it are told so by a webhook alone, never by GitHub itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard_private: Option<HeardPrivate>,
     /// Fields of a newer version.
@@ -128,10 +128,11 @@ pub struct Repository {
     pub unknown: serde_json::Map<String, Value>,
 }
 
-/// A webhook's word that a repository is private.
+/// That a repository became private: a webhook's word, or GitHub's object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct HeardPrivate {
-    /// When it was last said. GitHub's object counts for more once it is fetched later than this.
+    /// When a webhook said so last, or when GitHub's object was last fetched that said otherwise. GitHub's object counts
+    /// for more once it is fetched later than this.
     pub at: Timestamp,
     /// Whether documents in the index may still call it public.
     #[serde(default)]

@@ -4,6 +4,7 @@ use gharvest_model::{
     RepositoryId, RepositoryName,
     job::part,
     labels::{LabelRename, LabelRenames},
+    tracking::Tracked,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -26,12 +27,16 @@ impl Archive {
 
     /// Stores a repository's file, unless what is stored was fetched later; names that only the stored file knows stay
     /// known. Moves the link in `current/`: an old name stays as a redirect until it is used again.
+    ///
+    /// One that became private is so in what is tracked before anything else, and its documents are noted as still to be
+    /// made ([`HeardPrivate::pending`]).
     pub async fn put_repository(&self, repository: &Repository) -> Result<()> {
         self.check_known(repository.id).await?;
         let is_newer = |stored: &Repository| stored.fetched_at > repository.fetched_at;
         if self.repository(repository.id).await?.as_ref().is_some_and(is_newer) {
             return Ok(());
         }
+        let is_news = repository.is_private() && self.change_tracked(repository.id, &hide).await?;
         // Before the file that says the name: so the name in a file always leads to it, wherever a crash comes.
         self.link(repository).await?;
         let key = repository_key(repository.id);
@@ -39,7 +44,7 @@ impl Archive {
             let stored = stored.map(|bytes| from_bytes::<Repository>(&key, &bytes)).transpose()?;
             match stored {
                 Some(stored) if is_newer(&stored) => Ok(None),
-                Some(stored) => to_bytes(&key, &merge(stored, repository.clone())).map(Some),
+                Some(stored) => to_bytes(&key, &merge(stored, repository.clone(), is_news)).map(Some),
                 None => to_bytes(&key, repository).map(Some),
             }
         };
@@ -122,7 +127,7 @@ impl Archive {
         };
         self.change_repository(id, &hear).await?;
         if self.repository(id).await?.is_none_or(|repository| repository.is_private()) {
-            self.change_tracked(id, &|tracked| tracked.private = true).await?;
+            self.change_tracked(id, &hide).await?;
         }
         Ok(())
     }
@@ -230,8 +235,16 @@ impl Archive {
     }
 }
 
-/// What is fetched, with what only the stored file knows.
-fn merge(stored: Repository, mut fetched: Repository) -> Repository {
+fn hide(tracked: &mut Tracked) {
+    tracked.private = true;
+}
+
+/// What is fetched, with what only the stored file knows. `is_news` says that what is tracked called it public.
+fn merge(stored: Repository, mut fetched: Repository, is_news: bool) -> Repository {
+    let became_private = fetched.is_private() && (is_news || !stored.is_private());
+    let at = stored.heard_private.map_or(stored.fetched_at, |heard| heard.at);
+    fetched.heard_private =
+        if became_private { Some(HeardPrivate { at, pending: true }) } else { stored.heard_private };
     let is_new = |name: &RepositoryName, fetched: &Repository| {
         fetched.former_names.iter().chain([&fetched.full_name]).all(|known| known.key() != name.key())
     };
@@ -245,7 +258,6 @@ fn merge(stored: Repository, mut fetched: Repository) -> Repository {
     }
     fetched.daily_version = fetched.daily_version.max(stored.daily_version);
     fetched.label_renames = stored.label_renames;
-    fetched.heard_private = stored.heard_private;
     for (field, value) in stored.unknown {
         fetched.unknown.entry(field).or_insert(value);
     }

@@ -381,6 +381,37 @@ async fn what_a_webhook_called_private_stays_private_until_github_shows_it_to_al
     assert_eq!(made_again().await, (true, 3));
 }
 
+/// To make all documents again takes long, and a full queue refuses it: nobody waits for that with what is private.
+#[tokio::test]
+async fn what_github_calls_private_is_hidden_before_the_queue_is_asked_for_anything() {
+    for at in 1.. {
+        let world = World::new(12).await;
+        world.track().await;
+        world.work().await;
+        world.queue.purge(QueueName::Index, &Filter::default()).await.unwrap();
+        world.control.change(&world.name, Change::MakePrivate).unwrap();
+        world.push(Subject::part(world.id, part::METADATA), Lane::Webhook).await;
+        let killing = KillingQueue::new(Arc::clone(&world.queue) as _, at, false);
+        let was_killed = tokio::select! {
+            biased;
+            () = killing.killed.notified() => true,
+            () = world.work_with(Arc::clone(&killing) as _, |counts| counts.outstanding() == 0) => false,
+        };
+        let (repository, entry) = repository_and_entry(&world).await;
+        assert_eq!(entry.private, repository.is_private(), "killed at call {at}");
+        world.clock.advance(Duration::from_secs(3600));
+        world.work().await;
+        let (repository, entry) = repository_and_entry(&world).await;
+        assert!(repository.is_private() && entry.private);
+        assert!(!repository.heard_private.unwrap().pending, "killed at call {at}");
+        assert_eq!(world.without_index_job().await, Vec::<u64>::new(), "killed at call {at}");
+        if !was_killed {
+            assert!(at > 4, "only {at} calls to be killed at");
+            break;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_disk_that_is_nearly_full_pauses_the_queue_and_buries_nothing() {
     let mut world = World::new(12).await;
