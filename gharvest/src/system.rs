@@ -130,7 +130,8 @@ impl System {
         metrics: PrometheusHandle,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Moment> {
-        gharvest_web::access::check_listen(&self.settings.web, &self.archive.keys().await?).map_err(Usage)?;
+        let keys = self.archive.keys_ever().await?;
+        gharvest_web::access::check_listen(&self.settings.web, keys.as_deref()).map_err(Usage)?;
         let operations = GithubOperations::new(
             self.archive.clone(),
             Arc::clone(&self.queue),

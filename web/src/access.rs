@@ -1,8 +1,9 @@
 //! Who asks, and what they may see and do.
 //!
-//! - Bound to loopback with no API keys made, everything is allowed to whoever reaches the port, that is, to people on
-//!   this machine. Two things could borrow their reach: another website by posting from their browser (refused by
-//!   `Origin` and `Sec-Fetch-Site`), and a name rebound to 127.0.0.1 (refused by `Host`).
+//! - Bound to loopback where no API key was ever made and no setting tells of a proxy, everything is allowed to whoever
+//!   reaches the port, that is, to people on this machine. Three things could borrow their reach: another website by
+//!   posting from their browser (refused by `Origin` and `Sec-Fetch-Site`), a name rebound to 127.0.0.1 (refused by
+//!   `Host`), and a proxy on this machine (told by `X-Forwarded-For`, `Forwarded` or the `Host` that it passes on).
 //! - Otherwise an API key decides (`Authorization: Bearer KEY`, or Basic with the key as the password, which browsers
 //!   can ask for), or a user named by a trusted proxy's header. Without either, `[web] anonymous` says what is shown.
 
@@ -25,7 +26,7 @@ use crate::{
     error::{ApiError, ApiResult},
     live::Client,
     pages,
-    state::{Standing, WebState},
+    state::WebState,
 };
 
 /// What a key allows, each role including those before it.
@@ -141,7 +142,7 @@ impl Caller {
             return Ok(Access::All);
         }
         let standings = state.standings().await?;
-        let named = standings.iter().filter(|(id, standing)| self.sees_private(**id, standing.name.as_ref()));
+        let named = standings.iter().filter(|(id, known)| self.sees_private(**id, known.name()));
         let mut and: Vec<RepositoryId> = named.map(|(id, _)| *id).collect();
         and.sort_unstable();
         let except = self.hidden(state).await?;
@@ -155,10 +156,8 @@ impl Caller {
             return Ok(Vec::new());
         }
         let standings = state.standings().await?;
-        let is_hidden = |(id, standing): &(&RepositoryId, &Standing)| {
-            standing.visibility == Visibility::Private && !self.sees_private(**id, standing.name.as_ref())
-        };
-        let mut ids: Vec<RepositoryId> = standings.iter().filter(is_hidden).map(|(id, _)| *id).collect();
+        let hidden = standings.iter().filter(|(id, known)| !known.is_seen_by(self, **id));
+        let mut ids: Vec<RepositoryId> = hidden.map(|(id, _)| *id).collect();
         ids.sort_unstable();
         Ok(ids)
     }
@@ -170,10 +169,18 @@ pub(crate) fn unauthorized() -> ApiError {
 
 /// Refuses an address that others can reach while nothing says who they may be.
 ///
-/// The error is a sentence that names what to set.
-pub fn check_listen(settings: &WebSettings, keys: &[ApiKey]) -> Result<(), String> {
+/// `keys` are none if none was ever made. The error is a sentence that names what to set.
+pub fn check_listen(settings: &WebSettings, keys: Option<&[ApiKey]>) -> Result<(), String> {
+    if is_local_only(settings, keys) {
+        tracing::info!(
+            address = settings.listen,
+            "Whoever reaches this address may do everything, because no API key was ever made. A proxy on this machine \
+             that lets others in must send X-Forwarded-For, and wants a key made first: `gharvest keys add`"
+        );
+    }
+    let has_keys = keys.is_some_and(|keys| !keys.is_empty());
     let by_proxy = !settings.user_header.is_empty() && !settings.trusted_proxies.is_empty();
-    if is_loopback(&settings.listen) || !keys.is_empty() || by_proxy || settings.anonymous == Anonymous::Public {
+    if is_loopback(&settings.listen) || has_keys || by_proxy || settings.anonymous == Anonymous::Public {
         return Ok(());
     }
     Err(format!(
@@ -198,7 +205,9 @@ pub(crate) async fn authenticate(State(state): State<WebState>, mut request: Req
     }
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
     let asked = (request.headers(), request.uri().host(), request.method());
-    let (caller, client) = match identify(&state, asked, peer).await {
+    let keys = state.keys().await.map_err(ApiError::from);
+    let identified = keys.and_then(|keys| Ok((identify(&state.settings, keys.as_deref(), asked, peer)?, keys)));
+    let ((caller, client), keys) = match identified {
         Ok(identified) => identified,
         Err(error) => return pages::error_for(request.uri().path(), &error, &state),
     };
@@ -212,6 +221,7 @@ pub(crate) async fn authenticate(State(state): State<WebState>, mut request: Req
     }
     request.extensions_mut().insert(caller);
     request.extensions_mut().insert(client);
+    request.extensions_mut().insert(keys);
     next.run(request).await
 }
 
@@ -231,17 +241,19 @@ fn is_open_path(path: &str) -> bool {
 }
 
 /// Who asks, and to whom live readers are counted.
-async fn identify(
-    state: &WebState,
+fn identify(
+    settings: &WebSettings,
+    keys: Option<&[ApiKey]>,
     (headers, uri_host, method): (&HeaderMap, Option<&str>, &Method),
     peer: Option<IpAddr>,
 ) -> ApiResult<(Caller, Client)> {
     let host = header_text(headers, header::HOST.as_str()).or(uri_host);
     // Browsers let every website open a WebSocket, and say which one it was.
     if !method.is_safe() || headers.contains_key("sec-websocket-key") {
-        check_origin(headers, host, &state.settings.public_url)?;
+        check_origin(headers, host, &settings.public_url)?;
     }
-    let keys = state.keys().await?;
+    let is_local = is_local_only(settings, keys);
+    let keys = keys.unwrap_or_default();
     if let Some(secret) = credentials(headers) {
         let hash = hash_key(&secret);
         let key = keys.iter().find(|key| key.hash.eq_ignore_ascii_case(&hash));
@@ -249,16 +261,14 @@ async fn identify(
             .map(|key| (Caller::with_key(key), Client(format!("key {}", key.name))))
             .ok_or_else(|| ApiError::new(StatusCode::UNAUTHORIZED, "this API key is not known, or was revoked"));
     }
-    if let Some(user) = proxy_user(&state.settings, headers, peer) {
-        // A key of the user's name says more than the proxy can: role and private repositories.
-        let key = keys.iter().find(|key| key.name == user);
-        return Ok((key.map_or_else(Caller::public, Caller::with_key), Client(format!("user {user}"))));
+    if let Some(user) = proxy_user(settings, headers, peer) {
+        // Never a key of that name: who may choose a name would choose that key's.
+        let user_of_name = keys.iter().find(|key| key.is_user() && key.name == user);
+        return Ok((user_of_name.map_or_else(Caller::public, Caller::with_key), Client(format!("user {user}"))));
     }
-    let client = Client(address(&state.settings, headers, peer));
-    if is_loopback(&state.settings.listen) && keys.is_empty() && state.settings.user_header.is_empty() {
-        return Ok((local_caller(host, headers, &state.settings)?, client));
-    }
-    Ok((anonymous(&state.settings), client))
+    let client = Client(address(settings, headers, peer));
+    let caller = if is_local { local_caller(host, headers, settings)? } else { anonymous(settings) };
+    Ok((caller, client))
 }
 
 /// Where somebody asks from: the peer, or whom a trusted proxy names last.
@@ -282,18 +292,28 @@ fn anonymous(settings: &WebSettings) -> Caller {
     }
 }
 
-/// Bound to loopback without keys: everything is allowed, unless the name asked for shows that somebody else asks.
+/// Whether nobody but people on this machine is expected: no key was ever made, and no setting tells of a proxy, which
+/// brings others.
+fn is_local_only(settings: &WebSettings, keys: Option<&[ApiKey]>) -> bool {
+    let is_proxied = !settings.user_header.is_empty()
+        || !settings.trusted_proxies.is_empty()
+        || public_host(&settings.public_url).is_some_and(|host| !is_here(host));
+    is_loopback(&settings.listen) && keys.is_none() && !is_proxied
+}
+
+/// Whether `host:port` names this machine.
+fn is_here(host: &str) -> bool {
+    let name = host_name(host);
+    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Everything is allowed to people on this machine, unless the name asked for shows that somebody else asks.
 fn local_caller(host: Option<&str>, headers: &HeaderMap, settings: &WebSettings) -> ApiResult<Caller> {
     // No browser omits Host, so a request without one is not a rebound website.
     let Some(host) = host else { return Ok(Caller::local()) };
     let forwarded = headers.contains_key("x-forwarded-for") || headers.contains_key("forwarded");
-    let name = host_name(host);
-    let is_local = name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    if is_local && !forwarded {
-        return Ok(Caller::local());
-    }
-    if is_local || public_host(&settings.public_url).is_some_and(|public| public.eq_ignore_ascii_case(host)) {
-        return Ok(anonymous(settings));
+    if is_here(host) {
+        return Ok(if forwarded { anonymous(settings) } else { Caller::local() });
     }
     Err(ApiError::new(
         StatusCode::MISDIRECTED_REQUEST,

@@ -16,8 +16,9 @@ use percent_encoding::percent_decode_str;
 use crate::{
     access::{Caller, Role, unauthorized},
     error::{ApiError, ApiResult},
-    requests::{Known, items},
-    state::{WebState, standings},
+    known::Known,
+    requests::items,
+    state::WebState,
 };
 
 /// What is asked for.
@@ -94,8 +95,7 @@ fn asked(uri: &str) -> Option<Asked> {
 
 /// Whether a repository is private: one that is tracked, or one that was and is archived still.
 pub(crate) async fn any_private(state: &WebState) -> ApiResult<bool> {
-    let standings = standings(&state.backends.archive).await?;
-    Ok(standings.values().any(|standing| standing.visibility == Visibility::Private))
+    Ok(state.standings().await?.values().any(|known| known.visibility() == Visibility::Private))
 }
 
 /// Whether the caller may read files of the repository that a name leads to, or of a thread of it. What is not known to
@@ -106,7 +106,7 @@ async fn may_read(state: &WebState, caller: &Caller, name: &RepositoryName, numb
     if caller.sees_private(id, known.name()) {
         return Ok(true);
     }
-    if !known.is_tracked() || known.visibility() == Visibility::Private {
+    if known.tracked.is_none() || known.visibility() == Visibility::Private {
         return Ok(false);
     }
     match number {

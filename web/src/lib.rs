@@ -13,6 +13,7 @@ pub mod error;
 mod extract;
 mod feeds;
 mod icons;
+mod known;
 mod labels;
 mod links;
 mod live;
@@ -172,8 +173,8 @@ fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
 /// # Errors
 /// If the address can be reached by others and nothing says who they may be, see [`check_listen`].
 pub async fn checked_router(state: WebState) -> anyhow::Result<Router> {
-    let keys = state.backends.archive.keys().await?;
-    check_listen(&state.settings, &keys).map_err(process::Usage)?;
+    let keys = state.backends.archive.keys_ever().await?;
+    check_listen(&state.settings, keys.as_deref()).map_err(process::Usage)?;
     Ok(router(state))
 }
 

@@ -29,11 +29,11 @@ use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
-    access::Caller,
+    access::{Caller, unauthorized},
     error::{ApiError, ApiResult},
     extract::Params,
     requests::live::{Change, may_hear},
-    state::WebState,
+    state::{Keys, WebState},
 };
 
 /// Something is said at least this often, so that the dead are noticed.
@@ -54,13 +54,14 @@ pub(crate) async fn events(
     State(state): State<WebState>,
     Extension(caller): Extension<Caller>,
     Extension(client): Extension<Client>,
+    Extension(keys): Extension<Keys>,
     Params(params): Params<EventsParams>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> ApiResult<Response> {
     let seat = state.readers.seat(&client).map_err(|full| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, full))?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
-    let changes = changes(&state, caller, last.or(params.after), seat).await?;
+    let changes = changes(&state, Listener { caller, keys }, last.or(params.after), seat).await?;
     match upgrade {
         Ok(upgrade) => {
             let upgrade = upgrade.max_message_size(LONGEST_MESSAGE).max_frame_size(LONGEST_MESSAGE);
@@ -78,24 +79,30 @@ struct Heard {
     json: Value,
 }
 
-/// The changes that the caller may hear of, until it is too slow or the process stops.
+/// Who listens, and by which keys that was found out.
+struct Listener {
+    caller: Caller,
+    keys: Keys,
+}
+
+/// The changes that the listener may hear of, until it is too slow, a key was made or revoked, or the process stops.
 async fn changes(
     state: &WebState,
-    caller: Caller,
+    listener: Listener,
     after: Option<u64>,
     seat: Seat,
 ) -> ApiResult<impl Stream<Item = Heard> + Send + use<>> {
     let published = state.backends.state.subscribe(after).await?;
     let shutdown = state.shutdown.clone();
-    let listener = Arc::new((state.clone(), caller));
+    let listener = Arc::new((state.clone(), listener));
     let changes = published
         .then(move |published| {
             // The seat is taken as long as the stream lives.
             let _taken = &seat;
             let listener = Arc::clone(&listener);
             async move {
-                let (state, caller) = &*listener;
-                heard(state, caller, published?).await
+                let (state, listener) = &*listener;
+                heard(state, listener, published?).await
             }
         })
         // An error is the end: the reader comes back with its last place.
@@ -105,10 +112,14 @@ async fn changes(
     Ok(changes)
 }
 
-/// What the caller is told of a change, if anything.
-async fn heard(state: &WebState, caller: &Caller, published: Published) -> ApiResult<Option<Heard>> {
+/// What a listener is told of a change, if anything. An error if they have to say again who they are: by the keys of now
+/// they may be somebody else, or nobody.
+async fn heard(state: &WebState, listener: &Listener, published: Published) -> ApiResult<Option<Heard>> {
+    if state.keys().await? != listener.keys {
+        return Err(unauthorized());
+    }
     let standings = state.standings_for(published.event.item.repository, published.event.at).await?;
-    if !may_hear(caller, &standings, &published) {
+    if !may_hear(&listener.caller, &standings, &published) {
         return Ok(None);
     }
     let sequence = published.sequence;

@@ -2,12 +2,13 @@
 //!
 //! Pages, the HTTP API and callers in the same process share these functions, so they cannot disagree.
 
-use gharvest_model::{RepositoryId, RepositoryName, record::Visibility, tracking::Tracked};
+use gharvest_model::{RepositoryId, RepositoryName, record::Visibility};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     access::Caller,
     error::{ApiError, ApiResult},
+    known::Known,
     state::WebState,
 };
 
@@ -51,52 +52,22 @@ pub struct Visible {
     pub file: Option<gharvest_archive::Repository>,
 }
 
-/// What the archive and tracking say of a repository.
-#[derive(Debug, Default)]
-pub(crate) struct Known {
-    file: Option<gharvest_archive::Repository>,
-    tracked: Option<Tracked>,
-}
-
-impl Known {
-    pub(crate) async fn of(state: &WebState, id: RepositoryId) -> ApiResult<Self> {
-        let archive = &state.backends.archive;
-        let tracked = archive.tracking().await?.into_iter().find(|tracked| tracked.id == id);
-        Ok(Self { file: archive.repository(id).await?, tracked })
-    }
-
-    pub(crate) fn is_tracked(&self) -> bool {
-        self.tracked.is_some()
-    }
-
-    /// Who may see it: only some, if either says so.
-    pub(crate) fn visibility(&self) -> Visibility {
-        let said = [self.file.as_ref().map(|file| file.visibility()), self.tracked.as_ref().map(Tracked::visibility)];
-        if said.contains(&Some(Visibility::Private)) { Visibility::Private } else { Visibility::Public }
-    }
-
-    /// Its name now; none if nothing is known of it.
-    pub(crate) fn name(&self) -> Option<&RepositoryName> {
-        self.file.as_ref().map(|file| &file.full_name).or(self.tracked.as_ref().map(|tracked| &tracked.name))
-    }
-}
-
 /// Finds a repository by a name it has or had. One that the caller may not see is not found, as on GitHub.
 pub async fn visible_repository(state: &WebState, caller: &Caller, name: &RepositoryName) -> ApiResult<Visible> {
     let missing = || ApiError::not_found(name);
     let id = state.backends.archive.resolve(name).await?.ok_or_else(missing)?;
     let known = Known::of(state, id).await?;
-    let visible =
-        Visible { id, name: known.name().unwrap_or(name).clone(), visibility: known.visibility(), file: known.file };
-    if caller.sees(visible.visibility, id, &visible.name) { Ok(visible) } else { Err(missing()) }
+    if !known.is_seen_by(caller, id) {
+        return Err(missing());
+    }
+    Ok(Visible { id, name: known.name().unwrap_or(name).clone(), visibility: known.visibility(), file: known.file })
 }
 
 /// The tracked repositories that the caller may see, by id.
 pub(crate) async fn visible_ids(state: &WebState, caller: &Caller) -> ApiResult<Vec<RepositoryId>> {
-    let hidden = caller.hidden(state).await?;
     let standings = state.standings().await?;
-    let tracked = standings.iter().filter(|(_, standing)| standing.is_tracked).map(|(id, _)| *id);
-    let mut ids: Vec<_> = tracked.filter(|id| !hidden.contains(id)).collect();
+    let seen = standings.iter().filter(|(id, known)| known.tracked.is_some() && known.is_seen_by(caller, **id));
+    let mut ids: Vec<_> = seen.map(|(id, _)| *id).collect();
     ids.sort_unstable();
     Ok(ids)
 }

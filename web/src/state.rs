@@ -1,25 +1,24 @@
 //! What the web front is made of: the ports it reads, its settings, its clock.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use gharvest_archive::{ApiKey, Archive, ErrorKind};
-use gharvest_model::{ItemId, ItemRef, RepositoryId, RepositoryName, record::Visibility, tracking::Tracked};
+use gharvest_archive::{ApiKey, Archive};
+use gharvest_model::{ItemId, ItemRef, RepositoryId, RepositoryName, tracking::Tracked};
 use gharvest_queue::QueueAdmin;
 use gharvest_search::SearchIndex;
 use gharvest_service_kit::{Settings, health::Readiness, settings::WebSettings};
 use gharvest_state::State;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::{live::Readers, rates::Rates};
+use crate::{
+    known::{Standings, standings},
+    live::Readers,
+    rates::Rates,
+};
 
 /// What only a process that talks to GitHub can do. The composition root implements it.
 #[async_trait]
@@ -129,76 +128,49 @@ pub struct WebState {
     pub(crate) readers: Readers,
     /// What the queues did lately.
     pub(crate) rates: Rates,
-    keys: Arc<Cached<Vec<ApiKey>>>,
+    keys: Arc<Cached<Option<Vec<ApiKey>>>>,
     standings: Arc<Cached<Standings>>,
 }
 
-/// Every repository that is tracked, or was and is archived still.
-pub(crate) type Standings = HashMap<RepositoryId, Standing>;
-
-/// Who may know of a repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Standing {
-    /// Its name now; none if its file cannot be read.
-    pub(crate) name: Option<RepositoryName>,
-    pub(crate) visibility: Visibility,
-    pub(crate) is_tracked: bool,
-}
-
-/// Reads from the archive who may know of each repository: of one that is not tracked, what its file says. One whose file
-/// cannot be read counts as private.
-pub(crate) async fn standings(archive: &Archive) -> gharvest_archive::Result<Standings> {
-    let standing = |tracked: Tracked| {
-        let visibility = tracked.visibility();
-        (tracked.id, Standing { name: Some(tracked.name), visibility, is_tracked: true })
-    };
-    let mut all: Standings = archive.tracking().await?.into_iter().map(standing).collect();
-    for id in archive.repositories().await? {
-        if all.contains_key(&id) {
-            continue;
-        }
-        let standing = match archive.repository(id).await {
-            Ok(None) => continue,
-            Ok(Some(file)) => Standing { visibility: file.visibility(), name: Some(file.full_name), is_tracked: false },
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                Standing { name: None, visibility: Visibility::Private, is_tracked: false }
-            }
-            Err(error) => return Err(error),
-        };
-        all.insert(id, standing);
-    }
-    Ok(all)
-}
+/// All API keys; none if none was ever made.
+pub(crate) type Keys = Arc<Option<Vec<ApiKey>>>;
 
 /// API keys and what is tracked are read from the archive at most this often: for so long at most a revoked key works,
 /// and search and live events show what became private.
 const CACHED_FOR: Duration = Duration::from_secs(5);
 
-/// What was last read from the archive, and when.
+/// How far the clocks of two machines may be apart.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(30);
+
+/// What was last read from the archive, and when that began. Who asks while it is read waits for it.
 #[derive(Debug)]
-struct Cached<T>(Mutex<Option<(Timestamp, Arc<T>)>>);
+struct Cached<T>(tokio::sync::Mutex<Option<(Timestamp, Arc<T>)>>);
 
 impl<T> Default for Cached<T> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self(tokio::sync::Mutex::default())
     }
 }
 
 impl<T> Cached<T> {
-    fn fresh(&self, now: Timestamp) -> Option<Arc<T>> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (read_at, value) = kept.as_ref()?;
-        (age(*read_at, now) < CACHED_FOR).then(|| Arc::clone(value))
-    }
-
-    fn read_at(&self) -> Option<Timestamp> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(read_at, _)| *read_at)
-    }
-
-    fn keep(&self, read_at: Timestamp, value: T) -> Arc<T> {
-        let value = Arc::new(value);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((read_at, Arc::clone(&value)));
-        value
+    /// What was read a few seconds ago at most, if it will do; else what `read` says now.
+    async fn get(
+        &self,
+        clock: &Clock,
+        will_do: impl Fn(Timestamp, &T) -> bool,
+        read: impl Future<Output = gharvest_archive::Result<T>>,
+    ) -> gharvest_archive::Result<Arc<T>> {
+        let mut kept = self.0.lock().await;
+        let now = clock.now();
+        if let Some((read_at, value)) = &*kept
+            && age(*read_at, now) < CACHED_FOR
+            && will_do(*read_at, value)
+        {
+            return Ok(Arc::clone(value));
+        }
+        let value = Arc::new(read.await?);
+        *kept = Some((now, Arc::clone(&value)));
+        Ok(value)
     }
 }
 
@@ -223,41 +195,53 @@ impl WebState {
         }
     }
 
-    /// All API keys, as of a few seconds ago at most.
-    pub(crate) async fn keys(&self) -> gharvest_archive::Result<Arc<Vec<ApiKey>>> {
-        let now = self.clock.now();
-        match self.keys.fresh(now) {
-            Some(keys) => Ok(keys),
-            None => Ok(self.keys.keep(now, self.backends.archive.keys().await?)),
-        }
+    /// All API keys, as of a few seconds ago at most; none if none was ever made.
+    pub(crate) async fn keys(&self) -> gharvest_archive::Result<Keys> {
+        self.keys.get(&self.clock, |_, _| true, self.backends.archive.keys_ever()).await
     }
 
     /// Who may know of each repository, as of a few seconds ago at most.
     pub(crate) async fn standings(&self) -> gharvest_archive::Result<Arc<Standings>> {
-        let now = self.clock.now();
-        match self.standings.fresh(now) {
-            Some(standings) => Ok(standings),
-            None => Ok(self.standings.keep(now, standings(&self.backends.archive).await?)),
-        }
+        self.standings.get(&self.clock, |_, _| true, standings(&self.backends.archive)).await
     }
 
-    /// The same for who is told of something that happened then in a repository: if that is not known, the archive is
-    /// asked again unless it was since.
+    /// The same for who is told of something that happened then in a repository, by another machine's clock: if that is
+    /// not known, the archive is asked again unless it was since.
     pub(crate) async fn standings_for(
         &self,
         repository: RepositoryId,
         then: Timestamp,
     ) -> gharvest_archive::Result<Arc<Standings>> {
-        let standings = self.standings().await?;
-        if standings.contains_key(&repository) || self.standings.read_at().is_some_and(|read_at| read_at > then) {
-            return Ok(standings);
-        }
-        let now = self.clock.now();
-        Ok(self.standings.keep(now, self::standings(&self.backends.archive).await?))
+        let since = self.clock.now().min(then + CLOCKS_DIFFER);
+        let will_do = |read_at, standings: &Standings| standings.contains_key(&repository) || read_at > since;
+        self.standings.get(&self.clock, will_do, standings(&self.backends.archive)).await
     }
 }
 
 /// How long ago something was; nothing for the future.
 fn age(then: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(then)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_many_ask_for_at_once_is_read_once() {
+        let (cached, reads) = (Cached::default(), AtomicUsize::new(0));
+        let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
+        let read = async || {
+            tokio::task::yield_now().await;
+            Ok(reads.fetch_add(1, Ordering::SeqCst))
+        };
+        let get = || cached.get(&clock, |_, _| true, read());
+        let got = futures::future::join_all((0..5).map(|_| get())).await;
+        assert!(got.into_iter().all(|got| *got.unwrap() == 0));
+        let since = Timestamp::UNIX_EPOCH;
+        let asked_anew = cached.get(&clock, |read_at, _| read_at > since, read()).await.unwrap();
+        assert_eq!(*asked_anew, 1, "what was read before will not do");
+    }
 }

@@ -205,12 +205,12 @@ pub struct InboxEntry {
     pub triggers: Value,
 }
 
-/// An API key, hashed: an entry of `keys.json`.
+/// An API key, hashed, or a user whom a proxy names: an entry of `keys.json`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ApiKey {
-    /// Names the key for people and for revoking.
+    /// Names the key for people and for revoking; of a user, what the proxy calls them.
     pub name: String,
-    /// SHA-256 of the secret, hex.
+    /// SHA-256 of the secret, hex; empty for a user, who has none.
     pub hash: String,
     /// `read`, `operate` or `admin`.
     pub role: String,
@@ -222,6 +222,13 @@ pub struct ApiKey {
     pub repositories: Vec<RepositoryId>,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+impl ApiKey {
+    /// Whether this is a user whom a proxy names, and no key.
+    pub fn is_user(&self) -> bool {
+        self.hash.is_empty()
+    }
 }
 
 /// Figures for people.

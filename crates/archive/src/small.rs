@@ -106,7 +106,12 @@ impl Archive {
 
     /// All API keys.
     pub async fn keys(&self) -> Result<Vec<ApiKey>> {
-        Ok(self.read("keys.json").await?.unwrap_or_default())
+        Ok(self.keys_ever().await?.unwrap_or_default())
+    }
+
+    /// All API keys; none if none was ever made.
+    pub async fn keys_ever(&self) -> Result<Option<Vec<ApiKey>>> {
+        self.read("keys.json").await
     }
 
     /// Replaces all API keys by what `change` makes of them.

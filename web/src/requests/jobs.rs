@@ -16,7 +16,8 @@ use gharvest_model::{Subject, job::part, record::Visibility};
 use crate::{
     access::{Caller, Role},
     error::{ApiError, ApiResult},
-    requests::{Known, items, visible_ids, visible_repository},
+    known::Known,
+    requests::{items, visible_ids, visible_repository},
     state::WebState,
 };
 

@@ -9,7 +9,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     access::Caller,
     error::{ApiError, ApiResult},
-    state::{Standings, WebState},
+    known::Standings,
+    state::WebState,
 };
 
 /// Which events.
@@ -76,8 +77,8 @@ impl From<Published> for Change {
 pub(crate) fn may_hear(caller: &Caller, standings: &Standings, published: &Published) -> bool {
     let (event, id) = (&published.event, published.event.item.repository);
     match standings.get(&id) {
-        Some(now) if event.visibility == Visibility::Public && now.visibility == Visibility::Public => true,
-        Some(now) => caller.sees_private(id, now.name.as_ref()),
+        Some(now) if event.visibility == Visibility::Public => now.is_seen_by(caller, id),
+        Some(now) => caller.sees_private(id, now.name()),
         None => caller.sees_everything(),
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use gharvest_model::{
-    RepositoryId, RepositoryName,
+    RepositoryId,
     ledger::Ledger,
     progress::{Completeness, ItemsCursor},
     record::Visibility,
@@ -18,6 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     access::{Caller, Role},
     error::ApiResult,
+    known::Known,
     requests::{
         RepositoryPath,
         search::{self, LARGEST_PAGE},
@@ -116,41 +117,27 @@ impl LedgerAnswer {
 /// All tracked repositories that the caller may see, by name.
 pub async fn list(state: &WebState, caller: &Caller) -> ApiResult<RepositoriesAnswer> {
     let mut tracked = state.backends.archive.tracking().await?;
-    tracked.retain(|tracked| caller.sees(tracked.visibility(), tracked.id, &tracked.name));
     tracked.sort_by_cached_key(|tracked| tracked.name.key());
-    let answers =
-        futures::stream::iter(tracked).map(|tracked| answer(state, tracked.id, tracked.name.clone(), Some(tracked)));
-    let repositories: Vec<ApiResult<RepositoryAnswer>> = answers.buffered(8).collect().await;
-    let repositories = repositories.into_iter().collect::<ApiResult<Vec<_>>>()?;
-    // A repository may have become private since it was tracked.
-    let seen = |answer: &RepositoryAnswer| {
-        answer
-            .full_name
-            .parse()
-            .is_ok_and(|name| caller.sees(visibility(answer.private), RepositoryId(answer.id), &name))
+    let seen = async |tracked: Tracked| -> ApiResult<_> {
+        let id = tracked.id;
+        let known = Known { file: state.backends.archive.repository(id).await?, tracked: Some(tracked) };
+        if known.is_seen_by(caller, id) { answer(state, id, known).await.map(Some) } else { Ok(None) }
     };
-    Ok(RepositoriesAnswer { repositories: repositories.into_iter().filter(seen).collect() })
-}
-
-fn visibility(private: bool) -> Visibility {
-    if private { Visibility::Private } else { Visibility::Public }
+    let repositories: Vec<_> = futures::stream::iter(tracked).map(seen).buffered(8).try_collect().await?;
+    Ok(RepositoriesAnswer { repositories: repositories.into_iter().flatten().collect() })
 }
 
 /// One repository.
 pub async fn show(state: &WebState, caller: &Caller, path: &RepositoryPath) -> ApiResult<RepositoryAnswer> {
     let visible = visible_repository(state, caller, &path.full_name()?).await?;
-    let tracked = state.backends.archive.tracking().await?.into_iter().find(|tracked| tracked.id == visible.id);
-    answer(state, visible.id, visible.name, tracked).await
+    answer(state, visible.id, Known::of(state, visible.id).await?).await
 }
 
-async fn answer(
-    state: &WebState,
-    id: RepositoryId,
-    name: RepositoryName,
-    tracked: Option<Tracked>,
-) -> ApiResult<RepositoryAnswer> {
+async fn answer(state: &WebState, id: RepositoryId, known: Known) -> ApiResult<RepositoryAnswer> {
     let archive = &state.backends.archive;
-    let file = archive.repository(id).await?;
+    let full_name = known.name().map_or_else(|| id.to_string(), ToString::to_string);
+    let private = known.visibility() == Visibility::Private;
+    let Known { file, tracked } = known;
     let ledger = archive.ledger(id).await?;
     let cursor = ItemsCursor::read(archive.cursor(&ItemsCursor::feed(id)).await?);
     let object = file.as_ref().map(|file| &file.repository);
@@ -159,10 +146,9 @@ async fn answer(
     let is = |key: &str| object.is_some_and(|object| object[key] == true);
     Ok(RepositoryAnswer {
         id: id.0,
-        full_name: file.as_ref().map_or_else(|| name.to_string(), |file| file.full_name.to_string()),
+        full_name,
         former_names: file.iter().flat_map(|file| &file.former_names).map(ToString::to_string).collect(),
-        private: file.as_ref().is_some_and(|file| file.is_private())
-            || tracked.as_ref().is_some_and(|tracked| tracked.private),
+        private,
         archived: is("archived"),
         description: text("description"),
         language: text("language"),
@@ -185,7 +171,9 @@ pub async fn track(state: &WebState, caller: &Caller, path: &RepositoryPath) -> 
         visible_repository(state, caller, &name).await?;
     }
     let tracked = state.backends.operations.track(&name).await?;
-    answer(state, tracked.id, tracked.name.clone(), Some(tracked)).await
+    let id = tracked.id;
+    let known = Known { file: state.backends.archive.repository(id).await?, tracked: Some(tracked) };
+    answer(state, id, known).await
 }
 
 /// How tracking ends.

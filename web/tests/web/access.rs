@@ -17,11 +17,13 @@ const PUBLIC: (&str, &str) = ("GHARVEST_WEB__LISTEN", "0.0.0.0:8080");
 #[tokio::test]
 async fn an_address_that_others_reach_needs_a_key() {
     let mirror = Mirror::with_settings(&[PUBLIC]).await;
-    let refused = check_listen(&mirror.state.settings, &[]).unwrap_err();
+    let refused = check_listen(&mirror.state.settings, None).unwrap_err();
     assert!(refused.contains("gharvest keys add") && refused.contains("0.0.0.0:8080"), "{refused}");
     mirror.key("secret", "read", &[]).await;
-    assert_eq!(check_listen(&mirror.state.settings, &mirror.archive.keys().await.unwrap()), Ok(()));
-    assert_eq!(check_listen(&Mirror::new().await.state.settings, &[]), Ok(()));
+    let keys = mirror.archive.keys_ever().await.unwrap();
+    assert_eq!(check_listen(&mirror.state.settings, keys.as_deref()), Ok(()));
+    assert!(check_listen(&mirror.state.settings, Some(&[])).is_err(), "all were revoked");
+    assert_eq!(check_listen(&Mirror::new().await.state.settings, None), Ok(()));
 }
 
 #[tokio::test]
@@ -285,7 +287,7 @@ async fn what_is_private_shows_on_no_route() {
 
 #[tokio::test]
 async fn changes_need_the_role_for_them() {
-    let mirror = Mirror::with_settings(&[PUBLIC, ("GHARVEST_WEB__ANONYMOUS", "public")]).await;
+    let mut mirror = Mirror::with_settings(&[PUBLIC, ("GHARVEST_WEB__ANONYMOUS", "public")]).await;
     for role in ["read", "operate", "admin"] {
         mirror.key(role, role, &[]).await;
     }
@@ -307,7 +309,9 @@ async fn changes_need_the_role_for_them() {
     assert_eq!(mirror.get("/metrics").await.status, StatusCode::FORBIDDEN);
     assert_eq!(mirror.get_with("/metrics", "operate").await.status, StatusCode::FORBIDDEN, "one is private");
     assert_eq!(mirror.get_with("/metrics", "all").await.status, StatusCode::OK);
-    mirror.archive.change_tracked(RepositoryId(2), &|tracked| tracked.private = false).await.unwrap();
+    let public = |tracked: &mut gharvest_model::tracking::Tracked| tracked.private = false;
+    mirror.archive.change_tracked(RepositoryId(2), &public).await.unwrap();
+    mirror.later();
     assert_eq!(mirror.get_with("/metrics", "operate").await.status, StatusCode::OK);
     assert_eq!(mirror.get_with("/metrics", "read").await.status, StatusCode::FORBIDDEN);
 }
@@ -337,11 +341,38 @@ async fn other_websites_can_neither_post_nor_rebind() {
     assert_eq!(mirror.send(proxied.body(Body::empty()).unwrap()).await.status, StatusCode::UNAUTHORIZED);
 }
 
+/// A proxy with nginx' defaults brings strangers under this machine's name, and no header tells of them.
+#[tokio::test]
+async fn this_machine_may_do_everything_until_a_key_is_made_or_a_proxy_is_named() {
+    async fn role(mirror: &Mirror) -> StatusCode {
+        let request = Request::get("/metrics").header("host", "127.0.0.1:8080").body(Body::empty()).unwrap();
+        mirror.send(request).await.status
+    }
+    let mut mirror = Mirror::new().await;
+    assert_eq!(role(&mirror).await, StatusCode::OK);
+    mirror.key("some", "read", &[]).await;
+    mirror.later();
+    assert_eq!(role(&mirror).await, StatusCode::UNAUTHORIZED);
+    mirror.revoke("some").await;
+    mirror.later();
+    assert_eq!(role(&mirror).await, StatusCode::UNAUTHORIZED, "no key is left, and strangers are as many");
+    for settings in [
+        ("GHARVEST_WEB__PUBLIC_URL", "https://gharvest.example.org"),
+        ("GHARVEST_WEB__TRUSTED_PROXIES", "127.0.0.1"),
+        ("GHARVEST_WEB__USER_HEADER", "x-user"),
+    ] {
+        assert_eq!(role(&Mirror::with_settings(&[settings]).await).await, StatusCode::UNAUTHORIZED, "{settings:?}");
+    }
+    let here = [("GHARVEST_WEB__PUBLIC_URL", "http://localhost:8080")];
+    assert_eq!(role(&Mirror::with_settings(&here).await).await, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn a_user_named_by_a_proxy_counts_only_from_the_proxy() {
     let settings = [PUBLIC, ("GHARVEST_WEB__USER_HEADER", "x-user"), ("GHARVEST_WEB__TRUSTED_PROXIES", "192.0.2.9")];
     let mirror = Mirror::with_settings(&settings).await;
-    mirror.key("ann", "operate", &["octo/vault"]).await;
+    mirror.user("ann", "operate", &["octo/vault"]).await;
+    mirror.key("setup-admin", "admin", &["*"]).await;
     let status = async |peer: &str, user: &str| {
         let peer: std::net::SocketAddr = format!("{peer}:1").parse().unwrap();
         let request = Request::get("/octo/vault/issues/1")
@@ -353,6 +384,7 @@ async fn a_user_named_by_a_proxy_counts_only_from_the_proxy() {
     };
     assert_eq!(status("192.0.2.9", "ann").await, StatusCode::OK);
     assert_eq!(status("192.0.2.9", "bob").await, StatusCode::NOT_FOUND);
+    assert_eq!(status("192.0.2.9", "setup-admin").await, StatusCode::NOT_FOUND, "anybody may be called so there");
     assert_eq!(status("192.0.2.8", "ann").await, StatusCode::UNAUTHORIZED);
 }
 

@@ -1,6 +1,12 @@
 //! `/events`: server-sent events and WebSockets of one bus.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 use axum::{
     body::Body,
@@ -8,6 +14,8 @@ use axum::{
 };
 use futures::{SinkExt, StreamExt};
 use gharvest_model::record::Visibility;
+use gharvest_web::Clock;
+use jiff::SignedDuration;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{
@@ -16,7 +24,7 @@ use tokio_tungstenite::{
 };
 use tower::ServiceExt;
 
-use crate::mirror::Mirror;
+use crate::mirror::{Mirror, now};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -89,6 +97,30 @@ async fn a_socket_hears_the_same_and_goes_on_where_it_left() {
     mirror.state.shutdown.cancel();
     while let Some(Ok(message)) = again.next().await {
         assert!(!message.is_text(), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn who_listens_by_a_key_that_was_revoked_hears_no_more() {
+    let mut mirror = Mirror::with_settings(&[("GHARVEST_WEB__LISTEN", "0.0.0.0:8080")]).await;
+    mirror.key("some", "read", &["octo/vault"]).await;
+    mirror.key("other", "read", &[]).await;
+    let passed = Arc::new(AtomicI64::new(0));
+    let seconds = Arc::clone(&passed);
+    mirror.state.clock = Clock::new(move || now() + SignedDuration::from_secs(seconds.load(Ordering::SeqCst)));
+    let request = Request::get("/events?after=0").header("authorization", "Bearer some").body(Body::empty()).unwrap();
+    let mut body = mirror.router().oneshot(request).await.unwrap().into_body().into_data_stream();
+    mirror.publish((2, "octo/vault"), 1, Visibility::Private).await;
+    let mut text = String::new();
+    while !text.contains("Event of 1") {
+        text.push_str(std::str::from_utf8(&body.next().await.unwrap().unwrap()).unwrap());
+    }
+    mirror.revoke("some").await;
+    passed.store(6, Ordering::SeqCst);
+    mirror.publish((2, "octo/vault"), 2, Visibility::Private).await;
+    while let Some(part) = body.next().await {
+        let part = part.unwrap();
+        assert!(!part.windows(5).any(|word| word == b"Event"), "{part:?}");
     }
 }
 

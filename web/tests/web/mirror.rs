@@ -28,7 +28,7 @@ use gharvest_service_kit::{Settings, load::Sources};
 use gharvest_state::{SqliteState, State};
 use gharvest_web::{Backends, Budget, Clock, OperationError, Operations, WebState, hash_key};
 use http_body_util::BodyExt;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -192,6 +192,11 @@ impl Mirror {
 
     /// Publishes a live event of an item.
     pub(crate) async fn publish(&self, repository: (u64, &str), number: u64, visibility: Visibility) {
+        self.publish_at(repository, number, visibility, now()).await;
+    }
+
+    /// The same of one that happened then.
+    pub(crate) async fn publish_at(&self, repository: (u64, &str), number: u64, visibility: Visibility, at: Timestamp) {
         let event = LiveEvent {
             item: ItemId { repository: RepositoryId(repository.0), number },
             repository: repository.1.parse().unwrap(),
@@ -200,7 +205,7 @@ impl Mirror {
             state: "open".to_owned(),
             revision: Revision(2),
             visibility,
-            at: now(),
+            at,
         };
         self.live.publish(&[event]).await.unwrap();
     }
@@ -210,11 +215,31 @@ impl Mirror {
         std::fs::write(self._folder.path().join("archive/keys.json"), "damaged").unwrap();
     }
 
+    /// Lets so much time pass that what is kept of the archive is read again.
+    pub(crate) fn later(&mut self) {
+        let later = self.state.clock.now() + SignedDuration::from_secs(6);
+        self.state.clock = Clock::new(move || later);
+    }
+
     /// Makes an API key.
     pub(crate) async fn key(&self, secret: &str, role: &str, private: &[&str]) {
+        self.entry(secret, hash_key(secret), role, private).await;
+    }
+
+    /// Makes an entry for a user whom a proxy names.
+    pub(crate) async fn user(&self, name: &str, role: &str, private: &[&str]) {
+        self.entry(name, String::new(), role, private).await;
+    }
+
+    /// Revokes a key or a user.
+    pub(crate) async fn revoke(&self, name: &str) {
+        self.archive.update_keys(&|keys| keys.retain(|key| key.name != name)).await.unwrap();
+    }
+
+    async fn entry(&self, name: &str, hash: String, role: &str, private: &[&str]) {
         let key = ApiKey {
-            name: secret.to_owned(),
-            hash: hash_key(secret),
+            name: name.to_owned(),
+            hash,
             role: role.to_owned(),
             private: private.iter().map(|name| (*name).to_owned()).collect(),
             repositories: Vec::new(),
