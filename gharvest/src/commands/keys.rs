@@ -1,4 +1,4 @@
-//! `gharvest keys`: API keys, of which only a hash is stored.
+//! `gharvest keys`: API keys, of which only a hash is stored, and users whom a proxy names, who need none.
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -21,6 +21,9 @@ enum Action {
     Add {
         /// Names the key, for `list` and `revoke`
         name: String,
+        /// No key: NAME is a user, whom the proxy names in the header `[web] user_header`
+        #[arg(long)]
+        user: bool,
         /// What it may do
         #[arg(long, value_enum, default_value_t = Role::Read)]
         role: Role,
@@ -29,15 +32,15 @@ enum Action {
         #[arg(long, value_name = "REPOSITORY")]
         private: Vec<String>,
     },
-    /// List the keys
+    /// List the keys and users
     List {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
-    /// Revoke a key
+    /// Revoke a key, or what a user may do
     Revoke {
-        /// The key's name
+        /// The key's or the user's name
         name: String,
     },
 }
@@ -66,48 +69,65 @@ pub(crate) async fn run(common: &CommonArgs, args: KeysArgs) -> anyhow::Result<E
     let settings = common.load()?.settings;
     let archive = gharvest_backends::archive(&settings).await?;
     match args.action {
-        Action::Add { name, role, private } => add(&archive, name, role, private).await?,
+        Action::Add { name, user, role, private } => match new_key(&archive, name, user, role, private).await? {
+            Some(secret) => {
+                say("This is the only time the key is shown. Send it as `Authorization: Bearer KEY`.");
+                line(secret);
+            }
+            None => say("added"),
+        },
         Action::List { json } => list(&archive, json).await?,
         Action::Revoke { name } => revoke(&archive, &name).await?,
     }
     Ok(Exit::Done)
 }
 
-async fn add(archive: &Archive, name: String, role: Role, private: Vec<String>) -> anyhow::Result<()> {
+/// Makes a key, and returns its secret; or an entry for a user, who has none.
+async fn new_key(
+    archive: &Archive,
+    name: String,
+    user: bool,
+    role: Role,
+    private: Vec<String>,
+) -> anyhow::Result<Option<String>> {
     if archive.keys().await?.iter().any(|key| key.name == name) {
-        bail!("there is a key named `{name}` already: revoke it first, or take another name");
+        bail!("there is a key or a user named `{name}` already: revoke it first, or take another name");
     }
     let (repositories, private) = known(archive, private).await?;
-    let secret = gharvest_web::access::new_key().context("no randomness for a key")?;
+    let secret = match user {
+        true => None,
+        false => Some(gharvest_web::access::new_key().context("no randomness for a key")?),
+    };
     let key = ApiKey {
         name,
-        hash: gharvest_web::access::hash_key(&secret),
+        hash: secret.as_deref().map(gharvest_web::access::hash_key).unwrap_or_default(),
         role: role.as_str().to_owned(),
         private,
         repositories,
         created_at: Timestamp::now(),
     };
     archive.update_keys(&move |keys| keys.push(key.clone())).await?;
-    say("This is the only time the key is shown. Send it as `Authorization: Bearer KEY`.");
-    line(secret);
-    Ok(())
+    Ok(secret)
 }
 
 async fn list(archive: &Archive, as_json: bool) -> anyhow::Result<()> {
     let keys = archive.keys().await?;
     let mut shown = Vec::with_capacity(keys.len());
-    for ApiKey { name, role, mut private, repositories, created_at, .. } in keys {
+    for key in keys {
+        let user = key.is_user();
+        let ApiKey { name, role, mut private, repositories, created_at, .. } = key;
         for id in repositories {
             let file = archive.repository(id).await?;
             private.push(file.map_or_else(|| id.to_string(), |file| file.full_name.to_string()));
         }
-        shown.push(Shown { name, role, private, created_at });
+        shown.push(Shown { name, user, role, private, created_at });
     }
     if as_json {
         return json(&shown);
     }
     for key in shown {
-        line(format_args!("{}\t{}\t{}\t{}", key.name, key.role, key.created_at, key.private.join(",")));
+        let user = if key.user { "\tuser" } else { "" };
+        line(format_args!("{}\t{}\t{}\t{}{user}", key.name, key.role, key.created_at, key.private.join(",")));
     }
     Ok(())
 }
@@ -116,6 +136,7 @@ async fn list(archive: &Archive, as_json: bool) -> anyhow::Result<()> {
 #[derive(Debug, serde::Serialize)]
 struct Shown {
     name: String,
+    user: bool,
     role: String,
     private: Vec<String>,
     created_at: Timestamp,
@@ -140,7 +161,7 @@ async fn known(archive: &Archive, private: Vec<String>) -> anyhow::Result<(Vec<R
 
 async fn revoke(archive: &Archive, name: &str) -> anyhow::Result<()> {
     if !archive.keys().await?.iter().any(|key| key.name == name) {
-        bail!("there is no key named `{name}`: `gharvest keys list` names them");
+        bail!("there is no key and no user named `{name}`: `gharvest keys list` names them");
     }
     let name = name.to_owned();
     archive.update_keys(&move |keys| keys.retain(|key| key.name != name)).await?;
@@ -162,10 +183,17 @@ mod tests {
         let file = json!({"id": 7, "full_name": "a/b", "fetched_at": Timestamp::UNIX_EPOCH});
         archive.put_repository(&serde_json::from_value(file).unwrap()).await.unwrap();
         let private = ["A/B", "c/d", "*"].map(str::to_owned).to_vec();
-        add(&archive, "reader".to_owned(), Role::Read, private).await.unwrap();
+        new_key(&archive, "reader".to_owned(), false, Role::Read, private).await.unwrap().unwrap();
         let key = archive.keys().await.unwrap().remove(0);
         assert_eq!((key.repositories, key.private), (vec![RepositoryId(7)], vec!["c/d".to_owned(), "*".to_owned()]));
-        let refused = add(&archive, "other".to_owned(), Role::Read, vec!["a".to_owned()]).await.unwrap_err();
+        let unnamed = vec!["a".to_owned()];
+        let refused = new_key(&archive, "other".to_owned(), false, Role::Read, unnamed).await.unwrap_err();
         assert!(refused.to_string().starts_with("`a`: "), "{refused}");
+        // A user has no secret, and takes no key's name.
+        let user = async |name: &str| new_key(&archive, name.to_owned(), true, Role::Operate, Vec::new()).await;
+        assert_eq!(user("ann").await.unwrap(), None);
+        assert!(user("reader").await.is_err());
+        let users: Vec<_> = archive.keys().await.unwrap().iter().map(|key| (key.name.clone(), key.is_user())).collect();
+        assert_eq!(users, [("reader".to_owned(), false), ("ann".to_owned(), true)]);
     }
 }

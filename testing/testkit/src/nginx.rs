@@ -126,6 +126,7 @@ fn prepare(folder: &Path, port: u16, engine_port: u16, names: &[(String, String)
         let text = text.replace(" /tmp/", &format!(" {here}/")).replace("/dev/stdout gharvest", "off");
         let text = text.replace("/etc/nginx/opt-in", &format!("{here}/opt-in"));
         let text = text.replace("/etc/nginx/kibana", &format!("{here}/kibana"));
+        let text = text.replace("/etc/nginx/users", &format!("{here}/users"));
         let text = text.replace("listen 8080", &format!("listen 127.0.0.1:{port}"));
         let text = text.replace("listen 8081", &format!("listen 127.0.0.1:{engine_port}"));
         // A package of Python brings no /etc/nginx.

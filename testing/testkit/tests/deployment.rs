@@ -23,12 +23,13 @@ fn printed(command: &mut Command) -> String {
 }
 
 /// The compose files that an operator may put together.
-const FILES: [&[&str]; 5] = [
+const FILES: [&[&str]; 6] = [
     &["docker-compose.yml"],
     &["docker-compose.yml", "docker-compose.opensearch.yml"],
     &["docker-compose.yml", "docker-compose.engine.yml"],
     &["docker-compose.yml", "docker-compose.anonymous.yml"],
     &["docker-compose.yml", "docker-compose.metrics.yml"],
+    &["docker-compose.yml", "docker-compose.users.yml"],
 ];
 
 /// Which networks a service is in. Only `github` and `published` lead outside.
@@ -322,6 +323,24 @@ fn the_engines_own_port_is_published_only_by_opt_in_and_on_loopback() {
     assert_eq!(ports.iter().filter(|port| port["target"] == 8081).count(), 1, "{ports:?}");
     let mounts: Vec<_> = proxy["volumes"].as_array().unwrap().iter().map(|mount| mount["source"].as_str()).collect();
     assert!(mounts.contains(&Some("reader-secrets")) && !mounts.contains(&Some("writer-secrets")), "{mounts:?}");
+}
+
+/// Nginx clears one header only: any other would be anybody's word.
+#[test]
+fn a_header_names_users_only_by_opt_in_and_none_but_the_one_that_nginx_clears() {
+    let test = "a_header_names_users_only_by_opt_in_and_none_but_the_one_that_nginx_clears";
+    let header =
+        |files| Some(composed(test, files)?["services"]["web"]["environment"]["GHARVEST_WEB__USER_HEADER"].clone());
+    let (Some(usual), Some(opted)) = (header(FILES[0]), header(FILES[5])) else { return };
+    assert_eq!((usual, opted), ("".into(), "X-Forwarded-User".into()));
+    let front = fs::read_to_string(checkout().join("nginx/conf.d/10-gharvest.conf")).unwrap();
+    let times = |text: &str| front.matches(text).count();
+    let cleared = times("proxy_set_header X-Forwarded-User $gharvest_user;");
+    assert_eq!(
+        cleared,
+        times("proxy_set_header Host $http_host;"),
+        "headers set in a location replace those set above"
+    );
 }
 
 /// What Kibana's container runs, with the image's own program replaced by one that shows what it is given.

@@ -35,6 +35,10 @@ struct Front {
 async fn upstream(name: &'static str) -> SocketAddr {
     let echo = move |request: Request| async move {
         let (parts, body) = request.into_parts();
+        let user = parts.headers.get("x-forwarded-user").map(|user| user.to_str().unwrap().to_owned());
+        if let Some(user) = user {
+            return (StatusCode::FORBIDDEN, format!("{name} hears of {user}")).into_response();
+        }
         if parts.uri.path() == "/-/data-access" {
             let asked = parts.headers["x-original-uri"].to_str().unwrap().to_owned();
             return if asked.contains("private") { StatusCode::FORBIDDEN } else { StatusCode::NO_CONTENT }
@@ -176,6 +180,29 @@ async fn dashboards_without_security_are_for_whom_the_web_front_lets_in() {
     assert_eq!(get(&front, "/kibana/app/home").await, (200, expected));
     assert_eq!(get(&front, "/kibana/app/private").await.0, 403);
     assert_eq!(get(&front, "/").await.0, 200);
+}
+
+/// By an opt-in, as docker-compose.users.yml mounts it, the word of the proxy in front counts.
+#[tokio::test]
+async fn a_client_calls_himself_nothing_unless_a_proxy_in_front_answers_for_it() {
+    let test = "a_client_calls_himself_nothing_unless_a_proxy_in_front_answers_for_it";
+    let Some(program) = nginx_program(test) else { return };
+    for is_opted_for in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        if is_opted_for {
+            fs::create_dir(folder.path().join("users")).unwrap();
+            fs::copy(checkout().join("nginx/users/forwarded.conf"), folder.path().join("users/forwarded.conf"))
+                .unwrap();
+        }
+        let front = front_in(&program, folder).await;
+        let client = reqwest::Client::new();
+        for path in ["/", "/kibana/app/home", "/webhooks/github", "/events", "/data/current/octo/.github/items/1.json"]
+        {
+            let request = client.get(format!("{}{path}", front.base)).header("x-forwarded-user", "setup-admin");
+            let status = request.header("x_forwarded_user", "setup-admin").send().await.unwrap().status();
+            assert_eq!(status == StatusCode::FORBIDDEN, is_opted_for, "{path}: {status}");
+        }
+    }
 }
 
 /// The engine here is a stand-in that says what reached it: whether a key is good is the engine's own judgement.
