@@ -22,7 +22,7 @@
 //!
 //! States of the repository (disabled, blocked, not to be seen) change no item.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use fail::fail_point;
 use gharvest_archive::{InboxEntry, LedgerChange, Repository, Written};
@@ -334,14 +334,14 @@ impl Downloader {
         Ok(elsewhere)
     }
 
-    /// Which of these numbers GraphQL shows to be discussions; none where it cannot be asked at all. It alone tells, so the
+    /// Which of these numbers GraphQL tells to be discussions; none where it cannot be asked at all. It alone tells, so the
     /// job waits for its budget, and a failure that passes is one of the job.
     pub(crate) async fn discussions(
         &self,
         repository: &Repository,
         numbers: &[u64],
         purpose: Purpose,
-    ) -> Result<Option<Vec<u64>>, Failure> {
+    ) -> Result<Option<BTreeMap<u64, bool>>, Failure> {
         if !self.client.can_graphql() {
             return Ok(None);
         }
@@ -376,7 +376,7 @@ impl Downloader {
             None if self.was_asked_for_by_walk(prepared, purpose).await? => (true, None),
             None => {
                 let found = self.discussions(repository, &[number], purpose).await?;
-                (true, found.map(|found| found.contains(&number)))
+                (true, found.and_then(|found| found.get(&number).copied()))
             }
         };
         let entry = self.archive.ledger(repository.id).await?.get(number);

@@ -240,16 +240,18 @@ impl Downloader {
         let ledger = self.archive.ledger(repository.id).await?;
         unlisted.retain(|number| ledger.get(*number).state == NumberState::Unknown);
         let told = self.discussions(repository, &unlisted, purpose).await?;
-        let discussions_told = if told.is_some() { highest } else { 0 };
-        let discussions = told.unwrap_or_default();
+        let told = told.unwrap_or_default();
+        let discussions_told =
+            unlisted.iter().find(|number| !told.contains_key(number)).map_or(highest, |untold| untold - 1);
+        let is_discussion = |number: &u64| told.get(number) == Some(&true);
         let verified_at = Timestamp::now();
-        let not_items = discussions.iter().map(|number| LedgerChange {
-            number: *number,
+        let not_items = unlisted.iter().copied().filter(is_discussion).map(|number| LedgerChange {
+            number,
             state: NumberState::NotAnItem,
             verified_at,
         });
         self.archive.update_ledger(repository.id, &not_items.collect::<Vec<_>>()).await?;
-        unlisted.retain(|number| !discussions.contains(number));
+        unlisted.retain(|number| !is_discussion(number));
         self.push_numbers(repository, unlisted, lane).await?;
         Ok(discussions_told)
     }

@@ -267,6 +267,40 @@ async fn a_discussion_is_no_item_however_often_its_number_is_visited() {
 }
 
 #[tokio::test]
+async fn a_discussion_of_which_graphql_does_not_tell_is_not_taken_for_hidden() {
+    let withhold = |error| Fault::Withhold { what: Withheld::Items(1), error };
+    let half = |error| Fault::Withhold { what: Withheld::Items(2), error };
+    let mut world = World::new(300).await;
+    world.options.graphql = true;
+    world.options.worker.batch = 400;
+    // The walk is told a part, the rest when it asks again; of the first item that asks by itself nothing is told.
+    for error in [GraphqlError::ResourceLimits, GraphqlError::WentWrong] {
+        world.control.inject(Rule::often(half(error), 1.0).on("#Discussions").times(1));
+    }
+    world.track().await;
+    world.work().await;
+    assert_eq!(world.control.fault_hits(), 2);
+    let is_discussion = |number: &u64| world.control.truth(&world.name, *number) == Some(Truth::NotAnItem);
+    let discussions: Vec<u64> = (1..=world.control.highest_number(&world.name)).filter(is_discussion).collect();
+    assert!(discussions.iter().any(|number| number % 2 == 0) && discussions.iter().any(|number| number % 2 == 1));
+    nothing(&world.differences().await);
+
+    // An item that became one, while GitHub has its troubles, and while the token may not see it.
+    let number = discussions[0];
+    let state = async || world.archive.ledger(world.id).await.unwrap().get(number).state;
+    for error in [GraphqlError::ResourceLimits, GraphqlError::Forbidden] {
+        world.control.inject(Rule::often(withhold(error), 1.0).on("#Discussions").times(1));
+        visit(&world, number).await;
+        assert_eq!(state().await, NumberState::NotAnItem, "{error:?}");
+    }
+    let number = world.issues()[3];
+    drop(world.control.change(&world.name, Change::ConvertToDiscussion { number }).unwrap());
+    world.control.inject(Rule::often(withhold(GraphqlError::WentWrong), 1.0).on("#Discussions").times(1));
+    visit(&world, number).await;
+    nothing(&world.differences().await);
+}
+
+#[tokio::test]
 async fn a_discussion_that_only_graphql_can_tell_waits_for_its_budget_and_pauses_nothing() {
     let mut world = World::new(300).await;
     world.options.graphql = true;

@@ -88,7 +88,7 @@ pub enum Withheld {
     Everything,
     /// The repository and types; lists of nodes may not be null.
     Fields,
-    /// Items whose number is a multiple of this, and their nodes.
+    /// Items and discussions whose number is a multiple of this, and their nodes.
     Items(u64),
     /// The first entry of a list of such an item.
     Entries(u64),

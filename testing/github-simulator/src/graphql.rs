@@ -471,6 +471,9 @@ impl<'a> Run<'a> {
 
     fn discussion(&mut self, repository: &Repository, field: &'a Asked, path: &[&str]) -> Value {
         let number = argument(field, "number", self.variables).as_u64().unwrap_or(0);
+        if let Some(error) = self.keeps_back(number) {
+            return self.withhold(error, json!(path));
+        }
         if repository.gone.get(&number) == Some(&Gone::Discussion) {
             return self.take(&json!({"__typename": "Discussion", "number": number}), field, path);
         }

@@ -150,7 +150,7 @@ pub(crate) fn counts(discussions: bool) -> String {
 }
 
 /// The document that asks which numbers are discussions'.
-pub(crate) fn discussions(numbers: &[u64]) -> String {
+pub(crate) fn discussions(numbers: impl Iterator<Item = u64>) -> String {
     let mut document =
         format!("query Discussions($owner:String!,$name:String!){{{BUDGET} repository(owner:$owner,name:$name){{id");
     for number in numbers {

@@ -61,14 +61,23 @@ pub enum Glimpse {
     Unknown,
 }
 
-/// Items of one repository that are looked at.
+/// Numbers of one repository that are looked at.
 struct Looking<'a> {
     client: &'a Client,
     repository: &'a RepositoryName,
-    discussions: bool,
+    question: Question,
     purpose: Purpose,
     seen: BTreeMap<u64, Glimpse>,
     requests: u64,
+}
+
+/// What is asked of a number.
+#[derive(Debug, Clone, Copy)]
+enum Question {
+    /// How it looks; with `discussions`, one of unknown kind is asked as a discussion too.
+    Look { discussions: bool },
+    /// Whether it is a discussion.
+    IsDiscussion,
 }
 
 impl Client {
@@ -86,8 +95,7 @@ impl Client {
         let blind = items.iter().any(|(_, kind)| kind.is_none());
         let discussions = blind && self.schema(purpose).await?.discussions;
         let most = if blind { PROBED_BLINDLY } else { PROBED_AT_ONCE };
-        let seen = BTreeMap::new();
-        let mut looking = Looking { client: self, repository, discussions, purpose, seen, requests: 0 };
+        let mut looking = Looking::new(self, repository, Question::Look { discussions }, purpose);
         for batch in items.chunks(most) {
             looking.look(batch).await?;
         }
@@ -97,7 +105,11 @@ impl Client {
     }
 }
 
-impl Looking<'_> {
+impl<'a> Looking<'a> {
+    fn new(client: &'a Client, repository: &'a RepositoryName, question: Question, purpose: Purpose) -> Self {
+        Self { client, repository, question, purpose, seen: BTreeMap::new(), requests: 0 }
+    }
+
     /// Looks at a batch: what is left out is asked for again, in halves if that is all of it.
     async fn look(&mut self, batch: &[(u64, Option<Kind>)]) -> Result<()> {
         let (before, mut failed) = (self.seen.len(), 0);
@@ -130,7 +142,10 @@ impl Looking<'_> {
     async fn ask(&mut self, batch: &[(u64, Option<Kind>)]) -> Result<(Vec<(u64, Option<Kind>)>, String)> {
         self.requests += 1;
         let variables = json!({"owner": self.repository.owner(), "name": self.repository.name()});
-        let query = document(batch, self.discussions);
+        let query = match self.question {
+            Question::Look { discussions } => document(batch, discussions),
+            Question::IsDiscussion => super::document::discussions(batch.iter().map(|(number, _)| *number)),
+        };
         let asked = self.client.ask_graphql(&query, &variables, self.purpose, true, Some(self.repository));
         let (shown, errors) = match asked.await? {
             Reached::Data { data, errors, .. } => (data.tree("repository"), errors),
@@ -138,10 +153,19 @@ impl Looking<'_> {
         };
         let reason = crate::base::cut(errors.first().map_or("the repository is not there", text));
         if !shown.is_object() {
-            return Err(Error::new(ErrorKind::Refused, "POST /graphql", reason));
+            let is_hidden = errors.iter().any(super::hides_repository);
+            let kind = if is_hidden { ErrorKind::Refused } else { ErrorKind::Unavailable };
+            return Err(Error::new(kind, "POST /graphql", reason));
         }
+        let tell = match self.question {
+            Question::Look { .. } => glimpse,
+            Question::IsDiscussion if errors.iter().any(hides_discussion) => {
+                return Err(Error::new(ErrorKind::Forbidden, "POST /graphql", reason));
+            }
+            Question::IsDiscussion => discussion,
+        };
         let mut left = batch.to_vec();
-        left.retain(|(number, _)| match glimpse(*number, &shown, &errors) {
+        left.retain(|(number, _)| match tell(*number, &shown, &errors) {
             Some(seen) => {
                 self.seen.insert(*number, seen);
                 false
@@ -205,32 +229,33 @@ impl Client {
 
 impl Client {
     /// Which of these numbers are discussions: they share the sequence with items, and REST does not tell them from
-    /// what was deleted. None are, on a server that does not know discussions. [`PROBED_AT_ONCE`] numbers cost one point.
+    /// what was deleted. None are, on a server that does not know discussions. A number of which GitHub does not tell,
+    /// also when it is asked for alone, is missing. [`PROBED_AT_ONCE`] numbers cost one point.
     ///
     /// # Errors
-    /// As [`Client::get`].
+    /// As [`Client::get`]; [`ErrorKind::Forbidden`] when the token may not see discussions, [`ErrorKind::Unavailable`]
+    /// when GitHub tells of none of the numbers: who takes silence for an answer hides what is a discussion.
     pub async fn discussions(
         &self,
         repository: &RepositoryName,
         numbers: &[u64],
         purpose: Purpose,
-    ) -> Result<Vec<u64>> {
-        let mut found = Vec::new();
-        if numbers.is_empty() || !self.can_graphql() || !self.schema(purpose).await?.discussions {
-            return Ok(found);
+    ) -> Result<BTreeMap<u64, bool>> {
+        if numbers.is_empty() || !self.can_graphql() {
+            return Ok(BTreeMap::new());
         }
-        let variables = json!({"owner": repository.owner(), "name": repository.name()});
-        for numbers in numbers.chunks(PROBED_AT_ONCE) {
-            let query = super::document::discussions(numbers);
-            let reached = self.ask_graphql(&query, &variables, purpose, true, Some(repository)).await?;
-            let Reached::Data { data, .. } = reached else {
-                // Silence is no answer: who takes it for one hides what is a discussion.
-                return Err(Error::new(ErrorKind::Unavailable, "POST /graphql", "nobody told what is a discussion"));
-            };
-            let shown = data.tree("repository");
-            found.extend(numbers.iter().filter(|number| shown[format!("d{number}")].is_object()));
+        if !self.schema(purpose).await?.discussions {
+            return Ok(numbers.iter().map(|number| (*number, false)).collect());
         }
-        Ok(found)
+        let asked: Vec<(u64, Option<Kind>)> = numbers.iter().map(|number| (*number, None)).collect();
+        let mut looking = Looking::new(self, repository, Question::IsDiscussion, purpose);
+        for batch in asked.chunks(PROBED_AT_ONCE) {
+            looking.look(batch).await?;
+        }
+        if looking.seen.is_empty() {
+            return Err(Error::new(ErrorKind::Unavailable, "POST /graphql", "nobody told what is a discussion"));
+        }
+        Ok(looking.seen.into_iter().map(|(number, seen)| (number, seen == Glimpse::Discussion)).collect())
     }
 }
 
@@ -261,12 +286,37 @@ pub(crate) fn document(items: &[(u64, Option<Kind>)], discussions: bool) -> Stri
 
 /// What an answer tells of a number; none if nothing.
 fn glimpse(number: u64, repository: &Value, errors: &[Value]) -> Option<Glimpse> {
-    let alias = format!("i{number}");
-    match errors.iter().find(|error| error["path"][1] == alias.as_str()) {
-        Some(_) if repository[format!("d{number}")].is_object() => Some(Glimpse::Discussion),
-        Some(error) => (error["type"] == "NOT_FOUND").then_some(Glimpse::NotFound),
-        None => present(&repository[&alias]),
+    let [item, other] = ["i", "d"].map(|letter| format!("{letter}{number}"));
+    match refusal(&item, errors) {
+        None => present(&repository[&item]),
+        Some(_) if repository[&other].is_object() => Some(Glimpse::Discussion),
+        // It may be a discussion that is only not told now.
+        Some("NOT_FOUND") if repository.get(&other).is_none() => Some(Glimpse::NotFound),
+        Some("NOT_FOUND") => {
+            matches!(refusal(&other, errors), Some("NOT_FOUND" | "FORBIDDEN")).then_some(Glimpse::NotFound)
+        }
+        Some(_) => None,
     }
+}
+
+/// What an answer tells of a number that was asked for as a discussion only; none if nothing.
+fn discussion(number: u64, repository: &Value, errors: &[Value]) -> Option<Glimpse> {
+    let alias = format!("d{number}");
+    match refusal(&alias, errors) {
+        Some("NOT_FOUND") => Some(Glimpse::NotFound),
+        _ => repository[&alias].is_object().then_some(Glimpse::Discussion),
+    }
+}
+
+/// The type of the error about what was asked for under a name; empty if it has none.
+fn refusal<'e>(alias: &str, errors: &'e [Value]) -> Option<&'e str> {
+    let own = errors.iter().find(|error| error["path"][1] == alias)?;
+    Some(own["type"].as_str().unwrap_or_default())
+}
+
+/// Whether an error says that the token may not see discussions.
+fn hides_discussion(error: &Value) -> bool {
+    error["type"] == "FORBIDDEN" && error["path"][1].as_str().is_some_and(|alias| alias.starts_with('d'))
 }
 
 fn present(node: &Value) -> Option<Glimpse> {
@@ -282,4 +332,38 @@ fn present(node: &Value) -> Option<Glimpse> {
         entries: timeline["totalCount"].as_u64()?,
         timeline_updated_at: time(&timeline["updatedAt"]),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_told_only_by_what_is_there_or_by_what_is_said_not_to_be() {
+        let error = |alias: &str, kind: &str| json!({"path": ["repository", alias], "type": kind});
+        let absent = |alias| error(alias, "NOT_FOUND");
+        let there = json!({"__typename": "Discussion"});
+        let (null, none) = (json!({"i5": null, "d5": null}), Some(Glimpse::NotFound));
+        for (shown, errors, told) in [
+            (json!({"i5": null, "d5": there}), vec![absent("i5")], Some(Glimpse::Discussion)),
+            (null.clone(), vec![absent("i5"), absent("d5")], none.clone()),
+            (null.clone(), vec![absent("i5"), error("d5", "RESOURCE_LIMITS_EXCEEDED")], None),
+            (null.clone(), vec![absent("i5")], None),
+            (null.clone(), vec![error("i5", "RESOURCE_LIMITS_EXCEEDED"), absent("d5")], None),
+            // Nobody will ever tell this token.
+            (null.clone(), vec![absent("i5"), error("d5", "FORBIDDEN")], none.clone()),
+            (json!({"i5": null}), vec![absent("i5")], none.clone()),
+            (null.clone(), vec![absent("i6"), absent("d6")], None),
+        ] {
+            assert_eq!(glimpse(5, &shown, &errors), told, "{shown} {errors:?}");
+        }
+        for (shown, errors, told) in [
+            (json!({"d5": there}), vec![], Some(Glimpse::Discussion)),
+            (json!({"d5": null}), vec![absent("d5")], none),
+            (json!({"d5": null}), vec![error("d5", "RESOURCE_LIMITS_EXCEEDED")], None),
+            (json!({"d5": null}), vec![], None),
+        ] {
+            assert_eq!(discussion(5, &shown, &errors), told, "{shown} {errors:?}");
+        }
+    }
 }
