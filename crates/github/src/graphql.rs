@@ -158,8 +158,6 @@ pub struct ThreadParts {
     pub pull: Option<Value>,
     /// Those given with [`Wanted`], or empty where it is known that there are none; else to be fetched by REST.
     pub review_comments: Option<Vec<Value>>,
-    /// How many entries GraphQL counts in the timeline: what a later [`Probe`] is compared with.
-    pub entries: Option<u64>,
 }
 
 /// What a GraphQL reply says.

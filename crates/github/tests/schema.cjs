@@ -48,6 +48,15 @@ function fieldResolver(source, _arguments, _context, info) {
   return source[key];
 }
 
+// What a server said to take in `itemTypes`: a newer value is the name of a newer type.
+function variablesOf({ types, ...variables }) {
+  if (!types) return variables;
+  const isKnown = (value) => schema.getType("PullRequestTimelineItemsItemType").getValue(value);
+  const nameOf = (value) => value.replace(/([A-Z])([A-Z0-9]*)_?/g, (_, first, rest) => first + rest.toLowerCase());
+  for (const value of types.filter((value) => !isKnown(value))) tell(`Unknown type "${nameOf(value)}"`, value);
+  return { ...variables, types: types.filter(isKnown) };
+}
+
 // What GitHub answers to introspection is the schema's own business.
 const isIntrospection = (query) => query.includes("__type(");
 
@@ -59,7 +68,7 @@ for (const { request, answer } of exchanges) {
     schema,
     document,
     rootValue: answer.data,
-    variableValues: request.variables,
+    variableValues: variablesOf(request.variables),
     fieldResolver,
     // Without its name in the answer an object may be any of the interface's types: their common fields are asked for.
     typeResolver: (value, _context, _info, abstract) =>

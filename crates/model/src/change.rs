@@ -131,9 +131,8 @@ fn same_timeline(a: &Record, b: &Record) -> bool {
     };
     let event = |entry: &Value| entry.get("event").and_then(Value::as_str).unwrap_or_default().to_owned();
     let told: Vec<String> = graphql.iter().map(event).collect();
-    // What GraphQL has no type for is missing without a trace, and comments of old threads are told to some visits only.
-    let is_expected = |name: &str| lossy::is_told(name) && name != "line-commented";
-    let counts = |entry: &&Value| is_expected(&event(entry)) || told.contains(&event(entry));
+    // What GraphQL has no type for is missing without a trace.
+    let counts = |entry: &&Value| lossy::is_always_told(&event(entry)) || told.contains(&event(entry));
     let rest: Vec<&Value> = rest.iter().filter(counts).collect();
     rest.len() == graphql.len()
         && graphql

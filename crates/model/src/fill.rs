@@ -104,13 +104,13 @@ mod tests {
     }
 
     #[test]
-    fn what_came_by_graphql_takes_the_form_and_the_etags_of_rest_and_keeps_its_count() {
+    fn what_came_by_graphql_takes_the_form_and_the_etags_of_rest_and_keeps_others() {
         let mut stored = record(Origin::Graphql, "now", None);
-        stored.etags.insert("timeline_entries".to_owned(), json!(5));
+        stored.etags.insert("issue".to_owned(), json!("y"));
         let visit = record(Origin::Rest, "then", Some("x"));
         assert_eq!(fill(&mut stored, &mut visit.clone()), Gain::Form);
         assert_eq!((&stored.timeline, &stored.origin), (&visit.timeline, &visit.origin));
-        assert_eq!(serde_json::to_value(&stored.etags).unwrap(), json!({"timeline_entries": 5, "timeline": "x"}));
+        assert_eq!(serde_json::to_value(&stored.etags).unwrap(), json!({"issue": "y", "timeline": "x"}));
         assert_eq!(fill(&mut stored, &mut visit.clone()), Gain::Nothing, "the next one brings nothing");
     }
 

@@ -217,6 +217,12 @@ pub fn is_told(event: &str) -> bool {
     TOLD.binary_search(&event).is_ok()
 }
 
+/// Whether GraphQL tells this event wherever REST lists it, and counts it as a probe counts: comments of old threads are
+/// told to some visits only.
+pub fn is_always_told(event: &str) -> bool {
+    is_told(event) && event != "line-commented"
+}
+
 /// The entry that permits GraphQL's value beside REST's at this path: `timeline`, the event, and the keys below it, or
 /// `issue` or `pull` and the keys below. None if it must be REST's. No value means that the key is absent.
 ///

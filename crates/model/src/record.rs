@@ -15,9 +15,6 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::ids::{ItemId, Kind, RepositoryId, RepositoryName};
 
-/// The key among a record's ETags of how many timeline entries GraphQL counted: what a probe is compared with.
-pub const TIMELINE_ENTRIES: &str = "timeline_entries";
-
 /// A record's version: 1 at the first write, one more at each stored change; 0 means that nothing is stored yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -77,7 +74,7 @@ pub struct Record<E = Value> {
     /// The REST API version in use when it was fetched.
     #[serde(default = "default_api_version")]
     pub api_version: String,
-    /// ETags by part (`issue`, `pull`), for conditional requests; and [`TIMELINE_ENTRIES`].
+    /// ETags by part (`issue`, `pull`), for conditional requests.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub etags: Map<String, Value>,
     /// GitHub's issue object. Absent only with origin import, until the first fetch.

@@ -21,7 +21,7 @@ use gharvest_github::{
 };
 use gharvest_model::{
     RepositoryName,
-    record::{Origin, Origins, TIMELINE_ENTRIES},
+    record::{Origin, Origins},
 };
 use jiff::Timestamp;
 use serde_json::{Map, json};
@@ -162,7 +162,6 @@ impl GraphqlFetcher {
             pull
         });
         let issue = if parts.issue_is_graphql { Origin::Graphql } else { Origin::Rest };
-        etags.extend(parts.entries.map(|entries| (TIMELINE_ENTRIES.to_owned(), json!(entries))));
         Ok(Fetched::Thread(Box::new(Thread {
             issue: parts.issue,
             timeline,

@@ -12,7 +12,7 @@ use gharvest_github_simulator::{
 use gharvest_model::{
     ItemId, Record, RepositoryName,
     change::same_content,
-    lossy::{TOLD, differences, is_told},
+    lossy::{TOLD, differences, is_always_told},
     record::Origin,
 };
 use gharvest_testkit::recorded_data;
@@ -113,9 +113,8 @@ async fn both_ways(github: Github, name: &str, more: &[&str]) -> (usize, BTreeSe
 /// example. What moves by itself is left to [`same_content`].
 fn compare(graphql: &Record, rest: &Record, found: &mut BTreeMap<String, String>) {
     if graphql.origin.timeline == Some(Origin::Graphql) {
-        let is_expected = |event: &str| is_told(event) && event != "line-commented";
         let told = |record: &Record| {
-            let entries = record.timeline.iter().filter(|entry| is_expected(event_of(entry)));
+            let entries = record.timeline.iter().filter(|entry| is_always_told(event_of(entry)));
             entries.cloned().collect::<Vec<_>>()
         };
         let (graphql, rest) = (told(graphql), told(rest));

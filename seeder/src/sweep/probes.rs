@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, btree_map::Entry};
 use gharvest_archive::LedgerChange;
 use gharvest_github::{Glimpse, PROBED_AT_ONCE, PROBED_BLINDLY, Probe, Probed, Purpose};
 use gharvest_model::{
-    ItemId, Kind, Lane, Record,
+    ItemId, Kind, Lane,
     ledger::{Ledger, NumberState},
-    lossy::is_told,
-    record::TIMELINE_ENTRIES,
+    lossy::is_always_told,
+    record::RecordText,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{Pace, Sweep};
 use crate::{Failure, schedule::earlier};
@@ -27,6 +27,38 @@ const MOST: usize = 3_000;
 const CALLS_AN_ITEM: u64 = 3;
 /// Numbers whose glimpses lie in one file.
 const BLOCK: u64 = 1_000;
+
+/// What a record says of what a glimpse tells too: of a batch of records no more is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Known {
+    kind: Kind,
+    revision: u32,
+    /// None of a tombstone.
+    updated_at: Option<Timestamp>,
+    /// How many entries of its timeline GraphQL counts.
+    entries: u64,
+}
+
+/// What says whether an entry is counted.
+#[derive(Deserialize)]
+struct Named {
+    event: String,
+}
+
+impl Known {
+    fn of(record: &RecordText<'_>) -> Self {
+        let is_counted = |entry: &&&RawValue| {
+            serde_json::from_str(entry.get()).is_ok_and(|entry: Named| is_always_told(&entry.event))
+        };
+        let issue = record.issue.as_ref().filter(|_| !record.state.is_tombstone());
+        Self {
+            kind: record.kind,
+            revision: record.revision.0,
+            updated_at: issue.and_then(|issue| issue["updated_at"].as_str()?.parse().ok()),
+            entries: record.timeline.iter().filter(is_counted).count() as u64,
+        }
+    }
+}
 
 /// How an item looked at the last probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,9 +128,11 @@ impl Sweep<'_> {
         let mut records = BTreeMap::new();
         for number in numbers {
             let item = ItemId { repository: self.tracked.id, number: *number };
-            records.extend(self.archive.record(item).await?.map(|record| (*number, record)));
+            if let Some(stored) = self.archive.stored(item).await? {
+                records.insert(*number, Known::of(&stored.text()?));
+            }
         }
-        let kind = |number: &u64| records.get(number).map(|record: &Record| record.kind);
+        let kind = |number: &u64| records.get(number).map(|record| record.kind);
         let asked: Vec<(u64, Option<Kind>)> = numbers.iter().map(|number| (*number, kind(number))).collect();
         let Probed { probes, requests } = self.client.probe(&self.tracked.name, &asked, Purpose::Backfill).await?;
         self.charge(requests.saturating_sub(1) * COST);
@@ -118,7 +152,7 @@ impl Sweep<'_> {
                 Entry::Occupied(loaded) => loaded.into_mut(),
                 Entry::Vacant(place) => place.insert(self.load(&part(block)).await?),
             };
-            let mut now = Seen { revision: record.revision.0, entries, timeline_updated_at, differed: None };
+            let mut now = Seen { revision: record.revision, entries, timeline_updated_at, differed: None };
             let last = ledger.get(number).verified_at.unwrap_or(Timestamp::UNIX_EPOCH);
             if is_same(record, known.get(&number), now, updated_at, last) {
                 verified.push(LedgerChange { number, state: NumberState::Present, verified_at: self.now });
@@ -169,28 +203,19 @@ fn part(block: u64) -> String {
     format!("sweep-probes-{block}")
 }
 
-/// Whether an item looks as it did, or as a download since has seen it. Without an earlier look at this revision the
-/// stored timeline is counted: beside what REST lists GraphQL counts threads of reviews and a marker for a pull request.
-fn is_same(record: &Record, before: Option<&Seen>, now: Seen, updated_at: Timestamp, verified_at: Timestamp) -> bool {
-    let known_update = record.issue.as_ref().and_then(|issue| issue["updated_at"].as_str()?.parse::<Timestamp>().ok());
-    if record.state.is_tombstone() || known_update != Some(updated_at) {
+/// Whether an item looks as it did, or as a download since has seen it. Without an earlier look at this revision GraphQL
+/// must count just what is stored; where it counts something else for good, one download says that nothing is missing.
+fn is_same(record: &Known, before: Option<&Seen>, now: Seen, updated_at: Timestamp, verified_at: Timestamp) -> bool {
+    if record.updated_at != Some(updated_at) {
         return false;
     }
-    if let Some(before) = before.filter(|before| before.revision == now.revision) {
-        let is_known = before.differed.is_none_or(|last| last < verified_at);
-        return is_known && Seen { differed: None, ..*before } == now;
+    match before.filter(|before| before.revision == now.revision) {
+        Some(before) => {
+            let is_known = before.differed.is_none_or(|last| last < verified_at);
+            is_known && Seen { differed: None, ..*before } == now
+        }
+        None => now.timeline_updated_at.is_none_or(|at| at <= verified_at) && record.entries == now.entries,
     }
-    if now.timeline_updated_at.is_some_and(|at| at > verified_at) {
-        return false;
-    }
-    if let Some(entries) = record.etags.get(TIMELINE_ENTRIES).and_then(Value::as_u64) {
-        return entries == now.entries;
-    }
-    let told = |entry: &&Value| entry["event"].as_str().is_some_and(is_told);
-    let told = record.timeline.iter().filter(told).count() as u64;
-    let threads = record.review_comments.iter().filter(|comment| comment["in_reply_to_id"].is_null()).count() as u64;
-    let beside = if record.kind == Kind::PullRequest { threads + 1 } else { 0 };
-    (told..=told + beside).contains(&now.entries)
 }
 
 #[cfg(test)]
@@ -231,19 +256,20 @@ mod tests {
 
     #[test]
     fn a_glimpse_that_differs_is_known_only_once_a_download_has_seen_it() {
-        let record: Record = serde_json::from_value(json!({
-            "schema": 1, "repository": {"id": 7, "full_name": "owner/name"}, "number": 4, "kind": "issue", "revision": 2,
+        let stored = json!({
+            "schema": 1, "repository": {"id": 7, "full_name": "owner/name"}, "number": 4, "kind": "pull_request", "revision": 2,
             "state": {"is": "present"}, "visibility": "public", "fetched_at": day(1), "changed_at": day(1), "origin": {},
             "api_version": "2022-11-28", "etags": {}, "issue": {"updated_at": day(0)},
-            "timeline": [{"event": "closed"}, {"event": "labeled"}],
-        }))
-        .unwrap();
+            "timeline": [{"event": "closed"}, {"event": "line-commented"}, {"event": "labeled"}, {"event": "new"}, {}],
+        })
+        .to_string();
+        let record = Known::of(&serde_json::from_str(&stored).unwrap());
         let glimpse = |entries| Seen { revision: 2, entries, timeline_updated_at: Some(day(0)), differed: None };
         let is_same =
             |before: Option<Seen>, now, verified| is_same(&record, before.as_ref(), now, day(0), day(verified));
         // Without an earlier look: what is stored is what there is.
         assert!(is_same(None, glimpse(2), 1));
-        assert!(!is_same(None, glimpse(3), 1), "of an issue GraphQL counts nothing else");
+        assert!(!is_same(None, glimpse(3), 1), "GraphQL counts nothing else");
         let moved = Seen { timeline_updated_at: Some(day(2)), ..glimpse(2) };
         assert!(!is_same(None, moved, 1), "it moved since the download");
         assert!(is_same(None, moved, 3));

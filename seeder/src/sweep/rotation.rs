@@ -116,7 +116,7 @@ mod tests {
         };
         let all = ["issue", "timeline", "pull", "review_comments"];
         for (what, record, with_token, without) in [
-            ("an issue that came by GraphQL", record(Kind::Issue, &["timeline_entries"], 3, 0), 2, 2),
+            ("an issue that came by GraphQL", record(Kind::Issue, &[], 3, 0), 2, 2),
             ("an issue without a timeline", record(Kind::Issue, &[], 0, 0), 2, 2),
             ("a pull request", record(Kind::PullRequest, &[], 3, 0), 3, 3),
             ("one with review comments", record(Kind::PullRequest, &[], 3, 7), 4, 4),

@@ -24,11 +24,18 @@ pub(crate) struct Schema {
     pub(super) discussions: bool,
     /// Whether it tells of cards of classic projects.
     cards: bool,
+    /// What `itemTypes` of a pull request's timeline takes, but for what REST does not list; empty if it is not told.
+    pub(super) entry_types: Vec<String>,
 }
+
+/// Of a pull request's timeline, what REST lists elsewhere or not at all: threads of review comments, and how far who asks
+/// has read.
+const UNLISTED: [&str; 2] = ["PULL_REQUEST_REVIEW_THREAD", "PULL_REQUEST_REVISION_MARKER"];
 
 /// Asks for what [`Schema`] needs to know. A fragment on an unknown type fails the whole document, so it is asked first.
 pub(crate) const INTROSPECTION: &str = "query Schema{\
     timeline:__type(name:\"PullRequestTimelineItems\"){possibleTypes{name}} \
+    entries:__type(name:\"PullRequestTimelineItemsItemType\"){enumValues(includeDeprecated:true){name}} \
     issue:__type(name:\"Issue\"){fields{name}} \
     repository:__type(name:\"Repository\"){fields{name}} \
     card:__type(name:\"MovedColumnsInProjectEvent\"){fields(includeDeprecated:true){name}} \
@@ -43,11 +50,14 @@ impl Schema {
         };
         let cards = names(&data["card"]["fields"]).contains("projectCard");
         let discussions = names(&data["repository"]["fields"]).contains("discussion");
+        let mut entry_types = names(&data["entries"]["enumValues"]);
+        entry_types.retain(|name| !UNLISTED.contains(&name.as_str()));
         Self {
             types: names(&data["timeline"]["possibleTypes"]),
             fields: names(&data["issue"]["fields"]),
             discussions,
             cards,
+            entry_types: entry_types.into_iter().collect(),
         }
     }
 

@@ -155,7 +155,7 @@ impl Held {
         let pull = pull.map(|pull| with_counts(pull, timeline.as_deref(), comments.as_deref()));
         let none = node["reviewThreads"]["totalCount"] == 0;
         let review_comments = comments.or_else(|| none.then(Vec::new));
-        Ok(ThreadParts { issue, issue_is_graphql, timeline, pull, review_comments, entries: self.count })
+        Ok(ThreadParts { issue, issue_is_graphql, timeline, pull, review_comments })
     }
 
     /// Puts details where they belong; the error is the reason for going by REST.

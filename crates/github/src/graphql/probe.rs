@@ -1,8 +1,11 @@
 //! Cheap looks at many items: has anything changed since the last look?
 //!
-//! [`PROBED_AT_ONCE`] items cost one point when their kinds are known; [`PROBED_BLINDLY`] cost two when not. Numbers of
-//! the timeline are GraphQL's own count: compare them with an earlier probe, not with the length of a timeline that came
-//! by REST.
+//! [`PROBED_AT_ONCE`] items cost one point when their kinds are known; [`PROBED_BLINDLY`] cost two when not.
+//!
+//! What is counted of a timeline is what REST lists of it and GraphQL knows ([`gharvest_model::lossy::is_always_told`]). A pull
+//! request's also has threads of review comments and a marker, which `itemTypes` leaves out; of a connection with that
+//! argument `totalCount` counts all the same, and only `filteredCount` what it lets through (measured by several users of
+//! the API; GitHub's documentation does not say).
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -10,7 +13,7 @@ use gharvest_model::{Kind, RepositoryName};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Reached, text};
+use super::{Reached, document::Schema, text};
 use crate::{Client, Error, ErrorKind, Purpose, Result};
 
 /// Items of known kinds in one request: a connection each, and a hundredth of them, rounded, is one point.
@@ -48,7 +51,7 @@ pub enum Glimpse {
         kind: Kind,
         /// Its `updated_at`, which hides much: references, reactions, deleted comments.
         updated_at: Timestamp,
-        /// How many entries its timeline has.
+        /// How many entries REST lists in its timeline, of those that GraphQL knows.
         entries: u64,
         /// When its timeline last changed.
         timeline_updated_at: Option<Timestamp>,
@@ -65,7 +68,7 @@ pub enum Glimpse {
 struct Looking<'a> {
     client: &'a Client,
     repository: &'a RepositoryName,
-    question: Question,
+    question: Question<'a>,
     purpose: Purpose,
     seen: BTreeMap<u64, Glimpse>,
     requests: u64,
@@ -73,9 +76,9 @@ struct Looking<'a> {
 
 /// What is asked of a number.
 #[derive(Debug, Clone, Copy)]
-enum Question {
-    /// How it looks; with `discussions`, one of unknown kind is asked as a discussion too.
-    Look { discussions: bool },
+enum Question<'a> {
+    /// How it looks, to a server that knows this.
+    Look(&'a Schema),
     /// Whether it is a discussion.
     IsDiscussion,
 }
@@ -93,9 +96,9 @@ impl Client {
         purpose: Purpose,
     ) -> Result<Probed> {
         let blind = items.iter().any(|(_, kind)| kind.is_none());
-        let discussions = blind && self.schema(purpose).await?.discussions;
         let most = if blind { PROBED_BLINDLY } else { PROBED_AT_ONCE };
-        let mut looking = Looking::new(self, repository, Question::Look { discussions }, purpose);
+        let schema = self.schema(purpose).await?;
+        let mut looking = Looking::new(self, repository, Question::Look(schema), purpose);
         for batch in items.chunks(most) {
             looking.look(batch).await?;
         }
@@ -106,7 +109,7 @@ impl Client {
 }
 
 impl<'a> Looking<'a> {
-    fn new(client: &'a Client, repository: &'a RepositoryName, question: Question, purpose: Purpose) -> Self {
+    fn new(client: &'a Client, repository: &'a RepositoryName, question: Question<'a>, purpose: Purpose) -> Self {
         Self { client, repository, question, purpose, seen: BTreeMap::new(), requests: 0 }
     }
 
@@ -141,9 +144,15 @@ impl<'a> Looking<'a> {
     /// Asks for items in one request; gives back those of which nothing was told, and why.
     async fn ask(&mut self, batch: &[(u64, Option<Kind>)]) -> Result<(Vec<(u64, Option<Kind>)>, String)> {
         self.requests += 1;
-        let variables = json!({"owner": self.repository.owner(), "name": self.repository.name()});
+        let mut variables = json!({"owner": self.repository.owner(), "name": self.repository.name()});
         let query = match self.question {
-            Question::Look { discussions } => document(batch, discussions),
+            Question::Look(schema) => {
+                // With a server that does not tell what it takes, everything counts.
+                if !schema.entry_types.is_empty() {
+                    variables["types"] = json!(schema.entry_types);
+                }
+                document(batch, schema.discussions)
+            }
             Question::IsDiscussion => super::document::discussions(batch.iter().map(|(number, _)| *number)),
         };
         let asked = self.client.ask_graphql(&query, &variables, self.purpose, true, Some(self.repository));
@@ -158,7 +167,7 @@ impl<'a> Looking<'a> {
             return Err(Error::new(kind, "POST /graphql", reason));
         }
         let tell = match self.question {
-            Question::Look { .. } => glimpse,
+            Question::Look(_) => glimpse,
             Question::IsDiscussion if errors.iter().any(hides_discussion) => {
                 return Err(Error::new(ErrorKind::Forbidden, "POST /graphql", reason));
             }
@@ -261,12 +270,15 @@ impl Client {
 
 /// With `discussions`, it is also asked whether a number of unknown kind is one.
 pub(crate) fn document(items: &[(u64, Option<Kind>)], discussions: bool) -> String {
-    let mut document = String::from(
-        "query Probe($owner:String!,$name:String!){rateLimit{cost remaining resetAt} \
-         repository(owner:$owner,name:$name){id",
+    let is_issue = |(_, kind): &(u64, Option<Kind>)| *kind == Some(Kind::Issue);
+    // A variable that is not used is an error.
+    let variable = if items.iter().all(is_issue) { "" } else { ",$types:[PullRequestTimelineItemsItemType!]" };
+    let mut document = format!(
+        "query Probe($owner:String!,$name:String!{variable}){{rateLimit{{cost remaining resetAt}} \
+         repository(owner:$owner,name:$name){{id"
     );
-    let issue = "updatedAt timelineItems(first:1){totalCount updatedAt}";
-    let pull = "updatedAt prItems:timelineItems(first:1){totalCount updatedAt}";
+    let issue = "updatedAt timelineItems(first:1){filteredCount updatedAt}";
+    let pull = "updatedAt prItems:timelineItems(first:1,itemTypes:$types){filteredCount updatedAt}";
     for (number, kind) in items {
         let (field, fields) = match kind {
             Some(Kind::Issue) => ("issue", issue.to_owned()),
@@ -329,7 +341,7 @@ fn present(node: &Value) -> Option<Glimpse> {
     Some(Glimpse::Present {
         kind,
         updated_at: time(&node["updatedAt"])?,
-        entries: timeline["totalCount"].as_u64()?,
+        entries: timeline["filteredCount"].as_u64()?,
         timeline_updated_at: time(&timeline["updatedAt"]),
     })
 }
