@@ -17,6 +17,7 @@ use gharvest_model::{
     ItemId, Kind, Lane, QueueName, Subject,
     job::part,
     ledger::NumberState,
+    listed::is_same,
     progress::{ItemsCursor, UpdatesCursor, runs},
 };
 use gharvest_queue::{Timing, Trigger};
@@ -470,46 +471,11 @@ fn listed(body: Value) -> Vec<Listed> {
     items.into_iter().filter_map(entry).collect()
 }
 
-/// What a list entry shows of a thread's changes. Only fields that lists and single answers surely share are compared:
-/// a difference between the two forms must not cause a download at each round.
-fn is_same(known: &Value, listed: &Value) -> bool {
-    ["/updated_at", "/state", "/title", "/comments", "/locked", "/reactions/total_count", "/milestone/title"]
-        .iter()
-        .all(|field| known.pointer(field) == listed.pointer(field))
-        && label_names(known) == label_names(listed)
-}
-
-fn label_names(issue: &Value) -> Vec<&str> {
-    let labels = issue.get("labels").and_then(Value::as_array).into_iter().flatten();
-    labels.filter_map(|label| label.as_str().or_else(|| label.get("name")?.as_str())).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn an_entry_differs_from_its_record_by_what_people_see() {
-        let known = json!({"updated_at": "a", "state": "open", "title": "t", "comments": 1, "labels": [{"name": "bug"}],
-            "closed_by": null, "reactions": {"total_count": 0}});
-        assert!(is_same(
-            &known,
-            &json!({"updated_at": "a", "state": "open", "title": "t", "comments": 1,
-            "labels": ["bug"], "reactions": {"total_count": 0}})
-        ));
-        for (field, value) in [
-            ("updated_at", json!("b")),
-            ("title", json!("x")),
-            ("labels", json!([])),
-            ("reactions", json!({"total_count": 1})),
-        ] {
-            let mut listed = known.clone();
-            listed[field] = value;
-            assert!(!is_same(&known, &listed), "{field}");
-        }
-    }
 
     #[test]
     fn entries_without_a_usable_number_are_left_out() {

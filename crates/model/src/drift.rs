@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::record::{Record, RecordState};
+use crate::{
+    listed::{FIELDS, is_same_field},
+    record::{Record, RecordState},
+};
 
 /// A kind of silent change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -98,20 +101,8 @@ pub fn between(old: &Record, new: &Record) -> BTreeSet<Drift> {
 fn item(old: &Record, new: &Record, kinds: &mut BTreeSet<Drift>) {
     let null = Value::Null;
     let (before, after) = (old.core().unwrap_or(&null), new.core().unwrap_or(&null));
-    let fields: &[(Drift, &[&str])] = &[
-        (Drift::Title, &["/title"]),
-        (Drift::Body, &["/body"]),
-        (Drift::State, &["/state", "/state_reason", "/draft", "/pull_request/merged_at"]),
-        (Drift::Milestone, &["/milestone/title", "/milestone/state", "/milestone/number"]),
-        (Drift::Lock, &["/locked", "/active_lock_reason"]),
-        (Drift::Reactions, &["/reactions/total_count", "/reactions/+1", "/reactions/heart"]),
-        (Drift::People, &["/user/login"]),
-    ];
-    for (kind, paths) in fields {
-        if paths.iter().any(|path| before.pointer(path) != after.pointer(path)) {
-            kinds.insert(*kind);
-        }
-    }
+    let differs = |field: &&(&str, Option<Drift>)| !is_same_field(before, after, field.0);
+    kinds.extend(FIELDS.iter().filter(differs).filter_map(|(_, kind)| *kind));
     if names(before, "labels", "name") != names(after, "labels", "name") {
         kinds.insert(Drift::Labels);
     }

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod job;
 pub mod labels;
 pub mod ledger;
+pub mod listed;
 pub mod live;
 pub mod lossy;
 pub mod progress;

@@ -6,6 +6,7 @@ use gharvest_github::{Answer, ErrorKind, Found, PAGE, Purpose, Resource, Sort};
 use gharvest_model::{
     ItemId, Lane,
     ledger::{Ledger, NumberState},
+    listed::is_same,
     progress::runs,
 };
 use jiff::Timestamp;
@@ -181,49 +182,6 @@ impl Sweep<'_> {
             .collect();
         self.push(&gone, "list", Lane::Reconcile, Vec::new()).await
     }
-}
-
-/// Whether an entry of a list says what the record's issue object says. What other items move does not count.
-fn is_same(known: &Value, listed: &Value) -> bool {
-    const FIELDS: &[&str] = &[
-        "/title",
-        "/state",
-        "/state_reason",
-        "/locked",
-        "/active_lock_reason",
-        "/comments",
-        "/updated_at",
-        "/closed_at",
-        "/draft",
-        "/reactions",
-        "/milestone/title",
-        "/milestone/state",
-        "/user/login",
-        "/type/name",
-    ];
-    let null = Value::Null;
-    let at = |value: &Value, path: &str| value.pointer(path).filter(|found| !found.is_null()).cloned();
-    let reactions = |value: &Value| {
-        let mut counts = value.get("reactions").cloned().unwrap_or_default();
-        if let Value::Object(counts) = &mut counts {
-            counts.shift_remove("url");
-        }
-        counts
-    };
-    let text = |value: &Value| value["body"].as_str().unwrap_or_default().to_owned();
-    FIELDS.iter().filter(|path| **path != "/reactions").all(|path| at(known, path) == at(listed, path))
-        && reactions(known) == reactions(listed)
-        && text(known) == text(listed)
-        && labels(known.get("labels").unwrap_or(&null)) == labels(listed.get("labels").unwrap_or(&null))
-        && logins(known) == logins(listed)
-}
-
-fn labels(list: &Value) -> Vec<(Value, Value)> {
-    list.as_array().into_iter().flatten().map(|label| (label["name"].clone(), label["color"].clone())).collect()
-}
-
-fn logins(issue: &Value) -> Vec<Value> {
-    issue["assignees"].as_array().into_iter().flatten().map(|person| person["login"].clone()).collect()
 }
 
 #[cfg(test)]
