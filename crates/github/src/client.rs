@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, RwLock,
+        Arc, Mutex, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -27,7 +27,7 @@ use crate::{
     credential::{ANONYMOUS, Credential, Source},
     gate::{Gate, MOST_AT_ONCE, Narrowing},
     graphql::{GRAPHQL, Memory},
-    limits::{Reading, ends_at, later, reset_time, scopes, until as until_then},
+    limits::{Reading, date, ends_at, later, reset_time, scopes, until as until_then},
     resource::CORE,
     sharing::Sharing,
     sight::{Others, View},
@@ -67,6 +67,7 @@ pub(crate) struct Inner {
     user_agent: HeaderValue,
     backoff: Duration,
     calls: AtomicU64,
+    clock_ahead: Mutex<Option<SignedDuration>>,
     pub(crate) spent: Ledger,
     pub(crate) spending: Spending,
     pub(crate) graphql: Memory,
@@ -138,6 +139,7 @@ impl Client {
             user_agent,
             backoff: config.backoff,
             calls: AtomicU64::new(0),
+            clock_ahead: Mutex::default(),
             spent: Ledger::default(),
             spending: Spending::new(state),
         };
@@ -254,6 +256,32 @@ impl Client {
     /// The same of the tokens that such work may use: what its shares are taken of.
     pub fn budgets_for(&self, purpose: Purpose) -> Vec<Budget> {
         self.inner.tokens().budgets_for(purpose, self.inner.clock.now())
+    }
+
+    /// Calls an hour that such work can count on, of the tokens that it may use and GitHub accepts, once GitHub answered. A
+    /// server without limits (GitHub Enterprise) tells none: there it is the pace that the client keeps by itself.
+    pub fn calls_an_hour(&self, purpose: Purpose) -> u64 {
+        if self.budgets().is_empty() {
+            return self.inner.gate.points_an_hour();
+        }
+        let budgets = self.budgets_for(purpose);
+        let core = budgets.iter().filter(|budget| budget.resource == CORE && budget.trouble.is_none());
+        core.map(|budget| budget.limit).sum()
+    }
+
+    /// Whether GitHub's 304 to this ETag will cost such work nothing: the token that it belongs to is one that it may use.
+    /// An installation's is another one within the hour, and without a token a 304 counts.
+    pub fn is_free(&self, etag: &str, purpose: Purpose) -> bool {
+        let Some((owner, _)) = etag.split_once(':') else { return false };
+        let owns =
+            |token: &Token| matches!(&*token.source, Source::Fixed(credential) if credential.fingerprint == owner);
+        self.inner.tokens().all().iter().any(|token| token.used_for.serves(purpose) && owns(token))
+    }
+
+    /// How far this machine's clock is ahead of the server's, by the `Date` of its last answer, whatever that was; none
+    /// before there is one.
+    pub fn clock_ahead(&self) -> Option<SignedDuration> {
+        *self.inner.clock_ahead.lock().expect("nothing panics while the clocks are compared")
     }
 
     /// Asks GitHub for the budgets of every token (free against the primary limit), also of those set aside, but not of
@@ -693,6 +721,10 @@ impl Inner {
     /// Takes the answer's budgets in.
     fn learn(&self, ask: &Ask<'_>, token: &Token, reply: &Reply, now: Timestamp) {
         let expected = ask.budget.unwrap_or(CORE);
+        if let Some(theirs) = date(&reply.headers) {
+            let ahead = Some(now.duration_since(theirs));
+            *self.clock_ahead.lock().expect("nothing panics while the clocks are compared") = ahead;
+        }
         if let Some(scopes) = scopes(&reply.headers) {
             token.has_scopes(scopes);
         }

@@ -115,6 +115,11 @@ impl Gate {
         }
     }
 
+    /// So many points an hour is its pace.
+    pub(crate) fn points_an_hour(&self) -> u64 {
+        (self.rate * 3600.0).round() as u64
+    }
+
     /// Waits for a place in flight and one point.
     pub(crate) async fn enter(self: &Arc<Self>, purpose: Purpose) -> Permit {
         let waiter = self.stand(purpose);

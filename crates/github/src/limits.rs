@@ -50,6 +50,11 @@ pub(crate) fn ends_at(headers: &HeaderMap) -> Option<Timestamp> {
     jiff::fmt::strtime::parse("%Y-%m-%d %H:%M:%S %z", value).ok()?.to_timestamp().ok()
 }
 
+/// `Date`: the server's clock, to the second.
+pub(crate) fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    Some(jiff::fmt::rfc2822::parse(text(headers, "date")?).ok()?.timestamp())
+}
+
 /// `Retry-After`: seconds, or a date.
 pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
     let value = text(headers, "retry-after")?;

@@ -3,7 +3,7 @@
 use std::{sync::Mutex, time::Duration};
 
 use super::stub::{Reply, Seen, client_of, config, epoch, issue, reply};
-use crate::{AppInstallation, Client, Config, ErrorKind, PersonalToken, Purpose, TokenKind, TokenUse};
+use crate::{Answer, AppInstallation, Client, Config, ErrorKind, PersonalToken, Purpose, TokenKind, TokenUse};
 
 fn token(secret: &str, used_for: TokenUse) -> PersonalToken {
     PersonalToken { used_for, ..secret.into() }
@@ -42,6 +42,45 @@ async fn a_reserved_token_does_its_work_and_no_other() {
     assert_eq!(budgets_for(Purpose::Live), ["token 1"]);
     assert_eq!(budgets_for(Purpose::Backfill), ["token 2"], "shares are taken of what may be used");
     assert_eq!(client.budgets().len(), 2);
+    assert_eq!(client.calls_an_hour(Purpose::Backfill), 5000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_limits_are_told_calls_are_those_of_the_clients_own_pace() {
+    let config = Config { points_per_minute: 700, ..config(&["a"]) };
+    let (client, _) = client_of(&config, |_| reply(404, &[], ""));
+    assert_eq!(client.refresh_budgets().await.unwrap(), []);
+    assert_eq!(client.calls_an_hour(Purpose::Backfill), 42_000);
+    // A token that is not accepted is no server without limits.
+    let (client, _) = client_of(&config, |_| reply(401, &[], ""));
+    client.refresh_budgets().await.unwrap();
+    assert_eq!(client.calls_an_hour(Purpose::Backfill), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_etag_is_free_with_the_token_that_it_belongs_to_for_the_work_that_has_it() {
+    let with_etag = |_: &Seen| reply(200, &[("etag", "\"x\"")], "{}");
+    let etag = async |client: &Client, purpose| {
+        let Answer::Found(found) = client.get(&issue(7), None, purpose).await.unwrap() else { panic!("it is found") };
+        found.etag.unwrap()
+    };
+    let (client, _) = client_of(&reserved(), with_etag);
+    let (live, scheduled) = (etag(&client, Purpose::Live).await, etag(&client, Purpose::Backfill).await);
+    assert!(client.is_free(&live, Purpose::Live) && !client.is_free(&live, Purpose::Backfill));
+    assert!(client.is_free(&scheduled, Purpose::Backfill));
+    let (other, _) = client_of(&config(&["another"]), with_etag);
+    assert!(!other.is_free(&scheduled, Purpose::Backfill), "its token is gone");
+    let (nobody, _) = client_of(&config(&[]), with_etag);
+    let anonymous = etag(&nobody, Purpose::Backfill).await;
+    assert!(!nobody.is_free(&anonymous, Purpose::Backfill), "GitHub counts its 304");
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_answer_tells_how_far_the_clocks_are_apart() {
+    let (client, _) = client_of(&config(&["a"]), |_| reply(401, &[("date", "Wed, 31 Dec 2025 23:59:00 GMT")], ""));
+    assert_eq!(client.clock_ahead(), None);
+    client.refresh_budgets().await.unwrap();
+    assert_eq!(client.clock_ahead().unwrap().as_secs(), 60);
 }
 
 #[tokio::test(start_paused = true)]
