@@ -294,12 +294,15 @@ impl Downloader {
         let Order { live, parts, backfill, walks } = Order::of(&batch.unsettled());
         let mut has_begun = false;
         let mut goes_on = || !std::mem::replace(&mut has_begun, true) || !self.is_over(begun);
+        // Where tokens are reserved for live work, what it is shown says nothing of what schedules would be.
+        let says_little = self.reserves_tokens_for_live();
+        let tells = |lane: Lane| !(says_little && purpose(lane) == Purpose::Live);
         let mut fetched_items = false;
         for jobs in live.chunks(1).take_while(|_| goes_on()) {
-            fetched_items |= self.items(batch, &mut repository, jobs).await?;
+            fetched_items |= self.items(batch, &mut repository, jobs).await? && tells(jobs[0].lane);
         }
         for job in parts.iter().take_while(|_| goes_on()) {
-            fetched_items |= self.handle_part(batch, &mut repository, job).await?;
+            fetched_items |= self.handle_part(batch, &mut repository, job).await? && tells(job.lane);
         }
         let size = self.fetcher.batch(&repository.full_name, backfill.len(), Purpose::Backfill);
         for jobs in backfill.chunks(size.max(1)).take_while(|_| goes_on()) {
@@ -309,13 +312,12 @@ impl Downloader {
             match self.walk(&repository, job, begun).await {
                 Ok(Walked::Interrupted) => {}
                 done => {
-                    fetched_items |= done.is_ok() && is_part(job, part::ITEMS);
+                    fetched_items |= done.is_ok() && is_part(job, part::ITEMS) && tells(job.lane);
                     self.settle_one(batch, id, job, done.map(|_| None)).await?;
                 }
             }
         }
-        // While schedules wait, what live work is shown says nothing of what they would be.
-        if fetched_items && self.schedules_wait(id).is_none() {
+        if fetched_items {
             let stopped = |failure| Stopped { repository: Some(id), failure, live_only: false };
             self.end_trouble(id).await.map_err(stopped)?;
         }
@@ -563,10 +565,13 @@ impl Downloader {
         batch.all_unsettled(&Outcome::Release { after: Duration::ZERO })
     }
 
+    fn reserves_tokens_for_live(&self) -> bool {
+        self.client.tokens().iter().any(|token: &TokenReport| token.used_for == TokenUse::Live)
+    }
+
     /// Whether a repository that scheduled work is not shown is shown to tokens that are reserved for live work.
     async fn is_shown_to_live_only(&self, id: RepositoryId, purpose: Purpose) -> bool {
-        let is_reserved = |token: &TokenReport| token.used_for == TokenUse::Live;
-        if purpose == Purpose::Live || !self.client.tokens().iter().any(is_reserved) {
+        if purpose == Purpose::Live || !self.reserves_tokens_for_live() {
             return false;
         }
         if self.schedules_wait(id).is_some() {

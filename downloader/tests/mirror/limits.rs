@@ -161,12 +161,14 @@ async fn live_work_goes_on_where_only_the_tokens_that_are_reserved_for_it_see_th
     drop(world.control.change(&world.name, Change::EditBody { number, body }).unwrap());
     let is_live = |counts: &gharvest_queue::Counts| counts.delayed == 1 && counts.outstanding() == 1;
     world.work_with(Arc::clone(&world.queue) as _, is_live).await;
-    let trouble = world.archive.tracking().await.unwrap()[0].trouble.clone().unwrap_or_default();
-    assert!(trouble.contains("reserved for live work"), "{trouble}");
+    let trouble = async |world: &World| world.archive.tracking().await.unwrap()[0].trouble.clone().unwrap_or_default();
+    let told = trouble(&world).await;
+    assert!(told.contains("reserved for live work"), "{told}");
     world.push(Subject::item(world.id, number), Lane::Webhook).await;
     world.work_with(Arc::clone(&world.queue) as _, is_live).await;
     let record = world.archive.record(ItemId { repository: world.id, number }).await.unwrap().unwrap();
     assert_eq!(record.issue.unwrap()["body"], "another word");
+    assert_eq!(trouble(&world).await, told, "what live work is shown ends nothing, in a new process neither");
     assert_eq!(world.queue.pauses().await.unwrap(), []);
     assert_eq!(world.counts(QueueName::Download).await.totals.retried, 0);
     assert_eq!(world.archive.repository(world.id).await.unwrap().unwrap().gone_at, None);
