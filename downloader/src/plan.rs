@@ -198,8 +198,12 @@ pub async fn plan(
     let size = size(client, &repository, way).await?;
     let here = track::completeness(archive, repository.id).await?;
     let budgets = client.budgets_for(Purpose::Backfill);
-    let allowed =
-        Allowed { core: Left::of(&budgets, "core"), graphql: Left::of(&budgets, "graphql"), points_per_minute };
+    let core = Left::of(&budgets, "core").unwrap_or_else(|| {
+        // Nothing was heard of these tokens yet, or the server has no limits.
+        let limit = client.calls_an_hour(Purpose::Backfill).max(60);
+        Left { remaining: limit, limit }
+    });
+    let allowed = Allowed { core, graphql: Left::of(&budgets, "graphql"), points_per_minute };
     let missing = size.without(&here);
     let cost = cost(&missing, way);
     let time = time(&cost, way, &missing, &allowed);
@@ -215,7 +219,7 @@ pub async fn plan(
         },
         archived: size.items - missing.items,
         gone: missing.gone,
-        budget_per_hour: allowed.core.map_or(60, |left| left.limit).max(60),
+        budget_per_hour: allowed.core.limit.max(60),
         points_per_hour: allowed.graphql.filter(|_| cost.graphql > 0).map(|left| left.limit),
         disk_bytes: cost.bytes,
         anonymous: !client.can_graphql(),
@@ -375,7 +379,7 @@ fn cost(size: &Size, way: Way) -> Cost {
 
 /// What may be spent: each resource has a budget of its own, and all requests together a pace.
 struct Allowed {
-    core: Option<Left>,
+    core: Left,
     graphql: Option<Left>,
     points_per_minute: u32,
 }
@@ -383,8 +387,7 @@ struct Allowed {
 /// What is left of this hour's budgets goes at the pace of the secondary limit, the rest at that of the budget which takes
 /// longer: both fill at the same time. GraphQL takes its own time, two requests at once.
 fn time(cost: &Cost, way: Way, size: &Size, allowed: &Allowed) -> Duration {
-    let core = allowed.core.unwrap_or(Left { remaining: 60, limit: 60 });
-    let beyond_core = Beyond::of(cost.calls - cost.graphql.min(cost.calls), core);
+    let beyond_core = Beyond::of(cost.calls - cost.graphql.min(cost.calls), allowed.core);
     // Of what no budget was heard of, none is used up.
     let beyond_graphql = allowed.graphql.map_or(Beyond::default(), |graphql| Beyond::of(cost.points, graphql));
     let later = beyond_core.cost + (beyond_graphql.cost as f64 * cost.requests_a_point()) as u64;
@@ -417,8 +420,12 @@ impl Beyond {
 mod tests {
     use super::*;
 
+    fn full(remaining: u64) -> Left {
+        Left { remaining, limit: 5000 }
+    }
+
     fn left(remaining: u64) -> Option<Left> {
-        Some(Left { remaining, limit: 5000 })
+        Some(full(remaining))
     }
 
     fn situation() -> Situation {
@@ -521,7 +528,7 @@ mod tests {
         let size = Size { items: 0, gone: 0, discussions: 0, pages: 1, pull_share: 0.0, comment_pages: 0 };
         let time = |calls, remaining| {
             let cost = Cost { calls, graphql: 0, points: 0, bytes: 0 };
-            time(&cost, Way::Rest, &size, &Allowed { core: left(remaining), graphql: None, points_per_minute: 700 })
+            time(&cost, Way::Rest, &size, &Allowed { core: full(remaining), graphql: None, points_per_minute: 700 })
         };
         assert_eq!(time(700, 5000), Duration::from_secs(60));
         assert_eq!(time(5700, 700), Duration::from_secs(60 + 3600));
@@ -533,7 +540,7 @@ mod tests {
         let time = |rest: u64, graphql: u64, points, core, points_left: Option<u64>| {
             let cost = Cost { calls: rest + graphql, graphql, points, bytes: 0 };
             let graphql = points_left.and_then(left);
-            time(&cost, Way::Graphql, &size, &Allowed { core: left(core), graphql, points_per_minute: 700 }).as_secs()
+            time(&cost, Way::Graphql, &size, &Allowed { core: full(core), graphql, points_per_minute: 700 }).as_secs()
         };
         assert_eq!(time(350, 350, 350, 400, Some(400)), 60, "together they have a pace, and each its budget");
         assert_eq!(time(350, 350, 350, 400, None), 60, "a server without a limit");
@@ -546,7 +553,7 @@ mod tests {
     #[test]
     fn a_large_repository_takes_a_day_and_a_half_by_rest_and_an_hour_by_graphql() {
         let size = Size { pages: 1_500, comment_pages: 300, ..Size::of(150_000, 15_000) };
-        let fresh = Allowed { core: left(5000), graphql: left(5000), points_per_minute: 700 };
+        let fresh = Allowed { core: full(5000), graphql: left(5000), points_per_minute: 700 };
         let hours = |way| time(&cost(&size, way), way, &size, &fresh).as_secs_f64() / 3600.0;
         assert!((33.0..36.0).contains(&hours(Way::Rest)), "{}", hours(Way::Rest));
         // 150,000 threads take GitHub itself so long; no budget is used up.
