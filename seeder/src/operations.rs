@@ -13,11 +13,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use gharvest_archive::Archive;
 use gharvest_github::{Budget, Client};
-use gharvest_model::{
-    Lane, QueueName,
-    progress::{Completeness, ItemsCursor},
-    tracking::Tracked,
-};
+use gharvest_model::{Lane, QueueName, tracking::Tracked};
 use gharvest_queue::{QueueAdmin, Totals};
 use gharvest_search::operations::{Observation, OperationsLog, Seen};
 use gharvest_service_kit::{cadence::Cadence, settings::Settings};
@@ -159,7 +155,7 @@ impl Observer {
         let tracked = self.archive.tracking().await?;
         if is_new_hour || kept.repositories != tracked.len() {
             (kept.hour, kept.repositories) = (hour, tracked.len());
-            self.log.keep(&at(self.repositories(tracked).await, now, HOUR)).await?;
+            self.log.keep(&at(self.repositories(tracked, now).await, now, HOUR)).await?;
             self.remember(kept).await?;
         }
         if is_new_hour {
@@ -217,11 +213,11 @@ impl Observer {
     }
 
     /// One that cannot be read is left out, and must not hide the others.
-    async fn repositories(&self, tracked: Vec<Tracked>) -> Vec<Seen> {
+    async fn repositories(&self, tracked: Vec<Tracked>, now: Timestamp) -> Vec<Seen> {
         let mut seen = Vec::with_capacity(tracked.len());
         for tracked in tracked {
             let name = tracked.name.clone();
-            match self.repository(tracked).await {
+            match self.repository(tracked, now).await {
                 Ok(repository) => seen.push(repository),
                 Err(error) => {
                     counter!("gharvest_observations_total", "result" => "left_out").increment(1);
@@ -232,21 +228,21 @@ impl Observer {
         seen
     }
 
-    async fn repository(&self, tracked: Tracked) -> Result<Seen, Failure> {
-        let cursor = ItemsCursor::read(self.archive.cursor(&ItemsCursor::feed(tracked.id)).await?);
-        let completeness = Completeness::new(&*self.archive.ledger(tracked.id).await?, cursor.as_ref());
+    async fn repository(&self, tracked: Tracked, now: Timestamp) -> Result<Seen, Failure> {
+        let verdict = self.archive.verdict(tracked.id, Some(&tracked), now).await?;
+        let counts = verdict.counts;
         let health = self.state.get(&Health::key(tracked.id)).await?;
         let health: Health = health.and_then(|health| serde_json::from_slice(&health.value).ok()).unwrap_or_default();
         Ok(Seen::Repository {
             repository_id: tracked.id,
             repository: tracked.name.to_string(),
             private: tracked.private,
-            completeness: completeness.share(),
-            unaccounted: completeness.unknown + completeness.failed,
-            failed: completeness.failed,
+            completeness: verdict.share(),
+            unaccounted: counts.unknown + counts.failed,
+            failed: counts.failed,
             missed_deliveries: health.failures,
             recovered_deliveries: health.recovered,
-            trouble: tracked.trouble,
+            trouble: verdict.trouble,
         })
     }
 }

@@ -31,13 +31,9 @@ pub struct Drifted {
     pub number: u64,
 }
 
-/// A repository's gap report.
+/// Whether a repository is complete, and what stands against it: the one answer for reports, pages and metrics.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Audit {
-    /// Its name now.
-    pub repository: RepositoryName,
-    /// Its id.
-    pub id: RepositoryId,
+pub struct Verdict {
     /// Whether every number up to the highest is accounted for, and the highest is known: the list of items was read to
     /// its end, and what comes after it is heard of. A repository that is gone for certain gets no more numbers.
     pub complete: bool,
@@ -51,6 +47,31 @@ pub struct Audit {
     pub counts: Completeness,
     /// When the number verified longest ago was verified; none if one never was.
     pub oldest_verification: Option<Timestamp>,
+}
+
+impl Verdict {
+    /// Whether all that was heard of is accounted for, and what is new is not heard of.
+    pub fn stands_still(&self) -> bool {
+        !self.complete && self.counts.is_complete()
+    }
+
+    /// The share of numbers that are accounted for, 0 to 1: 1 only if the repository is complete.
+    pub fn share(&self) -> f64 {
+        // A repository that is not complete never looks as if it were.
+        if self.complete { 1.0 } else { self.counts.share().min(0.999) }
+    }
+}
+
+/// A repository's gap report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Audit {
+    /// Its name now.
+    pub repository: RepositoryName,
+    /// Its id.
+    pub id: RepositoryId,
+    /// Whether it is complete.
+    #[serde(flatten)]
+    pub verdict: Verdict,
     /// Numbers of which nothing is known, or nothing for certain, as first and last of each run; the first 10,000 runs.
     pub unknown_numbers: Vec<(u64, u64)>,
     /// Numbers that could not be fetched, likewise; why stands with the buried jobs.
@@ -64,13 +85,14 @@ pub struct Audit {
 impl Audit {
     /// A badge for people, as SVG.
     pub fn badge(&self) -> String {
-        let percent = format!("{:.1}%", (self.counts.share() * 1000.0).floor() / 10.0);
-        let value = match (self.complete, &self.trouble) {
+        let Verdict { complete, trouble, .. } = &self.verdict;
+        let percent = format!("{:.1}%", (self.verdict.share() * 1000.0).floor() / 10.0);
+        let value = match (complete, trouble) {
             (true, _) => "complete",
             (false, Some(_)) => "stands still",
             (false, None) => percent.as_str(),
         };
-        let color = if self.complete { "#1a7f37" } else { "#9a6700" };
+        let color = if *complete { "#1a7f37" } else { "#9a6700" };
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"130\" height=\"20\" role=\"img\" \
              aria-label=\"mirror: {value}\"><rect width=\"50\" height=\"20\" fill=\"#555\"/>\
@@ -82,37 +104,43 @@ impl Audit {
 }
 
 impl Archive {
-    /// Audits a repository from the archive alone, as of `now`; none if it is not there. Costs the reading of its ledger.
-    pub async fn audit(&self, id: RepositoryId, now: Timestamp) -> Result<Option<Audit>> {
-        let Some(repository) = self.repository(id).await? else { return Ok(None) };
+    /// Says whether a repository is complete, as of `now`, from the archive alone; `tracked` is its entry in the tracking,
+    /// if it has one. Costs the reading of its ledger.
+    pub async fn verdict(&self, id: RepositoryId, tracked: Option<&Tracked>, now: Timestamp) -> Result<Verdict> {
         let cursor = ItemsCursor::read(self.cursor(&ItemsCursor::feed(id)).await?);
         let ledger = self.ledger(id).await?;
         let counts = Completeness::new(&ledger, cursor.as_ref());
-        let tracked = self.tracking().await?.into_iter().find(|tracked| tracked.id == id);
+        let is_gone = self.repository(id).await?.is_some_and(|repository| repository.gone_at.is_some());
         let (trouble, trouble_since) = match tracked {
-            Some(Tracked { trouble: Some(trouble), trouble_since, .. }) => (Some(trouble), trouble_since),
-            Some(_) if repository.gone_at.is_none() => {
+            Some(Tracked { trouble: Some(trouble), trouble_since, .. }) => (Some(trouble.clone()), *trouble_since),
+            Some(_) if !is_gone => {
                 let heard_at = UpdatesCursor::read(self.cursor(&UpdatesCursor::feed(id)).await?);
                 let heard_at = heard_at.and_then(|cursor| cursor.heard_at);
                 silence(heard_at.max(cursor.and_then(|cursor| cursor.finished_at)), now).unzip()
             }
             _ => (None, None),
         };
+        let hears = trouble.is_none() || is_gone;
+        let complete = counts.is_complete() && hears;
+        Ok(Verdict { complete, trouble, trouble_since, counts, oldest_verification: ledger.oldest_verification() })
+    }
+
+    /// Audits a repository from the archive alone, as of `now`; none if it is not there. Costs the reading of its ledger.
+    pub async fn audit(&self, id: RepositoryId, now: Timestamp) -> Result<Option<Audit>> {
+        let Some(repository) = self.repository(id).await? else { return Ok(None) };
+        let tracked = self.tracking().await?.into_iter().find(|tracked| tracked.id == id);
+        let verdict = self.verdict(id, tracked.as_ref(), now).await?;
+        let ledger = self.ledger(id).await?;
         let listed = |state| {
             let runs = runs(ledger.numbers(state)).take(MOST_RUNS);
             runs.map(|run| (*run.start(), *run.end())).collect()
         };
-        let hears = trouble.is_none() || repository.gone_at.is_some();
         let all = ledger.counts();
         let gone = [NumberState::Deleted, NumberState::Transferred, NumberState::Hidden];
         Ok(Some(Audit {
             repository: repository.full_name,
             id,
-            complete: counts.is_complete() && hears,
-            trouble,
-            trouble_since,
-            counts,
-            oldest_verification: ledger.oldest_verification(),
+            verdict,
             unknown_numbers: listed(NumberState::Unknown),
             failed_numbers: listed(NumberState::Failed),
             gone_by_state: gone.into_iter().map(|state| (state, all[state as usize])).collect(),

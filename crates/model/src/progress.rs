@@ -121,7 +121,8 @@ impl Completeness {
         }
     }
 
-    /// Whether every number up to the highest is accounted for, and the highest is known.
+    /// Whether every number up to the highest is accounted for, and the highest is known. Whether what is new is heard of
+    /// as well, the archive's verdict says.
     pub fn is_complete(&self) -> bool {
         self.walked && self.unknown == 0 && self.failed == 0
     }

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use clap::Args;
-use gharvest_archive::audit::Audit;
+use gharvest_archive::audit::{Audit, Verdict};
 use gharvest_model::{QueueName, RepositoryId, RepositoryName, Subject};
 use gharvest_queue::{Filter, JobState};
 use gharvest_service_kit::{
@@ -57,7 +57,7 @@ pub(crate) async fn run(common: &CommonArgs, args: AuditArgs) -> anyhow::Result<
             (_, true) => line(audit.badge()),
             _ => {
                 print(&audit);
-                if audit.counts.failed > 0 {
+                if audit.verdict.counts.failed > 0 {
                     // The queue is another place, and its trouble must not hide the verdict.
                     if let Err(error) = print_reasons(&settings, id).await {
                         line(format_args!("  why they failed is not known: {error:#}"));
@@ -65,7 +65,7 @@ pub(crate) async fn run(common: &CommonArgs, args: AuditArgs) -> anyhow::Result<
                 }
             }
         }
-        if !audit.complete {
+        if !audit.verdict.complete {
             exit = Exit::Differs;
         }
     }
@@ -90,12 +90,12 @@ async fn print_reasons(settings: &Settings, id: RepositoryId) -> anyhow::Result<
 }
 
 fn print(audit: &Audit) {
-    let counts = &audit.counts;
-    let verdict = if audit.complete {
+    let Verdict { complete, trouble, counts, oldest_verification, .. } = &audit.verdict;
+    let verdict = if *complete {
         format!("{GREEN}complete{GREEN:#}")
     } else if !counts.walked {
         format!("{RED}not complete: the list of items was not read to its end yet{RED:#}")
-    } else if let (true, Some(trouble)) = (counts.is_complete(), &audit.trouble) {
+    } else if let (true, Some(trouble)) = (audit.verdict.stands_still(), trouble) {
         format!("{RED}stands still: {trouble}; what is new since then is not known{RED:#}")
     } else {
         format!("{RED}not complete{RED:#}")
@@ -110,7 +110,7 @@ fn print(audit: &Audit) {
         grouped(counts.unknown),
         grouped(counts.failed)
     ));
-    match audit.oldest_verification {
+    match oldest_verification {
         Some(at) => line(format_args!("  every number verified since {at}")),
         None => line("  some numbers were never verified"),
     }

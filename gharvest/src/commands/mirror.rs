@@ -231,7 +231,9 @@ async fn note(system: &System, so_far: &SoFar) -> anyhow::Result<String> {
 async fn finish_once(system: &System, ids: &[RepositoryId]) -> anyhow::Result<Exit> {
     let mut incomplete = Vec::new();
     for id in ids {
-        let found = track::completeness(&system.archive, *id).await?;
+        let tracked = system.archive.tracking().await?.into_iter().find(|tracked| tracked.id == *id);
+        let verdict = system.archive.verdict(*id, tracked.as_ref(), jiff::Timestamp::now()).await?;
+        let found = verdict.counts;
         let name =
             system.archive.repository(*id).await?.map_or_else(|| id.to_string(), |found| found.full_name.to_string());
         say(format_args!(
@@ -242,7 +244,7 @@ async fn finish_once(system: &System, ids: &[RepositoryId]) -> anyhow::Result<Ex
             grouped(found.unknown),
             grouped(found.failed)
         ));
-        if !found.is_complete() {
+        if !verdict.complete {
             incomplete.push(name);
         }
     }

@@ -3,11 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use clap::Args;
-use gharvest_archive::Archive;
-use gharvest_downloader::{
-    plan::{self, Figures},
-    track,
-};
+use gharvest_archive::{Archive, audit::Verdict};
+use gharvest_downloader::plan::{self, Figures};
 use gharvest_github::{Purpose, Spent};
 use gharvest_model::{Lane, QueueName};
 use gharvest_queue::{Counts, Filter, JobState, JobView, QueueAdmin};
@@ -49,15 +46,8 @@ struct Status {
 #[derive(Debug, Serialize)]
 struct RepositoryStatus {
     name: String,
-    complete: bool,
-    highest: u64,
-    present: u64,
-    gone: u64,
-    not_items: u64,
-    unknown: u64,
-    failed: u64,
-    oldest_verification: Option<Timestamp>,
-    trouble: Option<String>,
+    #[serde(flatten)]
+    verdict: Verdict,
     /// What its first mirror was said to cost; none if it was tracked without a plan.
     plan: Option<Figures>,
     /// What was spent on it, by purpose.
@@ -107,20 +97,11 @@ async fn index_trouble(settings: &Settings) -> Option<Trouble> {
 async fn repositories(archive: &Archive, state: &dyn State) -> anyhow::Result<Vec<RepositoryStatus>> {
     let mut statuses = Vec::new();
     for tracked in archive.tracking().await? {
-        let found = track::completeness(archive, tracked.id).await?;
         statuses.push(RepositoryStatus {
             name: tracked.name.to_string(),
-            complete: found.is_complete(),
-            highest: found.highest,
-            present: found.present,
-            gone: found.gone,
-            not_items: found.not_items,
-            unknown: found.unknown,
-            failed: found.failed,
-            oldest_verification: archive.ledger(tracked.id).await?.oldest_verification(),
+            verdict: archive.verdict(tracked.id, Some(&tracked), Timestamp::now()).await?,
             plan: plan::kept(archive, tracked.id).await?,
             spent: plan::spent(archive, state, &tracked).await.map_err(|error| anyhow::anyhow!(error))?,
-            trouble: tracked.trouble,
         });
     }
     Ok(statuses)
@@ -141,16 +122,21 @@ fn print(status: &Status) {
         line("nothing is mirrored yet: `gharvest track OWNER/NAME`");
     }
     for repository in &status.repositories {
-        let complete = if repository.complete { "complete" } else { "not complete yet" };
-        line(format_args!("{BOLD}{}{BOLD:#}  {complete}", repository.name));
+        let Verdict { complete, trouble, counts, .. } = &repository.verdict;
+        let word = match complete {
+            true => "complete",
+            false if repository.verdict.stands_still() => "stands still",
+            false => "not complete yet",
+        };
+        line(format_args!("{BOLD}{}{BOLD:#}  {word}", repository.name));
         line(format_args!(
             "  {} present, {} gone, {} not items, {} unknown, {} failed; highest #{}",
-            grouped(repository.present),
-            grouped(repository.gone),
-            grouped(repository.not_items),
-            grouped(repository.unknown),
-            grouped(repository.failed),
-            repository.highest
+            grouped(counts.present),
+            grouped(counts.gone),
+            grouped(counts.not_items),
+            grouped(counts.unknown),
+            grouped(counts.failed),
+            counts.highest
         ));
         if let Some(figures) = &repository.plan {
             line(format_args!("  planned: {}", planned(figures)));
@@ -158,7 +144,7 @@ fn print(status: &Status) {
         for (purpose, spent) in &repository.spent {
             line(format_args!("  spent, {}: {}", purpose.name(), told(*spent)));
         }
-        if let Some(trouble) = &repository.trouble {
+        if let Some(trouble) = trouble {
             line(format_args!("  {RED}{}{RED:#}", safe(trouble)));
         }
     }

@@ -143,6 +143,10 @@ async fn a_mirror_that_nobody_runs_is_not_said_to_be_complete() {
     let told = written.audit(&[]).await;
     assert_eq!(told.code, Some(3), "{told:?}");
     assert!(told.stdout.contains(&format!("stands still: GitHub was last asked at {two_days_ago}")), "{told:?}");
+    let status = written.scene.json(&["status", "--json"]).await["repositories"][0].take();
+    assert!(status["complete"] == false && status["trouble"].as_str().unwrap().contains("last asked"), "{status}");
+    let status = written.scene.done(&["status"]).await.stdout;
+    assert!(status.starts_with(&format!("{NAME}  stands still\n")), "{status}");
     let heard = UpdatesCursor { since: two_days_ago, etag: None, heard_at: Some(Timestamp::now()) };
     written.archive.set_cursor(&UpdatesCursor::feed(ID), serde_json::to_value(heard).unwrap()).await.unwrap();
     assert_eq!(written.audit(&[]).await.code, Some(0));

@@ -74,7 +74,8 @@ async fn a_detector_that_fails_stops_none_of_the_others() {
     for _ in 0..(PERIOD / HOUR) {
         world.look(HOUR).await;
     }
-    let oldest = world.archive.audit(world.id, world.now()).await.unwrap().unwrap().oldest_verification.unwrap();
+    let oldest =
+        world.archive.audit(world.id, world.now()).await.unwrap().unwrap().verdict.oldest_verification.unwrap();
     assert!(oldest > before, "{oldest}");
 }
 

@@ -535,7 +535,7 @@ async fn everything_is_verified_within_the_period_and_within_the_share_of_the_bu
         spent.push(cost);
         if passed > PATIENCE {
             let oldest =
-                world.archive.audit(world.id, world.now()).await.unwrap().unwrap().oldest_verification.unwrap();
+                world.archive.audit(world.id, world.now()).await.unwrap().unwrap().verdict.oldest_verification.unwrap();
             let age = world.now().duration_since(oldest).as_secs();
             assert!(age <= PATIENCE + RUN, "after {passed} s something was verified {age} s ago");
         }
@@ -554,7 +554,7 @@ async fn verifying_what_is_unchanged_costs_a_fiftieth_of_a_point_an_item() {
     world.pass(0).await;
     let verified = |world: &World| {
         let (archive, id, now) = (world.archive.clone(), world.id, world.now());
-        async move { archive.audit(id, now).await.unwrap().unwrap().oldest_verification.unwrap() }
+        async move { archive.audit(id, now).await.unwrap().unwrap().verdict.oldest_verification.unwrap() }
     };
     // What is asked for stays on the queue: downloads would verify by the real clock.
     for _ in 0..20 {

@@ -164,7 +164,7 @@ impl Measured<'_> {
 
     async fn oldest(&self, id: RepositoryId) -> Result<Timestamp> {
         let audit = self.system.archive.audit(id, Timestamp::now()).await?.context("the repository is mirrored")?;
-        audit.oldest_verification.context("every number was verified")
+        audit.verdict.oldest_verification.context("every number was verified")
     }
 
     /// Items that changed, and then the same without a change.

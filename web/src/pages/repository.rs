@@ -73,7 +73,7 @@ pub(crate) fn table(repositories: &[RepositoryAnswer]) -> Markup {
                             td class="number" { (count(ledger.unknown)) }
                             td class="number" { (count(ledger.failed)) }
                             td class="number" { (count(ledger.deleted + ledger.hidden + ledger.transferred)) }
-                            td { (completeness(ledger)) @if let Some(trouble) = &repository.trouble { " " span class="bad" { (trouble) } } }
+                            td { (completeness(repository)) @if let Some(trouble) = &repository.trouble { " " span class="bad" { (trouble) } } }
                         }
                     }
                 }
@@ -82,11 +82,18 @@ pub(crate) fn table(repositories: &[RepositoryAnswer]) -> Markup {
     }
 }
 
-fn completeness(ledger: &LedgerAnswer) -> Markup {
+/// What it is if it is not complete, in two words.
+pub(crate) fn word(repository: &RepositoryAnswer) -> &'static str {
+    if repository.ledger.complete { "stands still" } else { "not complete yet" }
+}
+
+fn completeness(repository: &RepositoryAnswer) -> Markup {
+    let ledger = &repository.ledger;
     let known = ledger.highest - (ledger.unknown + ledger.failed).min(ledger.highest);
     html! {
         @if ledger.highest == 0 { span class="quiet" { "nothing yet" } }
-        @else if ledger.complete { span class="good" { "complete" } span class="quiet" { ", every number to " (count(ledger.highest)) " accounted for" } }
+        @else if repository.complete { span class="good" { "complete" } span class="quiet" { ", every number to " (count(ledger.highest)) " accounted for" } }
+        @else if ledger.complete { span class="bad" { (word(repository)) } span class="quiet" { ", every number to " (count(ledger.highest)) " accounted for" } }
         @else { progress max=(ledger.highest) value=(known) aria-label="Numbers accounted for" {} " " (count(known)) " of " (count(ledger.highest)) }
     }
 }
@@ -240,7 +247,7 @@ fn body(state: &WebState, answer: &RepositoryAnswer, figures: &Figures) -> Marku
                 (releases(figures.releases.as_ref(), now))
             }
             aside {
-                section { h2 { "Completeness" } p { (completeness(&answer.ledger)) } (ledger(&answer.ledger, now)) p { a href=(links::audit(name)) { "Audit" } } }
+                section { h2 { "Completeness" } p { (completeness(answer)) } (ledger(&answer.ledger, now)) p { a href=(links::audit(name)) { "Audit" } } }
                 section { h2 { "Labels" } ul class="plain counted" {
                     @for value in figures.facet("label") {
                         li { (labels::label(&value.value, figures.color(&value.value), Some(&search(&gharvest_search::query::edit::with("", "label", &value.value))))) span class="count" { (count(value.count)) } }

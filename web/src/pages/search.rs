@@ -387,7 +387,7 @@ fn repository_list(repositories: &[RepositoryAnswer]) -> Markup {
             @for repository in repositories {
                 li {
                     a href=(links::repository(&repository.full_name)) { (repository.full_name) }
-                    span class="quiet" { " " (count(repository.ledger.present)) " items" @if !repository.ledger.complete { ", not complete yet" } }
+                    span class="quiet" { " " (count(repository.ledger.present)) " items" @if !repository.complete { ", " (super::repository::word(repository)) } }
                 }
             }
         }

@@ -29,7 +29,7 @@ pub(crate) async fn page(State(state): State<WebState>, Extension(caller): Exten
 }
 
 fn body(status: &StatusAnswer, may_operate: bool) -> Markup {
-    let complete = status.repositories.iter().filter(|repository| repository.ledger.complete).count();
+    let complete = status.repositories.iter().filter(|repository| repository.complete).count();
     html! {
         h1 { "Status" }
         p class="lead" {

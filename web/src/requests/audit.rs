@@ -70,6 +70,7 @@ pub struct DriftAnswer {
 
 impl From<Audit> for AuditAnswer {
     fn from(audit: Audit) -> Self {
+        let verdict = audit.verdict;
         let runs = |runs: Vec<(u64, u64)>| runs.into_iter().map(|(first, last)| [first, last]).collect();
         let drift = audit.drift.into_iter().map(|(kind, drifted)| {
             let answer = DriftAnswer { count: drifted.count, last_at: drifted.last_at, number: drifted.number };
@@ -78,17 +79,17 @@ impl From<Audit> for AuditAnswer {
         Self {
             repository: audit.repository.to_string(),
             id: audit.id.0,
-            complete: audit.complete,
-            trouble: audit.trouble,
-            trouble_since: audit.trouble_since,
-            walked: audit.counts.walked,
-            highest: audit.counts.highest,
-            present: audit.counts.present,
-            gone: audit.counts.gone,
-            not_items: audit.counts.not_items,
-            unknown: audit.counts.unknown,
-            failed: audit.counts.failed,
-            oldest_verification: audit.oldest_verification,
+            complete: verdict.complete,
+            trouble: verdict.trouble,
+            trouble_since: verdict.trouble_since,
+            walked: verdict.counts.walked,
+            highest: verdict.counts.highest,
+            present: verdict.counts.present,
+            gone: verdict.counts.gone,
+            not_items: verdict.counts.not_items,
+            unknown: verdict.counts.unknown,
+            failed: verdict.counts.failed,
+            oldest_verification: verdict.oldest_verification,
             unknown_numbers: runs(audit.unknown_numbers),
             failed_numbers: runs(audit.failed_numbers),
             gone_by_state: audit

@@ -3,13 +3,8 @@
 use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt};
-use gharvest_model::{
-    RepositoryId,
-    ledger::Ledger,
-    progress::{Completeness, ItemsCursor},
-    record::Visibility,
-    tracking::Tracked,
-};
+use gharvest_archive::audit::Verdict;
+use gharvest_model::{RepositoryId, ledger::Ledger, record::Visibility, tracking::Tracked};
 use gharvest_search::{SearchRequest, Start};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -63,8 +58,12 @@ pub struct RepositoryAnswer {
     /// When GitHub's object was last fetched.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub fetched_at: Option<Timestamp>,
-    /// Why it is not fetched at present; none when all is well.
+    /// Why what is new is not known, in words: it cannot be fetched at present, or nobody asked for a day; none when all is
+    /// well.
     pub trouble: Option<String>,
+    /// Whether it is complete, as its audit says: every number is accounted for, and what is new is heard of.
+    #[serde(default)]
+    pub complete: bool,
     /// What became of its numbers.
     pub ledger: LedgerAnswer,
 }
@@ -74,7 +73,8 @@ pub struct RepositoryAnswer {
 pub struct LedgerAnswer {
     /// The highest number seen.
     pub highest: u64,
-    /// Whether every number up to the highest is accounted for, and the highest is known.
+    /// Whether every number up to the highest is accounted for, and the highest is known; not whether what is new is heard
+    /// of.
     pub complete: bool,
     /// Numbers with a record that GitHub shows.
     pub present: u64,
@@ -96,12 +96,12 @@ pub struct LedgerAnswer {
 }
 
 impl LedgerAnswer {
-    /// Counts a ledger; `cursor` tells whether its highest number is known.
-    fn new(ledger: &Ledger, cursor: Option<&ItemsCursor>) -> Self {
+    /// Counts a ledger; the verdict tells whether its highest number is known.
+    fn new(ledger: &Ledger, verdict: &Verdict) -> Self {
         let [unknown, present, deleted, transferred, hidden, not_an_item, failed] = ledger.counts();
         Self {
             highest: ledger.highest(),
-            complete: Completeness::new(ledger, cursor).is_complete(),
+            complete: verdict.counts.is_complete(),
             present,
             deleted,
             transferred,
@@ -109,7 +109,7 @@ impl LedgerAnswer {
             not_an_item,
             unknown,
             failed,
-            oldest_verification: ledger.oldest_verification(),
+            oldest_verification: verdict.oldest_verification,
         }
     }
 }
@@ -139,7 +139,7 @@ async fn answer(state: &WebState, id: RepositoryId, known: Known) -> ApiResult<R
     let private = known.visibility() == Visibility::Private;
     let Known { file, tracked } = known;
     let ledger = archive.ledger(id).await?;
-    let cursor = ItemsCursor::read(archive.cursor(&ItemsCursor::feed(id)).await?);
+    let verdict = archive.verdict(id, tracked.as_ref(), state.clock.now()).await?;
     let object = file.as_ref().map(|file| &file.repository);
     let text = |key: &str| object.and_then(|object| object[key].as_str()).map(str::to_owned);
     let number = |key: &str| object.and_then(|object| object[key].as_u64()).unwrap_or(0);
@@ -157,8 +157,9 @@ async fn answer(state: &WebState, id: RepositoryId, known: Known) -> ApiResult<R
         tracked: tracked.is_some(),
         since: tracked.as_ref().map(|tracked| tracked.since),
         fetched_at: file.as_ref().filter(|file| !file.repository.is_null()).map(|file| file.fetched_at),
-        trouble: tracked.and_then(|tracked| tracked.trouble),
-        ledger: LedgerAnswer::new(&ledger, cursor.as_ref()),
+        ledger: LedgerAnswer::new(&ledger, &verdict),
+        trouble: verdict.trouble,
+        complete: verdict.complete,
     })
 }
 

@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use gharvest_archive::LedgerChange;
 use gharvest_model::{RepositoryId, drift::Drift, ledger::NumberState, tracking::Tracked};
+use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::mirror::{Mirror, now};
@@ -19,7 +20,8 @@ async fn a_complete_repository_says_so_everywhere() {
     page.shows("every number to 2 is accounted for");
     page.shows("none so far");
     assert_eq!(mirror.get(REPORT).await.json()["complete"], true);
-    assert_eq!(mirror.get("/api/v1/repositories/octo/box").await.json()["ledger"]["complete"], true);
+    let answer = mirror.get("/api/v1/repositories/octo/box").await.json();
+    assert_eq!((&answer["complete"], &answer["ledger"]["complete"]), (&json!(true), &json!(true)), "{answer}");
     let badge = mirror.get(BADGE).await;
     assert_eq!(badge.header("content-type"), "image/svg+xml");
     badge.shows(">complete</text>");
@@ -61,6 +63,31 @@ async fn a_repository_that_cannot_be_fetched_stands_still_whatever_is_accounted_
     assert!(mirror.archive.change_tracked(BOX, &trouble).await.unwrap());
     mirror.get(PAGE).await.shows("GitHub blocks it");
     mirror.get(BADGE).await.shows(">stands still</text>");
+    stands_still(&mirror).await;
+}
+
+#[tokio::test]
+async fn a_repository_that_nobody_asks_about_stands_still_on_every_page() {
+    let mirror = Mirror::new().await;
+    let before = mirror.get("/status").await;
+    mirror.walk(BOX.0, Some(now() - SignedDuration::from_hours(48))).await;
+    mirror.get(PAGE).await.shows("GitHub was last asked at");
+    mirror.get(BADGE).await.shows(">stands still</text>");
+    stands_still(&mirror).await;
+    let after = mirror.get("/status").await;
+    let complete =
+        |page: &str| page.split(" repositories complete").next().unwrap().rsplit('>').next().unwrap().to_owned();
+    assert_ne!(complete(&before.text), complete(&after.text));
+}
+
+/// Elsewhere as in the audit.
+async fn stands_still(mirror: &Mirror) {
+    let answer = mirror.get("/api/v1/repositories/octo/box").await.json();
+    assert_eq!((&answer["complete"], &answer["ledger"]["complete"]), (&json!(false), &json!(true)), "{answer}");
+    assert!(answer["trouble"].is_string(), "{answer}");
+    for page in ["/octo/box", "/octo", "/status"] {
+        mirror.get(page).await.shows("stands still");
+    }
 }
 
 #[tokio::test]
