@@ -161,9 +161,7 @@ impl Tools {
     /// What sweeps may cost now.
     async fn pace(&self) -> Result<Pace, Failure> {
         self.client.refresh_budgets().await?;
-        let budgets = self.client.budgets_for(Purpose::Backfill);
-        let core = budgets.iter().filter(|budget| budget.resource == "core" && budget.trouble.is_none());
-        let calls_an_hour = core.map(|budget| budget.limit).sum::<u64>();
+        let calls_an_hour = self.client.calls_an_hour(Purpose::Backfill);
         Ok(Pace {
             every: SWEEP_EVERY.min(self.options.sweep_period).max(Duration::from_secs(1)),
             period: self.options.sweep_period,

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use gharvest_github::PAGE;
+use gharvest_github::{PAGE, Purpose};
 use gharvest_model::{ItemId, Kind, Lane, Record, ledger::NumberState};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{ROTATIONS, Sweep};
 use crate::{Failure, schedule::later};
@@ -69,21 +70,22 @@ impl Sweep<'_> {
     async fn price(&self, number: u64) -> Result<u64, Failure> {
         let stored = self.archive.stored(ItemId { repository: self.tracked.id, number }).await?;
         // GitHub counts a request that it answers by 304, unless it came with a token, without which there is no GraphQL.
-        let is_free = self.client.can_graphql();
+        let is_free = |etag: &str| self.client.is_free(etag, Purpose::Backfill);
         Ok(match &stored {
-            Some(stored) => price(&stored.text()?, is_free),
+            Some(stored) => price(&stored.text()?, is_free, self.client.can_graphql()),
             None => 1,
         })
     }
 }
 
-/// Calls for a thread as its record knows it. A part with an ETag is answered by 304, which is free or not; a list of
-/// several pages has none, and all of its pages but the last are asked for once more by theirs.
-fn price<E>(record: &Record<E>, is_free: bool) -> u64 {
+/// Calls for a thread as its record knows it. A part with an ETag is answered by 304, which is free if the ETag is; a list
+/// of several pages has none, and all of its pages but the last are asked for once more by those just got, which
+/// `has_token` makes free.
+fn price<E>(record: &Record<E>, is_free: impl Fn(&str) -> bool, has_token: bool) -> u64 {
     let part = |name: &str, entries: usize| {
         let pages = entries.div_ceil(PAGE).max(1) as u64;
-        let again = if is_free { 0 } else { pages - 1 };
-        let is_known = is_free && record.etags.contains_key(name);
+        let again = if has_token { 0 } else { pages - 1 };
+        let is_known = record.etags.get(name).and_then(Value::as_str).is_some_and(&is_free);
         if is_known { 0 } else { pages + again }
     };
     let mut sum = part("issue", 1) + part("timeline", record.timeline.len());
@@ -100,7 +102,7 @@ fn price<E>(record: &Record<E>, is_free: bool) -> u64 {
 #[cfg(test)]
 mod tests {
     use gharvest_model::{RepositoryId, record::RecordRepository};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -115,6 +117,8 @@ mod tests {
             record
         };
         let all = ["issue", "timeline", "pull", "review_comments"];
+        let known = record(Kind::PullRequest, &all, 250, 7);
+        assert_eq!(price(&known, |_| false, true), 6, "ETags of a token that changed");
         for (what, record, with_token, without) in [
             ("an issue that came by GraphQL", record(Kind::Issue, &[], 3, 0), 2, 2),
             ("an issue without a timeline", record(Kind::Issue, &[], 0, 0), 2, 2),
@@ -123,7 +127,8 @@ mod tests {
             ("what REST gave before", record(Kind::PullRequest, &all, 3, 7), 0, 4),
             ("a long timeline", record(Kind::Issue, &["issue"], 250, 0), 3, 6),
         ] {
-            assert_eq!((price(&record, true), price(&record, false)), (with_token, without), "{what}");
+            let prices = (price(&record, |etag| etag == "x", true), price(&record, |_| false, false));
+            assert_eq!(prices, (with_token, without), "{what}");
         }
     }
 }

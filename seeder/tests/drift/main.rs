@@ -49,8 +49,10 @@ fn seconds(time: &str) -> i64 {
         "the next request" => 0,
         "a run" => 600,
         "a day" => DAY + 600,
+        // A pass over so few pages is over in its first run.
+        "a day and a pass" => DAY + 600,
         "a day and an hour" => DAY + HOUR,
-        "two days" => 2 * DAY + 600,
+        "two days and a pass" => 2 * DAY + 600,
         "the period" => PERIOD,
         "12 periods" => 12 * PERIOD,
         other => panic!("a time that this test does not know: {other}"),
@@ -453,6 +455,18 @@ async fn many_repositories_have_one_share_together() {
     assert!(spent(&world, NAME) >= 3 && spent(&world, OTHER) >= 3, "what is not swept in one run is in another");
 }
 
+#[tokio::test]
+async fn a_server_without_limits_is_swept_at_the_clients_own_pace() {
+    let mut world = World::mirrored(Setting { items: 170, limited: false, ..Setting::default() }).await;
+    let other = world.mirror(OTHER).await;
+    assert!(world.sweeping.refresh_budgets().await.unwrap().is_empty());
+    world.look(0).await;
+    for id in [world.id, other] {
+        let pass = world.archive.part(id, "sweep-lists").await.unwrap().unwrap_or_default();
+        assert!(pass["finished_at"].is_string(), "{id} {pass}");
+    }
+}
+
 /// The items that the rotation wants downloaded.
 async fn rotated(world: &World) -> BTreeSet<u64> {
     let jobs = world.queue.list(QueueName::Download, &Filter::default(), None, 1_000).await.unwrap();
@@ -500,12 +514,15 @@ async fn the_rotation_is_charged_what_it_costs_and_its_second_turn_costs_next_to
     assert!(first <= 6 * runs + 10, "{first} calls and points in {runs} runs of six");
     assert!(first > 2 * ITEMS, "{first} calls and points");
     let (mut again, downloads) = (BTreeSet::new(), world.client.spent().cost());
-    for _ in 0..13 * 2 {
+    // The sweep has another token than the downloads here, so that no ETag is its own: it is charged the whole once more.
+    runs = 0;
+    while (again.len() as u64) < ITEMS {
+        assert!(runs < 100, "{} of {ITEMS} had their second turn", again.len());
         world.look(RUN).await;
         again.append(&mut rotated(&world).await);
         world.download().await;
+        runs += 1;
     }
-    assert_eq!(again.len() as u64, ITEMS, "the second turn keeps up with the time");
     let second = (world.client.spent().cost() - downloads) as f64 / ITEMS as f64;
     // The pages of lists that have several, and nothing else.
     assert!(second <= 0.4, "{second} calls an item");

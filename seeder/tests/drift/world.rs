@@ -46,11 +46,13 @@ pub(crate) struct Setting {
     /// Calls an hour that the sweep's token has, and its share of them.
     pub(crate) calls_an_hour: u64,
     pub(crate) share: f64,
+    /// Whether GitHub has such limits at all.
+    pub(crate) limited: bool,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { items: 260, gaps: false, period: PERIOD, calls_an_hour: 100_000_000, share: 0.5 }
+        Self { items: 260, gaps: false, period: PERIOD, calls_an_hour: 100_000_000, share: 0.5, limited: true }
     }
 }
 
@@ -80,7 +82,7 @@ impl World {
         let name: RepositoryName = NAME.parse().unwrap();
         let github = Github::generated(1, name.clone(), setting.items).and_generated(OTHER.parse().unwrap(), 12);
         let sweeper = Token { value: "sweeper".into(), login: "sweeper".into(), limit: setting.calls_an_hour };
-        let options = GithubOptions { tokens: vec![sweeper], ..GithubOptions::unlimited() };
+        let options = GithubOptions { tokens: vec![sweeper], hourly: setting.limited, ..GithubOptions::unlimited() };
         let simulator = Simulator::start(github, options).unwrap();
         let control = simulator.control();
         let config = Config {

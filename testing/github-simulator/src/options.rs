@@ -23,6 +23,9 @@ pub struct Options {
     pub tokens: Vec<Token>,
     /// Whether any token that begins with `simulated-` is valid, each with a budget of its own. Others answer 401.
     pub any_token: bool,
+    /// Whether there are limits by the hour. A GitHub Enterprise without them tells of none: no answer has such headers,
+    /// and `/rate_limit` is not found.
+    pub hourly: bool,
     /// Calls an hour for a token.
     pub core_limit: u64,
     /// Points an hour for a token on the GraphQL endpoint.
@@ -59,6 +62,7 @@ impl Default for Options {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             tokens: Vec::new(),
             any_token: true,
+            hourly: true,
             core_limit: 5_000,
             graphql_limit: 5_000,
             anonymous_limit: 60,

@@ -661,6 +661,9 @@ fn versions(_: &Call<'_>) -> Reply {
 }
 
 fn rate_limit(call: &Call<'_>) -> Reply {
+    if !call.shared.options.hourly {
+        return Reply::error(404, "Rate limiting is not enabled.", "/rate-limit");
+    }
     let mut limits = call.shared.limits.lock();
     let mut entry = |resource| {
         let budget = limits.budget(call.caller, resource, &call.shared.options);

@@ -216,7 +216,7 @@ impl Shared {
             return Some(self.refuse(caller, Refusal::Secondary { retry_after }));
         }
         let graphql = asked.path == "/graphql";
-        if !free && !graphql && !limits.charge(caller, "core", 1, &self.options) {
+        if self.options.hourly && !free && !graphql && !limits.charge(caller, "core", 1, &self.options) {
             let reset = limits.budget(caller, "core", &self.options).reset;
             limits.tell(caller, "core", reset * 1_000);
             drop(limits);
@@ -455,16 +455,18 @@ impl Shared {
     }
 
     fn common_headers(&self, headers: &mut HeaderMap, caller: &Caller, resource: &'static str) {
-        let budget = self.limits.lock().budget(caller, resource, &self.options);
-        for (name, value) in [
-            ("x-ratelimit-limit", budget.limit),
-            ("x-ratelimit-remaining", budget.remaining()),
-            ("x-ratelimit-used", budget.used),
-            ("x-ratelimit-reset", budget.reset),
-        ] {
-            insert(headers, name, &value.to_string());
+        if self.options.hourly {
+            let budget = self.limits.lock().budget(caller, resource, &self.options);
+            for (name, value) in [
+                ("x-ratelimit-limit", budget.limit),
+                ("x-ratelimit-remaining", budget.remaining()),
+                ("x-ratelimit-used", budget.used),
+                ("x-ratelimit-reset", budget.reset),
+            ] {
+                insert(headers, name, &value.to_string());
+            }
+            insert(headers, "x-ratelimit-resource", resource);
         }
-        insert(headers, "x-ratelimit-resource", resource);
         if let Some(at) = self.limits.lock().ends_at(caller) {
             insert(headers, "github-authentication-token-expiration", &at);
         }
