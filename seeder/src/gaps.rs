@@ -1,13 +1,18 @@
 //! Looks for numbers that nobody accounts for, and has them fetched.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{
+    collections::BTreeSet,
+    ops::RangeInclusive,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use gharvest_archive::Archive;
 use gharvest_model::{
-    Lane, QueueName, Subject,
+    Lane, QueueName, RepositoryId, Subject,
     job::part,
     ledger::{Ledger, NumberState},
-    progress::{Completeness, ItemsCursor, runs},
+    progress::runs,
     tracking::Tracked,
 };
 use gharvest_queue::{Queue, Timing, Trigger};
@@ -30,13 +35,32 @@ struct Gaps {
     again: Vec<u64>,
 }
 
+/// The repositories of which this process shows how complete they are: a gauge stays as it was until it is set.
+#[derive(Debug, Default)]
+pub struct Shares(Mutex<BTreeSet<RepositoryId>>);
+
+impl Shares {
+    /// Shows those of these repositories from now on, and nothing of those that were shown before.
+    pub fn keep(&self, repositories: impl Iterator<Item = RepositoryId>) {
+        let now: BTreeSet<RepositoryId> = repositories.collect();
+        let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
+        for id in before.difference(&now) {
+            show(*id, f64::NAN);
+        }
+    }
+}
+
+/// By its id: names change, and one that is private must not outlive what was mirrored of it.
+fn show(id: RepositoryId, share: f64) {
+    gauge!("gharvest_completeness", "repository_id" => id.to_string()).set(share);
+}
+
 /// Looks at a repository's ledger: pushes jobs for what is open, notes when the first mirror is over, and shows its
 /// completeness as a metric. Says how many numbers were pushed.
 pub async fn check(archive: &Archive, queue: &dyn Queue, tracked: &Tracked, now: Timestamp) -> Result<u64, Failure> {
-    let ledger = archive.ledger(tracked.id).await?;
-    let cursor = ItemsCursor::read(archive.cursor(&ItemsCursor::feed(tracked.id)).await?);
-    let completeness = Completeness::new(&ledger, cursor.as_ref());
-    gauge!("gharvest_completeness", "repository" => tracked.name.to_string()).set(completeness.share());
+    let verdict = archive.verdict(tracked.id, Some(tracked), now).await?;
+    show(tracked.id, verdict.share());
+    let (ledger, completeness) = (archive.ledger(tracked.id).await?, verdict.counts);
     let gaps = find(&ledger, now);
     // A number that cannot be had keeps a mirror incomplete, and must not keep it from being swept.
     if completeness.walked && gaps.never.is_empty() && tracked.complete_at.is_none() {
@@ -95,6 +119,21 @@ fn trigger(subject: Subject, lane: Lane) -> Trigger {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_longer_tracked_is_no_longer_shown() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let _metrics = metrics::set_default_local_recorder(&recorder);
+        let shares = Shares::default();
+        shares.keep([7, 8].map(RepositoryId).into_iter());
+        show(RepositoryId(7), 1.0);
+        show(RepositoryId(8), 0.5);
+        shares.keep([RepositoryId(7)].into_iter());
+        let shown = recorder.handle().render();
+        for line in ["gharvest_completeness{repository_id=\"7\"} 1", "gharvest_completeness{repository_id=\"8\"} NaN"] {
+            assert!(shown.lines().any(|found| found == line), "{line} in {shown}");
+        }
+    }
 
     #[test]
     fn numbers_never_fetched_are_pushed_at_once_and_doubtful_ones_after_a_day() {

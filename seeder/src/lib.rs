@@ -21,8 +21,9 @@
 //! person of what needs one, and [`operations`] notes for dashboards how the system is doing.
 //!
 //! Metrics: `gharvest_seeder_leads`, `gharvest_seeder_runs_total` (`task`, `result`),
-//! `gharvest_seeder_pushed_total` (`task`), `gharvest_completeness` (`repository`): the share of numbers accounted for, 1
-//! only if all are, as of the last run of `gaps`; and those of [`levels`].
+//! `gharvest_seeder_pushed_total` (`task`), `gharvest_completeness` (`repository_id`): the share of numbers
+//! accounted for, 1 only if the repository is complete, as of the last run of `gaps`, and not a number where it is no
+//! longer looked at; and those of [`levels`].
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -396,6 +397,7 @@ impl Seeder {
         if !self.leads {
             // What the last leader saw is another's to say now.
             gauge!("gharvest_inbox_entries").set(0.0);
+            self.tools.shares.keep(std::iter::empty());
             return;
         }
         self.take_notes().await;

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::{
     Failure, Options, Outage, Ran, SWEEP_EVERY, Task,
     deliveries::{self, Recovery},
-    gaps,
+    gaps::{self, Shares},
     inbox::Inbox,
     schedule::Schedule,
     sweep::{Pace, Sweep},
@@ -30,6 +30,7 @@ pub(crate) struct Tools {
     pub(crate) options: Arc<Options>,
     /// Only one task looks at the inbox, once at a time.
     pub(crate) inbox: Arc<tokio::sync::Mutex<Inbox>>,
+    pub(crate) shares: Arc<Shares>,
 }
 
 impl Tools {
@@ -49,6 +50,7 @@ impl Tools {
             client,
             options: Arc::new(options),
             inbox: Arc::default(),
+            shares: Arc::default(),
         }
     }
 
@@ -89,6 +91,7 @@ impl Tools {
             }
             Task::Gaps => {
                 let mut pushed = 0;
+                self.shares.keep(tracked.iter().map(|tracked| tracked.id));
                 for tracked in tracked {
                     pushed += gaps::check(&self.archive, self.queue.as_ref(), tracked, now).await?;
                 }
