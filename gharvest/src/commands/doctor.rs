@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use clap::Args;
 use gharvest_archive::Archive;
 use gharvest_github::{Answer, Client, Purpose, Resource, TokenKind, TokenReport, TokenUse};
-use gharvest_model::QueueName;
+use gharvest_model::{QueueName, progress::UpdatesCursor};
 use gharvest_queue::{Durability, QueueAdmin};
 use gharvest_search::SearchIndex;
 use gharvest_service_kit::{
@@ -70,7 +70,6 @@ pub(crate) async fn run(common: &CommonArgs, args: DoctorArgs) -> anyhow::Result
     check_index(&settings, archive.as_ref(), &mut findings).await;
     if !args.offline {
         check_github(&settings, archive.as_ref(), &mut findings).await;
-        check_clock(&settings, &mut findings).await;
     }
     let healthy = findings.0.iter().all(|finding| finding.remedy.is_none());
     if args.json {
@@ -114,7 +113,8 @@ fn check_notify(settings: &Settings, findings: &mut Findings) {
     }
 }
 
-/// A hook is heard of within a week, or somebody should look at it on GitHub. One that was heard of is there, whatever this
+/// A hook that was heard is heard again within a week of what changes, or somebody should look at it on GitHub. Where none
+/// was ever heard there may be none: not every repository is one's own. One that was heard of is there, whatever this
 /// process knows of secrets: that takes another one.
 async fn check_deliveries(settings: &Settings, archive: &Archive, findings: &mut Findings) {
     const QUIET: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -127,7 +127,6 @@ async fn check_deliveries(settings: &Settings, archive: &Archive, findings: &mut
             return findings.wrong("webhook", format!("{error:#}"), "check [queue] url, which has the state as well");
         }
     };
-    let now = Timestamp::now();
     for tracked in tracking {
         let heard = match state.get(&heard_key(tracked.id)).await {
             Ok(heard) => heard,
@@ -135,15 +134,26 @@ async fn check_deliveries(settings: &Settings, archive: &Archive, findings: &mut
         };
         let heard = heard.and_then(|heard| serde_json::from_slice::<serde_json::Value>(&heard.value).ok());
         let at = heard.and_then(|heard| heard["at"].as_str()?.parse::<Timestamp>().ok());
-        let remedy = "see under Webhooks in its settings on GitHub whether the hook is there and what it was answered; \
-                      changes are found by asking meanwhile";
-        match at {
-            Some(at) if now.duration_since(at) <= QUIET => {
-                findings.well("webhook", format!("{} was last heard at {at}", tracked.name));
+        let Some(at) = at else {
+            if are_taken {
+                let found = format!("{} was never heard of: its changes are found by asking", tracked.name);
+                findings.well("webhook", found);
             }
-            Some(at) => findings.wrong("webhook", format!("{} was last heard at {at}", tracked.name), remedy),
-            None if are_taken => findings.wrong("webhook", format!("{} was never heard of", tracked.name), remedy),
-            None => {}
+            continue;
+        };
+        let changed_at = match archive.cursor(&UpdatesCursor::feed(tracked.id)).await {
+            Ok(cursor) => UpdatesCursor::read(cursor).map(|cursor| cursor.since),
+            Err(error) => return findings.wrong("archive", error, "it must belong to the user of the components"),
+        };
+        let found = format!("{} was last heard at {at}", tracked.name);
+        match changed_at.filter(|changed| changed.duration_since(at) > QUIET) {
+            None => findings.well("webhook", found),
+            Some(changed) => findings.wrong(
+                "webhook",
+                format!("{found}, and changed at {changed}"),
+                "see under Webhooks in its settings on GitHub whether the hook is there and what it was answered; \
+                 changes are found by asking meanwhile",
+            ),
         }
     }
 }
@@ -214,7 +224,7 @@ async fn check_queue(settings: &Settings, findings: &mut Findings) {
         Err(error) => findings.wrong("queue", error, "check that the server runs"),
     }
     match queue.now().await {
-        Ok(now) => judge_clock("the queue's server", now, findings),
+        Ok(now) => judge_clock("the queue's server", Timestamp::now().duration_since(now), findings),
         Err(error) => findings.wrong("clock", error, "check that the queue's server runs"),
     }
     for name in QueueName::ALL {
@@ -288,28 +298,13 @@ async fn check_index(settings: &Settings, archive: Option<&Archive>, findings: &
 /// Clocks that differ by so much are wrong: times of records, leases and tokens depend on them.
 const SKEW: SignedDuration = SignedDuration::from_secs(30);
 
-fn judge_clock(whose: &str, theirs: Timestamp, findings: &mut Findings) {
-    let apart = Timestamp::now().duration_since(theirs);
-    let seconds = apart.as_secs();
-    if apart.abs() > SKEW {
+fn judge_clock(whose: &str, ahead: SignedDuration, findings: &mut Findings) {
+    let seconds = ahead.as_secs();
+    if ahead.abs() > SKEW {
         let found = format!("this machine's clock is {seconds} s ahead of that of {whose}");
         findings.wrong("clock", found, "set the clock, by NTP: `timedatectl set-ntp true`");
     } else {
         findings.well("clock", format!("agrees with that of {whose}"));
-    }
-}
-
-/// By the `Date` of an answer, whatever the answer is.
-async fn check_clock(settings: &Settings, findings: &mut Findings) {
-    let asked = async {
-        let client =
-            reqwest::Client::builder().timeout(settings.github.request_timeout).user_agent(&settings.github.user_agent);
-        let answer = client.build().ok()?.head(&settings.github.api_url).send().await.ok()?;
-        let date = answer.headers().get("date")?.to_str().ok()?;
-        jiff::fmt::rfc2822::parse(date).ok().map(|date| date.timestamp())
-    };
-    if let Some(date) = asked.await {
-        judge_clock("GitHub", date, findings);
     }
 }
 
@@ -320,6 +315,9 @@ async fn check_github(settings: &Settings, archive: Option<&Archive>, findings: 
     };
     if let Err(error) = client.refresh_budgets().await {
         findings.wrong("GitHub", error, "check the network, [github] api_url and the tokens");
+    }
+    if let Some(ahead) = client.clock_ahead() {
+        judge_clock("GitHub", ahead, findings);
     }
     let tokens = client.tokens();
     for token in &tokens {
