@@ -12,6 +12,7 @@
 //! | 410 deleted | tombstone | ledger only |
 //! | 301 of the repository | the repository is renamed, once more | the same |
 //! | 301 of the item | tombstone with the target | the same |
+//! | any other redirect | nothing, tried again | nothing, tried again |
 //! | 404, and GraphQL shows a discussion | tombstone with the discussion's address | not an item in the ledger |
 //! | 404, and a webhook said what happened | tombstone | ledger only |
 //! | 404, the token sees no other item | nothing, tried again | nothing, tried again |
@@ -43,7 +44,7 @@ use crate::{
     Downloader, SHOWN_FOR,
     fetch::{Fetched, Thread, Wanted},
     history,
-    location::{self, Place},
+    location::{self, Location, Place},
     outcome::Failure,
     repository, twin,
     unshown::{Meaning, Unshown},
@@ -240,7 +241,8 @@ impl Downloader {
         Ok(())
     }
 
-    /// 301: of the repository, which has a new name then, or of the item.
+    /// 301: of the repository, which has a new name then, or of the item. An address without a number of an issue or a
+    /// discussion is none of GitHub's.
     async fn moved(
         &self,
         repository: &Repository,
@@ -249,20 +251,17 @@ impl Downloader {
         address: &str,
         purpose: Purpose,
     ) -> Result<Round, Failure> {
-        let location = location::parse(address);
-        if location.as_ref().is_some_and(|location| location.discussion) {
+        let Some(Location { place, number: Some(number), discussion }) = location::parse(address) else {
+            return Err(Failure::Again(format!("GitHub moves {} to what is no item: {address}", prepared.item)));
+        };
+        if discussion {
             return self.discussion(repository, job, prepared).await;
         }
-        let (place, number) = match location {
-            Some(location) => (Some(location.place), location.number),
-            None => (None, None),
-        };
         let same_repository = match &place {
-            Some(Place::Id(id)) => *id == repository.id,
-            Some(Place::Name(name)) => self.is_name_of(repository, name, purpose).await?,
-            None => false,
+            Place::Id(id) => *id == repository.id,
+            Place::Name(name) => self.is_name_of(repository, name, purpose).await?,
         };
-        if same_repository && number == Some(prepared.item.number) {
+        if same_repository && number == prepared.item.number {
             let (fresh, _) = self.refresh(repository, None, purpose).await?;
             if fresh.full_name == repository.full_name {
                 return Err(Failure::Again(format!("GitHub moves {} to itself: {address}", prepared.item)));
@@ -290,12 +289,11 @@ impl Downloader {
     /// the target is private: whoever may see this item need not know of it.
     async fn target(
         &self,
-        place: Option<Place>,
-        number: Option<u64>,
+        place: Place,
+        number: u64,
         address: &str,
         purpose: Purpose,
     ) -> Result<Option<String>, Failure> {
-        let (Some(place), Some(number)) = (place, number) else { return Ok(None) };
         let elsewhere = self.elsewhere_of(&place, purpose).await?;
         Ok(match (elsewhere, place) {
             (Elsewhere::Public(name), _) => Some(format!("{name}#{number}")),

@@ -11,7 +11,7 @@ use gharvest_queue::{Queue, Timing, Trigger};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::{fetch::repository_trouble, item::is_confirmed, outcome::Failure};
+use crate::{fetch::repository_trouble, item::is_confirmed, location, outcome::Failure};
 
 /// What GitHub said about a repository.
 #[derive(Debug)]
@@ -28,12 +28,15 @@ pub(crate) async fn ask(
     purpose: Purpose,
 ) -> Result<Seen, Failure> {
     let mut answer = client.get(&Resource::Repository(name.clone()), etag, purpose).await?;
-    if let Answer::Moved { location } = &answer {
+    if let Answer::Moved { location } = &answer
+        && location::parse(location).is_some()
+    {
         answer = client.get(&Resource::Address(location.clone()), None, purpose).await?;
     }
     match answer {
         Answer::Found(found) => Ok(Seen::Repository(Box::new(found))),
         Answer::NotModified => Ok(Seen::NotModified),
+        Answer::Moved { location } => Err(Failure::Again(format!("GitHub moves {name} to no repository: {location}"))),
         other => Err(repository_trouble(&other).unwrap_or_else(|| Failure::Gone(name.clone()))),
     }
 }

@@ -218,7 +218,7 @@ impl Client {
                 inner.error(&ask, ErrorKind::Unavailable, "not sent")
             }
         })?;
-        match judge(&reply, &Sent { url: &url, fingerprint: ANONYMOUS, etag: None, now, took }) {
+        match judge(&reply, &Sent { url: &url, base: &inner.base, fingerprint: ANONYMOUS, etag: None, now, took }) {
             Verdict::Done(answer) | Verdict::Unseen(Ok(answer)) => Ok(Some(answer)),
             Verdict::TokenRefused(reason) => Err(inner.error(&ask, ErrorKind::Unauthorized, &reason)),
             Verdict::Again(kind, reason) | Verdict::Failed(kind, reason) | Verdict::Unseen(Err((kind, reason))) => {
@@ -574,7 +574,7 @@ impl Inner {
             Err(failure) => return self.failed(ask, failure),
         };
         let now = self.clock.now();
-        let sent = Sent { url: ask.url, fingerprint, etag, now, took };
+        let sent = Sent { url: ask.url, base: &self.base, fingerprint, etag, now, took };
         let verdict = judge(&reply, &sent);
         let waits = matches!(verdict, Verdict::Limited(_));
         self.learn(ask, token, &reply, now);

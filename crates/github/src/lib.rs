@@ -173,9 +173,9 @@ pub enum Answer {
     Found(Found),
     /// 304.
     NotModified,
-    /// 301, 302, 307: it is elsewhere. Not followed.
+    /// 301, 308: it is elsewhere for good. Not followed.
     Moved {
-        /// The `Location`, absolute.
+        /// The `Location`, absolute, under the API's base address.
         location: String,
     },
     /// 410 "This issue was deleted".

@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::{
     Answer, ErrorKind, Found,
-    base::cut,
+    base::{Base, cut},
     limits::{Reading, retry_after},
     link::Links,
     resource::PER_PAGE,
@@ -53,6 +53,8 @@ pub(crate) enum Limit {
 #[derive(Debug)]
 pub(crate) struct Sent<'a> {
     pub(crate) url: &'a Url,
+    /// Under which an address must lie that GitHub gives.
+    pub(crate) base: &'a Base,
     /// The token's fingerprint: what the answer's ETag belongs to.
     pub(crate) fingerprint: &'a str,
     /// The ETag that was sent.
@@ -68,7 +70,7 @@ pub(crate) fn judge(reply: &Reply, sent: &Sent<'_>) -> Verdict<Answer> {
         200 => found(reply, sent),
         204 => Verdict::Done(Answer::Found(found_with(Value::Array(Vec::new()), reply, sent))),
         304 if sent.etag.is_some() => Verdict::Done(Answer::NotModified),
-        301 | 302 | 307 | 308 => moved(reply, sent),
+        301 | 308 => moved(reply, sent),
         404 => Verdict::Unseen(Ok(Answer::NotFound)),
         410 => gone(&Refusal::of(reply)),
         451 => Verdict::Done(Answer::Blocked { reason: Refusal::of(reply).reason() }),
@@ -143,11 +145,17 @@ fn is_full_last_page(body: &Value, url: &Url, next: Option<&str>) -> bool {
     next.is_none() && entries >= asked.unwrap_or(USUAL_PAGE)
 }
 
+/// A move for good, to an address of the API. Other redirects, which [`judge_refusal`] has tried again, and other
+/// addresses are those of what stands before GitHub: a page for signing in, or one that says that it is away.
 fn moved(reply: &Reply, sent: &Sent<'_>) -> Verdict<Answer> {
+    let again = |why: String| Verdict::Again(ErrorKind::BadAnswer, format!("answered {} {why}", reply.status));
     let location = reply.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
-    match location.and_then(|location| sent.url.join(location).ok()) {
-        Some(location) => Verdict::Done(Answer::Moved { location: location.into() }),
-        None => Verdict::Again(ErrorKind::BadAnswer, format!("answered {} without a Location", reply.status)),
+    let Some(location) = location.and_then(|location| sent.url.join(location).ok()) else {
+        return again("without a Location".to_owned());
+    };
+    match sent.base.admit(location.as_str()) {
+        Ok(location) => Verdict::Done(Answer::Moved { location: location.into() }),
+        Err(_) => again(format!("with a Location elsewhere, `{}`", cut(location.as_str()))),
     }
 }
 

@@ -230,6 +230,37 @@ async fn an_item_that_answers_404_is_hidden_only_when_it_still_does_a_day_later(
 }
 
 #[tokio::test]
+async fn a_redirect_that_is_not_githubs_own_changes_no_item() {
+    let world = World::new(12).await;
+    world.track().await;
+    world.work().await;
+    let number = world.issues()[2];
+    let item = ItemId { repository: world.id, number };
+    // As often as the client asks for one thing.
+    const TIMES: u64 = 4;
+    let elsewhere = format!("/repositories/99/issues/{number}");
+    for (status, location, times) in [
+        (301, "https://login.example/", TIMES),
+        (301, "/login?return_to=%2F", 1),
+        (301, "/repositories/99", 1),
+        (302, elsewhere.as_str(), TIMES),
+        (307, elsewhere.as_str(), TIMES),
+    ] {
+        let redirect = Fault::Redirect { status, location: location.to_owned() };
+        world.control.inject(Rule::once(redirect).times(times).on(&format!("/issues/{number}")));
+        let hits = world.control.fault_hits();
+        world.push(Subject::Item(item), Lane::Webhook).await;
+        world.work().await;
+        assert_eq!(world.control.fault_hits() - hits, times, "{status} {location}");
+        let record = world.archive.record(item).await.unwrap().unwrap();
+        assert_eq!((record.state, record.revision), (RecordState::Present, Revision(1)), "{status} {location}");
+        let state = world.archive.ledger(world.id).await.unwrap().get(number).state;
+        assert_eq!(state, NumberState::Present, "{status} {location}");
+    }
+    nothing(&world.differences().await);
+}
+
+#[tokio::test]
 async fn states_of_the_repository_change_no_item_and_end_by_themselves() {
     let world = World::new(20).await;
     world.track().await;

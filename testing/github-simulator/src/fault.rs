@@ -33,6 +33,13 @@ pub enum Fault {
         /// 502, 403 …
         status: u16,
     },
+    /// A redirect by what stands before GitHub.
+    Redirect {
+        /// 301, 302 …
+        status: u16,
+        /// The `Location` header.
+        location: String,
+    },
     /// The connection closes without an answer.
     Reset,
     /// Half of the body, then the connection closes.

@@ -355,6 +355,9 @@ impl Shared {
         match fault {
             Fault::Reset => Err(Dropped),
             Fault::Status { status } => Ok(self.finish(asked, caller, Reply::error(status, "Server Error", ""))),
+            Fault::Redirect { status, location } => {
+                Ok(self.finish(asked, caller, Reply { status, ..Reply::moved(location) }))
+            }
             Fault::HtmlPage { status } => Ok(html(status, "<html><body><h1>Whoa there!</h1>unicorns</body></html>")),
             Fault::Latency { delay_ms } => {
                 tokio::time::sleep(Duration::from_millis(delay_ms)).await;

@@ -42,8 +42,7 @@ async fn every_fact_about_the_thing_asked_for_is_an_answer() {
             "{}",
             moved("https://api.github.com/repositories/9/issues/3"),
         ),
-        (302, vec![("location", "/repositories/9")], "", moved("https://api.github.com/repositories/9")),
-        (307, vec![("location", "https://evil.example/x")], "", moved("https://evil.example/x")),
+        (308, vec![("location", "/repositories/9")], "", moved("https://api.github.com/repositories/9")),
     ] {
         let headers: Vec<(&'static str, &'static str)> = headers;
         let (client, log) = client_of(&config(&["t"]), move |_| reply(status, &headers, body));
@@ -118,6 +117,22 @@ async fn passing_failures_are_retried_and_then_told() {
         for (wait, first) in waits.iter().zip([0.25, 0.5, 1.0]) {
             assert!((first..=first * 3.0 + 0.01).contains(wait), "backoff doubles: {waits:?}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redirect_that_is_not_githubs_own_says_nothing_of_what_was_asked_for() {
+    for (status, location) in [
+        (301, "https://evil.example/repositories/9/issues/3"),
+        (301, "http://api.github.com/repos/rust-lang/log/issues/7"),
+        (308, "//login.example/?return_to=/repos/rust-lang/log/issues/7"),
+        (302, "/repositories/9/issues/3"),
+        (303, "/repositories/9/issues/3"),
+        (307, "/repositories/9/issues/3"),
+    ] {
+        let (client, _) = client_of(&config(&["t"]), move |_| reply(status, &[("location", location)], "{}"));
+        let error = ask(&client).await.unwrap_err();
+        assert_eq!(*error.kind(), ErrorKind::BadAnswer, "{status} {location}");
     }
 }
 
