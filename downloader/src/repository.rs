@@ -231,19 +231,24 @@ pub(crate) async fn note_gone(
     Ok(())
 }
 
-/// Whether GitHub shows another repository that is tracked. Where there is no other, its answer about this one stands.
+/// Whether GitHub shows another repository that is tracked; one that is in trouble itself is asked all the same, after
+/// those that are well. Where there is no other, GitHub must show what it always shows.
 async fn shows_others(archive: &Archive, client: &Client, id: RepositoryId) -> Result<bool, Failure> {
     /// Enough to tell an outage from a repository that is gone.
     const ASKED: usize = 3;
-    let others = archive.tracking().await?.into_iter().filter(|other| other.id != id && other.trouble.is_none());
-    let others: Vec<Tracked> = others.take(ASKED).collect();
-    for other in &others {
+    let mut others = archive.tracking().await?;
+    others.retain(|other| other.id != id && !other.is_gone());
+    others.sort_by_key(|other| other.trouble.is_some());
+    for other in others.iter().take(ASKED) {
         let answer = client.get(&Resource::Repository(other.name.clone()), None, Purpose::Scheduled).await?;
         if matches!(answer, Answer::Found(_) | Answer::Moved { .. }) {
             return Ok(true);
         }
     }
-    Ok(others.is_empty())
+    if !others.is_empty() {
+        return Ok(false);
+    }
+    Ok(matches!(client.get(&Resource::Meta, None, Purpose::Scheduled).await?, Answer::Found(_)))
 }
 
 /// GitHub shows items of the repository: if it was gone, they are searchable again, and nothing is wrong any more.

@@ -148,6 +148,8 @@ pub enum Resource {
     AppDeliveries,
     /// `GET /app/hook/deliveries/{delivery_id}`: one of them with its payload, for [`Client::get_as_app`].
     AppDelivery(u64),
+    /// `GET /meta`: what GitHub says of itself, shown to everybody.
+    Meta,
     /// `GET /rate_limit`: free against the primary limit.
     RateLimit,
     /// An address that GitHub gave: `Link` or `Location`. Refused unless it lies under the API's base address.

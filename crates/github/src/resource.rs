@@ -32,6 +32,7 @@ impl Resource {
             Self::Hooks(_) => "hooks",
             Self::Deliveries(..) | Self::OrganizationDeliveries(..) | Self::AppDeliveries => "deliveries",
             Self::Delivery(..) | Self::OrganizationDelivery(..) | Self::AppDelivery(_) => "delivery",
+            Self::Meta => "meta",
             Self::RateLimit => "rate_limit",
             Self::Address(_) | Self::Page(..) => "address",
         }
@@ -85,6 +86,7 @@ impl Resource {
             }
             Self::AppDeliveries => base.join(&["app", "hook", "deliveries"], &[PER_PAGE]),
             Self::AppDelivery(id) => base.join(&["app", "hook", "deliveries", &id.to_string()], &[]),
+            Self::Meta => base.join(&["meta"], &[]),
             Self::RateLimit => base.join(&["rate_limit"], &[]),
             Self::Address(address) | Self::Page(_, address) => base.admit(address)?,
         })
@@ -122,6 +124,7 @@ impl Resource {
             | Self::OrganizationDelivery(..)
             | Self::AppDeliveries
             | Self::AppDelivery(_)
+            | Self::Meta
             | Self::RateLimit
             | Self::Address(_) => None,
         }
@@ -139,6 +142,7 @@ impl Resource {
                 | Self::Delivery(..)
                 | Self::OrganizationDeliveries(..)
                 | Self::OrganizationDelivery(..)
+                | Self::Meta
                 | Self::Address(_)
         )
     }
