@@ -26,7 +26,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use fail::fail_point;
-use gharvest_archive::{InboxEntry, LedgerChange, Repository, Written};
+use gharvest_archive::{Hint, InboxEntry, LedgerChange, Repository, Written};
 use gharvest_github::{Answer, ErrorKind, Listed, Purpose, Resource};
 use gharvest_model::{
     ItemId, Kind, Lane, Record, RepositoryName,
@@ -48,6 +48,7 @@ use crate::{
     outcome::Failure,
     repository, twin,
     unshown::{Meaning, Unshown},
+    walk::time_of,
 };
 
 /// The reasons of jobs that the sweep pushes begin so.
@@ -92,7 +93,7 @@ impl Downloader {
         let hint = self.archive.hint(item).await?;
         let listed_at = hint.as_ref().map(|hint| hint.seen_at);
         let hint = hint.filter(|hint| {
-            let newer_than_stored = existing.as_ref().is_none_or(|record| hint.seen_at > record.fetched_at);
+            let newer_than_stored = existing.as_ref().is_none_or(|record| is_newer(hint, record));
             newer_than_stored && (job.lane >= Lane::Reconcile || job.last_at.is_some_and(|last| hint.seen_at > last))
         });
         let hint = hint.map(|hint| {
@@ -471,6 +472,13 @@ pub(crate) fn visibility(repository: &Repository) -> Visibility {
 
 pub(crate) fn is_confirmed(since: Timestamp, now: Timestamp) -> bool {
     now.duration_since(since).unsigned_abs() >= CONFIRM_AFTER
+}
+
+/// Whether a list may say more of an item than its record. What GitHub answers is sometimes older than what it answered
+/// before.
+fn is_newer(hint: &Hint, record: &Record) -> bool {
+    let updated_at = |issue: &Value| time_of(issue, "updated_at");
+    hint.seen_at > record.fetched_at && updated_at(&hint.issue) >= record.issue.as_ref().and_then(updated_at)
 }
 
 /// What had changed in silence, if the sweep asked for this download.

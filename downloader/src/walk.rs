@@ -105,6 +105,7 @@ impl Downloader {
         let mut is_kept = cursor.next.is_some();
         let mut ready = Vec::new();
         while !cursor.listed {
+            let asked_at = Timestamp::now();
             let page = match self.items_page(repository, cursor, purpose).await {
                 // An address kept for too long is refused: the walk begins again. One that GitHub gave just now is
                 // refused again.
@@ -118,7 +119,7 @@ impl Downloader {
             let listed = listed(page.body);
             cursor.seen += listed.len() as u64;
             cursor.pulls += listed.iter().filter(|item| item.is_pull()).count() as u64;
-            ready.extend(self.take_page(repository, listed, cursor.started_at, waits).await?);
+            ready.extend(self.take_page(repository, listed, asked_at, cursor.started_at, waits).await?);
             fail_point!("walk-page-taken");
             cursor.next = page.next;
             cursor.listed = cursor.next.is_none();
@@ -172,20 +173,20 @@ impl Downloader {
         }
     }
 
-    /// Takes a page of the list for the walk that began then, and says which numbers want a job; with `waits`, pull
-    /// requests not yet.
+    /// Takes a page of the list, asked for then, for the walk that began then, and says which numbers want a job; with
+    /// `waits`, pull requests not yet.
     async fn take_page(
         &self,
         repository: &Repository,
         listed: Vec<Listed>,
+        asked_at: Timestamp,
         walk: Option<Timestamp>,
         waits: bool,
     ) -> Result<Vec<u64>, Failure> {
         let highest = listed.iter().map(|item| item.number).max();
         let numbers: Vec<u64> =
             listed.iter().filter(|item| !(waits && item.is_pull())).map(|item| item.number).collect();
-        let seen_at = Timestamp::now();
-        let hints = listed.into_iter().map(|item| Hint { walk, ..Hint::new(seen_at, item.issue) }).collect();
+        let hints = listed.into_iter().map(|item| Hint { walk, ..Hint::new(asked_at, item.issue) }).collect();
         self.archive.put_hints(repository.id, hints).await?;
         if let Some(highest) = highest {
             self.archive.reach(repository.id, highest).await?;
@@ -347,6 +348,7 @@ impl Downloader {
         let mut etag = cursor.etag.clone();
         let asked_since = cursor.since;
         for page_number in 1.. {
+            let asked_at = Timestamp::now();
             let Some(page) = self.page(repository, &resource, etag.take().as_deref(), purpose).await? else {
                 break;
             };
@@ -354,7 +356,7 @@ impl Downloader {
             if let Some(latest) = listed.iter().filter_map(|item| item.updated_at).max() {
                 cursor.since = cursor.since.max(latest);
             }
-            self.take_updates(repository, listed).await?;
+            self.take_updates(repository, listed, asked_at).await?;
             let only_page = page_number == 1 && page.next.is_none();
             cursor.etag = page.etag.filter(|_| only_page && cursor.since == asked_since);
             self.set_cursor(&feed, &cursor).await?;
@@ -376,11 +378,12 @@ impl Downloader {
         let name = repository.full_name.clone();
         let mut resource = Resource::Issues { repository: name, since: Some(since), sort: Sort::Updated };
         loop {
+            let asked_at = Timestamp::now();
             let page = self.page(repository, &resource, None, purpose).await?;
             let page = page.ok_or_else(|| unexpected_304(repository))?;
             let listed = listed(page.body);
             let reached = listed.iter().filter_map(|item| item.updated_at).fold(since, Timestamp::max);
-            self.take_updates(repository, listed).await?;
+            self.take_updates(repository, listed, asked_at).await?;
             let going_on = page.next.is_some().then_some(reached);
             // Whoever wants another time has pushed another run, which begins there.
             if !self.archive.looked_back(repository.id, since, going_on).await? {
@@ -401,8 +404,13 @@ impl Downloader {
         Ok(UpdatesCursor { since, etag: None, heard_at: None })
     }
 
-    async fn take_updates(&self, repository: &Repository, listed: Vec<Listed>) -> Result<(), Failure> {
-        let seen_at = Timestamp::now();
+    /// Takes a page of what was updated, asked for then.
+    async fn take_updates(
+        &self,
+        repository: &Repository,
+        listed: Vec<Listed>,
+        asked_at: Timestamp,
+    ) -> Result<(), Failure> {
         let (mut hints, mut triggers) = (Vec::new(), Vec::new());
         let highest = listed.iter().map(|item| item.number).max();
         for item in listed {
@@ -419,7 +427,7 @@ impl Downloader {
                 timing: Timing::WhenFree,
                 reason: "reconcile".to_owned(),
             });
-            hints.push(Hint::new(seen_at, item.issue));
+            hints.push(Hint::new(asked_at, item.issue));
         }
         if let Some(highest) = highest {
             self.archive.reach(repository.id, highest).await?;
@@ -449,8 +457,8 @@ fn pull_of(comment: &Value) -> Option<u64> {
     location::parse(comment.get("pull_request_url")?.as_str()?)?.number.filter(|number| is_number(*number))
 }
 
-fn time_of(comment: &Value, field: &str) -> Option<Timestamp> {
-    comment.get(field)?.as_str()?.parse().ok()
+pub(crate) fn time_of(object: &Value, field: &str) -> Option<Timestamp> {
+    object.get(field)?.as_str()?.parse().ok()
 }
 
 fn new_walk() -> ItemsCursor {
@@ -465,7 +473,7 @@ fn listed(body: Value) -> Vec<Listed> {
     let Value::Array(items) = body else { return Vec::new() };
     let entry = |issue: Value| {
         let number = issue.get("number").and_then(Value::as_u64).filter(|number| is_number(*number))?;
-        let updated_at = issue.get("updated_at").and_then(Value::as_str).and_then(|text| text.parse().ok());
+        let updated_at = time_of(&issue, "updated_at");
         Some(Listed { number, updated_at, issue })
     };
     items.into_iter().filter_map(entry).collect()

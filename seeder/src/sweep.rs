@@ -18,7 +18,6 @@ use gharvest_model::{Lane, QueueName, Subject, tracking::Tracked};
 use gharvest_queue::{Queue, Timing, Trigger};
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
 
 use crate::Failure;
 
@@ -96,9 +95,7 @@ impl Sweep<'_> {
     }
 
     /// Has numbers downloaded. `reason` names the detector; hints spare the downloads a request each.
-    async fn push(&self, numbers: &[u64], reason: &str, lane: Lane, hints: Vec<Value>) -> Result<u64, Failure> {
-        let seen_at = Timestamp::now();
-        let hints = hints.into_iter().map(|issue| Hint::new(seen_at, issue)).collect();
+    async fn push(&self, numbers: &[u64], reason: &str, lane: Lane, hints: Vec<Hint>) -> Result<u64, Failure> {
         self.archive.put_hints(self.tracked.id, hints).await?;
         let trigger = |number: &u64| Trigger {
             queue: QueueName::Download,

@@ -170,7 +170,7 @@ pub struct LedgerChange {
 /// What lists said of an item, kept for its download so that it need not ask again. May be lost.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Hint {
-    /// When the issue object was seen.
+    /// When GitHub was asked for the list: the issue object is not older.
     pub seen_at: Timestamp,
     /// GitHub's issue object.
     pub issue: Value,

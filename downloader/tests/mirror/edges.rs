@@ -40,6 +40,14 @@ fn told(world: &World, number: u64) -> (Vec<Value>, Vec<Value>) {
     }
 }
 
+/// The issue object that GitHub shows of a number.
+fn issue(world: &World, number: u64) -> Value {
+    match world.control.truth(&world.name, number) {
+        Some(Truth::Present { issue, .. }) => issue,
+        other => panic!("#{number} is {other:?}"),
+    }
+}
+
 fn ids(entries: &[Value]) -> Vec<Option<u64>> {
     entries.iter().map(|entry| entry["id"].as_u64()).collect()
 }
@@ -365,6 +373,27 @@ async fn what_githubs_own_list_shows_is_not_hidden_by_one_404() {
     world.archive.update_ledger(world.id, &[suspect(yesterday)]).await.unwrap();
     visit(&world, number).await;
     assert_eq!(entry().await.state, NumberState::Hidden);
+}
+
+#[tokio::test]
+async fn what_a_list_says_late_does_not_replace_what_was_fetched_since() {
+    let world = World::new(40).await;
+    world.track().await;
+    world.work().await;
+    let is_open = |state: &Value| state["state"] == "open";
+    let mut open = world.issues().into_iter();
+    let number = open.find(|number| is_open(&issue(&world, *number))).unwrap();
+    let before = issue(&world, number);
+    world.control.change(&world.name, Change::Close { number, reason: Some("completed".to_owned()) }).unwrap();
+    visit(&world, number).await;
+    let stored = record(&world, number).await;
+    assert!(!is_open(stored.issue.as_ref().unwrap()));
+    // The answer of a copy of GitHub's that lags behind.
+    world.archive.put_hints(world.id, vec![Hint::new(Timestamp::now(), before)]).await.unwrap();
+    world.push(Subject::item(world.id, number), Lane::Reconcile).await;
+    world.work().await;
+    let now = record(&world, number).await;
+    assert_eq!((now.revision, &now.issue.unwrap()["state"]), (stored.revision, &json!("closed")));
 }
 
 /// Notes which items are fetched, and how many pages of lists had been read by then.

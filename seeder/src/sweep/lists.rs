@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use gharvest_archive::Hint;
 use gharvest_github::{Answer, ErrorKind, Found, PAGE, Purpose, Resource, Sort};
 use gharvest_model::{
     ItemId, Lane,
@@ -93,11 +94,12 @@ impl Sweep<'_> {
             if !self.spend(1) {
                 break;
             }
+            let asked_at = Timestamp::now();
             let address = pass.at.checked_sub(1).and_then(|before| pass.pages[before].next.clone());
             let known = pass.pages.get(pass.at).filter(|page| page.address == address).cloned();
             let page = match self.page(address, known).await {
                 Ok(Some((page, entries))) => {
-                    *pushed += self.compare(entries).await?;
+                    *pushed += self.compare(entries, asked_at).await?;
                     page
                 }
                 // What the repository's state is, the other walks say.
@@ -150,8 +152,8 @@ impl Sweep<'_> {
         }
     }
 
-    /// Pushes the entries whose records differ.
-    async fn compare(&self, entries: Vec<Value>) -> Result<u64, Failure> {
+    /// Pushes the entries whose records differ. The page was asked for then.
+    async fn compare(&self, entries: Vec<Value>, asked_at: Timestamp) -> Result<u64, Failure> {
         let (mut numbers, mut hints) = (Vec::new(), Vec::new());
         for entry in entries {
             let Some(number) = entry["number"].as_u64().filter(|number| (1..=Ledger::LIMIT).contains(number)) else {
@@ -161,7 +163,7 @@ impl Sweep<'_> {
             let known = record.filter(|record| !record.state.is_tombstone()).and_then(|record| record.issue);
             if known.is_none_or(|known| !is_same(&known, &entry)) {
                 numbers.push(number);
-                hints.push(entry);
+                hints.push(Hint::new(asked_at, entry));
             }
         }
         if let Some(highest) = numbers.iter().max() {

@@ -1,14 +1,14 @@
 //! What a sweep finds although GitHub answers badly, or changes under it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use gharvest_github_simulator::{Change, Fault, GraphqlError, Rule, Withheld};
-use gharvest_model::{Lane, QueueName, Subject};
+use gharvest_model::{ItemId, Lane, QueueName, Subject};
 use gharvest_queue::{Filter, QueueAdmin as _};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::world::{HOUR, PERIOD, Setting, World};
+use crate::world::{DAY, HOUR, PERIOD, Setting, World};
 
 /// The numbers that wait for a download in a lane.
 async fn asked(world: &World, lane: Lane) -> BTreeSet<u64> {
@@ -55,6 +55,24 @@ async fn a_comment_that_slips_to_an_earlier_page_of_the_sweeps_look_is_found() {
     let edited: BTreeSet<u64> = comments[..EDITED].iter().map(|(number, _)| *number).collect();
     let asked = asked(&world, Lane::Reconcile).await;
     assert_eq!(edited.difference(&asked).collect::<Vec<_>>(), Vec::<&u64>::new());
+}
+
+#[tokio::test]
+async fn what_a_list_says_is_as_old_as_the_question() {
+    let mut world = World::mirrored(Setting { items: 12, ..Setting::default() }).await;
+    let number = world.numbers(|issue, _, _| issue["state"] == "open")[0];
+    world.control.change(&world.name, Change::Close { number, reason: Some("completed".to_owned()) }).unwrap();
+    let control = world.control.clone();
+    control.inject(Rule::once(Fault::Latency { delay_ms: 300 }).on("/repos/lumen/lumen/issues").after(1));
+    let asked_at = async {
+        while control.fault_hits() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Timestamp::now()
+    };
+    let (asked_at, ()) = tokio::join!(asked_at, world.look(DAY));
+    let hint = world.archive.hint(ItemId { repository: world.id, number }).await.unwrap().unwrap();
+    assert!(hint.seen_at <= asked_at, "{} is later than {asked_at}", hint.seen_at);
 }
 
 #[tokio::test]
