@@ -23,7 +23,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use gharvest_archive::{Archive, LedgerChange, Repository};
+use gharvest_archive::{Archive, ErrorKind, LedgerChange, Repository};
 use gharvest_github::{Client, Purpose, TokenReport, TokenUse};
 use gharvest_model::{Lane, QueueName, RepositoryId, Subject, job::part, ledger::NumberState};
 use gharvest_queue::{Job, Outcome, Queue, Scope, Settlement, Timing, Trigger};
@@ -90,8 +90,10 @@ pub struct Options {
     pub overlap: Duration,
     /// Free space below which the queue is paused, bytes.
     pub min_free_bytes: u64,
-    /// Attempts after which the queue buries a job: the ledger learns it then.
+    /// Attempts after which the queue buries a job: the ledger learns it before the last one.
     pub max_attempts: u32,
+    /// Lost leases after which it does.
+    pub max_lost: u32,
 }
 
 impl Options {
@@ -115,6 +117,7 @@ impl Options {
             overlap: settings.seeder.overlap,
             min_free_bytes: settings.archive.min_free_bytes,
             max_attempts: settings.queue.max_attempts,
+            max_lost: settings.queue.max_lost,
         }
     }
 }
@@ -160,7 +163,7 @@ impl Handler for Downloader {
     async fn handle(&self, batch: &Batch) -> Vec<Settlement> {
         let stop = match self.repository_of(batch).await {
             Ok(repository) => self.handle_jobs(batch, repository).await.err(),
-            Err(failure) => Some(Stopped { repository: None, failure, live_only: false }),
+            Err(failure) => Some(Stopped { repository: repository_id(batch), failure, live_only: false }),
         };
         match stop {
             Some(stopped) => self.stop(batch, stopped).await,
@@ -254,11 +257,10 @@ impl Downloader {
     /// The repository of a batch. One that is tracked but was never fetched, because a webhook began it, is fetched.
     async fn repository_of(&self, batch: &Batch) -> Result<Repository, Failure> {
         self.check_space().await?;
-        let id = batch.jobs().first().and_then(|job| job.subject.repository());
-        let Some(id) = id else {
+        let Some(id) = repository_id(batch) else {
             return Err(Failure::Hopeless("the downloader knows no jobs without a repository".to_owned()));
         };
-        if let Some(repository) = self.archive.repository(id).await? {
+        if let Some(repository) = self.archive.repository(id).await.map_err(of_repository)? {
             repository::hide(&self.archive, self.queue.as_ref(), &repository).await?;
             return Ok(repository);
         }
@@ -374,6 +376,7 @@ impl Downloader {
     /// Fetches and stores items, each again while its record changes under it or the repository has a new name. Says
     /// whether one was fetched.
     async fn items(&self, batch: &Batch, repository: &mut Repository, jobs: &[Job]) -> Result<bool, Stopped> {
+        self.note_failed(repository.id, jobs.iter().filter(|job| self.is_last_try(job))).await;
         let mut open: Vec<&Job> = jobs.iter().collect();
         let mut fetched = false;
         for _ in 0..ROUNDS {
@@ -484,7 +487,9 @@ impl Downloader {
             Ok(follow_up) => (Outcome::Finish, follow_up),
             Err(failure) => match verdict(&failure, Timestamp::now(), self.is_live_blocked()) {
                 Verdict::Job(outcome) => {
-                    self.note_failed(job, &outcome).await;
+                    if matches!(outcome, Outcome::Bury { .. }) {
+                        self.note_failed(repository, std::iter::once(job)).await;
+                    }
                     (outcome, None)
                 }
                 verdict => {
@@ -502,20 +507,22 @@ impl Downloader {
         self.client.blocked_until(Purpose::Live).is_some_and(|until| until > Timestamp::now())
     }
 
-    /// The ledger says of a number that it failed when its job is about to be buried.
-    async fn note_failed(&self, job: &Job, outcome: &Outcome) {
-        let last = match outcome {
-            Outcome::Retry { .. } => job.attempt >= self.options.max_attempts,
-            Outcome::Bury { .. } => true,
-            Outcome::Finish | Outcome::Release { .. } => false,
-        };
-        let Subject::Item(item) = &job.subject else { return };
-        if !last {
+    /// Whether the queue buries a job if nothing comes of this try. That is known only before it: who ends or panics over
+    /// an item says nothing any more.
+    fn is_last_try(&self, job: &Job) -> bool {
+        job.attempt >= self.options.max_attempts || job.lost + 1 >= self.options.max_lost
+    }
+
+    /// The ledger says of numbers that they failed, until something comes of a later try.
+    async fn note_failed(&self, repository: RepositoryId, jobs: impl Iterator<Item = &Job>) {
+        let verified_at = Timestamp::now();
+        let change = |number| LedgerChange { number, state: NumberState::Failed, verified_at };
+        let changes: Vec<LedgerChange> = jobs.filter_map(|job| number(job).ok()).map(change).collect();
+        if changes.is_empty() {
             return;
         }
-        let change = LedgerChange { number: item.number, state: NumberState::Failed, verified_at: Timestamp::now() };
-        if let Err(error) = self.archive.update_ledger(item.repository, &[change]).await {
-            tracing::error!(item = %item, error = %error, "Ledger cannot be told of a failed item");
+        if let Err(error) = self.archive.update_ledger(repository, &changes).await {
+            tracing::error!(repo.id = %repository, error = %error, "Ledger cannot be told of failed items");
         }
     }
 
@@ -545,11 +552,9 @@ impl Downloader {
                 }
                 (Scope::Repository(QueueName::Download, id), pause)
             }
-            (Verdict::PauseRepository { pause }, None) => match batch.jobs()[0].subject.repository() {
-                Some(id) => (Scope::Repository(QueueName::Download, id), pause),
-                None => (Scope::Queue(QueueName::Download), pause),
-            },
-            (Verdict::PauseQueue { pause }, _) => (Scope::Queue(QueueName::Download), pause),
+            (Verdict::PauseRepository { pause }, None) | (Verdict::PauseQueue { pause }, _) => {
+                (Scope::Queue(QueueName::Download), pause)
+            }
         };
         self.pause(&scope, pause, &reason).await;
         batch.all_unsettled(&Outcome::Release { after: Duration::ZERO })
@@ -662,6 +667,18 @@ fn schedules_of(batch: &Batch, after: Duration) -> Vec<Settlement> {
 
 fn is_part(job: &Job, name: &str) -> bool {
     matches!(&job.subject, Subject::Part { part, .. } if part == name)
+}
+
+fn repository_id(batch: &Batch) -> Option<RepositoryId> {
+    batch.jobs().first()?.subject.repository()
+}
+
+/// Nothing of a repository can be stored whose own file is damaged, and no job of it is to blame.
+fn of_repository(error: gharvest_archive::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::Corrupt => Failure::Repository(error.to_string()),
+        _ => error.into(),
+    }
 }
 
 fn number(job: &Job) -> Result<u64, Failure> {

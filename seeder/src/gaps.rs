@@ -76,7 +76,8 @@ pub async fn check(archive: &Archive, queue: &dyn Queue, tracked: &Tracked, now:
         pushed += range.end() - range.start() + 1;
         queue.push_range(QueueName::Download, tracked.id, range, lane).await?;
     }
-    // A range leaves buried jobs alone; a trigger revives them for one more attempt.
+    // Jobs that are buried are revived for one more attempt: so only after a day. What is to be confirmed has a reason,
+    // which a range cannot have.
     let again = |number: &u64| again(tracked, *number, ledger.get(*number).state);
     let triggers: Vec<_> = gaps.again.iter().map(again).collect();
     for step in triggers.chunks(STEP) {

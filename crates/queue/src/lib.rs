@@ -84,7 +84,7 @@ pub enum Pushed {
 pub struct RangePushed {
     /// Jobs that were made.
     pub new: u64,
-    /// Jobs that were there already: waiting, worked on or buried.
+    /// Jobs that were there already: waiting, worked on, or buried and now revived.
     pub merged: u64,
 }
 
@@ -275,7 +275,8 @@ pub trait Queue: fmt::Debug + Send + Sync + 'static {
     /// every trigger is [`Pushed::Duplicate`]. Order and number of the reply are those of `triggers`.
     async fn push(&self, triggers: &[Trigger], delivery: Option<&str>) -> Result<Vec<Pushed>>;
 
-    /// Pushes a job for each item number of a range, at once and without times: the cheapest form, for backfills.
+    /// Pushes a job for each item number of a range, at once and without times: the cheapest form, for backfills. Jobs
+    /// that are there are met as by a trigger: one that is buried is revived for one more attempt.
     async fn push_range(
         &self,
         queue: QueueName,

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt, stream};
 use gharvest_archive::{Hint, LedgerChange};
 use gharvest_downloader::{
     Downloader,
@@ -16,9 +17,10 @@ use gharvest_github_simulator::{Change, Control, Fault, GraphqlError, Rule, Simu
 use gharvest_model::{
     ItemId, Lane, QueueName, Record, RepositoryName, Subject, job::part, ledger::NumberState, progress::ItemsCursor,
 };
-use gharvest_queue::{Filter, QueueAdmin as _};
+use gharvest_queue::{Filter, JobState, QueueAdmin as _};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{World, client, github, nothing};
@@ -452,4 +454,66 @@ async fn a_walk_that_stops_after_each_page_comes_to_its_end() {
     work_by(&world, downloader(&world).with_turn(Duration::ZERO)).await;
     nothing(&world.differences().await);
     assert_eq!(world.without_index_job().await, Vec::<u64>::new());
+}
+
+/// Ends the process that fetches by it: nothing comes of it any more. With `panics`, only the work.
+#[derive(Debug)]
+struct Deadly {
+    fetches: Semaphore,
+    panics: bool,
+}
+
+impl Fetcher for Deadly {
+    fn batch(&self, _: &RepositoryName, _: usize, _: Purpose) -> usize {
+        1
+    }
+
+    fn fetch<'a>(&'a self, _: &'a RepositoryName, _: Vec<Wanted>, _: Purpose) -> Answers<'a> {
+        self.fetches.add_permits(1);
+        assert!(!self.panics, "over an item");
+        stream::pending().boxed()
+    }
+}
+
+/// Tries an item until its job is buried: what the ledger says at each try, and the reason.
+async fn tries_until_buried(panics: bool) -> (Vec<NumberState>, String) {
+    let world = World::new(12).await;
+    world.track().await;
+    world.queue.purge(QueueName::Download, &Filter::default()).await.unwrap();
+    let (number, item) = (3, Subject::item(world.id, 3));
+    world.push(item.clone(), Lane::Backfill).await;
+    let deadly = Arc::new(Deadly { fetches: Semaphore::new(0), panics });
+    let mut worker = world.options.worker.clone();
+    worker.workers = 10;
+    let downloader = Arc::new(downloader(&world).with_fetcher(Arc::clone(&deadly) as _));
+    let running = gharvest_worker::run(Arc::clone(&world.queue) as _, downloader, worker, CancellationToken::new());
+    let running = tokio::spawn(running);
+    let mut states = Vec::new();
+    loop {
+        let job = world.queue.job(QueueName::Download, &item).await.unwrap().unwrap();
+        if let Ok(fetch) = deadly.fetches.try_acquire() {
+            fetch.forget();
+            states.push(world.archive.ledger(world.id).await.unwrap().get(number).state);
+            if !panics {
+                // Nobody lives who extends the lease.
+                world.clock.advance(world.options.worker.lease);
+            }
+        } else if job.state == JobState::Buried {
+            running.abort();
+            return (states, job.reason.unwrap());
+        } else if job.state == JobState::Delayed {
+            world.clock.advance(Duration::from_secs(60));
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_item_that_ends_who_works_on_it_is_failed_in_the_ledger() {
+    use NumberState::{Failed, Unknown};
+    let (states, reason) = tries_until_buried(false).await;
+    assert_eq!(states, [Unknown, Unknown, Failed]);
+    assert!(reason.starts_with("poison"), "{reason}");
+    let (states, reason) = tries_until_buried(true).await;
+    assert_eq!(states.split_last().unwrap(), (&Failed, &[Unknown; 7][..]), "{reason}");
 }

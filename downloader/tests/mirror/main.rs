@@ -3,14 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gharvest_archive::{LedgerChange, Repository};
+use gharvest_archive::{
+    LedgerChange, Repository,
+    store::{Condition, Durability, Store as _},
+};
 use gharvest_downloader::track;
 use gharvest_github_simulator::{Change, Fault, Rule, Truth};
 use gharvest_model::{
     ItemId, Lane, QueueName, Record, RepositoryId, Revision, Subject, change::same_content, job::part,
     ledger::NumberState, progress::UpdatesCursor, record::RecordState, tracking::Tracked,
 };
-use gharvest_queue::{Filter, Queue as _, QueueAdmin, Scope};
+use gharvest_queue::{Counts, Filter, Queue as _, QueueAdmin, Scope};
 use jiff::{SignedDuration, Timestamp};
 
 mod cost;
@@ -298,7 +301,11 @@ async fn work_until_paused(world: &World) {
     world.push(Subject::item(world.id, 1), Lane::Webhook).await;
     while !queue.pauses().await.unwrap().iter().any(|(scope, _)| *scope == paused) {
         let seen = std::cell::Cell::new(0);
-        world.work_with(Arc::clone(&queue) as _, |_| seen.replace(seen.get() + 1) > 10).await;
+        let looks = |counts: &Counts| {
+            assert_eq!(counts.buried, 0);
+            seen.replace(seen.get() + 1) > 10
+        };
+        world.work_with(Arc::clone(&queue) as _, looks).await;
     }
 }
 
@@ -464,6 +471,25 @@ async fn a_disk_that_is_nearly_full_pauses_the_queue_and_buries_nothing() {
     assert_eq!((counts.buried, counts.totals.retried, counts.totals.finished), (0, 0, 0));
     world.options.min_free_bytes = 0;
     world.work().await;
+    nothing(&world.differences().await);
+}
+
+#[tokio::test]
+async fn a_damaged_file_of_a_repository_pauses_it_and_buries_nothing() {
+    let world = World::new(12).await;
+    world.track().await;
+    world.work().await;
+    let key = format!("repositories/{}/repository.json", world.id);
+    let (whole, _) = world.store.get(&key).await.unwrap().unwrap();
+    let put = async |bytes| world.store.put(&key, bytes, Condition::Any, Durability::Durable).await.unwrap();
+    put("{".into()).await;
+    work_until_paused(&world).await;
+    let trouble = world.archive.tracking().await.unwrap().remove(0).trouble.unwrap();
+    assert!(trouble.contains("repository.json"), "{trouble}");
+    put(whole).await;
+    world.queue.resume(&Scope::Repository(QueueName::Download, world.id)).await.unwrap();
+    world.work().await;
+    assert_eq!(world.archive.tracking().await.unwrap().remove(0).trouble, None);
     nothing(&world.differences().await);
 }
 

@@ -103,6 +103,7 @@ impl World {
             overlap: Duration::from_secs(120),
             min_free_bytes: 0,
             max_attempts: Policy::default().max_attempts,
+            max_lost: Policy::default().max_lost,
         };
         Self { simulator, control, name, id, archive, store, clock, queue, client, options, _folder: folder }
     }

@@ -192,6 +192,7 @@ impl World {
             overlap: Duration::from_secs(120),
             min_free_bytes: 0,
             max_attempts: 8,
+            max_lost: 3,
         };
         let shutdown = CancellationToken::new();
         let queue = Arc::clone(&self.queue) as Arc<dyn Queue>;
