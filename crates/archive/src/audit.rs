@@ -85,14 +85,14 @@ pub struct Audit {
 impl Audit {
     /// A badge for people, as SVG.
     pub fn badge(&self) -> String {
-        let Verdict { complete, trouble, .. } = &self.verdict;
-        let percent = format!("{:.1}%", (self.verdict.share() * 1000.0).floor() / 10.0);
-        let value = match (complete, trouble) {
-            (true, _) => "complete",
-            (false, Some(_)) => "stands still",
-            (false, None) => percent.as_str(),
+        let verdict = &self.verdict;
+        let percent = format!("{:.1}%", (verdict.share() * 1000.0).floor() / 10.0);
+        let value = match verdict.complete {
+            true => "complete",
+            false if verdict.stands_still() => "stands still",
+            false => percent.as_str(),
         };
-        let color = if *complete { "#1a7f37" } else { "#9a6700" };
+        let color = if verdict.complete { "#1a7f37" } else { "#9a6700" };
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"130\" height=\"20\" role=\"img\" \
              aria-label=\"mirror: {value}\"><rect width=\"50\" height=\"20\" fill=\"#555\"/>\

@@ -52,7 +52,10 @@ async fn what_is_tracked_and_not_asked_about_for_a_day_is_not_complete() {
     assert!(audit(1_000).await.verdict.complete);
 
     archive.reach(ID, 3).await.unwrap();
-    let open = audit(1_000).await.verdict;
+    archive.change_tracked(ID, &|entry| entry.trouble = Some("GitHub blocks it".to_owned())).await.unwrap();
+    let behind = audit(1_000).await;
+    assert!(behind.badge().contains(">33.3%</text>"), "what is open is open in trouble as well");
+    let open = behind.verdict;
     assert!(!open.complete && !open.stands_still());
     assert_eq!(open.share(), 1.0 / 3.0);
     archive.set_cursor(&ItemsCursor::feed(ID), json!(ItemsCursor::default())).await.unwrap();
