@@ -261,7 +261,7 @@ impl Client {
     /// Calls an hour that such work can count on, of the tokens that it may use and GitHub accepts, once GitHub answered. A
     /// server without limits (GitHub Enterprise) tells none: there it is the pace that the client keeps by itself.
     pub fn calls_an_hour(&self, purpose: Purpose) -> u64 {
-        if self.budgets().is_empty() {
+        if self.inner.tokens().have_no_limits(purpose, self.inner.clock.now()) {
             return self.inner.gate.points_an_hour();
         }
         let budgets = self.budgets_for(purpose);

@@ -263,6 +263,13 @@ impl Tokens {
         usable().filter(|token| !(others && token.may_miss_events())).flat_map(|token| token.budgets(now)).collect()
     }
 
+    /// Whether GitHub told no budget of any token, and accepts one for work of this purpose: a server without limits.
+    pub(crate) fn have_no_limits(&self, purpose: Purpose, now: Timestamp) -> bool {
+        let is_limited = |token: &Token| !token.standing().windows.is_empty();
+        let is_usable = |token: &Token| token.used_for.serves(purpose) && !token.is_out_of_use(now);
+        !self.tokens.iter().any(is_limited) && self.tokens.iter().any(is_usable)
+    }
+
     /// What each token is, and how it is.
     pub(crate) fn reports(&self, now: Timestamp) -> Vec<TokenReport> {
         self.tokens.iter().map(|token| token.report(now)).collect()

@@ -55,6 +55,11 @@ async fn where_no_limits_are_told_calls_are_those_of_the_clients_own_pace() {
     let (client, _) = client_of(&config, |_| reply(401, &[], ""));
     client.refresh_budgets().await.unwrap();
     assert_eq!(client.calls_an_hour(Purpose::Backfill), 0);
+    // Nor is one beside another a limit.
+    let config = Config { tokens: vec!["refused".into(), "a".into()], ..config };
+    let (client, _) = client_of(&config, |seen| reply(if seen.token() == "refused" { 401 } else { 404 }, &[], ""));
+    client.refresh_budgets().await.unwrap();
+    assert_eq!(client.calls_an_hour(Purpose::Backfill), 42_000);
 }
 
 #[tokio::test(start_paused = true)]
