@@ -56,7 +56,7 @@ pub(crate) fn config(simulator: &Simulator) -> Config {
 }
 
 /// Nothing takes so long: a repository of nearly two thousand items, by REST, in a build that is not optimised.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(1_200);
 
 pub(crate) fn github(items: u64) -> Arc<Simulator> {
     let name = MIRRORED.parse().unwrap();
