@@ -173,7 +173,7 @@ pub(crate) fn unauthorized() -> ApiError {
 pub fn check_listen(settings: &WebSettings, keys: Option<&[ApiKey]>) -> Result<(), String> {
     if is_local_only(settings, keys) {
         tracing::info!(
-            address = settings.listen,
+            listen = settings.listen,
             "Whoever reaches this address may do everything, because no API key was ever made. A proxy on this machine \
              that lets others in must send X-Forwarded-For, and wants a key made first: `gharvest keys add`"
         );
