@@ -120,7 +120,7 @@ pub struct Repository {
     /// What its labels were called before.
     #[serde(default, skip_serializing_if = "LabelRenames::is_empty")]
     pub label_renames: LabelRenames,
-    /// That it became private: tokens that lose sight of it are told so by a webhook alone, never by GitHub itself.
+    /// That it became private. Where tokens lose sight of it with that, a webhook alone tells so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heard_private: Option<HeardPrivate>,
     /// Fields of a newer version.

@@ -29,7 +29,8 @@ pub struct ItemsCursor {
     /// Whether the list of items was read to its end; what it left out, and review comments, may still be to do.
     #[serde(default)]
     pub listed: bool,
-    /// Up to this number GraphQL told of all that the list left out whether they are discussions; 0 if it told nothing.
+    /// Up to this number it is known of all that the list left out whether they are discussions: the number before the
+    /// first of which GraphQL did not tell, the highest if there is none.
     #[serde(default)]
     pub discussions_told: u64,
     /// When it ended; none while it is under way.
