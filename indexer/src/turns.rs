@@ -1,4 +1,5 @@
-//! Whose daily counts are made when: one repository's at a time, and none so often that it does little else.
+//! Whose daily counts this process makes when: one repository's at a time, and none so often that it does little else.
+//! Another indexer does not know of it.
 
 use std::{
     collections::HashMap,
