@@ -24,6 +24,9 @@ pub enum Failure {
     /// Too early: to be done after this time.
     #[error("to be done in {0:?}")]
     NotYet(Duration),
+    /// Somebody wants the rebuild to end before it is done.
+    #[error("stopped before it was done: the index that serves stays as it is")]
+    Stopped,
     /// Trying again cannot help.
     #[error("{0}")]
     Hopeless(String),
@@ -67,6 +70,7 @@ pub fn verdict(failure: &Failure) -> Verdict {
         },
         Failure::State(_) => Verdict::PauseQueue { pause: ENGINE_PAUSE },
         Failure::NotYet(after) => Verdict::Job(Outcome::Release { after: *after }),
+        Failure::Stopped => Verdict::Job(Outcome::Release { after: Duration::ZERO }),
         Failure::Entry(_) | Failure::Hopeless(_) => bury(failure.to_string()),
     }
 }
@@ -101,6 +105,7 @@ mod tests {
             (archive(ArchiveKind::Full), Class::Queue(60)),
             (gharvest_state::Error::new("publish", "x").into(), Class::Queue(10)),
             (Failure::NotYet(Duration::from_secs(5)), Class::Release),
+            (Failure::Stopped, Class::Release),
             (serde_json::from_str::<()>("x").unwrap_err().into(), Class::Bury),
             (Failure::Hopeless("x".into()), Class::Bury),
         ] {

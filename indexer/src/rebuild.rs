@@ -16,6 +16,7 @@ use gharvest_archive::{Archive, ErrorKind, Repository};
 use gharvest_model::{ItemId, RepositoryId, record::RecordText};
 use gharvest_search::{Applied, ErrorKind as SearchKind, Rebuild, SearchIndex, document::ThreadDocuments};
 use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
 
 use crate::{BYTES_AT_ONCE, apply_daily, apply_releases, apply_repository, outcome::Failure, render};
 
@@ -39,16 +40,19 @@ const ITEMS_PER_COMMIT: u64 = 20_000;
 /// Clocks of downloaders, of live indexers and of this process may differ by this much.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// Builds the index of all repositories in the archive anew and swaps it in. `progress` is told after each step.
+/// Builds the index of all repositories in the archive anew and swaps it in. `progress` is told after each step. `stop`
+/// gives it up; once the new index has taken over, it is done all the same.
 ///
 /// # Errors
-/// When the archive or the engine does not do what it should, or another rebuild has begun; then the old index stays.
+/// When the archive or the engine does not do what it should, another rebuild has begun, or this one is stopped; then the
+/// old index stays.
 pub async fn rebuild(
     archive: &Archive,
     index: &dyn SearchIndex,
+    stop: &CancellationToken,
     progress: &mut (dyn FnMut(&Progress) + Send),
 ) -> Result<Progress, Failure> {
-    begin(archive, index).await?.complete(archive, index, progress).await
+    begin(archive, index).await?.complete(archive, index, stop, progress).await
 }
 
 /// A rebuild that has begun: the new index is there and empty, and live indexers write to it.
@@ -77,6 +81,7 @@ impl Begun {
         self,
         archive: &Archive,
         index: &dyn SearchIndex,
+        stop: &CancellationToken,
         progress: &mut (dyn FnMut(&Progress) + Send),
     ) -> Result<Progress, Failure> {
         let mut filler = Filler {
@@ -91,7 +96,7 @@ impl Begun {
             uncommitted: 0,
             done: Progress::default(),
         };
-        if let Err(failure) = filler.fill().await {
+        if let Err(failure) = stop.run_until_cancelled(filler.fill()).await.unwrap_or(Err(Failure::Stopped)) {
             if let Err(error) = self.rebuild.abort().await {
                 tracing::error!(error = %error, "Rebuild cannot be given up, the next one starts over");
             }

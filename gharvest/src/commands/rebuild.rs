@@ -5,7 +5,8 @@ use std::sync::Arc;
 use clap::Args;
 use gharvest_indexer::rebuild::{Progress as Done, begin, rebuild};
 use gharvest_model::ledger::NumberState;
-use gharvest_service_kit::process::{CommonArgs, Exit};
+use gharvest_service_kit::process::{CommonArgs, Exit, shutdown_on_signals};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     output::{grouped, safe, say},
@@ -27,7 +28,7 @@ pub(crate) async fn renew_embedded(system: &System) -> anyhow::Result<()> {
     let begun = begin(&archive, index.as_ref()).await?;
     tracing::info!("Index of another version is built anew, and answers with what is done of it");
     tokio::spawn(async move {
-        match begun.complete(&archive, index.as_ref(), &mut |_| {}).await {
+        match begun.complete(&archive, index.as_ref(), &CancellationToken::new(), &mut |_| {}).await {
             Ok(done) => tracing::info!(items = done.items, "Index is built anew"),
             Err(error) => tracing::error!(error = %error, "Index is not built anew: the next start begins it again"),
         }
@@ -46,7 +47,7 @@ pub(crate) async fn run(common: &CommonArgs, _: RebuildArgs) -> anyhow::Result<E
     }
     let mut progress = Progress::new("items");
     let mut show = |done: &Done| progress.set(done.items, total.max(done.items), &done.repository);
-    let done = rebuild(&archive, index.as_ref(), &mut show).await?;
+    let done = rebuild(&archive, index.as_ref(), &shutdown_on_signals()?, &mut show).await?;
     progress.finish();
     for (document, reason) in &done.refused {
         say(format_args!("refused: {document}: {}", safe(reason)));

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 use futures::{FutureExt, future::BoxFuture};
 use gharvest_archive::Repository;
 use gharvest_indexer::{
+    outcome::Failure,
     rebuild::{Progress, rebuild},
     verify::{DifferenceKind, verify},
 };
@@ -19,6 +20,7 @@ use gharvest_search::{
 };
 use gharvest_state::State;
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 mod faulty;
 mod world;
@@ -188,7 +190,7 @@ async fn a_refused_day_buries_the_counting_of_its_repository_and_pauses_nothing(
     assert_eq!(world.queue.pauses().await.unwrap(), []);
     assert_eq!(world.differences().await, []);
 
-    let done = rebuild(&world.archive, world.index.as_ref(), &mut |_| {}).await.unwrap();
+    let done = rebuild(&world.archive, world.index.as_ref(), &CancellationToken::new(), &mut |_| {}).await.unwrap();
     assert_eq!((done.items, done.refused[0].0.as_str()), (1, "7"));
     assert_eq!(found(&world).await, 1);
 }
@@ -289,7 +291,7 @@ async fn items_of_a_repository_that_is_gone_leave_search_until_it_is_back() {
         let shown = Repository { gone_at, ..repository("owner/name", false) };
         world.archive.put_repository(&shown).await.unwrap();
         // Documents of one revision replace each other by the second in which they were made; a rebuild needs no wait.
-        rebuild(&world.archive, world.index.as_ref(), &mut |_| {}).await.unwrap();
+        rebuild(&world.archive, world.index.as_ref(), &CancellationToken::new(), &mut |_| {}).await.unwrap();
         assert_eq!(found(&world).await, expected);
         assert_eq!(world.differences().await, []);
     }
@@ -310,7 +312,7 @@ async fn readers_are_told_the_name_that_the_documents_have() {
 async fn documents_are_private_once_a_webhook_says_so() {
     let world = indexed(2).await;
     world.archive.hear_private(ID, Timestamp::now()).await.unwrap();
-    rebuild(&world.archive, world.index.as_ref(), &mut |_| {}).await.unwrap();
+    rebuild(&world.archive, world.index.as_ref(), &CancellationToken::new(), &mut |_| {}).await.unwrap();
     assert_eq!(found_by(&world, Access::Public).await, 0);
     assert_eq!(found(&world).await, 2);
     assert!(world.index.repository(ID).await.unwrap().unwrap().private);
@@ -343,7 +345,8 @@ async fn a_rebuild_heals_everything_and_keeps_the_name_and_visibility_of_now() {
     world.put(7, "Never indexed", 2).await;
     world.archive.put_repository(&repository("owner/renamed", true)).await.unwrap();
     let mut steps = 0;
-    let done = rebuild(&world.archive, world.index.as_ref(), &mut |_| steps += 1).await.unwrap();
+    let done =
+        rebuild(&world.archive, world.index.as_ref(), &CancellationToken::new(), &mut |_| steps += 1).await.unwrap();
     assert!(done.items >= 6 && done.refused.is_empty() && steps > 0, "{done:?}");
     assert_eq!(world.differences().await, []);
     assert!(!world.index.status().await.unwrap().rebuilding);
@@ -363,8 +366,19 @@ async fn what_is_stored_during_a_rebuild_is_in_the_new_index() {
             });
         }
     };
-    rebuild(&world.archive, world.index.as_ref(), &mut progress).await.unwrap();
+    rebuild(&world.archive, world.index.as_ref(), &CancellationToken::new(), &mut progress).await.unwrap();
     assert_eq!(world.differences().await, []);
+}
+
+#[tokio::test]
+async fn a_rebuild_that_is_stopped_leaves_nothing_that_anybody_would_write_to() {
+    let world = indexed(3).await;
+    world.put(4, "Not indexed yet", 1).await;
+    let stop = CancellationToken::new();
+    let failure = rebuild(&world.archive, world.index.as_ref(), &stop, &mut |_| stop.cancel()).await.unwrap_err();
+    assert!(matches!(failure, Failure::Stopped), "{failure}");
+    assert!(!world.index.status().await.unwrap().rebuilding);
+    assert_eq!(found(&world).await, 3);
 }
 
 /// Rebuilds, and does something at each step but the last ones; says what was done.
@@ -375,7 +389,7 @@ async fn rebuilt(world: &World, steps: Vec<BoxFuture<'_, ()>>) -> Progress {
             tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(step));
         }
     };
-    let done = rebuild(&world.archive, world.index.as_ref(), &mut progress).await.unwrap();
+    let done = rebuild(&world.archive, world.index.as_ref(), &CancellationToken::new(), &mut progress).await.unwrap();
     assert!(steps.next().is_none(), "there were more steps than the rebuild had");
     done
 }
@@ -426,7 +440,7 @@ async fn a_record_that_cannot_be_read_is_left_out_of_the_new_index_and_told() {
     let world = indexed(5).await;
     world.damage(2, "{").await;
     world.damage(4, r#"{"schema": 1, "timeline": 5}"#).await;
-    let done = rebuild(&world.archive, world.index.as_ref(), &mut |_| {}).await.unwrap();
+    let done = rebuild(&world.archive, world.index.as_ref(), &CancellationToken::new(), &mut |_| {}).await.unwrap();
     assert_eq!(done.items, 3);
     assert_eq!(done.unreadable.len(), 2, "each is told once: {done:?}");
     let told: Vec<_> = done.unreadable.iter().collect();
@@ -441,7 +455,7 @@ async fn a_record_that_cannot_be_read_is_left_out_of_the_new_index_and_told() {
 async fn a_rebuild_tells_what_the_new_index_refuses() {
     let world = indexed(3).await;
     world.index.faults.refused.lock().unwrap().insert(2);
-    let done = rebuild(&world.archive, world.index.as_ref(), &mut |_| {}).await.unwrap();
+    let done = rebuild(&world.archive, world.index.as_ref(), &CancellationToken::new(), &mut |_| {}).await.unwrap();
     assert_eq!(done.refused.first(), Some(&("7:2".to_owned(), "too odd".to_owned())));
     assert_eq!(found(&world).await, 2);
 }
@@ -449,7 +463,7 @@ async fn a_rebuild_tells_what_the_new_index_refuses() {
 #[tokio::test]
 async fn the_new_index_has_its_daily_counts_when_it_takes_over() {
     let world = indexed(6).await;
-    rebuild(&world.archive, world.index.as_ref(), &mut |_| {}).await.unwrap();
+    rebuild(&world.archive, world.index.as_ref(), &CancellationToken::new(), &mut |_| {}).await.unwrap();
     let days = world.index.daily(ID, "all", Some("")).await.unwrap();
     assert_eq!((days[0].day.as_str(), days[0].opened), ("2026-01-01", 6));
     assert_eq!(*world.index.faults.days_at_swap.lock().unwrap(), days);
@@ -459,7 +473,7 @@ async fn the_new_index_has_its_daily_counts_when_it_takes_over() {
 async fn a_rebuild_that_fails_leaves_the_old_index() {
     let world = indexed(3).await;
     world.index.faults.failures.store(1, Ordering::SeqCst);
-    rebuild(&world.archive, world.index.as_ref(), &mut |_| {}).await.unwrap_err();
+    rebuild(&world.archive, world.index.as_ref(), &CancellationToken::new(), &mut |_| {}).await.unwrap_err();
     assert_eq!(world.differences().await, []);
     assert!(!world.index.status().await.unwrap().rebuilding);
 }
