@@ -39,7 +39,7 @@ pub(crate) struct AuditArgs {
 
 pub(crate) async fn run(common: &CommonArgs, args: AuditArgs) -> anyhow::Result<Exit> {
     let settings = common.load()?.settings;
-    let archive = gharvest_backends::archive(&settings).await?;
+    let archive = gharvest_backends::existing_archive(&settings).await?;
     let mut ids = Vec::new();
     for name in &args.repositories {
         let id = archive.resolve(name).await?;

@@ -37,7 +37,7 @@ pub(crate) struct DeletionsArgs {
 
 pub(crate) async fn run(common: &CommonArgs, args: DeletionsArgs) -> anyhow::Result<Exit> {
     let settings = common.load()?.settings;
-    let archive = gharvest_backends::archive(&settings).await?;
+    let archive = gharvest_backends::existing_archive(&settings).await?;
     let name = &args.repository;
     let Some(id) = archive.resolve(name).await? else { bail!("{name} is not mirrored here") };
     if let Some(policy) = args.policy {

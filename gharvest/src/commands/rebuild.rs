@@ -38,7 +38,7 @@ pub(crate) async fn renew_embedded(system: &System) -> anyhow::Result<()> {
 
 pub(crate) async fn run(common: &CommonArgs, _: RebuildArgs) -> anyhow::Result<Exit> {
     let settings = common.load()?.settings;
-    let archive = gharvest_backends::archive(&settings).await?;
+    let archive = gharvest_backends::existing_archive(&settings).await?;
     let index = gharvest_backends::index(&settings).await?;
     let mut total = 0;
     for id in archive.repositories().await? {

@@ -20,7 +20,7 @@ pub(crate) struct ShowArgs {
 
 pub(crate) async fn run(common: &CommonArgs, args: ShowArgs) -> anyhow::Result<Exit> {
     let settings = common.load()?.settings;
-    let archive = gharvest_backends::archive(&settings).await?;
+    let archive = gharvest_backends::existing_archive(&settings).await?;
     let id = find(&archive, &args.item).await?;
     if args.json {
         let Some(bytes) = archive.record_bytes(id).await? else { bail!("{} is not in the archive", args.item) };

@@ -100,7 +100,7 @@ pub(crate) async fn run(common: &CommonArgs, args: SnapshotArgs) -> anyhow::Resu
     let folder = || folder(&settings, args.folder.clone());
     match args.action {
         Action::Create => {
-            let archive = gharvest_backends::archive(&settings).await?;
+            let archive = gharvest_backends::existing_archive(&settings).await?;
             let (made, manifest) = archive.snapshot(&folder()?).await?;
             say(format_args!(
                 "{} records in {} objects, {} of {}",

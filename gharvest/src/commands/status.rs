@@ -63,7 +63,7 @@ struct QueueStatus {
 
 pub(crate) async fn run(common: &CommonArgs, args: StatusArgs) -> anyhow::Result<Exit> {
     let settings = common.load()?.settings;
-    let archive = gharvest_backends::archive(&settings).await?;
+    let archive = gharvest_backends::existing_archive(&settings).await?;
     let queue = gharvest_backends::queue(&settings).await?;
     let state = gharvest_backends::state(&settings).await?;
     let status = Status {

@@ -50,7 +50,7 @@ pub(crate) async fn track(common: &CommonArgs, args: TrackArgs) -> anyhow::Resul
 
 pub(crate) async fn untrack(common: &CommonArgs, args: UntrackArgs) -> anyhow::Result<Exit> {
     let settings = common.load()?.settings;
-    let archive = gharvest_backends::archive(&settings).await?;
+    let archive = gharvest_backends::existing_archive(&settings).await?;
     let Some(id) = archive.resolve(&args.repository).await? else { bail!("{} is not mirrored here", args.repository) };
     let queue = gharvest_backends::queue(&settings).await?;
     if !args.purge {

@@ -32,7 +32,7 @@ pub(crate) struct VerifyArgs {
 /// Exits with 3 when something differs.
 pub(crate) async fn run(common: &CommonArgs, args: VerifyArgs) -> anyhow::Result<Exit> {
     let settings = common.load()?.settings;
-    let archive = gharvest_backends::archive(&settings).await?;
+    let archive = gharvest_backends::existing_archive(&settings).await?;
     let index = gharvest_backends::index_read_only(&settings).await?;
     let ids = chosen(&archive, &args.repositories).await?;
     let mut progress = Progress::new("items");

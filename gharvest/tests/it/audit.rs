@@ -178,6 +178,7 @@ async fn the_gap_report_is_for_programs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_mirrored_is_said_with_what_to_do() {
     let scene = Scene::new(1);
+    scene.done(&["track", MIRRORED]).await;
     let told = scene.run(&["audit", "octo/nowhere"]).await;
     assert_eq!(told.code, Some(1), "{told:?}");
     assert!(told.stderr.contains("octo/nowhere is not mirrored: `gharvest mirror octo/nowhere`"), "{told:?}");

@@ -29,9 +29,32 @@ async fn an_unknown_setting_is_refused_with_the_nearest_known_one() {
     assert!(refused.stderr.contains("GHARVEST_GITHUB__API_URL"), "{refused:?}");
 }
 
+/// A mistyped folder would look like a mirror that lost everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_without_an_archive_is_said_and_left_as_it_is() {
+    let scene = Scene::new(1);
+    let item = format!("{MIRRORED}#1");
+    let commands: [&[&str]; 7] = [
+        &["status"],
+        &["audit"],
+        &["show", &item],
+        &["verify"],
+        &["rebuild"],
+        &["snapshot", "create"],
+        &["untrack", MIRRORED, "--keep"],
+    ];
+    for command in commands {
+        let refused = scene.run(command).await;
+        assert_eq!(refused.code, Some(1), "{command:?}: {refused:?}");
+        assert!(refused.stderr.contains("there is no archive at"), "{command:?}: {refused:?}");
+    }
+    assert!(!scene.data_dir().join("archive").try_exists().unwrap());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_is_away_is_said_beside_everything_else() {
     let scene = Scene::new(1);
+    scene.done(&["track", MIRRORED]).await;
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut command = scene.command(&["status"]);
     command.env("GHARVEST_SEARCH__URL", format!("http://{closed}"));
