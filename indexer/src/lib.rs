@@ -199,9 +199,8 @@ impl Indexer {
             self.finish(batch, done, epoch).await?;
         }
         let Some((job, repository)) = daily else { return Ok(()) };
-        let epoch = self.index.epoch().await?;
-        let counted = self.daily(batch, repository).await;
-        self.finish(batch, vec![Done::of(job, counted)?], epoch).await
+        let counted = Done::of(job, self.daily(batch, repository).await)?;
+        self.tell(batch, vec![counted]).await
     }
 
     /// Commits what was applied in this epoch of the index, tells of it, and settles.
@@ -213,6 +212,11 @@ impl Indexer {
             self.committer.commit(done.len(), epoch).await?;
         }
         fail_point!("indexer-committed");
+        self.tell(batch, done).await
+    }
+
+    /// Tells live readers of what is committed, and settles.
+    async fn tell(&self, batch: &Batch, done: Vec<Done>) -> Result<(), Failure> {
         let (settlements, events) = split(done);
         // Who dies in between tells them again; told after the settlement they would never be heard of.
         if !events.is_empty() {
@@ -294,12 +298,14 @@ impl Indexer {
         }
     }
 
-    /// Counts what is committed. Items of other batches that are not yet bring a job like this one when they are.
+    /// Counts what is committed, and commits that. Items of other batches that are not yet bring a job like this one when
+    /// they are.
     async fn daily(&self, batch: &Batch, id: RepositoryId) -> Result<(), Failure> {
         let count = async {
+            let epoch = self.index.epoch().await?;
             apply_daily(&self.archive, self.index.as_ref(), id).await?;
             fail_point!("indexer-counted");
-            Ok(())
+            Ok(self.committer.commit(1, epoch).await?)
         };
         self.turns.count(id, || batch.make_room(), count).await
     }

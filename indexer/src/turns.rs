@@ -39,7 +39,7 @@ impl Turns {
     }
 
     /// Counts a repository when it has its turn, unless it is too early or too many wait. `waits` is called before the
-    /// wait.
+    /// wait. A count that fails, or whose days are lost before they are durable, may come again at once.
     pub(crate) async fn count(
         &self,
         id: RepositoryId,
