@@ -25,7 +25,11 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use gharvest_archive::{Archive, ErrorKind, LedgerChange, Repository};
 use gharvest_github::{Client, Purpose, TokenReport, TokenUse};
-use gharvest_model::{Lane, QueueName, RepositoryId, Subject, job::part, ledger::NumberState};
+use gharvest_model::{
+    Lane, QueueName, RepositoryId, Subject,
+    job::part,
+    ledger::{Entry, NumberState},
+};
 use gharvest_queue::{Job, Outcome, Queue, Scope, Settlement, Timing, Trigger};
 use gharvest_service_kit::settings::Settings;
 use gharvest_worker::{Batch, Handler};
@@ -90,7 +94,7 @@ pub struct Options {
     pub overlap: Duration,
     /// Free space below which the queue is paused, bytes.
     pub min_free_bytes: u64,
-    /// Attempts after which the queue buries a job: the ledger learns it before the last one.
+    /// Attempts after which the queue buries a job: the ledger learns it.
     pub max_attempts: u32,
     /// Lost leases after which it does.
     pub max_lost: u32,
@@ -376,7 +380,7 @@ impl Downloader {
     /// Fetches and stores items, each again while its record changes under it or the repository has a new name. Says
     /// whether one was fetched.
     async fn items(&self, batch: &Batch, repository: &mut Repository, jobs: &[Job]) -> Result<bool, Stopped> {
-        self.note_failed(repository.id, jobs.iter().filter(|job| self.is_last_try(job))).await;
+        self.expect_failures(repository.id, jobs).await;
         let mut open: Vec<&Job> = jobs.iter().collect();
         let mut fetched = false;
         for _ in 0..ROUNDS {
@@ -487,8 +491,8 @@ impl Downloader {
             Ok(follow_up) => (Outcome::Finish, follow_up),
             Err(failure) => match verdict(&failure, Timestamp::now(), self.is_live_blocked()) {
                 Verdict::Job(outcome) => {
-                    if matches!(outcome, Outcome::Bury { .. }) {
-                        self.note_failed(repository, std::iter::once(job)).await;
+                    if self.is_buried_by(job, &outcome) {
+                        self.note_failed(repository, number(job).ok().into_iter().collect()).await;
                     }
                     (outcome, None)
                 }
@@ -507,20 +511,47 @@ impl Downloader {
         self.client.blocked_until(Purpose::Live).is_some_and(|until| until > Timestamp::now())
     }
 
-    /// Whether the queue buries a job if nothing comes of this try. That is known only before it: who ends or panics over
-    /// an item says nothing any more.
+    /// Whether the queue buries a job if nothing comes of this try.
     fn is_last_try(&self, job: &Job) -> bool {
         job.attempt >= self.options.max_attempts || job.lost + 1 >= self.options.max_lost
     }
 
-    /// The ledger says of numbers that they failed, until something comes of a later try.
-    async fn note_failed(&self, repository: RepositoryId, jobs: impl Iterator<Item = &Job>) {
-        let verified_at = Timestamp::now();
-        let change = |number| LedgerChange { number, state: NumberState::Failed, verified_at };
-        let changes: Vec<LedgerChange> = jobs.filter_map(|job| number(job).ok()).map(change).collect();
-        if changes.is_empty() {
+    /// Whether the queue buries a job that is answered so.
+    fn is_buried_by(&self, job: &Job, outcome: &Outcome) -> bool {
+        match outcome {
+            Outcome::Retry { .. } => job.attempt >= self.options.max_attempts,
+            Outcome::Bury { .. } => true,
+            Outcome::Finish | Outcome::Release { .. } => false,
+        }
+    }
+
+    /// Who ends or panics over an item says nothing any more. So of a number that the look for gaps would ask for hourly
+    /// otherwise, because nothing is known of it or it failed long ago, the ledger says before the last try that it
+    /// failed. All other entries stay: what a 404 means is judged by them, and a job that is given back has not failed.
+    async fn expect_failures(&self, repository: RepositoryId, jobs: &[Job]) {
+        let last_tries = jobs.iter().filter(|job| self.is_last_try(job));
+        let mut numbers: Vec<u64> = last_tries.filter_map(|job| number(job).ok()).collect();
+        if numbers.is_empty() {
             return;
         }
+        match self.archive.ledger(repository).await {
+            Ok(ledger) => numbers.retain(|number| {
+                let entry = ledger.get(*number);
+                entry == Entry::UNKNOWN || entry.state == NumberState::Failed
+            }),
+            Err(error) => {
+                tracing::error!(repo.id = %repository, error = %error, "Ledger cannot be asked for failed items");
+                return;
+            }
+        }
+        self.note_failed(repository, numbers).await;
+    }
+
+    /// The ledger says of numbers that they failed, until something comes of a later try.
+    async fn note_failed(&self, repository: RepositoryId, numbers: Vec<u64>) {
+        let verified_at = Timestamp::now();
+        let change = |number| LedgerChange { number, state: NumberState::Failed, verified_at };
+        let changes: Vec<LedgerChange> = numbers.into_iter().map(change).collect();
         if let Err(error) = self.archive.update_ledger(repository, &changes).await {
             tracing::error!(repo.id = %repository, error = %error, "Ledger cannot be told of failed items");
         }

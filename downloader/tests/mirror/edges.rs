@@ -15,7 +15,10 @@ use gharvest_downloader::{
 use gharvest_github::{PAGE, Purpose};
 use gharvest_github_simulator::{Change, Control, Fault, GraphqlError, Rule, Simulator, Truth, Withheld};
 use gharvest_model::{
-    ItemId, Lane, QueueName, Record, RepositoryName, Subject, job::part, ledger::NumberState, progress::ItemsCursor,
+    ItemId, Lane, QueueName, Record, RepositoryName, Subject,
+    job::part,
+    ledger::{Entry, NumberState},
+    progress::ItemsCursor,
 };
 use gharvest_queue::{Filter, JobState, QueueAdmin as _};
 use jiff::{SignedDuration, Timestamp};
@@ -295,13 +298,16 @@ async fn a_discussion_of_which_graphql_does_not_tell_is_not_taken_for_hidden() {
     assert!(discussions.iter().any(|number| number % 2 == 0) && discussions.iter().any(|number| number % 2 == 1));
     nothing(&world.differences().await);
 
-    // An item that became one, while GitHub has its troubles, and while the token may not see it.
+    // An item that became one, while GitHub has its troubles, and while the token may not see it: also on the last try.
     let number = discussions[0];
-    let state = async || world.archive.ledger(world.id).await.unwrap().get(number).state;
-    for error in [GraphqlError::ResourceLimits, GraphqlError::Forbidden] {
-        world.control.inject(Rule::often(withhold(error), 1.0).on("#Discussions").times(1));
-        visit(&world, number).await;
-        assert_eq!(state().await, NumberState::NotAnItem, "{error:?}");
+    for max_attempts in [world.options.max_attempts, 1] {
+        world.options.max_attempts = max_attempts;
+        for error in [GraphqlError::ResourceLimits, GraphqlError::Forbidden] {
+            world.control.inject(Rule::often(withhold(error), 1.0).on("#Discussions").times(1));
+            visit(&world, number).await;
+            let state = world.archive.ledger(world.id).await.unwrap().get(number).state;
+            assert_eq!(state, NumberState::NotAnItem, "{error:?}");
+        }
     }
     let number = world.issues()[3];
     drop(world.control.change(&world.name, Change::ConvertToDiscussion { number }).unwrap());
@@ -475,12 +481,15 @@ impl Fetcher for Deadly {
     }
 }
 
-/// Tries an item until its job is buried: what the ledger says at each try, and the reason.
-async fn tries_until_buried(panics: bool) -> (Vec<NumberState>, String) {
+/// Tries an item until its job is buried, of which the ledger says this: what it says at each try, and the reason.
+async fn tries_until_buried(before: Option<(NumberState, Timestamp)>, panics: bool) -> (Vec<Entry>, String) {
     let world = World::new(12).await;
     world.track().await;
     world.queue.purge(QueueName::Download, &Filter::default()).await.unwrap();
     let (number, item) = (3, Subject::item(world.id, 3));
+    if let Some((state, verified_at)) = before {
+        world.archive.update_ledger(world.id, &[LedgerChange { number, state, verified_at }]).await.unwrap();
+    }
     world.push(item.clone(), Lane::Backfill).await;
     let deadly = Arc::new(Deadly { fetches: Semaphore::new(0), panics });
     let mut worker = world.options.worker.clone();
@@ -488,19 +497,19 @@ async fn tries_until_buried(panics: bool) -> (Vec<NumberState>, String) {
     let downloader = Arc::new(downloader(&world).with_fetcher(Arc::clone(&deadly) as _));
     let running = gharvest_worker::run(Arc::clone(&world.queue) as _, downloader, worker, CancellationToken::new());
     let running = tokio::spawn(running);
-    let mut states = Vec::new();
+    let mut entries = Vec::new();
     loop {
         let job = world.queue.job(QueueName::Download, &item).await.unwrap().unwrap();
         if let Ok(fetch) = deadly.fetches.try_acquire() {
             fetch.forget();
-            states.push(world.archive.ledger(world.id).await.unwrap().get(number).state);
+            entries.push(world.archive.ledger(world.id).await.unwrap().get(number));
             if !panics {
                 // Nobody lives who extends the lease.
                 world.clock.advance(world.options.worker.lease);
             }
         } else if job.state == JobState::Buried {
             running.abort();
-            return (states, job.reason.unwrap());
+            return (entries, job.reason.unwrap());
         } else if job.state == JobState::Delayed {
             world.clock.advance(Duration::from_secs(60));
         }
@@ -510,10 +519,27 @@ async fn tries_until_buried(panics: bool) -> (Vec<NumberState>, String) {
 
 #[tokio::test]
 async fn an_item_that_ends_who_works_on_it_is_failed_in_the_ledger() {
-    use NumberState::{Failed, Unknown};
-    let (states, reason) = tries_until_buried(false).await;
-    assert_eq!(states, [Unknown, Unknown, Failed]);
+    use NumberState::{Failed, NotAnItem, Present, Unknown};
+    let (entries, reason) = tries_until_buried(None, false).await;
+    assert_eq!(states(&entries), [Unknown, Unknown, Failed]);
     assert!(reason.starts_with("poison"), "{reason}");
-    let (states, reason) = tries_until_buried(true).await;
-    assert_eq!(states.split_last().unwrap(), (&Failed, &[Unknown; 7][..]), "{reason}");
+    let (entries, reason) = tries_until_buried(None, true).await;
+    assert_eq!(states(&entries).split_last().unwrap(), (&Failed, &[Unknown; 7][..]), "{reason}");
+    // One that failed a day ago is asked for again a day from now.
+    let yesterday = Timestamp::from_second(Timestamp::now().as_second() - 24 * 3600).unwrap();
+    let (entries, _) = tries_until_buried(Some((Failed, yesterday)), false).await;
+    assert_eq!(states(&entries), [Failed; 3]);
+    assert_eq!(
+        entries.iter().map(|entry| entry.verified_at > Some(yesterday)).collect::<Vec<_>>(),
+        [false, false, true]
+    );
+    // What is known is not forgotten over it: neither what it was, nor that it is suspected.
+    for known in [Present, NotAnItem, Unknown] {
+        let (entries, _) = tries_until_buried(Some((known, yesterday)), false).await;
+        assert_eq!(entries, [Entry { state: known, verified_at: Some(yesterday) }; 3]);
+    }
+}
+
+fn states(entries: &[Entry]) -> Vec<NumberState> {
+    entries.iter().map(|entry| entry.state).collect()
 }
