@@ -219,7 +219,7 @@ pub(crate) async fn note_gone(
     let now = Timestamp::now();
     let since = tracked.trouble_since.filter(|_| tracked.trouble.as_deref() == Some(reason));
     let confirmed = since.is_some_and(|since| is_confirmed(since, now));
-    if !confirmed || tracked.private || !shows_others(archive, client, id).await? {
+    if !confirmed || tracked.private || !shows_anything(archive, client, id).await? {
         return note_trouble(archive, id, Some(reason)).await;
     }
     let Some(repository) = archive.repository(id).await? else { return Ok(()) };
@@ -231,22 +231,17 @@ pub(crate) async fn note_gone(
     Ok(())
 }
 
-/// Whether GitHub shows another repository that is tracked; one that is in trouble itself is asked all the same, after
-/// those that are well. Where there is no other, GitHub must show what it always shows.
-async fn shows_others(archive: &Archive, client: &Client, id: RepositoryId) -> Result<bool, Failure> {
+/// Whether GitHub shows another repository that is tracked and well, or else what it shows everybody: several may be gone
+/// together, and then none speaks for another.
+async fn shows_anything(archive: &Archive, client: &Client, id: RepositoryId) -> Result<bool, Failure> {
     /// Enough to tell an outage from a repository that is gone.
     const ASKED: usize = 3;
-    let mut others = archive.tracking().await?;
-    others.retain(|other| other.id != id && !other.is_gone());
-    others.sort_by_key(|other| other.trouble.is_some());
-    for other in others.iter().take(ASKED) {
-        let answer = client.get(&Resource::Repository(other.name.clone()), None, Purpose::Scheduled).await?;
+    let others = archive.tracking().await?.into_iter().filter(|other| other.id != id && other.trouble.is_none());
+    for other in others.take(ASKED) {
+        let answer = client.get(&Resource::Repository(other.name), None, Purpose::Scheduled).await?;
         if matches!(answer, Answer::Found(_) | Answer::Moved { .. }) {
             return Ok(true);
         }
-    }
-    if !others.is_empty() {
-        return Ok(false);
     }
     Ok(matches!(client.get(&Resource::Meta, None, Purpose::Scheduled).await?, Answer::Found(_)))
 }

@@ -379,23 +379,23 @@ async fn what_may_only_be_unseen_is_never_certain_to_be_gone() {
     world.archive.change_tracked(world.id, &|entry| entry.private = true).await.unwrap();
     a_day_later(&world).await;
     assert_eq!(repository_and_entry(&world).await.0.gone_at, None);
-    // Not even what everybody is shown is shown: it is no GitHub.
     world.archive.change_tracked(world.id, &|entry| entry.private = false).await.unwrap();
+    // Not even what everybody is shown is shown: it is no GitHub. All that are tracked are in the same trouble then.
     world.control.inject(Rule::often(Fault::Status { status: 404 }, 1.0).on("/meta"));
     a_day_later(&world).await;
     assert_eq!(repository_and_entry(&world).await.0.gone_at, None);
-    world.control.clear_faults();
-    // Of the repositories that are tracked none is shown: it is the token, or GitHub. All are in the same trouble then.
     let (_, entry) = repository_and_entry(&world).await;
     for (id, trouble) in [(1, None), (2, entry.trouble.clone())] {
         let name = format!("lumen/never-{id}").parse().unwrap();
-        let other = Tracked { id: RepositoryId(id), name, trouble, ..entry.clone() };
-        world.archive.track(other).await.unwrap();
+        world.archive.track(Tracked { id: RepositoryId(id), name, trouble, ..entry.clone() }).await.unwrap();
         a_day_later(&world).await;
         let found = world.archive.repository(world.id).await.unwrap().unwrap();
         assert_eq!(found.gone_at, None, "beside {id} others");
-        world.archive.untrack(RepositoryId(id)).await.unwrap();
     }
+    // It is GitHub: those are gone together, and none of them speaks for another.
+    world.control.clear_faults();
+    a_day_later(&world).await;
+    assert!(world.archive.repository(world.id).await.unwrap().unwrap().gone_at.is_some());
 }
 
 #[tokio::test]
