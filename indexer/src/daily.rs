@@ -41,17 +41,18 @@ pub(crate) async fn refresh(
     repository: &Repository,
     now: Timestamp,
 ) -> Result<u64, Failure> {
+    let feed = format!("daily/{}", repository.id);
+    let stored = archive.cursor(&feed).await?.and_then(|cursor| serde_json::from_value(cursor).ok());
+    let mut cursor: DailyCursor = stored.unwrap_or_default();
+    // The version moves before anything is read: a run after a crash, and one that began while this one stood still, write
+    // with a higher one.
+    cursor.version += 1;
+    set_cursor(archive, &feed, &cursor).await?;
     let mut builder = Builder::new();
     let mut intervals = index.intervals(repository.id);
     while let Some(interval) = intervals.next().await {
         builder.add(interval?);
     }
-    let feed = format!("daily/{}", repository.id);
-    let stored = archive.cursor(&feed).await?.and_then(|cursor| serde_json::from_value(cursor).ok());
-    let mut cursor: DailyCursor = stored.unwrap_or_default();
-    // The version moves before anything is written with it: a run after a crash writes with a higher one.
-    cursor.version += 1;
-    set_cursor(archive, &feed, &cursor).await?;
     let context = DailyContext {
         repository_id: repository.id,
         repository: repository.full_name.to_string(),

@@ -67,11 +67,17 @@ const NO_VERSION: u64 = 0;
 #[derive(Debug)]
 struct Target {
     names: Names,
-    /// What is built beside the one that serves is given up at times, which is no failure of a live write.
+    /// What is built beside the one that serves is given up at times, and what is public goes with its setting: neither is
+    /// a failure of a live write.
     may_vanish: bool,
 }
 
 impl Target {
+    /// One of the indices that are written by who writes by `own` names.
+    fn of(own: &Names, names: Names) -> Self {
+        Self { may_vanish: own.build.is_none() && (names.is_public || names.build.is_some()), names }
+    }
+
     /// Whether it takes what is private, or no more.
     fn takes(&self, private: bool) -> bool {
         !(self.names.is_public && private)
@@ -293,7 +299,7 @@ impl ElasticIndex {
             None => self.generations.beside().await?,
         };
         let all = std::iter::once(names.clone()).chain(beside);
-        Ok(all.map(|one| Target { may_vanish: one.build != names.build, names: one }).collect())
+        Ok(all.map(|one| Target::of(names, one)).collect())
     }
 
     /// Makes what was written searchable.
@@ -449,17 +455,23 @@ impl ElasticIndex {
         for target in &self.targets().await? {
             let alias = target.names.all(Sort::Repositories);
             let mut lines = Lines::default();
-            let (shown, hidden): (Vec<_>, Vec<_>) = documents.iter().partition(|one| target.takes(one.private));
-            for one in shown {
-                lines.index(&alias, &one.key, one.version, |into| body::plain(into, one));
+            for one in documents {
+                lines.index(&alias, &one.key, one.version, |into| match target.takes(one.private) {
+                    true => body::plain(into, one),
+                    false => body::hidden(into, &one.key, one.repository_id.0, None),
+                });
             }
-            for one in &hidden {
-                let repository = one.repository_id.0;
-                lines.index(&alias, &one.key, one.version, |into| body::hidden(into, &one.key, repository, None));
-            }
-            self.write_all(target, lines).await?;
-            for one in hidden {
-                self.hide(target, one.repository_id, &Sort::ALL).await?;
+            let outcomes = self.write_all(target, lines).await?;
+            // Who comes late does not know whether the repository is private now.
+            let written = documents.iter().zip(outcomes).filter(|(_, outcome)| *outcome != Outcome::Stale);
+            for (one, _) in written {
+                if !target.takes(one.private) {
+                    for sort in Sort::ALL {
+                        self.hide(target, one.repository_id, sort, u64::MAX).await?;
+                    }
+                } else if target.names.is_public {
+                    self.show_days(target, one.repository_id).await?;
+                }
             }
         }
         Ok(())
@@ -498,7 +510,12 @@ impl ElasticIndex {
         documents: &[DailyDocument],
         replace: bool,
     ) -> Result<()> {
-        for target in &self.targets().await? {
+        let mut targets = self.targets().await?;
+        // Who counts writes what differs from the index of everything: what is public is complete before that.
+        targets.sort_by_key(|target| !target.names.is_public);
+        let version = documents.iter().map(|one| one.version).max().unwrap_or_default();
+        let mut written = Ok(());
+        for target in &targets {
             let alias = target.names.all(Sort::Daily);
             let mut lines = Lines::default();
             let shown: Vec<_> = documents.iter().filter(|one| target.takes(one.private)).collect();
@@ -506,33 +523,54 @@ impl ElasticIndex {
                 lines.index(&alias, &one.key, one.version, |into| body::plain(into, one));
             }
             if shown.len() < documents.len() {
-                self.hide(target, repository, &[Sort::Daily]).await?;
+                self.hide(target, repository, Sort::Daily, version).await?;
             } else if replace {
                 let kept = documents.iter().map(|one| one.key.as_str()).collect();
-                let version = documents.iter().map(|one| one.version).max().unwrap_or_default();
                 self.bury_others(target, Sort::Daily, repository, version, &kept, &mut lines).await?;
+            }
+            // A document that is refused keeps the others from no index.
+            written = written.and(none_refused(target, &self.bulk.write(lines).await?));
+        }
+        written
+    }
+
+    /// Makes tombstones of a private repository's documents of a sort that are older than a version, each in the version
+    /// that it has. What somebody writes meanwhile who took the repository for public is mended by the jobs of its threads,
+    /// which come after.
+    async fn hide(&self, target: &Target, repository: RepositoryId, sort: Sort, before: u64) -> Result<()> {
+        let all = self.documents(target, sort, repository).await?;
+        let living = json!({"bool": {"filter": [all.query], "must_not": [{"term": {"q.gone": true}}]}});
+        let mut page = Page { query: living, source: json!(["meta"]), ..all };
+        while let Some(hits) = page.next(&self.generations.client).await? {
+            let mut lines = Lines::default();
+            for hit in &hits {
+                let version = hit["_version"].as_u64().filter(|version| *version < before);
+                let (Some(id), Some(version)) = (hit["_id"].as_str(), version) else { continue };
+                let children = serde_json::from_value(hit["_source"]["meta"]["children"].clone()).ok();
+                lines.index(&page.alias, id, version, |into| body::hidden(into, id, repository.0, children));
             }
             self.write_all(target, lines).await?;
         }
         Ok(())
     }
 
-    /// Makes tombstones of what there is of a private repository, each in the version that it has. What somebody writes
-    /// meanwhile who took the repository for public is mended by the jobs of its threads, which come after.
-    async fn hide(&self, target: &Target, repository: RepositoryId, sorts: &[Sort]) -> Result<()> {
-        for sort in sorts {
-            let all = self.documents(target, *sort, repository).await?;
-            let living = json!({"bool": {"filter": [all.query], "must_not": [{"term": {"q.gone": true}}]}});
-            let mut page = Page { query: living, source: json!(["meta"]), ..all };
-            while let Some(hits) = page.next(&self.generations.client).await? {
-                let mut lines = Lines::default();
-                for hit in &hits {
-                    let (Some(id), Some(version)) = (hit["_id"].as_str(), hit["_version"].as_u64()) else { continue };
-                    let children = serde_json::from_value(hit["_source"]["meta"]["children"].clone()).ok();
-                    lines.index(&page.alias, id, version, |into| body::hidden(into, id, repository.0, children));
-                }
-                self.write_all(target, lines).await?;
+    /// Brings days back that became tombstones while their repository was private, from the index of everything: who counts
+    /// finds them there as they were, and writes nothing. Those that are private there are written by who counts next.
+    async fn show_days(&self, target: &Target, repository: RepositoryId) -> Result<()> {
+        let all = self.documents(target, Sort::Daily, repository).await?;
+        let mut page = Page { query: json!({"bool": {"filter": [all.query, {"term": {"q.gone": true}}]}}), ..all };
+        let everything = Names { is_public: false, ..target.names.clone() }.all(Sort::Daily);
+        while let Some(ids) = self.ids(&mut page).await? {
+            let asked = json!({"ids": ids.into_iter().map(|(id, _)| id).collect::<Vec<_>>()});
+            let path = format!("/{everything}/_mget");
+            let found = self.generations.client.find("write", Method::Post, &path, Some(&asked)).await?;
+            let found = found.as_ref().and_then(|found| found["docs"].as_array()).into_iter().flatten();
+            let mut lines = Lines::default();
+            for day in found.filter(|day| day["_source"]["private"] == false) {
+                let (Some(id), Some(version)) = (day["_id"].as_str(), day["_version"].as_u64()) else { continue };
+                lines.index(&page.alias, id, version, |into| body::plain(into, &day["_source"]));
             }
+            self.write_all(target, lines).await?;
         }
         Ok(())
     }
@@ -723,6 +761,17 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Document);
         assert!(error.to_string().contains("1:d:x: why"), "{error}");
         assert_eq!(none_refused(&serving, &[Outcome::Missing]).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn whoever_writes_live_can_lose_what_is_public_and_what_is_built_but_not_what_serves() {
+        let serving = Names::new("x");
+        let may_vanish = |own: &Names, names: Names| Target::of(own, names).may_vanish;
+        assert!(!may_vanish(&serving, serving.clone()));
+        assert!(may_vanish(&serving, serving.of_public()), "another process took the setting back");
+        let built = serving.of_build(1);
+        assert!(may_vanish(&serving, built.clone()) && may_vanish(&serving, built.of_public()));
+        assert!(!may_vanish(&built, built.clone()) && !may_vanish(&built, built.of_public()));
     }
 
     #[test]

@@ -230,14 +230,54 @@ async fn a_repository_that_became_private_is_gone_with_its_own_document() {
     assert_eq!(living().await, 0);
     reader.finds_no_secret().await;
 
-    // As public as it was: with fewer children, of which none is left over.
+    // As public as it was: with fewer children, of which none is left over. Nobody counts days that are as they were.
     index.apply_repositories(vec![repository(false, 3)]).await.unwrap();
+    index.commit().await.unwrap();
+    assert_eq!(living().await, 1 + 2, "days that no count made private");
     index.apply_releases(id, Version(3), vec![release(false, 3)]).await.unwrap();
     index.apply_daily(id, vec![day("2024-01-01", false, 3)], true).await.unwrap();
     apply(&index, (1..=3).map(|number| thread(number, 1, false, 3)).collect()).await;
     assert_eq!(living().await, 3 + 3 + 3 + 1 + 1 + 1);
     index.purge_repository(id).await.unwrap();
     assert!(!reader.everything().await.contains("may know"));
+}
+
+#[tokio::test]
+async fn whoever_took_a_public_repository_for_private_and_comes_late_hides_nothing() {
+    let name = "whoever_took_a_public_repository_for_private_and_comes_late_hides_nothing";
+    let Some(url) = search_server(name) else { return };
+    let options = public(&url);
+    let (index, reader) = (ensured(&options).await, Reader::new(&options));
+    let id = RepositoryId(1);
+    index.apply_repositories(vec![repository(false, 3)]).await.unwrap();
+    index.apply_daily(id, vec![day("2024-01-01", false, 6)], false).await.unwrap();
+    apply(&index, vec![thread(1, 1, false, 1)]).await;
+    index.apply_repositories(vec![repository(true, 2)]).await.unwrap();
+    index.apply_daily(id, vec![day("2024-01-01", true, 5)], false).await.unwrap();
+    index.commit().await.unwrap();
+    let found = reader.ask(&format!("{}-public-*/_count", options.prefix)).await;
+    assert_eq!(found["count"], 1 + 1 + 3, "{found}");
+}
+
+#[tokio::test]
+async fn days_that_what_is_public_does_not_take_are_not_counted_as_written() {
+    let Some(url) = search_server("days_that_what_is_public_does_not_take_are_not_counted_as_written") else { return };
+    let options = public(&url);
+    let index = ensured(&options).await;
+    let block = async |is_on: bool| {
+        let path = format!("{url}/{}-public-daily/_settings", options.prefix);
+        let set = reqwest::Client::new().put(path).json(&json!({"index.blocks.write": is_on})).send().await;
+        set.unwrap().error_for_status().unwrap();
+    };
+    let id = RepositoryId(1);
+    block(true).await;
+    index.apply_daily(id, vec![day("2024-01-01", false, 1)], false).await.unwrap_err();
+    index.commit().await.unwrap();
+    assert_eq!(index.daily(id, "all", None).await.unwrap(), [], "who counts next finds it missing");
+    block(false).await;
+    index.apply_daily(id, vec![day("2024-01-01", false, 2)], false).await.unwrap();
+    index.commit().await.unwrap();
+    assert_eq!(index.daily(id, "all", None).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
