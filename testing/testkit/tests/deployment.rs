@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use gharvest_testkit::{checkout, composed, python_tool, skip};
+use gharvest_testkit::{checkout, composed, composing, python_tool, skip};
 use serde_json::{Value, json};
 
 /// What a command prints; it has to succeed.
@@ -341,6 +341,16 @@ fn a_header_names_users_only_by_opt_in_and_none_but_the_one_that_nginx_clears() 
         times("proxy_set_header Host $http_host;"),
         "headers set in a location replace those set above"
     );
+}
+
+#[test]
+fn guests_are_not_let_in_while_there_is_nothing_for_them_to_see() {
+    let Some(mut command) = composing("guests_are_not_let_in_while_there_is_nothing_for_them_to_see", FILES[3]) else {
+        return;
+    };
+    let output = command.env_remove("PUBLIC_INDICES").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("PUBLIC_INDICES=true"), "{said}");
 }
 
 /// What Kibana's container runs, with the image's own program replaced by one that shows what it is given.
