@@ -11,7 +11,7 @@ use std::{
 use gharvest_archive::Archive;
 use gharvest_downloader::track;
 use gharvest_github::{Client, Config};
-use gharvest_github_simulator::{Control, Options as GithubOptions, Simulator, Token, Truth, World as Github};
+use gharvest_github_simulator::{Control, Options as GithubOptions, Simulator, Truth, World as Github};
 use gharvest_model::{
     ItemId, Lane, QueueName, RepositoryId, RepositoryName, Subject, change::same_content, ledger::NumberState,
     record::Origins, tracking::Tracked,
@@ -43,16 +43,15 @@ pub(crate) struct Setting {
     pub(crate) gaps: bool,
     /// Seconds within which the sweep verifies everything.
     pub(crate) period: i64,
-    /// Calls an hour that the sweep's token has, and its share of them.
-    pub(crate) calls_an_hour: u64,
-    pub(crate) share: f64,
+    /// Calls and points an hour that the sweep may cost.
+    pub(crate) cost_an_hour: f64,
     /// Whether GitHub has such limits at all.
     pub(crate) limited: bool,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { items: 260, gaps: false, period: PERIOD, calls_an_hour: 100_000_000, share: 0.5, limited: true }
+        Self { items: 260, gaps: false, period: PERIOD, cost_an_hour: 50_000_000.0, limited: true }
     }
 }
 
@@ -81,8 +80,9 @@ impl World {
         let queue = MemoryQueue::new(Policy::default(), clock.clone()).unwrap();
         let name: RepositoryName = NAME.parse().unwrap();
         let github = Github::generated(1, name.clone(), setting.items).and_generated(OTHER.parse().unwrap(), 12);
-        let sweeper = Token { value: "sweeper".into(), login: "sweeper".into(), limit: setting.calls_an_hour };
-        let options = GithubOptions { tokens: vec![sweeper], hourly: setting.limited, ..GithubOptions::unlimited() };
+        // A power of two, so that shares of it are exact.
+        let limit = 1 << 27;
+        let options = GithubOptions { core_limit: limit, hourly: setting.limited, ..GithubOptions::unlimited() };
         let simulator = Simulator::start(github, options).unwrap();
         let control = simulator.control();
         let config = Config {
@@ -93,8 +93,8 @@ impl World {
             ..Config::default()
         };
         let client = Client::new(config.clone()).unwrap();
-        // The sweep's own requests are counted apart from the downloads'.
-        let sweeping = Client::new(Config { tokens: vec!["sweeper".into()], ..config }).unwrap();
+        // The sweep's own requests are counted apart from the downloads'; the token is the same, and ETags with it.
+        let sweeping = Client::new(config).unwrap();
         let passed = Arc::new(AtomicI64::new(0));
         let offset = Arc::clone(&passed);
         let millis = move || Timestamp::now().as_millisecond() + offset.load(Ordering::SeqCst) * 1000;
@@ -109,7 +109,7 @@ impl World {
             deliveries_of: DeliveryLog::Auto,
             untracked: Untracked::Ignore,
             sweep_period: Duration::from_secs(setting.period.unsigned_abs()),
-            sweep_share: setting.share,
+            sweep_share: setting.cost_an_hour / limit as f64,
             snapshots: Snapshots { every: None, folder: None, keep: never },
         };
         let seeder =
