@@ -40,26 +40,39 @@ struct Gaps {
 pub struct Shares(Mutex<BTreeSet<RepositoryId>>);
 
 impl Shares {
-    /// Shows those of these repositories from now on, and nothing of those that were shown before.
-    pub fn keep(&self, repositories: impl Iterator<Item = RepositoryId>) {
-        let now: BTreeSet<RepositoryId> = repositories.collect();
-        let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
-        for id in before.difference(&now) {
-            show(*id, f64::NAN);
+    /// Shows how complete a repository is, until it is no longer kept.
+    fn show(&self, id: RepositoryId, share: f64) {
+        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.insert(id);
+        set(id, share);
+    }
+
+    /// Shows nothing more of other repositories than these.
+    pub fn keep(&self, repositories: &BTreeSet<RepositoryId>) {
+        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in shown.difference(repositories) {
+            set(*id, f64::NAN);
         }
+        shown.retain(|id| repositories.contains(id));
     }
 }
 
 /// By its id: names change, and one that is private must not outlive what was mirrored of it.
-fn show(id: RepositoryId, share: f64) {
+fn set(id: RepositoryId, share: f64) {
     gauge!("gharvest_completeness", "repository_id" => id.to_string()).set(share);
 }
 
 /// Looks at a repository's ledger: pushes jobs for what is open, notes when the first mirror is over, and shows its
 /// completeness as a metric. Says how many numbers were pushed.
-pub async fn check(archive: &Archive, queue: &dyn Queue, tracked: &Tracked, now: Timestamp) -> Result<u64, Failure> {
+pub async fn check(
+    archive: &Archive,
+    queue: &dyn Queue,
+    shares: &Shares,
+    tracked: &Tracked,
+    now: Timestamp,
+) -> Result<u64, Failure> {
     let verdict = archive.verdict(tracked.id, Some(tracked), now).await?;
-    show(tracked.id, verdict.share());
+    shares.show(tracked.id, verdict.share());
     let (ledger, completeness) = (archive.ledger(tracked.id).await?, verdict.counts);
     let gaps = find(&ledger, now);
     // A number that cannot be had keeps a mirror incomplete, and must not keep it from being swept.
@@ -126,10 +139,9 @@ mod tests {
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
         let _metrics = metrics::set_default_local_recorder(&recorder);
         let shares = Shares::default();
-        shares.keep([7, 8].map(RepositoryId).into_iter());
-        show(RepositoryId(7), 1.0);
-        show(RepositoryId(8), 0.5);
-        shares.keep([RepositoryId(7)].into_iter());
+        shares.show(RepositoryId(7), 1.0);
+        shares.show(RepositoryId(8), 0.5);
+        shares.keep(&BTreeSet::from([RepositoryId(7)]));
         let shown = recorder.handle().render();
         for line in ["gharvest_completeness{repository_id=\"7\"} 1", "gharvest_completeness{repository_id=\"8\"} NaN"] {
             assert!(shown.lines().any(|found| found == line), "{line} in {shown}");

@@ -25,7 +25,11 @@
 //! accounted for, 1 only if the repository is complete, as of the last run of `gaps`, and not a number where it is no
 //! longer looked at; and those of [`levels`].
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use gharvest_archive::Archive;
 use gharvest_github::{Client, ErrorKind};
@@ -235,6 +239,8 @@ impl Task {
             Self::Snapshot => SNAPSHOT_AGAIN_AFTER,
             // Each run has its share of the budget, which a failed one may have spent as well.
             Self::Sweep => SWEEP_EVERY,
+            // All ledgers are read for one repository that cannot be.
+            Self::Gaps => SWEEP_EVERY,
             _ => RETRY_AFTER,
         }
     }
@@ -397,7 +403,7 @@ impl Seeder {
         if !self.leads {
             // What the last leader saw is another's to say now.
             gauge!("gharvest_inbox_entries").set(0.0);
-            self.tools.shares.keep(std::iter::empty());
+            self.tools.shares.keep(&BTreeSet::new());
             return;
         }
         self.take_notes().await;
@@ -462,7 +468,10 @@ impl Seeder {
         self.leads = false;
         for (_, at_work) in self.at_work.drain() {
             at_work.running.abort();
+            // Only then does it show nothing more.
+            drop(at_work.running.await);
         }
+        self.tools.shares.keep(&BTreeSet::new());
         if let Err(error) = self.tools.state.resign("seeder", &self.holder).await {
             tracing::warn!(error = %error, "Lead could not be given back, another seeder takes over when it runs out");
         }

@@ -89,14 +89,7 @@ impl Tools {
                 let daily = |tracked: &Tracked| trigger(QueueName::Index, tracked, part::DAILY);
                 self.push(tracked.iter().map(daily).collect()).await
             }
-            Task::Gaps => {
-                let mut pushed = 0;
-                self.shares.keep(tracked.iter().map(|tracked| tracked.id));
-                for tracked in tracked {
-                    pushed += gaps::check(&self.archive, self.queue.as_ref(), tracked, now).await?;
-                }
-                Ok(pushed)
-            }
+            Task::Gaps => self.gaps(tracked, now).await,
             Task::Sweep => self.sweep(tracked, now).await,
             Task::Deliveries => self.recovery().run(&turns().collect::<Vec<_>>(), now).await,
             Task::Snapshot => self.options.snapshots.make(&self.archive).await.map(|()| 0),
@@ -124,6 +117,22 @@ impl Tools {
             self.queue.push(step, None).await?;
         }
         Ok(triggers.len() as u64)
+    }
+
+    async fn gaps(&self, all: &[Tracked], now: Timestamp) -> Result<u64, Failure> {
+        self.shares.keep(&all.iter().map(|tracked| tracked.id).collect());
+        let (mut pushed, mut failed) = (0, Vec::new());
+        for tracked in all {
+            match gaps::check(&self.archive, self.queue.as_ref(), &self.shares, tracked, now).await {
+                Ok(own) => pushed += own,
+                Err(error) if error.is_of_one() => {
+                    tracing::warn!(repository = %tracked.name, error = %error, "Repository cannot be looked at for gaps");
+                    failed.push(format!("{}: {error}", tracked.name));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        done(pushed, &failed, all.len(), "looked at for gaps")
     }
 
     async fn sweep(&self, all: &[Tracked], now: Timestamp) -> Result<u64, Failure> {
@@ -156,9 +165,7 @@ impl Tools {
                 Err(error) => return Err(error),
             }
         }
-        let Some(first) = failed.first() else { return Ok(pushed) };
-        let count = failed.len();
-        Err(Failure::Partly(format!("{count} of {} repositories could not be swept; the first: {first}", swept.len())))
+        done(pushed, &failed, swept.len(), "swept")
     }
 
     /// What sweeps may cost now.
@@ -171,6 +178,12 @@ impl Tools {
             cost_per_hour: calls_an_hour as f64 * self.options.sweep_share,
         })
     }
+}
+
+/// What a run over so many repositories did, of which some failed.
+fn done(pushed: u64, failed: &[String], of: usize, what: &str) -> Result<u64, Failure> {
+    let Some(first) = failed.first() else { return Ok(pushed) };
+    Err(Failure::Partly(format!("{} of {of} repositories could not be {what}; the first: {first}", failed.len())))
 }
 
 fn trigger(queue: QueueName, tracked: &Tracked, part: &str) -> Trigger {

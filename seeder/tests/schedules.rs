@@ -390,6 +390,44 @@ async fn numbers_that_nobody_accounts_for_are_pushed() {
 }
 
 #[tokio::test]
+async fn a_repository_that_cannot_be_read_keeps_no_other_from_being_looked_at() {
+    let world = World::new().await;
+    world.track(ID, true).await;
+    world.archive.reach(ID, 1).await.unwrap();
+    let other = RepositoryId(8);
+    world.track(other, false).await;
+    world.archive.reach(other, 1).await.unwrap();
+    let damaged = world.folder.path().join(format!("archive/repositories/{ID}/repository.json"));
+    std::fs::write(damaged, "{").unwrap();
+    let mut seeder = world.seeder("a");
+    world.tick(&mut seeder).await;
+    let pushed = world.take(QueueName::Download).await;
+    assert!(pushed.contains(&"backfill 8#1".to_owned()), "{pushed:?}");
+    let run = world.run_of(Task::Gaps).await.unwrap();
+    let error = run.error.unwrap();
+    assert!(error.contains("1 of 2 repositories") && error.contains("repository.json"), "{error}");
+    assert_eq!(run.next, world.now() + SignedDuration::from_mins(10), "every ledger is read each time");
+}
+
+#[tokio::test]
+async fn who_gives_the_lead_back_shows_nothing_more_of_completeness() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let _metrics = metrics::set_default_local_recorder(&recorder);
+    let shows = |value: &str| {
+        let line = format!("gharvest_completeness{{repository_id=\"{ID}\"}} {value}");
+        recorder.handle().render().lines().any(|found| found == line)
+    };
+    let world = World::new().await;
+    world.track(ID, true).await;
+    world.ledger_of(ID, 1).await;
+    let mut seeder = world.seeder("a");
+    world.tick(&mut seeder).await;
+    assert!(shows("1"));
+    seeder.resign().await;
+    assert!(shows("NaN"));
+}
+
+#[tokio::test]
 async fn a_first_mirror_keeps_its_lane_and_is_noted_when_it_is_complete() {
     let world = World::new().await;
     world.track(ID, false).await;
