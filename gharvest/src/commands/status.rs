@@ -6,7 +6,7 @@ use clap::Args;
 use gharvest_archive::{Archive, audit::Verdict};
 use gharvest_downloader::plan::{self, Figures};
 use gharvest_github::{Purpose, Spent};
-use gharvest_model::{Lane, QueueName};
+use gharvest_model::{Lane, QueueName, tracking::Tracked};
 use gharvest_queue::{Counts, Filter, JobState, JobView, QueueAdmin};
 use gharvest_search::Trouble;
 use gharvest_service_kit::{
@@ -46,6 +46,15 @@ struct Status {
 #[derive(Debug, Serialize)]
 struct RepositoryStatus {
     name: String,
+    #[serde(flatten)]
+    known: Option<Known>,
+    /// Why nothing is known of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Known {
     #[serde(flatten)]
     verdict: Verdict,
     /// What its first mirror was said to cost; none if it was tracked without a plan.
@@ -94,17 +103,25 @@ async fn index_trouble(settings: &Settings) -> Option<Trouble> {
     Some(Trouble { found, remedy: "see what else is wrong: gharvest doctor".to_owned() })
 }
 
+/// One that cannot be read must not hide the others.
 async fn repositories(archive: &Archive, state: &dyn State) -> anyhow::Result<Vec<RepositoryStatus>> {
     let mut statuses = Vec::new();
     for tracked in archive.tracking().await? {
-        statuses.push(RepositoryStatus {
-            name: tracked.name.to_string(),
-            verdict: archive.verdict(tracked.id, Some(&tracked), Timestamp::now()).await?,
-            plan: plan::kept(archive, tracked.id).await?,
-            spent: plan::spent(archive, state, &tracked).await.map_err(|error| anyhow::anyhow!(error))?,
-        });
+        let (known, error) = match known(archive, state, &tracked).await {
+            Ok(known) => (Some(known), None),
+            Err(error) => (None, Some(format!("{error:#}"))),
+        };
+        statuses.push(RepositoryStatus { name: tracked.name.to_string(), known, error });
     }
     Ok(statuses)
+}
+
+async fn known(archive: &Archive, state: &dyn State, tracked: &Tracked) -> anyhow::Result<Known> {
+    Ok(Known {
+        verdict: archive.verdict(tracked.id, Some(tracked), Timestamp::now()).await?,
+        plan: plan::kept(archive, tracked.id).await?,
+        spent: plan::spent(archive, state, tracked).await.map_err(|error| anyhow::anyhow!(error))?,
+    })
 }
 
 async fn queues(queue: &dyn QueueAdmin) -> anyhow::Result<Vec<QueueStatus>> {
@@ -121,14 +138,18 @@ fn print(status: &Status) {
     if status.repositories.is_empty() {
         line("nothing is mirrored yet: `gharvest track OWNER/NAME`");
     }
-    for repository in &status.repositories {
+    for RepositoryStatus { name, known, error } in &status.repositories {
+        if let Some(error) = error {
+            line(format_args!("{BOLD}{name}{BOLD:#}  cannot be read\n  {RED}{}{RED:#}", safe(error)));
+        }
+        let Some(repository) = known else { continue };
         let Verdict { complete, trouble, counts, .. } = &repository.verdict;
         let word = match complete {
             true => "complete",
             false if repository.verdict.stands_still() => "stands still",
             false => "not complete yet",
         };
-        line(format_args!("{BOLD}{}{BOLD:#}  {word}", repository.name));
+        line(format_args!("{BOLD}{name}{BOLD:#}  {word}"));
         line(format_args!(
             "  {} present, {} gone, {} not items, {} unknown, {} failed; highest #{}",
             grouped(counts.present),

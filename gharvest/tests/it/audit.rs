@@ -134,6 +134,27 @@ async fn a_repository_that_cannot_be_fetched_is_not_said_to_be_complete() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_cannot_be_read_hides_no_other_from_the_status() {
+    let written = Written::with(&[Present, Present]).await;
+    for (id, name) in [(6, "octo/damaged"), (ID.0, NAME)] {
+        let tracked = json!({"id": id, "name": name, "since": Timestamp::now()});
+        written.archive.track(serde_json::from_value(tracked).unwrap()).await.unwrap();
+    }
+    let damaged = written.scene.data_dir().join("archive/repositories/6");
+    std::fs::create_dir_all(&damaged).unwrap();
+    std::fs::write(damaged.join("repository.json"), "{").unwrap();
+    let status = written.scene.json(&["status", "--json"]).await;
+    let [first, second] = [&status["repositories"][0], &status["repositories"][1]];
+    assert!(
+        first["error"].as_str().unwrap().contains("repository.json") && first.get("complete").is_none(),
+        "{status}"
+    );
+    assert!(second["present"] == 2 && second.get("error").is_none(), "{status}");
+    let status = written.scene.done(&["status"]).await.stdout;
+    assert!(status.starts_with("octo/damaged  cannot be read\n") && status.contains(NAME), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mirror_that_nobody_runs_is_not_said_to_be_complete() {
     let written = Written::with(&[Present, Present]).await;
     let two_days_ago = Timestamp::now() - SignedDuration::from_hours(48);
