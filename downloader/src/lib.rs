@@ -258,7 +258,8 @@ impl Downloader {
         self
     }
 
-    /// The repository of a batch. One that is tracked but was never fetched, because a webhook began it, is fetched.
+    /// The repository of a batch. One that is tracked but was never fetched, because a webhook began it, is fetched. An
+    /// archive that tracks nothing may be the wrong one: then nothing is dropped.
     async fn repository_of(&self, batch: &Batch) -> Result<Repository, Failure> {
         self.check_space().await?;
         let Some(id) = repository_id(batch) else {
@@ -268,8 +269,15 @@ impl Downloader {
             repository::hide(&self.archive, self.queue.as_ref(), &repository).await?;
             return Ok(repository);
         }
-        let Some(tracked) = repository::tracked(&self.archive, id).await? else {
-            return Err(Failure::Hopeless(format!("repository {id} is not known here: track it by its name first")));
+        let tracking = self.archive.tracking().await?;
+        let Some(tracked) = tracking.iter().find(|tracked| tracked.id == id) else {
+            if tracking.is_empty() {
+                let reason =
+                    format!("repository {id} is not known here, and no other is tracked: is this the archive?");
+                return Err(Failure::Hopeless(reason));
+            }
+            tracing::info!(repo.id = %id, "Jobs of a repository that is neither tracked nor archived are dropped");
+            return Err(Failure::Untracked(id));
         };
         let fresh = track::discover(&self.client, &tracked.name).await?;
         if fresh.id != id {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gharvest_archive::ErrorKind as ArchiveKind;
 use gharvest_github::ErrorKind as GithubKind;
-use gharvest_model::RepositoryName;
+use gharvest_model::{RepositoryId, RepositoryName};
 use gharvest_queue::Outcome;
 use jiff::{SignedDuration, Timestamp};
 
@@ -26,6 +26,9 @@ pub enum Failure {
     /// GitHub shows no such repository: it is deleted or private, or the token may not see it.
     #[error("GitHub shows no repository {0}: it is deleted or private, or the token may not see it")]
     Gone(RepositoryName),
+    /// Nobody wants it: a webhook's trigger was taken while it could not be known what is tracked.
+    #[error("repository {0} is neither tracked nor archived")]
+    Untracked(RepositoryId),
     /// Less space is left than the settings ask for.
     #[error("{0}")]
     NoSpace(String),
@@ -95,6 +98,7 @@ pub fn verdict(failure: &Failure, now: Timestamp, live_blocked: bool) -> Verdict
         },
         Failure::NoSpace(_) => Verdict::PauseQueue { pause: ATTENTION_PAUSE },
         Failure::Repository(_) | Failure::Gone(_) => Verdict::PauseRepository { pause: REPOSITORY_PAUSE },
+        Failure::Untracked(_) => Verdict::Job(Outcome::Finish),
         Failure::Queue(error) => retry(error.to_string()),
         Failure::Again(reason) => retry(reason.clone()),
         Failure::Later { until, .. } => release(*until),
@@ -124,6 +128,7 @@ mod tests {
     enum Class {
         Retry,
         Bury,
+        Finish,
         Release(u64),
         Queue(u64),
         Repository,
@@ -133,6 +138,7 @@ mod tests {
         match verdict {
             Verdict::Job(Outcome::Retry { after: None, reason }) if !reason.is_empty() => Class::Retry,
             Verdict::Job(Outcome::Bury { reason }) if !reason.is_empty() => Class::Bury,
+            Verdict::Job(Outcome::Finish) => Class::Finish,
             Verdict::Job(Outcome::Release { after }) => Class::Release(after.as_secs()),
             Verdict::PauseQueue { pause } => Class::Queue(pause.as_secs()),
             Verdict::PauseRepository { pause: REPOSITORY_PAUSE } => Class::Repository,
@@ -164,6 +170,7 @@ mod tests {
             (Failure::NoSpace("x".into()), false, Class::Queue(60)),
             (Failure::Repository("x".into()), false, Class::Repository),
             (Failure::Gone("a/b".parse().unwrap()), false, Class::Repository),
+            (Failure::Untracked(RepositoryId(1)), false, Class::Finish),
             (Failure::Again("x".into()), false, Class::Retry),
             (Failure::Later { until: at(60), reason: "x".into() }, false, Class::Release(60)),
             (Failure::Hopeless("x".into()), false, Class::Bury),

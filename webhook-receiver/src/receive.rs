@@ -221,8 +221,12 @@ impl Receiver {
         if classified.triggers.is_empty() {
             return Ok(Outcome::Ignored);
         }
-        let new = found.filter(|found| self.untracked == Untracked::Track && !list.may_have(found.id));
+        let new = found.filter(|found| self.untracked == Untracked::Track && list.get(found.id).is_none());
         if let Some(found) = new {
+            // A download alone would begin nothing: nobody would know of the repository.
+            if !list.is_certain {
+                return Err(NotDurable::inbox(&"what is tracked cannot be read"));
+            }
             self.track(&[newly_tracked(found.id, &found.full_name, found.private, now)]).await?;
             classified.triggers.extend(first_triggers(found.id));
         }

@@ -45,8 +45,8 @@ impl List {
         self.all.get(&id)
     }
 
-    /// Whether a repository is tracked, or may be: without a younger list, a download too many is better than a trigger
-    /// lost.
+    /// Whether a repository is tracked, or may be: without a younger list, a download that the downloader drops is better
+    /// than a trigger lost.
     pub(crate) fn may_have(&self, id: RepositoryId) -> bool {
         !self.is_certain || self.all.contains_key(&id)
     }

@@ -15,7 +15,7 @@ use gharvest_downloader::{
 use gharvest_github::{PAGE, Purpose};
 use gharvest_github_simulator::{Change, Control, Fault, GraphqlError, Rule, Simulator, Truth, Withheld};
 use gharvest_model::{
-    ItemId, Lane, QueueName, Record, RepositoryName, Subject,
+    ItemId, Lane, QueueName, Record, RepositoryId, RepositoryName, Subject,
     job::part,
     ledger::{Entry, NumberState},
     progress::ItemsCursor,
@@ -99,6 +99,25 @@ async fn a_list_that_grows_across_the_edge_of_a_page_loses_nothing() {
             }
         }
     }
+    nothing(&world.differences().await);
+}
+
+#[tokio::test]
+async fn jobs_of_what_is_neither_tracked_nor_archived_are_dropped_where_anything_is_tracked() {
+    let world = World::new(12).await;
+    let stranger = RepositoryId(world.id.0 + 1_000);
+    let buried = async || {
+        for subject in [Subject::item(stranger, 1), Subject::part(stranger, part::METADATA)] {
+            world.push(subject, Lane::Webhook).await;
+        }
+        world.work().await;
+        let counts = world.counts(QueueName::Download).await;
+        assert_eq!(counts.outstanding(), 0);
+        counts.buried
+    };
+    assert_eq!(buried().await, 2, "an archive that tracks nothing may be the wrong one");
+    world.track().await;
+    assert_eq!(buried().await, 0);
     nothing(&world.differences().await);
 }
 

@@ -385,6 +385,23 @@ async fn an_archive_that_does_not_answer_keeps_no_delivery_from_the_queue() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_begins_to_be_tracked_while_it_cannot_be_known_whether_it_is() {
+    let variables = [("GHARVEST_WEBHOOK__SECRETS", SECRET), ("GHARVEST_WEBHOOK__UNTRACKED", "track")];
+    let scene = Scene::with(&variables).await;
+    assert_eq!(scene.deliver("issues", "d-1", &issue("opened")).await.said(), (202, "queued"));
+    scene.store.fail(1, StoreFault::Hang);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(scene.deliver("issues", "d-2", &issue("closed")).await.said(), (202, "queued"), "the last list counts");
+    assert_eq!(scene.deliver("issues", "d-3", &issue_elsewhere()).await.said(), (503, "not_durable"));
+    assert_eq!(scene.jobs().await, ["9#4"], "a job of what is not tracked would be lost");
+    scene.store.recover();
+    // A read that hung is begun anew.
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    assert_eq!(scene.deliver("issues", "d-3", &issue_elsewhere()).await.said(), (202, "queued"));
+    assert_eq!((scene.jobs().await.len(), scene.archive.tracking().await.unwrap().len()), (7, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_not_tracked_is_looked_for_together_and_counts_from_when_it_is() {
     let scene = Scene::new().await;
     assert_eq!(scene.deliver("issues", "d-0", &issue_elsewhere()).await.said(), (202, "untracked"));
