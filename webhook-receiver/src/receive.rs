@@ -62,17 +62,28 @@ impl Outcome {
     }
 }
 
-/// Neither queue nor inbox took the delivery: GitHub has to hear that.
+/// Not all of a delivery could be made durable: GitHub has to hear that.
 #[derive(Debug, thiserror::Error)]
-#[error("neither queue nor inbox takes deliveries: {queue}; {inbox}")]
-pub struct NotDurable {
-    queue: String,
-    inbox: String,
+pub enum NotDurable {
+    /// Its triggers are nowhere.
+    #[error("neither queue nor inbox takes it: {queue}; {inbox}")]
+    Nowhere {
+        /// Why the queue did not take it.
+        queue: String,
+        /// Why the inbox did not.
+        inbox: String,
+    },
+    /// What it tells, and GitHub never says again, is not kept. Its download may be on the queue all the same.
+    #[error("what it tells cannot be kept: {0}")]
+    Facts(String),
+    /// What is tracked could not be read or changed; nothing was done.
+    #[error("what is tracked cannot be read or changed: {0}")]
+    Tracking(String),
 }
 
 impl NotDurable {
-    fn inbox(error: &dyn std::fmt::Display) -> Self {
-        Self { queue: "not asked".to_owned(), inbox: error.to_string() }
+    fn unknown() -> Self {
+        Self::Tracking("the archive did not answer".to_owned())
     }
 }
 
@@ -111,10 +122,10 @@ fn with_trace(mut triggers: Vec<Trigger>) -> Vec<Trigger> {
 }
 
 /// Keeps something in time, or says why not.
-async fn keep<T>(keeping: impl Future<Output = Result<T, gharvest_archive::Error>>) -> Result<T, NotDurable> {
+async fn keep<T>(keeping: impl Future<Output = Result<T, gharvest_archive::Error>>) -> Result<T, String> {
     match timeout(KEEP_DEADLINE, keeping).await {
-        Ok(kept) => kept.map_err(|error| NotDurable::inbox(&error)),
-        Err(_) => Err(NotDurable::inbox(&"the archive does not answer in time")),
+        Ok(kept) => kept.map_err(|error| error.to_string()),
+        Err(_) => Err("the archive does not answer in time".to_owned()),
     }
 }
 
@@ -158,7 +169,8 @@ impl Receiver {
     /// Makes everything that follows from a delivery durable. The caller has checked who sent it.
     ///
     /// # Errors
-    /// When neither queue nor inbox took it. Facts may be kept then already: they are merged once, whatever happens.
+    /// When not all of it is durable. Its facts may be kept then already, or its download asked for: both do no harm if it
+    /// comes again.
     pub async fn receive(&self, headers: Headers<'_>, payload: &Payload) -> Result<Received, NotDurable> {
         self.receive_at(headers, payload, Timestamp::now()).await
     }
@@ -225,7 +237,7 @@ impl Receiver {
         if let Some(found) = new {
             // A download alone would begin nothing: nobody would know of the repository.
             if !list.is_certain {
-                return Err(NotDurable::inbox(&"what is tracked cannot be read"));
+                return Err(NotDurable::unknown());
             }
             self.track(&[newly_tracked(found.id, &found.full_name, found.private, now)]).await?;
             classified.triggers.extend(first_triggers(found.id));
@@ -258,7 +270,7 @@ impl Receiver {
         if !is_news || !list.may_have(found.id) {
             return Ok(None);
         }
-        keep(self.archive.hear_private(found.id, now)).await?;
+        keep(self.archive.hear_private(found.id, now)).await.map_err(NotDurable::Tracking)?;
         // So that the next delivery does not write it again.
         self.tracking.younger().await;
         Ok(Some(found.id))
@@ -278,9 +290,9 @@ impl Receiver {
                 continue;
             }
             if known.is_none() && !list.is_certain {
-                return Err(NotDurable::inbox(&"what is tracked cannot be read"));
+                return Err(NotDurable::unknown());
             }
-            let is_foreign = match keep(self.archive.repository(*id)).await? {
+            let is_foreign = match keep(self.archive.repository(*id)).await.map_err(NotDurable::Tracking)? {
                 Some(file) => !file.former_names.iter().chain([&file.full_name]).any(&covers),
                 None => known.is_some(),
             };
@@ -322,7 +334,7 @@ impl Receiver {
             if let Err(error) = self.push(&triggers, None).await {
                 tracing::debug!(delivery = headers.delivery, error, "nor can its download be asked for");
             }
-            return Err(error);
+            return Err(NotDurable::Facts(error));
         }
         fail_point!("receiver-kept");
         let outcome = self.push_or_spool(headers, &triggers, now).await;
@@ -337,7 +349,7 @@ impl Receiver {
         &self,
         facts: Option<(ItemId, Fact)>,
         rename: Option<(RepositoryId, LabelRename)>,
-    ) -> Result<(), NotDurable> {
+    ) -> Result<(), String> {
         if let Some((item, fact)) = facts {
             let entry = InboxEntry { item: Some(item), fact, triggers: Value::Null };
             keep(self.archive.put_inbox(&entry)).await?;
@@ -376,7 +388,7 @@ impl Receiver {
         let entry = InboxEntry { item: None, fact: spool_fact(headers, now), triggers };
         match keep(self.archive.put_inbox(&entry)).await {
             Ok(()) => Ok(Outcome::Spooled),
-            Err(error) => Err(NotDurable { queue: queue_error, ..error }),
+            Err(inbox) => Err(NotDurable::Nowhere { queue: queue_error, inbox }),
         }
     }
 
@@ -414,7 +426,7 @@ impl Receiver {
 
     /// Tracks repositories, all in one step: an installation may bring thousands.
     async fn track(&self, new: &[Tracked]) -> Result<(), NotDurable> {
-        self.archive.track_new(new).await.map_err(|error| NotDurable::inbox(&error))
+        self.archive.track_new(new).await.map_err(|error| NotDurable::Tracking(error.to_string()))
     }
 
     async fn change_tracking(
@@ -425,7 +437,7 @@ impl Receiver {
     ) -> Result<Outcome, NotDurable> {
         let list = self.tracking.younger().await;
         if !list.is_certain {
-            return Err(NotDurable::inbox(&"what is tracked cannot be read"));
+            return Err(NotDurable::unknown());
         }
         let (mut triggers, mut new, mut left_out) = (Vec::new(), Vec::new(), false);
         for change in changes {
@@ -467,7 +479,7 @@ impl Receiver {
     async fn record_hook(&self, payload: &Payload, hook: Value) {
         let recorded = keep(self.archive.set_cursor(&feed_of_hook(payload), hook)).await;
         if let Err(error) = recorded {
-            tracing::warn!(error = %error, "what is known of a hook cannot be kept");
+            tracing::warn!(error, "what is known of a hook cannot be kept");
         }
     }
 
@@ -480,7 +492,7 @@ impl Receiver {
             Some(known)
         };
         if let Err(error) = keep(self.archive.change_cursor(&feed_of_hook(payload), &remove)).await {
-            tracing::warn!(error = %error, "that a hook is gone cannot be kept");
+            tracing::warn!(error, "that a hook is gone cannot be kept");
         }
     }
 }

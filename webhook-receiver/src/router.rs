@@ -83,7 +83,7 @@ async fn deliver(State(context): State<Arc<Context>>, request: Request) -> Respo
     let accepting = accept(&context, &headers, Headers { event, delivery }, body).instrument(span);
     let result = match tokio::time::timeout(DEADLINE, accepting).await {
         Ok(result) => result,
-        Err(_) => Err(Refusal::NotDurable("neither queue nor inbox answers in time".to_owned())),
+        Err(_) => Err(Refusal::NotDurable("it could not be made durable in time".to_owned())),
     };
     let outcome = match &result {
         Ok((received, _)) => received.outcome.as_str(),
@@ -312,15 +312,15 @@ impl IntoResponse for Refusal {
             Self::Payload(error) => (StatusCode::BAD_REQUEST, error.to_string()),
             Self::Busy => return later("busy", "too many long bodies come at once: send it again"),
             Self::NotDurable(why) => {
-                tracing::error!(error = why, "a delivery was refused because it could not be made durable");
-                return later("not_durable", "the delivery could not be stored: send it again");
+                tracing::error!(error = why, "a delivery was refused because not all of it could be made durable");
+                return later("not_durable", "not all of the delivery could be stored: send it again");
             }
         };
         (status, Json(json!({ "outcome": "refused", "detail": detail }))).into_response()
     }
 }
 
-/// Nothing was done, and it may be tried again.
+/// It counts as not delivered, and may be sent again.
 fn later(outcome: &'static str, detail: &'static str) -> Response {
     let body = Json(json!({ "outcome": outcome, "detail": detail }));
     (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "30")], body).into_response()

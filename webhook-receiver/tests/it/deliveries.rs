@@ -107,14 +107,21 @@ async fn a_queue_that_hangs_is_waited_for_by_one_delivery_at_a_time() {
 }
 
 #[tokio::test]
-async fn without_queue_and_inbox_github_is_asked_to_send_again_and_nothing_is_half_done() {
+async fn without_queue_and_inbox_github_is_asked_to_send_again_and_nothing_was_done() {
     let full = Options { inbox_limit: 0, ..Options::default() };
     let scene = Scene::with_archive(&[("GHARVEST_WEBHOOK__SECRETS", SECRET)], &full).await;
     scene.queue_away(1);
     let answer = scene.deliver("issues", "d-1", &issue("opened")).await;
     assert_eq!((answer.said(), answer.retry_after.as_deref()), ((503, "not_durable"), Some("30")));
     assert_eq!((scene.triggers().await, scene.inbox().await.len()), (0, 0));
-    // Facts that cannot be kept: the download need not wait for them.
+    // Sent again, it is a delivery like any other.
+    assert_eq!(scene.deliver("issues", "d-1", &issue("opened")).await.said(), (202, "queued"));
+}
+
+#[tokio::test]
+async fn facts_that_find_no_room_are_asked_for_again_and_their_download_does_not_wait() {
+    let full = Options { inbox_limit: 0, ..Options::default() };
+    let scene = Scene::with_archive(&[("GHARVEST_WEBHOOK__SECRETS", SECRET)], &full).await;
     let mut deleted = issue("deleted");
     deleted["comment"] = json!({"id": 5, "body": "gone"});
     assert_eq!(scene.deliver("issue_comment", "d-2", &deleted).await.said(), (503, "not_durable"));
@@ -124,8 +131,6 @@ async fn without_queue_and_inbox_github_is_asked_to_send_again_and_nothing_is_ha
         (503, "not_durable"),
         "it is no duplicate"
     );
-    // Sent again, it is a delivery like any other.
-    assert_eq!(scene.deliver("issues", "d-1", &issue("opened")).await.said(), (202, "queued"));
 }
 
 #[tokio::test]
