@@ -155,7 +155,7 @@ async fn make_folder_of(path: &Path) -> anyhow::Result<()> {
 
 fn missing(what: &str, url: &str) -> String {
     let url = gharvest_service_kit::load::without_password(url);
-    format!("there is no {what} at {url}: say where it is with --data-dir or --config, or make one with `gharvest up`")
+    format!("there is no {what} at {url}: say where it is with --data-dir or --config")
 }
 
 fn opening(what: &str, url: &str) -> String {
