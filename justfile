@@ -17,7 +17,7 @@ lint:
     cargo fmt --all
     cargo clippy --workspace --all-targets --locked -- -D warnings
 
-# Looks for input that breaks a promise, led by coverage: `just fuzz payload 600`.
+# Looks for input that breaks a promise, led by coverage: `just fuzz payload -max_total_time=600`.
 fuzz *ARGS:
     scripts/fuzz {{ARGS}}
 
