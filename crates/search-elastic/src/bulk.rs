@@ -156,6 +156,9 @@ impl Writes {
 /// What became of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
+    /// Written where no document was.
+    Created,
+    /// Written over another document, or deleted.
     Done,
     Stale,
     Refused {
@@ -164,6 +167,16 @@ pub(crate) enum Outcome {
     },
     /// There is no such alias.
     Missing,
+}
+
+impl Outcome {
+    /// The id of what is refused.
+    pub(crate) fn refused(self) -> Option<String> {
+        match self {
+            Self::Refused { id, .. } => Some(id),
+            _ => None,
+        }
+    }
 }
 
 /// Sends bulk requests, and remembers how large they may be.
@@ -390,6 +403,7 @@ fn sort_out(
             *failures.entry(*index).or_default() += 1;
         }
         outcomes[*index] = Some(match (done.status, done.error) {
+            (201, _) => Outcome::Created,
             (200..=299, _) | (404, None) => Outcome::Done,
             (409, _) => Outcome::Stale,
             (429 | 502..=504, error) => {
@@ -512,7 +526,7 @@ mod tests {
         let (bulk, server) = engine(answers).await;
         let outcomes = bulk.write(writes(5)).await.unwrap();
         let refused = refused("id3", "some_exception: why");
-        assert_eq!(outcomes, [Outcome::Done, Outcome::Stale, Outcome::Done, refused, Outcome::Missing]);
+        assert_eq!(outcomes, [Outcome::Created, Outcome::Stale, Outcome::Done, refused, Outcome::Missing]);
         let got = server.await.unwrap();
         assert!(got[1].contains("id2") && !got[1].contains("id0") && !got[1].contains("id3"), "{}", got[1]);
     }
@@ -527,7 +541,7 @@ mod tests {
         let outcomes = bulk.write(lines).await.unwrap();
         let told = "its id or version is larger than engines take";
         let long = refused(&"x".repeat(LONGEST_ID + 1), told);
-        assert_eq!(outcomes, [Outcome::Done, long, Outcome::Done, refused("future", told)]);
+        assert_eq!(outcomes, [Outcome::Created, long, Outcome::Done, refused("future", told)]);
         let lines = [
             r#"{"index":{"_index":"a","_id":"id0","version":1,"version_type":"external_gte"}}"#,
             "{}",

@@ -84,7 +84,7 @@ impl ElasticOperations {
         }
         for outcome in outcomes {
             let message = match outcome {
-                Outcome::Done | Outcome::Stale => continue,
+                Outcome::Created | Outcome::Done | Outcome::Stale => continue,
                 Outcome::Refused { id, reason } => format!("the engine refuses the observation {id}: {reason}"),
                 Outcome::Missing => format!("the engine refuses observations of {month}: their index is missing"),
             };

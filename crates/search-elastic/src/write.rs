@@ -4,8 +4,9 @@
 //! number raised; then come the children, and tombstones for ordinals that are left over. Whoever is stopped between the
 //! two leaves a number that is high enough, and the next write of the thread makes it whole. Every write carries the
 //! thread's version, so a late one changes nothing, whichever comes first. A late writer may have written its item before
-//! the newer one did, and its children after: so everyone looks once more when done, and who finds a newer item buries
-//! what of its own children that one does not have.
+//! the newer one did, after that one had looked. If its children came after, it finds the newer item when it looks once
+//! more, as everyone does, and buries what of its own that one does not have. If they came before, the newer writer, which
+//! wrote over another item, looks for children beyond the most it knew, and buries those.
 //!
 //! Threads go in waves, one request each: the children of the items that the waves before brought, then further items,
 //! whose children may only come when the engine has accepted them. While the engine has a wave the next one is written
@@ -54,12 +55,17 @@ const STORED_FIELDS: &str = "_source_includes=meta,comment_documents,event_docum
 /// What the versions of items are told by.
 const VERSION_FIELDS: &str = "_source=false&filter_path=docs._id,docs.error.reason";
 
+/// What is told of documents that are only asked for.
+const TAKEN_FIELDS: &str = "_source=false&filter_path=docs._id,docs.error.type";
+
 /// Bytes after which a wave is sent.
 const WAVE: usize = 512 << 10;
 /// Bytes of items after which a wave takes no more of them: their children are the next one.
 const WAVE_ITEMS: usize = 384 << 10;
 /// Parts of the threads that are written beside each other.
 const BESIDE: usize = 2;
+/// How many children beyond those that a writer knew are asked for at once when there is one.
+const LEFT_OVER: u64 = 100;
 /// Records count their revisions from one.
 const NO_VERSION: u64 = 0;
 
@@ -109,6 +115,8 @@ struct Fresh<'a> {
     most: Children,
     /// Tombstones come in the place of it and its children.
     is_hidden: bool,
+    /// The engine has accepted it in the place of another.
+    has_replaced: bool,
 }
 
 impl Fresh<'_> {
@@ -151,9 +159,13 @@ impl Fresh<'_> {
 
 /// Adds the tombstone of a thread's child.
 fn bury(thread: &ThreadDocuments, (sort, ordinal): (usize, u64), version: u64, aliases: &Aliases, lines: &mut Lines) {
-    let key = format!("{}:{}{ordinal}", thread.item.key, Sort::CHILDREN[sort].1);
+    let key = child_key(thread, (sort, ordinal));
     let repository = thread.item.repository_id.0;
     lines.index(&aliases.children[sort], &key, version, |into| body::gone(into, &key, repository));
+}
+
+fn child_key(thread: &ThreadDocuments, (sort, ordinal): (usize, u64)) -> String {
+    format!("{}:{}{ordinal}", thread.item.key, Sort::CHILDREN[sort].1)
 }
 
 /// Which child is the nth, where all sorts are counted through.
@@ -236,7 +248,7 @@ impl Round<'_> {
 
     /// Notes what became of a wave. Gives back the threads whose items were not accepted: their children must not come.
     fn settle(
-        &self,
+        &mut self,
         target: &Target,
         owners: &[Owner],
         outcomes: Vec<Outcome>,
@@ -244,10 +256,14 @@ impl Round<'_> {
     ) -> Result<BTreeSet<usize>> {
         let mut lost = BTreeSet::new();
         for (owner, outcome) in owners.iter().zip(outcomes) {
+            let is_replaced = outcome == Outcome::Done;
             let outcome = judged(target, outcome)?;
             let (Owner::Item(thread) | Owner::Child(thread)) = *owner;
-            if outcome != Applied::Written && matches!(owner, Owner::Item(_)) {
-                lost.insert(thread);
+            if let Owner::Item(_) = owner {
+                self.fresh[thread].has_replaced = is_replaced;
+                if outcome != Applied::Written {
+                    lost.insert(thread);
+                }
             }
             let applied = &mut applied[self.fresh[thread].place];
             // A stale child: a newer write of the thread overtook this one, and makes it whole.
@@ -264,7 +280,7 @@ pub(crate) fn first_requests(names: &Names, threads: &[ThreadDocuments]) -> Vec<
     let aliases = aliases(|sort| names.all(sort));
     let (mut bodies, mut lines) = (Vec::new(), Lines::default());
     for thread in threads {
-        let fresh = Fresh { thread, place: 0, most: counts(thread), is_hidden: false };
+        let fresh = Fresh { thread, place: 0, most: counts(thread), is_hidden: false, has_replaced: false };
         fresh.item(&aliases, &mut lines);
         let mut nth = 0;
         while fresh.child(nth, &aliases, &mut lines) {
@@ -343,7 +359,8 @@ impl ElasticIndex {
             applied.push(if is_stale { Applied::Stale } else { Applied::Written });
             if !is_stale {
                 let most = raised(known.children, target.counts(thread));
-                round.fresh.push(Fresh { thread, place, most, is_hidden: target.hides(thread) });
+                let is_hidden = target.hides(thread);
+                round.fresh.push(Fresh { thread, place, most, is_hidden, has_replaced: false });
             }
         }
         let mut progress = Progress::default();
@@ -360,8 +377,40 @@ impl ElasticIndex {
                 (progress, wave)
             };
         }
+        self.bury_left_over(target, &round).await?;
         self.yield_to_newer(target, threads, &mut applied).await?;
         Ok(applied)
+    }
+
+    /// Buries children of older writers who wrote after this one had looked, and before it wrote. Theirs come in order, so
+    /// the first place that was never taken ends a sort. Who wrote a thread's item first needs not look: the item of an
+    /// older writer is refused then, and no child of it comes.
+    async fn bury_left_over(&self, target: &Target, round: &Round<'_>) -> Result<()> {
+        let replaced = round.fresh.iter().filter(|fresh| fresh.has_replaced);
+        let mut ends: Vec<_> =
+            replaced.flat_map(|fresh| (0..3).map(move |sort| (fresh, sort, fresh.most[sort]))).collect();
+        let mut width = 1;
+        while !ends.is_empty() {
+            let ids: Vec<_> = ends
+                .iter()
+                .flat_map(|end| (0..width).map(|beyond| (end.1, child_key(end.0.thread, (end.1, end.2 + beyond)))))
+                .collect();
+            let taken = self.are_taken(target, &round.aliases, &ids).await?;
+            let mut graves = Lines::default();
+            let mut further = Vec::new();
+            for ((fresh, sort, first), taken) in ends.into_iter().zip(taken.chunks(width as usize)) {
+                let left = taken.iter().take_while(|taken| **taken).count() as u64;
+                for ordinal in first..first + left {
+                    bury(fresh.thread, (sort, ordinal), fresh.thread.version.0, &round.aliases, &mut graves);
+                }
+                if left == width {
+                    further.push((fresh, sort, first + width));
+                }
+            }
+            self.write_all(target, graves).await?;
+            (ends, width) = (further, LEFT_OVER);
+        }
+        Ok(())
     }
 
     /// Looks whether a newer writer came in between, and buries what it does not have.
@@ -402,7 +451,7 @@ impl ElasticIndex {
         threads: impl Iterator<Item = &ThreadDocuments>,
     ) -> Result<HashMap<String, Stored>> {
         let asked = threads.map(|thread| json!({"_id": thread.item.key})).collect();
-        let found = self.get_items(target, asked, STORED_FIELDS).await?;
+        let found = self.get(target, asked, STORED_FIELDS).await?;
         let stored = found.iter().filter_map(|found| {
             let id = found.get("_id")?.as_str()?.to_owned();
             let count = |pointer: &str| found.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
@@ -420,7 +469,7 @@ impl ElasticIndex {
     async fn versions(&self, target: &Target, threads: &[ThreadDocuments]) -> Result<HashMap<String, u64>> {
         let asked = |key: &str| json!({"_id": key, "version": NO_VERSION, "version_type": "external"});
         let asked: Vec<_> = threads.iter().map(|thread| asked(&thread.item.key)).collect();
-        let found = self.get_items(target, asked, VERSION_FIELDS).await?;
+        let found = self.get(target, asked, VERSION_FIELDS).await?;
         let refused = |found: &Value| Some(found.get("error")?.get("reason")?.as_str()?.to_owned());
         let mut versions = HashMap::new();
         let mut untold = Vec::new();
@@ -439,8 +488,19 @@ impl ElasticIndex {
         Ok(versions)
     }
 
-    /// Items by id, an answer for each that was asked for.
-    async fn get_items(&self, target: &Target, asked: Vec<Value>, source: &str) -> Result<Vec<Value>> {
+    /// Whether each id of a child has a document or a tombstone; asked as in [`Self::versions`], and for the same reason.
+    async fn are_taken(&self, target: &Target, aliases: &Aliases, ids: &[(usize, String)]) -> Result<Vec<bool>> {
+        let asked = |(sort, key): &(usize, String)| json!({"_index": aliases.children[*sort], "_id": key, "version": NO_VERSION, "version_type": "external"});
+        let found = self.get(target, ids.iter().map(asked).collect(), TAKEN_FIELDS).await?;
+        let mut taken: Vec<_> =
+            found.iter().map(|found| found["error"]["type"] == "version_conflict_engine_exception").collect();
+        taken.resize(ids.len(), false);
+        Ok(taken)
+    }
+
+    /// Documents by id, items where no other index is said: an answer for each that was asked for, or none of an index that
+    /// has vanished.
+    async fn get(&self, target: &Target, asked: Vec<Value>, source: &str) -> Result<Vec<Value>> {
         let path = format!("/{}/_mget?{source}", target.names.all(Sort::Items));
         let asked = json!({"docs": asked});
         let answer = self.generations.client.find("write", Method::Post, &path, Some(&asked)).await?;
@@ -511,15 +571,15 @@ impl ElasticIndex {
         replace: bool,
     ) -> Result<()> {
         let mut targets = self.targets().await?;
-        // Who counts writes what differs from the index of everything: what is public is complete before that.
+        // Who counts writes what differs from the index of everything: that gets a day when what is public has it.
         targets.sort_by_key(|target| !target.names.is_public);
         let version = documents.iter().map(|one| one.version).max().unwrap_or_default();
-        let mut written = Ok(());
+        let (mut written, mut missing) = (Ok(()), BTreeSet::new());
         for target in &targets {
             let alias = target.names.all(Sort::Daily);
             let mut lines = Lines::default();
             let shown: Vec<_> = documents.iter().filter(|one| target.takes(one.private)).collect();
-            for one in &shown {
+            for one in shown.iter().filter(|one| !missing.contains(&one.key)) {
                 lines.index(&alias, &one.key, one.version, |into| body::plain(into, one));
             }
             if shown.len() < documents.len() {
@@ -529,7 +589,9 @@ impl ElasticIndex {
                 self.bury_others(target, Sort::Daily, repository, version, &kept, &mut lines).await?;
             }
             // A document that is refused keeps the others from no index.
-            written = written.and(none_refused(target, &self.bulk.write(lines).await?));
+            let outcomes = self.bulk.write(lines).await?;
+            written = written.and(none_refused(target, &outcomes));
+            missing.extend(outcomes.into_iter().filter_map(Outcome::refused));
         }
         written
     }
@@ -677,7 +739,7 @@ fn raised(known: Children, counts: Children) -> Children {
 /// What an outcome means for the thread. What is missing in a build that may vanish has been given up with it.
 fn judged(target: &Target, outcome: Outcome) -> Result<Applied> {
     match outcome {
-        Outcome::Done => Ok(Applied::Written),
+        Outcome::Created | Outcome::Done => Ok(Applied::Written),
         Outcome::Stale => Ok(Applied::Stale),
         Outcome::Refused { id, reason } => Ok(Applied::Refused { id, reason }),
         Outcome::Missing if target.may_vanish => Ok(Applied::Written),
@@ -721,7 +783,13 @@ mod tests {
         let long = "word ".repeat(10_000);
         let mut threads: Vec<_> = (2..500).map(|number| thread(number, 3, "A few words.")).collect();
         threads.insert(100, thread(1, 300, &long));
-        let fresh = |(place, thread)| Fresh { thread, place, most: [counts(thread)[0] + 1, 0, 2], is_hidden: false };
+        let fresh = |(place, thread)| Fresh {
+            thread,
+            place,
+            most: [counts(thread)[0] + 1, 0, 2],
+            is_hidden: false,
+            has_replaced: false,
+        };
         let fresh: Vec<_> = threads.iter().enumerate().map(fresh).collect();
         let round = Round { aliases: aliases(|sort| sort.name().to_owned()), fresh };
         let (mut progress, mut items, mut children) = (Progress::default(), BTreeSet::new(), vec![0; threads.len()]);
@@ -777,9 +845,10 @@ mod tests {
     #[test]
     fn the_children_of_an_item_that_was_not_accepted_do_not_come() {
         let threads = [thread(1, 2, "x"), thread(2, 2, "x"), thread(3, 2, "x")];
-        let fresh = |(place, thread)| Fresh { thread, place, most: counts(thread), is_hidden: false };
+        let fresh =
+            |(place, thread)| Fresh { thread, place, most: counts(thread), is_hidden: false, has_replaced: false };
         let fresh = threads.iter().enumerate().map(fresh).collect();
-        let round = Round { aliases: aliases(|sort| sort.name().to_owned()), fresh };
+        let mut round = Round { aliases: aliases(|sort| sort.name().to_owned()), fresh };
         let mut applied = vec![Applied::Written; 3];
         let mut progress = Progress::default();
         let wave = round.wave(&mut progress);

@@ -7,13 +7,18 @@ use gharvest_search::{
     document::{ItemDocument, ThreadDocuments},
     judged, sample, tokens,
 };
-use gharvest_search_elastic::ElasticIndex;
+use gharvest_search_elastic::{ElasticIndex, Options};
 use gharvest_testkit::{
     SearchServer,
     search::{Make, search_server_of},
     search_server,
 };
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{Mutex, oneshot},
+};
 
 use crate::{ensured, options};
 
@@ -233,6 +238,63 @@ async fn a_thread_is_the_same_whichever_of_two_writers_comes_last() {
     }
 }
 
+/// A way to an engine on which the first bulk request waits until it may go on: who is told that it waits, and the word.
+async fn with_a_late_bulk(server: &str) -> (String, oneshot::Receiver<()>, oneshot::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let behind = server.strip_prefix("http://").unwrap().to_owned();
+    let (waits, is_waiting) = oneshot::channel();
+    let (go_on, may_go_on) = oneshot::channel();
+    let gate = Arc::new(Mutex::new(Some((waits, may_go_on))));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (gate, server) = (gate.clone(), TcpStream::connect(&behind).await.unwrap());
+            let ((mut asked, mut told), (mut answered, mut ask)) = (stream.into_split(), server.into_split());
+            tokio::spawn(async move { drop(tokio::io::copy(&mut answered, &mut told).await) });
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 64 << 10];
+                while let Ok(count @ 1..) = asked.read(&mut bytes).await {
+                    if bytes[..count].starts_with(b"POST /_bulk")
+                        && let Some((waits, may_go_on)) = gate.lock().await.take()
+                    {
+                        waits.send(()).unwrap();
+                        may_go_on.await.unwrap();
+                    }
+                    if ask.write_all(&bytes[..count]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (url, is_waiting, go_on)
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_who_wrote_between_a_newer_writers_look_and_its_write() {
+    let name = "nothing_is_left_of_who_wrote_between_a_newer_writers_look_and_its_write";
+    let Some(server) = search_server(name) else { return };
+    let (late, is_waiting, go_on) = with_a_late_bulk(&server).await;
+    let direct = options(&server);
+    let index = ensured(&direct).await;
+    let newer = ElasticIndex::open(&Options { urls: late, ..direct }).await.unwrap();
+    let item = sample::item(1);
+    let version = |version: u64, comments: usize| {
+        let comments = (0..comments).map(|ordinal| sample::comment(&item, ordinal, "text")).collect();
+        sample::thread(item.clone(), comments, Vec::new(), version)
+    };
+    let expected = version(2, 3).digests();
+    let overtaken = async {
+        is_waiting.await.unwrap();
+        assert_eq!(index.apply(vec![version(1, 250)]).await.unwrap(), [Applied::Written]);
+        go_on.send(()).unwrap();
+    };
+    let (written, ()) = tokio::join!(newer.apply(vec![version(2, 3)]), overtaken);
+    assert_eq!(written.unwrap(), [Applied::Written]);
+    index.commit().await.unwrap();
+    assert_eq!(index.thread(item.id()).await.unwrap().unwrap().documents, expected);
+}
+
 /// A refresh for each batch would cost a good part of its write.
 #[tokio::test]
 async fn new_threads_are_written_without_a_refresh() {
@@ -261,7 +323,7 @@ async fn new_threads_are_written_without_a_refresh() {
 
 #[tokio::test]
 async fn what_is_no_engine_is_refused_with_a_sentence() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let error = ElasticIndex::open(&options(&url)).await.unwrap_err();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gharvest_model::RepositoryId;
 use gharvest_search::{
-    Applied, SearchIndex,
+    Applied, ErrorKind, SearchIndex,
     document::{DailyDocument, ItemDocument, ReleaseDocument, RepositoryDocument, ThreadDocuments, Version},
     sample,
 };
@@ -278,6 +278,29 @@ async fn days_that_what_is_public_does_not_take_are_not_counted_as_written() {
     index.apply_daily(id, vec![day("2024-01-01", false, 2)], false).await.unwrap();
     index.commit().await.unwrap();
     assert_eq!(index.daily(id, "all", None).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_day_that_what_is_public_refuses_is_not_counted_as_written() {
+    let Some(url) = search_server("a_day_that_what_is_public_refuses_is_not_counted_as_written") else { return };
+    let options = public(&url);
+    let index = ensured(&options).await;
+    let client = reqwest::Client::new();
+    // What is public gets an index that knows less, so that it alone refuses the day.
+    let found = client.get(format!("{url}/{}-public-daily-all", options.prefix)).send().await.unwrap();
+    let found: Value = found.error_for_status().unwrap().json().await.unwrap();
+    let (name, made) = found.as_object().unwrap().iter().next().unwrap();
+    let mut made = made.clone();
+    made["mappings"]["properties"].as_object_mut().unwrap().remove("merged").unwrap();
+    made["settings"] = json!({"analysis": made["settings"]["index"]["analysis"]});
+    let place = format!("{url}/{name}");
+    client.delete(&place).send().await.unwrap().error_for_status().unwrap();
+    client.put(&place).json(&made).send().await.unwrap().error_for_status().unwrap();
+    let id = RepositoryId(1);
+    let refused = index.apply_daily(id, vec![day("2024-01-01", false, 1)], false).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Document);
+    index.commit().await.unwrap();
+    assert_eq!(index.daily(id, "all", None).await.unwrap(), [], "who counts next finds it missing");
 }
 
 #[tokio::test]
