@@ -3,11 +3,14 @@
 //! One series (a dimension and a value of it) is compared at a time, so that memory does not grow with the years. A day
 //! that the index has and the intervals no longer give is set to zero: engines forget versions of deleted documents.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+};
 
 use futures::StreamExt;
-use gharvest_archive::{Archive, Repository};
-use gharvest_model::record::Visibility;
+use gharvest_archive::Archive;
+use gharvest_model::{RepositoryId, record::Visibility};
 use gharvest_search::{
     SearchIndex,
     daily::{Builder, DailyContext},
@@ -25,7 +28,7 @@ const STEP: usize = 5000;
 type Series = (String, String);
 
 /// How far the daily counts of a repository are: cursor `daily/{repository}`.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct DailyCursor {
     /// The version of the last write.
     version: u64,
@@ -38,29 +41,25 @@ struct DailyCursor {
 pub(crate) async fn refresh(
     archive: &Archive,
     index: &dyn SearchIndex,
-    repository: &Repository,
+    id: RepositoryId,
     now: Timestamp,
 ) -> Result<u64, Failure> {
-    let feed = format!("daily/{}", repository.id);
-    let stored = archive.cursor(&feed).await?.and_then(|cursor| serde_json::from_value(cursor).ok());
-    let mut cursor: DailyCursor = stored.unwrap_or_default();
-    // The version moves before anything is read: a run after a crash, and one that began while this one stood still, write
-    // with a higher one.
-    cursor.version += 1;
-    set_cursor(archive, &feed, &cursor).await?;
+    let feed = format!("daily/{id}");
+    let DailyCursor { version, series: mut gone } = begin(archive, &feed).await?;
+    let Some(repository) = archive.repository(id).await? else { return Ok(0) };
     let mut builder = Builder::new();
-    let mut intervals = index.intervals(repository.id);
+    let mut intervals = index.intervals(id);
     while let Some(interval) = intervals.next().await {
         builder.add(interval?);
     }
     let context = DailyContext {
-        repository_id: repository.id,
+        repository_id: id,
         repository: repository.full_name.to_string(),
         private: repository.visibility() == Visibility::Private,
-        version: cursor.version,
+        version,
     };
     let mut writer = Writer { index, context: context.clone(), waiting: Vec::new(), written: 0 };
-    let mut gone = std::mem::take(&mut cursor.series);
+    let mut written = BTreeSet::new();
     let mut rows = builder.finish(context, now.to_zoned(TimeZone::UTC).date()).peekable();
     while let Some(first) = rows.next() {
         let series = (first.dimension.clone(), first.value.clone());
@@ -70,19 +69,34 @@ pub(crate) async fn refresh(
         }
         writer.write(&series, fresh).await?;
         gone.remove(&series);
-        cursor.series.insert(series);
+        written.insert(series);
     }
     for series in &gone {
         writer.write(series, Vec::new()).await?;
     }
     writer.flush().await?;
-    set_cursor(archive, &feed, &cursor).await?;
+    let settle = |stored: Option<DailyCursor>| {
+        let mut cursor = stored.unwrap_or_default();
+        cursor.series.retain(|series| !gone.contains(series));
+        cursor.series.extend(written.iter().cloned());
+        Some(cursor)
+    };
+    archive.change_cursor(&feed, &settle).await?;
     Ok(writer.written)
 }
 
-async fn set_cursor(archive: &Archive, feed: &str, cursor: &DailyCursor) -> Result<(), Failure> {
-    let value = serde_json::to_value(cursor).expect("a cursor is plain data");
-    Ok(archive.set_cursor(feed, value).await?)
+/// Moves the version before anything is read: a run after a crash, and one that began while this one stood still, write
+/// with a higher one.
+async fn begin(archive: &Archive, feed: &str) -> Result<DailyCursor, Failure> {
+    let begun = Mutex::new(DailyCursor::default());
+    let begin = |stored: Option<DailyCursor>| {
+        let mut cursor = stored.unwrap_or_default();
+        cursor.version += 1;
+        *begun.lock().unwrap_or_else(PoisonError::into_inner) = cursor.clone();
+        Some(cursor)
+    };
+    archive.change_cursor(feed, &begin).await?;
+    Ok(begun.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 struct Writer<'a> {

@@ -298,16 +298,17 @@ impl Indexer {
         }
     }
 
-    /// Counts what is committed, and commits that. Items of other batches that are not yet bring a job like this one when
+    /// Counts what is committed, and commits that, with what others wrote meanwhile. Items of other batches that are not yet bring a job like this one when
     /// they are.
     async fn daily(&self, batch: &Batch, id: RepositoryId) -> Result<(), Failure> {
         let count = async {
             let epoch = self.index.epoch().await?;
             apply_daily(&self.archive, self.index.as_ref(), id).await?;
             fail_point!("indexer-counted");
-            Ok(self.committer.commit(1, epoch).await?)
+            Ok(epoch)
         };
-        self.turns.count(id, || batch.make_room(), count).await
+        let commit = async |epoch| Ok(self.committer.commit(1, epoch).await?);
+        self.turns.count(id, || batch.make_room(), count, commit).await
     }
 
     /// Gives everything in hand back and pauses the queue; or answers all jobs alike.
@@ -416,8 +417,7 @@ async fn apply_releases(
 
 /// Makes a repository's daily counts anew, without a commit.
 async fn apply_daily(archive: &Archive, index: &dyn SearchIndex, id: RepositoryId) -> Result<(), Failure> {
-    let Some(repository) = archive.repository(id).await? else { return Ok(()) };
-    let written = daily::refresh(archive, index, &repository, Timestamp::now()).await?;
+    let written = daily::refresh(archive, index, id, Timestamp::now()).await?;
     counter!("gharvest_daily_documents_total").increment(written);
     Ok(())
 }

@@ -96,13 +96,17 @@ impl Begun {
             uncommitted: 0,
             done: Progress::default(),
         };
-        if let Err(failure) = stop.run_until_cancelled(filler.fill()).await.unwrap_or(Err(Failure::Stopped)) {
+        let filled = stop.run_until_cancelled(filler.fill()).await.unwrap_or(Err(Failure::Stopped));
+        let finished = match filled {
+            Ok(()) => self.rebuild.finish().await.map_err(Failure::from),
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = finished {
             if let Err(error) = self.rebuild.abort().await {
                 tracing::error!(error = %error, "Rebuild cannot be given up, the next one starts over");
             }
             return Err(failure);
         }
-        self.rebuild.finish().await?;
         // Live jobs may have counted days by the old intervals until now, and repositories may be forgotten since.
         filler.index = index;
         filler.settle().await?;

@@ -39,12 +39,14 @@ impl Turns {
     }
 
     /// Counts a repository when it has its turn, unless it is too early or too many wait. `waits` is called before the
-    /// wait. A count that fails, or whose days are lost before they are durable, may come again at once.
-    pub(crate) async fn count(
+    /// wait. The next one need not wait until the days are durable; who fails to count or to make them so may come again at
+    /// once.
+    pub(crate) async fn count<C>(
         &self,
         id: RepositoryId,
         waits: impl FnOnce(),
-        count: impl Future<Output = Result<(), Failure>>,
+        count: impl Future<Output = Result<C, Failure>>,
+        make_durable: impl AsyncFnOnce(C) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied();
         let early = not_before.map(|at| at.saturating_duration_since(Instant::now())).unwrap_or_default();
@@ -53,10 +55,12 @@ impl Turns {
         }
         let _room = self.room.try_acquire().map_err(|_| Failure::NotYet(NO_ROOM))?;
         waits();
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.lock().await;
         let began = Instant::now();
-        count.await?;
+        let counted = count.await?;
         let rest = if self.shortest.is_zero() { Duration::ZERO } else { self.shortest.max(began.elapsed() * REST) };
+        drop(turn);
+        make_durable(counted).await?;
         self.not_before.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Instant::now() + rest);
         Ok(())
     }
@@ -72,13 +76,19 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
+    /// So long it takes until what was counted is durable.
+    const DURABLE: Duration = Duration::from_millis(500);
 
     async fn count(turns: &Turns, id: u64, seconds: u64) -> Option<Duration> {
         let counting = async {
             sleep(Duration::from_secs(seconds)).await;
             Ok(())
         };
-        match turns.count(RepositoryId(id), || (), counting).await {
+        let make_durable = async |()| {
+            sleep(DURABLE).await;
+            Ok(())
+        };
+        match turns.count(RepositoryId(id), || (), counting, make_durable).await {
             Err(Failure::NotYet(wait)) => Some(wait),
             counted => {
                 counted.unwrap();
@@ -96,14 +106,15 @@ mod tests {
         assert_eq!(count(&turns, 2, 30).await, Some(10 * MINUTE));
         advance(MINUTE).await;
         assert_eq!((count(&turns, 1, 1).await, count(&turns, 3, 1).await), (None, None));
-        assert_eq!(count(&turns, 2, 30).await, Some(9 * MINUTE - Duration::from_secs(2)));
+        assert_eq!(count(&turns, 2, 30).await, Some(9 * MINUTE - 2 * (Duration::from_secs(1) + DURABLE)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_count_that_fails_may_come_again_at_once() {
         let turns = Turns::new(MINUTE);
-        let failing = ready(Err(Failure::Hopeless("made to fail".to_owned())));
-        turns.count(RepositoryId(1), || (), failing).await.unwrap_err();
+        let failing = || ready(Err(Failure::Hopeless("made to fail".to_owned())));
+        turns.count(RepositoryId(1), || (), failing(), async |()| Ok(())).await.unwrap_err();
+        turns.count(RepositoryId(1), || (), ready(Ok(())), async |()| failing().await).await.unwrap_err();
         assert_eq!(count(&turns, 1, 1).await, None);
     }
 
@@ -112,8 +123,8 @@ mod tests {
         let turns = Turns::new(MINUTE);
         let began = Instant::now();
         assert_eq!(join_all((1..=32).map(|id| count(&turns, id, 1))).await, [None; 32]);
-        assert_eq!(began.elapsed(), Duration::from_secs(32));
-        let endless = (101..=132).map(|id| turns.count(RepositoryId(id), || (), pending()));
+        assert_eq!(began.elapsed(), Duration::from_secs(32) + DURABLE, "nobody waits until another's days are durable");
+        let endless = (101..=132).map(|id| turns.count(RepositoryId(id), || (), pending(), async |()| Ok(())));
         let mut endless = join_all(endless);
         assert!((&mut endless).now_or_never().is_none());
         assert_eq!(count(&turns, 200, 1).await, Some(NO_ROOM));
