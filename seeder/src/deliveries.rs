@@ -19,7 +19,10 @@ use gharvest_archive::Archive;
 use gharvest_github::{Answer, Client, ErrorKind, Found, Purpose, Resource};
 use gharvest_model::{RepositoryId, tracking::Tracked};
 use gharvest_service_kit::settings::DeliveryLog;
-use gharvest_state::State;
+use gharvest_state::{
+    State,
+    feed::{self, Checked},
+};
 use gharvest_webhook_receiver::{Headers, Outcome, Payload, Receiver, hook_feed, organization_hook_feed};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -83,29 +86,6 @@ struct Gap {
     next: String,
     /// Everything from its begin up to this delivery was handled.
     above: u64,
-}
-
-/// How one feed is: `feed/checked/{repository}` in the state.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Health {
-    /// When GitHub was last asked.
-    pub checked_at: Option<Timestamp>,
-    /// Deliveries that were missed, since this is counted: not those that had arrived after all, or mean nothing to us.
-    #[serde(default)]
-    pub failures: u64,
-    /// How many of them were recovered; the others are lost, and the log says which.
-    #[serde(default)]
-    pub recovered: u64,
-    /// Why failed deliveries cannot be recovered.
-    #[serde(default)]
-    pub trouble: Option<String>,
-}
-
-impl Health {
-    /// Where the state keeps it.
-    pub fn key(repository: RepositoryId) -> String {
-        format!("feed/checked/{repository}")
-    }
 }
 
 /// An entry of the log.
@@ -331,7 +311,7 @@ impl Recovery<'_> {
             cursor.looked_at = Some(now);
         }
         let Some(hook) = cursor.hook else {
-            let known = self.health(tracked.id).await?;
+            let known: Option<Checked> = feed::get(self.state, tracked.id).await?;
             return Ok(Err(known.and_then(|health| health.trouble).unwrap_or_else(|| NO_RIGHT.to_owned())));
         };
         match self.look(Log::Repository(tracked, hook), cursor, tally, now).await? {
@@ -546,11 +526,12 @@ impl Recovery<'_> {
 
     /// Notes how a repository's feed is.
     async fn note(&self, repository: RepositoryId, trouble: Option<String>, now: Timestamp) -> Result<(), Failure> {
-        let before = self.health(repository).await?.unwrap_or_default();
+        let before: Checked = feed::get(self.state, repository).await?.unwrap_or_default();
         if let Some(trouble) = trouble.as_ref().filter(|trouble| before.trouble.as_ref() != Some(*trouble)) {
             tracing::warn!(repository = repository.0, trouble, "Failed deliveries of a hook cannot be recovered");
         }
-        self.set_health(repository, &Health { checked_at: Some(now), trouble, ..before }).await
+        let checked = Checked { checked_at: Some(now), trouble, ..before };
+        Ok(feed::put(self.state, repository, &checked).await?)
     }
 
     /// Adds to the counts of tracked repositories. Says how many deliveries were recovered in all.
@@ -560,23 +541,12 @@ impl Recovery<'_> {
         }
         for tracked in self.archive.tracking().await? {
             let Some((failures, recovered)) = tally.get(&tracked.id) else { continue };
-            let mut health = self.health(tracked.id).await?.unwrap_or_default();
-            health.failures += failures;
-            health.recovered += recovered;
-            self.set_health(tracked.id, &health).await?;
+            let mut checked: Checked = feed::get(self.state, tracked.id).await?.unwrap_or_default();
+            checked.failures += failures;
+            checked.recovered += recovered;
+            feed::put(self.state, tracked.id, &checked).await?;
         }
         Ok(tally.values().map(|(_, recovered)| recovered).sum())
-    }
-
-    async fn health(&self, repository: RepositoryId) -> Result<Option<Health>, Failure> {
-        let stored = self.state.get(&Health::key(repository)).await?;
-        Ok(stored.and_then(|stored| serde_json::from_slice(&stored.value).ok()))
-    }
-
-    async fn set_health(&self, repository: RepositoryId, health: &Health) -> Result<(), Failure> {
-        let value = serde_json::to_vec(health).expect("plain data");
-        self.state.put(&Health::key(repository), &value, None, None).await?;
-        Ok(())
     }
 
     async fn cursor(&self, feed: &str) -> Result<Cursor, Failure> {

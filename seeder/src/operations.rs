@@ -17,7 +17,10 @@ use gharvest_model::{Lane, QueueName, tracking::Tracked};
 use gharvest_queue::{QueueAdmin, Totals};
 use gharvest_search::operations::{Observation, OperationsLog, Seen};
 use gharvest_service_kit::{cadence::Cadence, settings::Settings};
-use gharvest_state::State;
+use gharvest_state::{
+    State,
+    feed::{self, Checked},
+};
 use jiff::Timestamp;
 use metrics::counter;
 use serde::{Deserialize, Serialize};
@@ -25,7 +28,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Failure,
-    deliveries::Health,
     schedule::{Schedule, earlier},
 };
 
@@ -231,8 +233,7 @@ impl Observer {
     async fn repository(&self, tracked: Tracked, now: Timestamp) -> Result<Seen, Failure> {
         let verdict = self.archive.verdict(tracked.id, Some(&tracked), now).await?;
         let counts = verdict.counts;
-        let health = self.state.get(&Health::key(tracked.id)).await?;
-        let health: Health = health.and_then(|health| serde_json::from_slice(&health.value).ok()).unwrap_or_default();
+        let checked: Checked = feed::get(&*self.state, tracked.id).await?.unwrap_or_default();
         Ok(Seen::Repository {
             repository_id: tracked.id,
             repository: tracked.name.to_string(),
@@ -240,8 +241,8 @@ impl Observer {
             completeness: verdict.share(),
             unaccounted: counts.unknown + counts.failed,
             failed: counts.failed,
-            missed_deliveries: health.failures,
-            recovered_deliveries: health.recovered,
+            missed_deliveries: checked.failures,
+            recovered_deliveries: checked.recovered,
             trouble: verdict.trouble,
         })
     }

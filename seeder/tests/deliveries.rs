@@ -18,7 +18,7 @@ use gharvest_queue::{
 };
 use gharvest_seeder::{
     Options, Seeder,
-    deliveries::{Health, MOST_PAGES, Recovery},
+    deliveries::{MOST_PAGES, Recovery},
     inbox::Inbox,
     snapshots::Snapshots,
 };
@@ -26,7 +26,10 @@ use gharvest_service_kit::{
     cadence::Cadence,
     settings::{DeliveryLog, Untracked},
 };
-use gharvest_state::{SqliteState, State};
+use gharvest_state::{
+    SqliteState, State,
+    feed::{self, Checked},
+};
 use gharvest_webhook_receiver::{Headers, Outcome, Payload, Receiver};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -152,13 +155,12 @@ impl World {
         numbers
     }
 
-    async fn health(&self) -> Health {
+    async fn health(&self) -> Checked {
         self.health_of(self.tracked.id).await.unwrap()
     }
 
-    async fn health_of(&self, repository: RepositoryId) -> Option<Health> {
-        let stored = self.state.get(&Health::key(repository)).await.unwrap()?;
-        Some(serde_json::from_slice(&stored.value).unwrap())
+    async fn health_of(&self, repository: RepositoryId) -> Option<Checked> {
+        feed::get(&*self.state, repository).await.unwrap()
     }
 
     /// Numbers that can be commented on.

@@ -24,11 +24,11 @@ use gharvest_search::{
     Error, ErrorKind, Result,
     operations::{Observation, OperationsLog, Seen},
 };
-use gharvest_seeder::{
-    deliveries::Health,
-    operations::{self, Observer, Options},
+use gharvest_seeder::operations::{self, Observer, Options};
+use gharvest_state::{
+    SqliteState, State,
+    feed::{self, Checked},
 };
-use gharvest_state::{SqliteState, State};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -202,8 +202,8 @@ async fn repositories_are_noted_once_an_hour_and_private_ones_are_marked() {
     let change = |number, state| LedgerChange { number, state, verified_at: world.now() };
     let changes = [change(1, NumberState::Present), change(3, NumberState::Failed), change(4, NumberState::Present)];
     world.archive.update_ledger(open, &changes).await.unwrap();
-    let health = Health { failures: 5, recovered: 4, ..Health::default() };
-    world.state.put(&Health::key(open), &serde_json::to_vec(&health).unwrap(), None, None).await.unwrap();
+    let checked = Checked { failures: 5, recovered: 4, ..Checked::default() };
+    feed::put(&*world.state, open, &checked).await.unwrap();
     // New ones are seen at once.
     for minutes in [1, 2, 59] {
         observer.look(hour + SignedDuration::from_mins(minutes)).await;

@@ -18,7 +18,7 @@ mod tracking;
 
 pub use classify::Headers;
 pub use payload::{Payload, PayloadError};
-pub use receive::{NotDurable, Outcome, Received, Receiver, SPOOL, heard_key, hook_feed, organization_hook_feed};
+pub use receive::{NotDurable, Outcome, Received, Receiver, SPOOL, hook_feed, organization_hook_feed};
 pub use router::router;
 
 /// What follows from a body, without a signature or any effect: the whole path of what strangers can send, for fuzzers.

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use gharvest_model::{ItemId, ItemRef, Lane, QueueName, RepositoryId, Revision, Subject};
 use gharvest_queue::{Counts, JobState, JobView, Scope};
-use gharvest_state::State;
+use gharvest_state::{
+    State,
+    feed::{self, Checked, Heard},
+};
 use jiff::{SignedDuration, Timestamp};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
@@ -461,8 +464,7 @@ pub async fn narrowed(state: &dyn State, now: Timestamp) -> Result<Vec<Narrowed>
     Ok(narrowed.collect())
 }
 
-/// How the hooks of these repositories are: what the receiver heard last (`feed/heard/{id}`), and what the seeder found
-/// out from GitHub (`feed/checked/{id}`).
+/// How the hooks of these repositories are: what the receiver heard last, and what the seeder found out from GitHub.
 ///
 /// # Errors
 /// When the state does not answer.
@@ -471,18 +473,11 @@ pub async fn feeds(
     names: &BTreeMap<RepositoryId, String>,
 ) -> Result<Vec<FeedHealth>, gharvest_state::Error> {
     let mut feeds: BTreeMap<RepositoryId, FeedHealth> = BTreeMap::new();
-    for (key, value) in state.list("feed/checked/").await? {
-        let id = key.strip_prefix("feed/checked/").and_then(|id| id.parse().ok()).map(RepositoryId);
-        if let (Some(id), Ok(health)) = (id, serde_json::from_slice::<FeedHealth>(&value)) {
-            feeds.insert(id, health);
-        }
+    for (id, Checked { checked_at, failures, recovered, trouble }) in feed::list(state).await? {
+        feeds.insert(id, FeedHealth { checked_at, failures, recovered, trouble, ..FeedHealth::default() });
     }
-    for (key, value) in state.list("feed/heard/").await? {
-        let id = key.strip_prefix("feed/heard/").and_then(|id| id.parse().ok()).map(RepositoryId);
-        let value: Value = serde_json::from_slice(&value).unwrap_or_default();
-        if let (Some(id), Some(at)) = (id, value["at"].as_str()) {
-            feeds.entry(id).or_default().last_delivery_at = at.parse().ok();
-        }
+    for (id, Heard { at, .. }) in feed::list(state).await? {
+        feeds.entry(id).or_default().last_delivery_at = Some(at);
     }
     let named =
         |(id, health): (RepositoryId, FeedHealth)| Some(FeedHealth { repository: names.get(&id)?.clone(), ..health });

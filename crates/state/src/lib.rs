@@ -10,6 +10,7 @@ use gharvest_model::live::LiveEvent;
 
 pub mod contract;
 mod error;
+pub mod feed;
 mod sqlite;
 
 pub use error::{Error, Result};

@@ -12,7 +12,7 @@ use gharvest_service_kit::{
     Settings,
     process::{CommonArgs, Exit},
 };
-use gharvest_webhook_receiver::heard_key;
+use gharvest_state::feed::{self, Heard};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -128,13 +128,11 @@ async fn check_deliveries(settings: &Settings, archive: &Archive, findings: &mut
         }
     };
     for tracked in tracking {
-        let heard = match state.get(&heard_key(tracked.id)).await {
+        let heard: Option<Heard> = match feed::get(&*state, tracked.id).await {
             Ok(heard) => heard,
             Err(error) => return findings.wrong("webhook", error, "check [queue] url, which has the state as well"),
         };
-        let heard = heard.and_then(|heard| serde_json::from_slice::<serde_json::Value>(&heard.value).ok());
-        let at = heard.and_then(|heard| heard["at"].as_str()?.parse::<Timestamp>().ok());
-        let Some(at) = at else {
+        let Some(Heard { at, .. }) = heard else {
             if are_taken {
                 let found = format!("{} was never heard of: its changes are found by asking", tracked.name);
                 findings.well("webhook", found);

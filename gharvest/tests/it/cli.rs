@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::TcpListener};
 use gharvest_github_simulator::{Change, Truth};
 use gharvest_model::progress::UpdatesCursor;
 use gharvest_service_kit::load::Sources;
+use gharvest_state::feed::{self, Heard};
 use gharvest_testkit::component;
 
 use crate::scene::{MIRRORED, SECRET, Scene, TOKEN, finish, name};
@@ -277,12 +278,13 @@ async fn the_doctor_judges_hooks_by_what_was_heard_and_knows_secrets_of_one_owne
     let settings = sources.load().unwrap().settings;
     let archive = gharvest_backends::archive(&settings).await.unwrap();
     let tracked = archive.tracking().await.unwrap();
-    let key = gharvest_webhook_receiver::heard_key(tracked[0].id);
     let state = gharvest_backends::state(&settings).await.unwrap();
-    state.put(&key, br#"{"at":"2020-01-01T00:00:00Z"}"#, None, None).await.unwrap();
-    let feed = UpdatesCursor::feed(tracked[0].id);
+    let at = "2020-01-01T00:00:00Z".parse().unwrap();
+    let heard = Heard { at, event: "issues".into(), delivery: "1".into() };
+    feed::put(&*state, tracked[0].id, &heard).await.unwrap();
+    let updates = UpdatesCursor::feed(tracked[0].id);
     for (changed_at, is_well) in [("2020-01-08T00:00:00Z", true), ("2020-01-08T00:00:01Z", false)] {
-        archive.set_cursor(&feed, serde_json::json!({"since": changed_at})).await.unwrap();
+        archive.set_cursor(&updates, serde_json::json!({"since": changed_at})).await.unwrap();
         let [_, (heard, found_well)] = &examine("").await[..] else { panic!("what was heard is looked at") };
         assert!(heard.starts_with(&format!("{MIRRORED} was last heard at 2020-01-01T00:00:00Z")), "{heard}");
         assert_eq!(*found_well, is_well, "a quiet repository has nothing to say: {changed_at}");
