@@ -203,10 +203,6 @@ impl Request for AddAllParams {
         Named::default()
     }
 
-    fn reaches_all(&self) -> bool {
-        true
-    }
-
     fn route(&self) -> Route {
         Route::Post("/api/v1/jobs/all")
     }

@@ -61,10 +61,6 @@ impl Request for Revive {
         Named::repository(self.0.filter.repository.as_ref())
     }
 
-    fn reaches_all(&self) -> bool {
-        self.0.filter.repository.is_none()
-    }
-
     fn route(&self) -> Route {
         Route::Post("/api/v1/jobs/revive")
     }
@@ -119,10 +115,6 @@ impl Request for Purge {
 
     fn names(&self) -> Named<'_> {
         Named::repository(self.0.filter.repository.as_ref())
-    }
-
-    fn reaches_all(&self) -> bool {
-        self.0.filter.repository.is_none()
     }
 
     fn route(&self) -> Route {
@@ -343,10 +335,6 @@ impl Request for PauseParams {
         Named::repository(self.repository.as_ref())
     }
 
-    fn reaches_all(&self) -> bool {
-        self.repository.is_none()
-    }
-
     fn route(&self) -> Route {
         Route::Post("/api/v1/jobs/pause")
     }
@@ -382,10 +370,6 @@ impl Request for ResumeParams {
 
     fn names(&self) -> Named<'_> {
         Named::repository(self.repository.as_ref())
-    }
-
-    fn reaches_all(&self) -> bool {
-        self.repository.is_none()
     }
 
     fn route(&self) -> Route {

@@ -100,13 +100,9 @@ pub trait Request: Serialize + Sync {
         Needs::Operate
     }
 
-    /// What it names: its sender has to be allowed to know of all of that.
+    /// What it names: its sender has to be allowed to know of all of that. A change that names nothing is one of every
+    /// repository's jobs: its sender has to see all of them.
     fn names(&self) -> Named<'_>;
-
-    /// Whether it does something to jobs of every repository, as what names none: its sender has to see all of them.
-    fn reaches_all(&self) -> bool {
-        false
-    }
 
     /// Where it is asked over HTTP.
     fn route(&self) -> Route;

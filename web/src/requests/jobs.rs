@@ -9,7 +9,7 @@ pub use gharvest_queue_requests::{
     PauseParams, QueueWord, RangeAnswer, RangeParams, RemoveAnswer, RemoveParams, ResumeParams, SinceAnswer,
     SinceParams, StatusAnswer, StatusParams, WhereAnswer,
 };
-use gharvest_queue_requests::{Jobs, Named, Needs, Problem, Purge, Request, Revive, TURN, remove_one};
+use gharvest_queue_requests::{Jobs, Named, Needs, Problem, Purge, Request, Revive, Route, TURN, remove_one};
 
 use gharvest_model::{Subject, job::part, record::Visibility};
 
@@ -50,12 +50,13 @@ async fn check<R: Request>(state: &WebState, caller: &Caller, request: &R) -> Ap
     if caller.sees_everything() {
         return Ok(());
     }
-    if request.reaches_all() && !caller.hidden(state).await?.is_empty() {
+    let Named { repositories, subjects } = request.names();
+    let is_of_all = repositories.is_empty() && subjects.is_empty() && matches!(request.route(), Route::Post(_));
+    if is_of_all && !caller.hidden(state).await?.is_empty() {
         let message = "this is done to all repositories, and this key may not see every one of them: name a repository";
         return Err(ApiError::new(axum::http::StatusCode::FORBIDDEN, message));
     }
     let jobs = of(state);
-    let Named { repositories, subjects } = request.names();
     for text in repositories {
         // Every part of a repository is seen by whoever sees the repository.
         let subject = jobs.repository(text).await.map(|id| Subject::part(id, part::METADATA));
