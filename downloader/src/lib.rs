@@ -276,7 +276,8 @@ impl Downloader {
                     format!("repository {id} is not known here, and no other is tracked: is this the archive?");
                 return Err(Failure::Hopeless(reason));
             }
-            tracing::info!(repo.id = %id, "Jobs of a repository that is neither tracked nor archived are dropped");
+            // Also what another archive's receiver pushed where two share a queue.
+            tracing::warn!(repo.id = %id, jobs = batch.unsettled().len(), "Jobs of a repository that is neither tracked nor archived are dropped");
             return Err(Failure::Untracked(id));
         };
         let fresh = track::discover(&self.client, &tracked.name).await?;

@@ -14,7 +14,10 @@ use gharvest_model::{
 };
 use gharvest_queue::{Pushed, Queue, Timing, Trigger};
 use gharvest_service_kit::{settings::Untracked, trace};
-use gharvest_state::State;
+use gharvest_state::{
+    State,
+    feed::{self, Heard},
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -76,14 +79,14 @@ pub enum NotDurable {
     /// What it tells, and GitHub never says again, is not kept. Its download may be on the queue all the same.
     #[error("what it tells cannot be kept: {0}")]
     Facts(String),
-    /// What is tracked could not be read or changed; nothing was done.
+    /// What is tracked could not be read or changed. Its download may be on the queue all the same.
     #[error("what is tracked cannot be read or changed: {0}")]
     Tracking(String),
 }
 
 impl NotDurable {
     fn unknown() -> Self {
-        Self::Tracking("the archive did not answer".to_owned())
+        Self::Tracking("the archive has not told it".to_owned())
     }
 }
 
@@ -159,7 +162,7 @@ impl Receiver {
         }
     }
 
-    /// Notes in this state when a repository's hook was last heard, under [`heard_key`].
+    /// Notes in this state when a repository's hook was last heard, as [`Heard`].
     #[must_use]
     pub fn with_state(mut self, state: Arc<dyn State>) -> Self {
         self.state = Some(state);
@@ -234,11 +237,9 @@ impl Receiver {
             return Ok(Outcome::Ignored);
         }
         let new = found.filter(|found| self.untracked == Untracked::Track && list.get(found.id).is_none());
-        if let Some(found) = new {
-            // A download alone would begin nothing: nobody would know of the repository.
-            if !list.is_certain {
-                return Err(NotDurable::unknown());
-            }
+        // Whether it is new is not known: its download is asked for, which begins nothing, and GitHub hears that.
+        let is_known = new.is_none() || list.is_certain;
+        if let Some(found) = new.filter(|_| is_known) {
             self.track(&[newly_tracked(found.id, &found.full_name, found.private, now)]).await?;
             classified.triggers.extend(first_triggers(found.id));
         }
@@ -253,7 +254,7 @@ impl Receiver {
         let facts = classified.facts.filter(about_tracked);
         let Classified { repository, label_rename, .. } = classified;
         let classified = Classified { repository, facts, triggers: tracked, label_rename, ..Classified::default() };
-        self.make_durable(headers, classified, now).await
+        self.make_durable(headers, classified, is_known, now).await
     }
 
     /// Keeps the word that a tracked repository is private before anything else follows: no later answer of GitHub may
@@ -311,30 +312,33 @@ impl Receiver {
             }
             noted.insert(repository, Instant::now());
         }
-        let value = json!({ "at": now, "event": headers.event, "delivery": headers.delivery }).to_string();
+        let heard = Heard { at: now, event: headers.event.to_owned(), delivery: headers.delivery.to_owned() };
         tokio::spawn(async move {
-            if let Err(error) = state.put(&heard_key(repository), value.as_bytes(), None, None).await {
+            if let Err(error) = feed::put(&*state, repository, &heard).await {
                 tracing::debug!(%error, "when a hook was last heard cannot be noted");
             }
         });
     }
 
-    /// Facts first, then triggers: a trigger whose facts are missing would merge them too late.
+    /// Facts first, then triggers: a trigger whose facts are missing would merge them too late. What is of a repository of
+    /// which it is not known whether to begin it has to come again.
     async fn make_durable(
         &self,
         headers: Headers<'_>,
         classified: Classified,
+        is_known: bool,
         now: Timestamp,
     ) -> Result<Outcome, NotDurable> {
         let about = classified.facts.as_ref().map(|(item, _)| *item);
         let kept = self.keep_facts(classified.facts, classified.repository.zip(classified.label_rename)).await;
         let triggers = with_trace(classified.triggers);
-        if let Err(error) = kept {
-            // The download need not wait as well. The delivery's id stays unseen: sent again, its facts may be kept.
+        let known = if is_known { Ok(()) } else { Err(NotDurable::unknown()) };
+        if let Err(reason) = kept.map_err(NotDurable::Facts).and(known) {
+            // The download need not wait as well. The delivery's id stays unseen: sent again, it may be taken whole.
             if let Err(error) = self.push(&triggers, None).await {
                 tracing::debug!(delivery = headers.delivery, error, "nor can its download be asked for");
             }
-            return Err(NotDurable::Facts(error));
+            return Err(reason);
         }
         fail_point!("receiver-kept");
         let outcome = self.push_or_spool(headers, &triggers, now).await;
@@ -513,11 +517,6 @@ pub fn hook_feed(repository: RepositoryId) -> String {
 /// The same of an organisation's hook, whose pings name no repository.
 pub fn organization_hook_feed(login: &str) -> String {
     format!("hook/organization/{}", login.to_ascii_lowercase())
-}
-
-/// The state's key of when a repository's hook was last heard: `at`, `event` and `delivery`, as JSON.
-pub fn heard_key(repository: RepositoryId) -> String {
-    format!("feed/heard/{repository}")
 }
 
 /// A repository as it is first tracked.
