@@ -231,17 +231,21 @@ pub(crate) async fn note_gone(
     Ok(())
 }
 
-/// Whether GitHub shows another repository that is tracked and well, or else what it shows everybody: several may be gone
-/// together, and then none speaks for another.
+/// Whether GitHub shows another repository that is tracked and well. Where none is well it must show what it shows
+/// everybody: several may be gone together, and then none speaks for another.
 async fn shows_anything(archive: &Archive, client: &Client, id: RepositoryId) -> Result<bool, Failure> {
     /// Enough to tell an outage from a repository that is gone.
     const ASKED: usize = 3;
-    let others = archive.tracking().await?.into_iter().filter(|other| other.id != id && other.trouble.is_none());
-    for other in others.take(ASKED) {
-        let answer = client.get(&Resource::Repository(other.name), None, Purpose::Scheduled).await?;
+    let mut others = archive.tracking().await?;
+    others.retain(|other| other.id != id && other.trouble.is_none());
+    for other in others.iter().take(ASKED) {
+        let answer = client.get(&Resource::Repository(other.name.clone()), None, Purpose::Scheduled).await?;
         if matches!(answer, Answer::Found(_) | Answer::Moved { .. }) {
             return Ok(true);
         }
+    }
+    if !others.is_empty() {
+        return Ok(false);
     }
     Ok(matches!(client.get(&Resource::Meta, None, Purpose::Scheduled).await?, Answer::Found(_)))
 }

@@ -392,8 +392,11 @@ async fn what_may_only_be_unseen_is_never_certain_to_be_gone() {
         let found = world.archive.repository(world.id).await.unwrap().unwrap();
         assert_eq!(found.gone_at, None, "beside {id} others");
     }
-    // It is GitHub: those are gone together, and none of them speaks for another.
+    // It is GitHub. One that is well and not shown speaks against it; those in trouble are gone together.
     world.control.clear_faults();
+    a_day_later(&world).await;
+    assert_eq!(world.archive.repository(world.id).await.unwrap().unwrap().gone_at, None);
+    world.archive.change_tracked(RepositoryId(1), &|other| other.trouble = Some("hidden".to_owned())).await.unwrap();
     a_day_later(&world).await;
     assert!(world.archive.repository(world.id).await.unwrap().unwrap().gone_at.is_some());
 }
