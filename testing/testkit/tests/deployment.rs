@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use gharvest_testkit::{checkout, composed, composing, python_tool, skip};
+use gharvest_testkit::{checkout, composed, python_tool, skip};
 use serde_json::{Value, json};
 
 /// What a command prints; it has to succeed.
@@ -134,7 +134,7 @@ fn a_service_starts_with_exactly_what_it_needs() {
         ("indexer", [&engine[..], &["redis"]].concat()),
         ("web", [&engine[..], &["redis", "setup-keys"]].concat()),
         ("gharvest", [&engine[..], &["redis", "setup-keys"]].concat()),
-        ("queue-cli", [&engine[..], &["redis"]].concat()),
+        ("queue-cli", [&engine[..], &["redis", "setup-keys"]].concat()),
         ("kibana", engine.to_vec()),
         ("setup-dashboards", [&engine[..], &["kibana"]].concat()),
         ("reverse-proxy", vec!["webhook-receiver"]),
@@ -344,13 +344,15 @@ fn a_header_names_users_only_by_opt_in_and_none_but_the_one_that_nginx_clears() 
 }
 
 #[test]
-fn guests_are_not_let_in_while_there_is_nothing_for_them_to_see() {
-    let Some(mut command) = composing("guests_are_not_let_in_while_there_is_nothing_for_them_to_see", FILES[3]) else {
-        return;
-    };
-    let output = command.env_remove("PUBLIC_INDICES").output().unwrap();
+fn guests_are_refused_while_there_are_no_indices_for_them() {
+    let name = "guests_are_refused_while_there_are_no_indices_for_them";
+    let Some(config) = composed(name, FILES[3]) else { return };
+    let given = &config["services"]["setup-engine"]["environment"];
+    assert_eq!((&given["ANONYMOUS"], &given["PUBLIC_INDICES"]), (&json!("on"), &json!("false")));
+    let mut setup = Command::new(checkout().join("scripts/setup-engine"));
+    let output = setup.env("ANONYMOUS", "on").env("PUBLIC_INDICES", "false").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("PUBLIC_INDICES=true"), "{said}");
+    assert!(output.status.code() == Some(1) && said.contains("PUBLIC_INDICES=true"), "{said}");
 }
 
 /// What Kibana's container runs, with the image's own program replaced by one that shows what it is given.

@@ -25,7 +25,12 @@ fn script_with(name: &str, folder: &Path, url: &str, settings: &[(&str, &str)]) 
     let mut command = Command::new("bash");
     command.envs(settings.iter().copied());
     command.arg(checkout().join("scripts").join(name)).arg(folder);
-    command.env("SECRETS", folder).env("ENGINE_URL", url).env("ENGINE_USER", USER).env("ANONYMOUS", "on");
+    command
+        .env("SECRETS", folder)
+        .env("ENGINE_URL", url)
+        .env("ENGINE_USER", USER)
+        .env("ANONYMOUS", "on")
+        .env("PUBLIC_INDICES", "true");
     let output = command.output().unwrap();
     assert!(output.status.success(), "{name}: {output:?}");
 }
