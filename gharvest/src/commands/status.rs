@@ -86,7 +86,8 @@ pub(crate) async fn run(common: &CommonArgs, args: StatusArgs) -> anyhow::Result
     } else {
         print(&status)
     }
-    Ok(Exit::Done)
+    let is_known = status.repositories.iter().all(|repository| repository.error.is_none());
+    Ok(if is_known { Exit::Done } else { Exit::Differs })
 }
 
 /// An engine that is away must not hide the rest.

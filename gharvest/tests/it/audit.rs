@@ -143,14 +143,16 @@ async fn a_repository_that_cannot_be_read_hides_no_other_from_the_status() {
     let damaged = written.scene.data_dir().join("archive/repositories/6");
     std::fs::create_dir_all(&damaged).unwrap();
     std::fs::write(damaged.join("repository.json"), "{").unwrap();
-    let status = written.scene.json(&["status", "--json"]).await;
+    let status = written.scene.run(&["status", "--json"]).await;
+    assert_eq!(status.code, Some(3), "{status:?}");
+    let status: Value = serde_json::from_str(&status.stdout).unwrap();
     let [first, second] = [&status["repositories"][0], &status["repositories"][1]];
     assert!(
         first["error"].as_str().unwrap().contains("repository.json") && first.get("complete").is_none(),
         "{status}"
     );
     assert!(second["present"] == 2 && second.get("error").is_none(), "{status}");
-    let status = written.scene.done(&["status"]).await.stdout;
+    let status = written.scene.run(&["status"]).await.stdout;
     assert!(status.starts_with("octo/damaged  cannot be read\n") && status.contains(NAME), "{status}");
 }
 
