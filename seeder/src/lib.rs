@@ -466,10 +466,11 @@ impl Seeder {
     /// Gives the lead back, so that another seeder need not wait for its end. What is being done is given up.
     pub async fn resign(&mut self) {
         self.leads = false;
-        for (_, at_work) in self.at_work.drain() {
-            at_work.running.abort();
+        let given_up: Vec<_> = self.at_work.drain().map(|(_, at_work)| at_work.running).collect();
+        given_up.iter().for_each(JoinHandle::abort);
+        for running in given_up {
             // Only then does it show nothing more.
-            drop(at_work.running.await);
+            drop(running.await);
         }
         self.tools.shares.keep(&BTreeSet::new());
         if let Err(error) = self.tools.state.resign("seeder", &self.holder).await {
