@@ -199,7 +199,7 @@ impl Indexer {
             self.finish(batch, done, epoch).await?;
         }
         let Some((job, repository)) = daily else { return Ok(()) };
-        let counted = Done::of(job, self.daily(batch, repository).await)?;
+        let counted = Done::of(job, self.daily(batch, job, repository).await)?;
         self.tell(batch, vec![counted]).await
     }
 
@@ -300,7 +300,7 @@ impl Indexer {
 
     /// Counts what is committed, and commits that, with what others wrote meanwhile. Items of other batches that are not yet bring a job like this one when
     /// they are.
-    async fn daily(&self, batch: &Batch, id: RepositoryId) -> Result<(), Failure> {
+    async fn daily(&self, batch: &Batch, job: &Job, id: RepositoryId) -> Result<(), Failure> {
         let count = async {
             let epoch = self.index.epoch().await?;
             apply_daily(&self.archive, self.index.as_ref(), id).await?;
@@ -308,7 +308,7 @@ impl Indexer {
             Ok(epoch)
         };
         let commit = async |epoch| Ok(self.committer.commit(1, epoch).await?);
-        self.turns.count(id, || batch.make_room(), count, commit).await
+        self.turns.count(id, job.lane <= Lane::Manual, || batch.make_room(), count, commit).await
     }
 
     /// Gives everything in hand back and pauses the queue; or answers all jobs alike.

@@ -38,19 +38,20 @@ impl Turns {
         Self { shortest, not_before: Mutex::default(), room: Semaphore::new(MOST_WAITING), turn: Turn::new(()) }
     }
 
-    /// Counts a repository when it has its turn, unless it is too early or too many wait. `waits` is called before the
-    /// wait. The next one need not wait until the days are durable; who fails to count or to make them so may come again at
+    /// Counts a repository when it has its turn, unless too many wait or it is too early, which it never is for a person who
+    /// asked. `waits` is called before the wait. The next one need not wait until the days are durable; who fails to count or to make them so may come again at
     /// once.
     pub(crate) async fn count<C>(
         &self,
         id: RepositoryId,
+        is_asked_for: bool,
         waits: impl FnOnce(),
         count: impl Future<Output = Result<C, Failure>>,
         make_durable: impl AsyncFnOnce(C) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied();
         let early = not_before.map(|at| at.saturating_duration_since(Instant::now())).unwrap_or_default();
-        if !early.is_zero() {
+        if !early.is_zero() && !is_asked_for {
             return Err(Failure::NotYet(early));
         }
         let _room = self.room.try_acquire().map_err(|_| Failure::NotYet(NO_ROOM))?;
@@ -88,7 +89,7 @@ mod tests {
             sleep(DURABLE).await;
             Ok(())
         };
-        match turns.count(RepositoryId(id), || (), counting, make_durable).await {
+        match turns.count(RepositoryId(id), false, || (), counting, make_durable).await {
             Err(Failure::NotYet(wait)) => Some(wait),
             counted => {
                 counted.unwrap();
@@ -102,6 +103,7 @@ mod tests {
         let turns = Turns::new(MINUTE);
         assert_eq!(count(&turns, 1, 1).await, None);
         assert_eq!(count(&turns, 1, 1).await, Some(MINUTE));
+        turns.count(RepositoryId(1), true, || (), ready(Ok(())), async |()| Ok(())).await.unwrap();
         assert_eq!(count(&turns, 2, 30).await, None);
         assert_eq!(count(&turns, 2, 30).await, Some(10 * MINUTE));
         advance(MINUTE).await;
@@ -113,8 +115,8 @@ mod tests {
     async fn a_count_that_fails_may_come_again_at_once() {
         let turns = Turns::new(MINUTE);
         let failing = || ready(Err(Failure::Hopeless("made to fail".to_owned())));
-        turns.count(RepositoryId(1), || (), failing(), async |()| Ok(())).await.unwrap_err();
-        turns.count(RepositoryId(1), || (), ready(Ok(())), async |()| failing().await).await.unwrap_err();
+        turns.count(RepositoryId(1), false, || (), failing(), async |()| Ok(())).await.unwrap_err();
+        turns.count(RepositoryId(1), false, || (), ready(Ok(())), async |()| failing().await).await.unwrap_err();
         assert_eq!(count(&turns, 1, 1).await, None);
     }
 
@@ -124,7 +126,7 @@ mod tests {
         let began = Instant::now();
         assert_eq!(join_all((1..=32).map(|id| count(&turns, id, 1))).await, [None; 32]);
         assert_eq!(began.elapsed(), Duration::from_secs(32) + DURABLE, "nobody waits until another's days are durable");
-        let endless = (101..=132).map(|id| turns.count(RepositoryId(id), || (), pending(), async |()| Ok(())));
+        let endless = (101..=132).map(|id| turns.count(RepositoryId(id), false, || (), pending(), async |()| Ok(())));
         let mut endless = join_all(endless);
         assert!((&mut endless).now_or_never().is_none());
         assert_eq!(count(&turns, 200, 1).await, Some(NO_ROOM));

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use gharvest_downloader::{plan, track};
-use gharvest_model::{QueueName, RepositoryId, RepositoryName};
-use gharvest_queue::{Filter, JobState};
+use gharvest_model::{Lane, QueueName, RepositoryId, RepositoryName, Subject, job::part};
+use gharvest_queue::{Filter, JobState, Timing, Trigger};
 use gharvest_service_kit::{
     changes::Changes,
     process::{self, CommonArgs, Exit},
@@ -156,6 +156,9 @@ pub(crate) async fn follow(
         look.tick().await;
         let so_far = so_far(system, ids, waits_for_delayed).await?;
         progress.set(so_far.searchable(), so_far.total, &note(system, &so_far).await?);
+        if once {
+            count_now(system, &so_far.rests).await?;
+        }
         if so_far.is_settled() {
             break so_far;
         }
@@ -179,6 +182,8 @@ struct SoFar {
     walked: bool,
     downloads: u64,
     indexes: u64,
+    /// Repositories that have at most one job left, which waits.
+    rests: Vec<RepositoryId>,
 }
 
 impl SoFar {
@@ -199,11 +204,15 @@ impl SoFar {
 }
 
 async fn so_far(system: &System, ids: &[RepositoryId], waits_for_delayed: bool) -> anyhow::Result<SoFar> {
-    let mut sum = SoFar { total: 0, accounted: 0, walked: true, downloads: 0, indexes: 0 };
+    let mut sum = SoFar { total: 0, accounted: 0, walked: true, downloads: 0, indexes: 0, rests: Vec::new() };
     for id in ids {
         // The queue first: a job that is done meanwhile counts as outstanding, never the other way round.
-        sum.downloads += system.queue.repository_counts(QueueName::Download, *id).await?.outstanding();
+        let downloads = system.queue.repository_counts(QueueName::Download, *id).await?.outstanding();
         let index = system.queue.repository_counts(QueueName::Index, *id).await?;
+        if downloads == 0 && index.outstanding() == 1 && index.delayed == 1 {
+            sum.rests.push(*id);
+        }
+        sum.downloads += downloads;
         sum.indexes += index.outstanding() - if waits_for_delayed { 0 } else { index.delayed };
         let completeness = track::completeness(&system.archive, *id).await?;
         sum.total += completeness.highest;
@@ -211,6 +220,20 @@ async fn so_far(system: &System, ids: &[RepositoryId], waits_for_delayed: bool) 
         sum.walked &= completeness.walked;
     }
     Ok(sum)
+}
+
+/// Has the daily counts made now that alone are left: they rest for the sake of other work.
+async fn count_now(system: &System, repositories: &[RepositoryId]) -> anyhow::Result<()> {
+    for id in repositories {
+        let subject = Subject::part(*id, part::DAILY);
+        let job = system.queue.job(QueueName::Index, &subject).await?;
+        if job.is_some_and(|job| job.state == JobState::Delayed) {
+            let (queue, reason) = (QueueName::Index, "mirrored".to_owned());
+            let trigger = Trigger { queue, subject, lane: Lane::Manual, timing: Timing::Now, reason };
+            system.queue.push(&[trigger], None).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn note(system: &System, so_far: &SoFar) -> anyhow::Result<String> {
