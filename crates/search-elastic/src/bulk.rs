@@ -2,7 +2,8 @@
 //!
 //! | answer | what follows |
 //! | --- | --- |
-//! | item 200, 201; 404 of a delete without an error | done |
+//! | item 201 | created |
+//! | item 200; 404 of a delete without an error | done |
 //! | item 409 | a newer version is stored: stale |
 //! | item 429, 503 | sent again |
 //! | item 500 | sent again, and refused for good after the third time |
@@ -556,7 +557,7 @@ mod tests {
         let answers = vec![(200, items(&[500, 500])), (200, items(&[201, 500])), (200, items(&[500]))];
         let (bulk, server) = engine(answers).await;
         let outcomes = bulk.write(writes(2)).await.unwrap();
-        assert_eq!(outcomes, [Outcome::Done, refused("id1", "some_exception: why")]);
+        assert_eq!(outcomes, [Outcome::Created, refused("id1", "some_exception: why")]);
         assert_eq!(server.await.unwrap().len(), MOST_FAILURES as usize);
     }
 
@@ -566,7 +567,7 @@ mod tests {
         let answers = vec![(413, String::new()), (200, ok), (400, r#"{"error":{"type":"t","reason":"r"}}"#.into())];
         let (bulk, server) = engine(answers).await;
         let outcomes = bulk.write(writes(2)).await.unwrap();
-        assert_eq!(outcomes, [Outcome::Done, refused("id1", "400: t: r")]);
+        assert_eq!(outcomes, [Outcome::Created, refused("id1", "400: t: r")]);
         assert_eq!(server.await.unwrap().len(), 3);
         assert!(bulk.batch_bytes.load(Ordering::Relaxed) < LARGEST_BATCH);
     }
@@ -586,7 +587,7 @@ mod tests {
     #[tokio::test]
     async fn a_busy_engine_is_asked_again() {
         let (bulk, server) = engine(vec![(503, String::new()), (200, items(&[201]))]).await;
-        assert_eq!(bulk.write(writes(1)).await.unwrap(), [Outcome::Done]);
+        assert_eq!(bulk.write(writes(1)).await.unwrap(), [Outcome::Created]);
         assert_eq!(server.await.unwrap().len(), 2);
     }
 
@@ -596,7 +597,7 @@ mod tests {
         let busy = || (429, String::new());
         let answers = vec![busy(), busy(), (200, items(&[201])), (200, items(&[201])), (200, items(&[201, 201]))];
         let (bulk, server) = engine(answers).await;
-        assert_eq!(bulk.write(writes(4)).await.unwrap(), vec![Outcome::Done; 4]);
+        assert_eq!(bulk.write(writes(4)).await.unwrap(), vec![Outcome::Created; 4]);
         let got = server.await.unwrap();
         let documents: Vec<_> = got.iter().map(|body| body.lines().count() / 2).collect();
         assert_eq!(documents, [4, 2, 1, 1, 2]);
@@ -638,7 +639,7 @@ mod tests {
     #[tokio::test]
     async fn a_lost_connection_loses_no_write_and_a_short_answer_is_an_error() {
         let (bulk, server) = engine(vec![(0, String::new()), (200, items(&[201]))]).await;
-        assert_eq!(bulk.write(writes(1)).await.unwrap(), [Outcome::Done]);
+        assert_eq!(bulk.write(writes(1)).await.unwrap(), [Outcome::Created]);
         let got = server.await.unwrap();
         assert_eq!(got[0], got[1], "the same write, with the same version, is sent again");
         let (bulk, _server) = engine(vec![(200, items(&[201]))]).await;
@@ -654,7 +655,7 @@ mod tests {
         let bulk = bulk(format!("http://{down}, {up}"));
         for _ in 0..4 {
             // Two attempts in turn, so the repetition by the bulk itself would show as a shrunk batch.
-            assert_eq!(bulk.write(writes(1)).await.unwrap(), [Outcome::Done]);
+            assert_eq!(bulk.write(writes(1)).await.unwrap(), [Outcome::Created]);
             assert_eq!(bulk.batch_bytes.load(Ordering::Relaxed), LARGEST_BATCH);
         }
         assert_eq!(server.await.unwrap().len(), 4);
@@ -677,7 +678,7 @@ mod tests {
         let mut bulk = bulk(format!("http://{address}, {up}"));
         bulk.client.connecting = Duration::from_millis(100);
         for _ in 0..2 {
-            assert_eq!(bulk.write(writes(1)).await.unwrap(), [Outcome::Done]);
+            assert_eq!(bulk.write(writes(1)).await.unwrap(), [Outcome::Created]);
         }
         assert_eq!(server.await.unwrap().len(), 2);
     }
