@@ -259,8 +259,8 @@ pub struct IndexerSettings {
     pub drain: Duration,
     /// Health and metrics, as a process of its own.
     pub listen: String,
-    /// Daily counts of a repository are made anew at most this often, and not for 20 times what the last ones took, unless a
-    /// person asks for them; zero is whenever anything changed.
+    /// Daily counts of a repository are made anew at most this often, and not for 20 times what the last ones took, unless
+    /// somebody asks for that one job; zero is whenever anything changed.
     #[serde(with = "duration")]
     pub daily_delay: Duration,
 }
