@@ -3,7 +3,7 @@
 //! GitHub does not deliver again by itself, but keeps each delivery with its payload for three days. Whoever may
 //! administrate the hook can read them: a token with that right for a repository's or an organisation's hook, an App for
 //! its own. Without that right what was missed is found by polling, and the status says so. No list that a repository's
-//! administrator may read names an organisation's hook: it is known by its ping.
+//! administrator may read names an organisation's hook: it is known by its ping and its deliveries.
 //!
 //! The cursor `deliveries/{repository}` (or `deliveries/organization/{login}`, `deliveries/app`) keeps how far the log was
 //! read. The log is not strictly in order of time, so the last minutes are read again each time, and what was handled is
@@ -23,7 +23,10 @@ use gharvest_state::{
     State,
     feed::{self, Checked},
 };
-use gharvest_webhook_receiver::{Headers, Outcome, Payload, Receiver, hook_feed, organization_hook_feed};
+use gharvest_webhook_receiver::{
+    Headers, Outcome, Payload, Receiver,
+    hooks::{hook_feed, organization_hook_feed},
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -230,9 +233,9 @@ impl Recovery<'_> {
     }
 
     /// How many deliveries of an organisation's hook were recovered, and why its log cannot be read; no word without a
-    /// hook that pinged.
+    /// hook that was heard.
     async fn of_organization(&self, login: &str, now: Timestamp) -> Result<(u64, Option<Result<(), String>>), Failure> {
-        let Some(hook) = self.pinged(&organization_hook_feed(login)).await? else { return Ok((0, None)) };
+        let Some(hook) = self.heard(&organization_hook_feed(login)).await? else { return Ok((0, None)) };
         let feed = format!("deliveries/organization/{}", login.to_ascii_lowercase());
         let mut cursor = self.cursor(&feed).await?;
         if cursor.hook != Some(hook) {
@@ -346,15 +349,15 @@ impl Recovery<'_> {
         }
     }
 
-    /// The hook that pinged last, and was not removed since.
-    async fn pinged(&self, feed: &str) -> Result<Option<u64>, Failure> {
+    /// The hook that was heard last, by a ping or a delivery, and was not removed since.
+    async fn heard(&self, feed: &str) -> Result<Option<u64>, Failure> {
         let known = self.archive.cursor(feed).await?;
         Ok(known.filter(|hook| hook["removed_at"].is_null()).and_then(|hook| hook["hook_id"].as_u64()))
     }
 
-    /// The hook of a repository that leads here: the one that pinged, or one with a receiver's path.
+    /// The hook of a repository that leads here: the one that was heard, or one with a receiver's path.
     async fn find_hook(&self, tracked: &Tracked) -> Result<Result<u64, String>, Failure> {
-        let pinged = self.pinged(&hook_feed(tracked.id)).await?;
+        let heard = self.heard(&hook_feed(tracked.id)).await?;
         let found = match self.client.get(&Resource::Hooks(tracked.name.clone()), None, Purpose::Scheduled).await {
             Ok(Answer::Found(found)) => found,
             Ok(_) => return Ok(Err(NO_RIGHT.to_owned())),
@@ -369,8 +372,8 @@ impl Recovery<'_> {
             let path = url.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/');
             path.ends_with("/webhooks/github") || path.ends_with("/webhooks/github/receive")
         };
-        let by_ping = hooks.iter().find(|hook| pinged.is_some() && hook["id"].as_u64() == pinged);
-        let hook = by_ping.or_else(|| hooks.iter().find(leads_here));
+        let by_word = hooks.iter().find(|hook| heard.is_some() && hook["id"].as_u64() == heard);
+        let hook = by_word.or_else(|| hooks.iter().find(leads_here));
         Ok(hook.and_then(|hook| hook["id"].as_u64()).ok_or_else(|| NO_HOOK.to_owned()))
     }
 
@@ -507,7 +510,7 @@ impl Recovery<'_> {
             Ok(payload) => payload,
             Err(error) => return Ok(Taken::Lost(error.to_string())),
         };
-        let headers = Headers { event: &entry.event, delivery: &entry.guid };
+        let headers = Headers { event: &entry.event, delivery: &entry.guid, hook: None };
         let received = self.receiver.receive_at(headers, &payload, entry.delivered_at).await?;
         tracing::info!(
             delivery = entry.guid,

@@ -347,7 +347,7 @@ async fn what_was_missed_and_not_recovered_is_lost_and_nothing_else_is_counted()
     let (arrived, hidden) = (&log[0], &log[1]);
     let said = arrived.announcement.payload.to_string();
     let payload = Payload::read("application/json", said.as_bytes()).unwrap();
-    let headers = Headers { event: &arrived.announcement.event, delivery: &arrived.guid };
+    let headers = Headers { event: &arrived.announcement.event, delivery: &arrived.guid, hook: None };
     assert_eq!(world.receiver.receive(headers, &payload).await.unwrap().outcome, Outcome::Queued);
     let not_found = GithubFault::Status { status: 404 };
     world.control.inject(Rule::often(not_found, 1.0).on(&format!("/deliveries/{}", hidden.id)));
@@ -478,7 +478,7 @@ async fn a_spooled_delivery_is_pushed_under_its_own_id() {
         "repository": {"id": world.tracked.id, "full_name": "lumen/lumen"}});
     let payload = Payload::read("application/json", body.to_string().as_bytes()).unwrap();
     let deliver = async || {
-        let headers = Headers { event: "issues", delivery: "d-1" };
+        let headers = Headers { event: "issues", delivery: "d-1", hook: None };
         world.receiver.receive(headers, &payload).await.unwrap().outcome
     };
     world.faulty.fail_next(Fault::Before);
@@ -492,7 +492,7 @@ async fn a_spooled_delivery_is_pushed_under_its_own_id() {
     );
     assert_eq!(deliver().await, Outcome::Duplicate, "sent again by GitHub, it causes nothing more");
     // The other way round: GitHub sends it again before the inbox is looked at.
-    let again = Headers { event: "issues", delivery: "d-2" };
+    let again = Headers { event: "issues", delivery: "d-2", hook: None };
     world.faulty.fail_next(Fault::Before);
     assert_eq!(world.receiver.receive(again, &payload).await.unwrap().outcome, Outcome::Spooled);
     assert_eq!(world.receiver.receive(again, &payload).await.unwrap().outcome, Outcome::Queued);

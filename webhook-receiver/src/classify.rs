@@ -7,7 +7,10 @@ use gharvest_queue::{Timing, Trigger};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::payload::{Payload, PayloadRepository, repository_id, values};
+use crate::{
+    hooks::Hook,
+    payload::{Payload, PayloadRepository, repository_id, values},
+};
 
 /// What follows from a delivery.
 #[derive(Debug, Default, PartialEq)]
@@ -44,6 +47,8 @@ pub struct Headers<'a> {
     pub event: &'a str,
     /// `X-GitHub-Delivery`
     pub delivery: &'a str,
+    /// Whose hook sent it; none of an App's, and of what is taken from GitHub's list of deliveries.
+    pub hook: Option<Hook>,
 }
 
 /// Decides what follows from a delivery. Unknown events and actions are no error: what names an item triggers it,
@@ -227,7 +232,7 @@ mod tests {
 
     fn classified(event: &str, payload: Value) -> Classified {
         let payload = Payload::read("application/json", payload.to_string().as_bytes()).unwrap();
-        classify(Headers { event, delivery: "d1" }, &payload, Timestamp::UNIX_EPOCH)
+        classify(Headers { event, delivery: "d1", hook: None }, &payload, Timestamp::UNIX_EPOCH)
     }
 
     fn subjects(event: &str, payload: Value) -> Vec<String> {

@@ -20,12 +20,13 @@ use gharvest_state::{
 };
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use tracing::Span;
 
 use crate::{
     classify::{Classified, Headers, TrackingChange, classify, trigger},
+    hooks::Hooks,
     payload::Payload,
     tracking::{List, Tracking},
 };
@@ -125,7 +126,7 @@ fn with_trace(mut triggers: Vec<Trigger>) -> Vec<Trigger> {
 }
 
 /// Keeps something in time, or says why not.
-async fn keep<T>(keeping: impl Future<Output = Result<T, gharvest_archive::Error>>) -> Result<T, String> {
+pub(crate) async fn keep<T>(keeping: impl Future<Output = Result<T, gharvest_archive::Error>>) -> Result<T, String> {
     match timeout(KEEP_DEADLINE, keeping).await {
         Ok(kept) => kept.map_err(|error| error.to_string()),
         Err(_) => Err("the archive does not answer in time".to_owned()),
@@ -140,6 +141,7 @@ pub struct Receiver {
     state: Option<Arc<dyn State>>,
     untracked: Untracked,
     tracking: Tracking,
+    hooks: Hooks,
     noted: Mutex<HashMap<RepositoryId, Instant>>,
     /// Until when the queue is not asked, because it did not answer in time.
     hangs_until: Mutex<Option<Instant>>,
@@ -154,6 +156,7 @@ impl Receiver {
         Self {
             queue,
             tracking: Tracking::of(archive.clone()),
+            hooks: Hooks::of(archive.clone()),
             archive,
             state: None,
             untracked,
@@ -198,6 +201,9 @@ impl Receiver {
         let outcome = self.take(headers, payload, classified, now).await?;
         if let Some(repository) = repository.filter(|_| !matches!(outcome, Outcome::Untracked | Outcome::Ignored)) {
             self.note(repository, headers, now);
+            if let Some(hook) = headers.hook {
+                self.hooks.heard(hook, payload, now);
+            }
         }
         Ok(Received { outcome, subject })
     }
@@ -210,11 +216,11 @@ impl Receiver {
         now: Timestamp,
     ) -> Result<Outcome, NotDurable> {
         if classified.meaning == "ping" {
-            self.record_hook(payload, json!({ "hook_id": payload.hook_id, "at": now })).await;
+            self.hooks.pinged(payload, now).await;
             return Ok(Outcome::Pong);
         }
         if headers.event == "meta" && payload.action.as_deref() == Some("deleted") {
-            self.forget_hook(payload, now).await;
+            self.hooks.gone(payload, now).await;
         }
         if !classified.tracking.is_empty() {
             return self.change_tracking(headers, classified.tracking, now).await;
@@ -477,46 +483,6 @@ impl Receiver {
             other => other,
         })
     }
-
-    /// A ping proves that the hook works: kept for `status` and for asking GitHub what was missed, and never a reason to
-    /// fail.
-    async fn record_hook(&self, payload: &Payload, hook: Value) {
-        let recorded = keep(self.archive.set_cursor(&feed_of_hook(payload), hook)).await;
-        if let Err(error) = recorded {
-            tracing::warn!(error, "what is known of a hook cannot be kept");
-        }
-    }
-
-    /// `meta` says that a hook is gone, as the last word of that one: another may have taken its place already.
-    async fn forget_hook(&self, payload: &Payload, now: Timestamp) {
-        let Some(hook) = payload.hook_id else { return };
-        let remove = |known: Option<Value>| {
-            let mut known = known.filter(|known| known["hook_id"].as_u64() == Some(hook))?;
-            known["removed_at"] = json!(now);
-            Some(known)
-        };
-        if let Err(error) = keep(self.archive.change_cursor(&feed_of_hook(payload), &remove)).await {
-            tracing::warn!(error, "that a hook is gone cannot be kept");
-        }
-    }
-}
-
-fn feed_of_hook(payload: &Payload) -> String {
-    match (&payload.repository, &payload.organization) {
-        (Some(repository), _) => hook_feed(repository.id),
-        (None, Some(organization)) => organization_hook_feed(&organization.login),
-        (None, None) => "hook/app".to_owned(),
-    }
-}
-
-/// The archive's cursor with what is known of a repository's hook: `hook_id`, `at`, and `removed_at` once it is gone.
-pub fn hook_feed(repository: RepositoryId) -> String {
-    format!("hook/{repository}")
-}
-
-/// The same of an organisation's hook, whose pings name no repository.
-pub fn organization_hook_feed(login: &str) -> String {
-    format!("hook/organization/{}", login.to_ascii_lowercase())
 }
 
 /// A repository as it is first tracked.

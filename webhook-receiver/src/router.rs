@@ -23,6 +23,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::{
     classify::Headers,
+    hooks::Hook,
     payload::{self, Payload, PayloadError},
     receive::{Received, Receiver},
     room::{Place, Room},
@@ -80,7 +81,8 @@ async fn deliver(State(context): State<Arc<Context>>, request: Request) -> Respo
         true => tracing::info_span!(parent: None, "webhook", event = printable(event), delivery = printable(delivery)),
         false => Span::none(),
     };
-    let accepting = accept(&context, &headers, Headers { event, delivery }, body).instrument(span);
+    let hook = Hook::from_headers(text("x-github-hook-id"), text("x-github-hook-installation-target-type"));
+    let accepting = accept(&context, &headers, Headers { event, delivery, hook }, body).instrument(span);
     let result = match tokio::time::timeout(DEADLINE, accepting).await {
         Ok(result) => result,
         Err(_) => Err(Refusal::NotDurable("it could not be made durable in time".to_owned())),

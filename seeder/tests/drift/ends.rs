@@ -41,7 +41,7 @@ impl World {
         let body = serde_json::to_vec(&announcement.payload).unwrap();
         let payload = Payload::read("application/json", &body).unwrap();
         let delivery = format!("delivery-{}", fastrand::u64(..));
-        let headers = Headers { event: &announcement.event, delivery: &delivery };
+        let headers = Headers { event: &announcement.event, delivery: &delivery, hook: None };
         receiver.receive(headers, &payload).await.unwrap();
     }
 
