@@ -45,6 +45,9 @@ pub(crate) async fn refresh(
     now: Timestamp,
 ) -> Result<u64, Failure> {
     let feed = format!("daily/{id}");
+    if archive.repository(id).await?.is_none() {
+        return Ok(0);
+    }
     let DailyCursor { version, series: mut gone } = begin(archive, &feed).await?;
     let Some(repository) = archive.repository(id).await? else { return Ok(0) };
     let mut builder = Builder::new();
@@ -77,7 +80,10 @@ pub(crate) async fn refresh(
     writer.flush().await?;
     let settle = |stored: Option<DailyCursor>| {
         let mut cursor = stored.unwrap_or_default();
-        cursor.series.retain(|series| !gone.contains(series));
+        // A later count may have written them again.
+        if cursor.version == version {
+            cursor.series.retain(|series| !gone.contains(series));
+        }
         cursor.series.extend(written.iter().cloned());
         Some(cursor)
     };

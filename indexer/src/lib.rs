@@ -67,8 +67,8 @@ pub struct Options {
     pub lease: Duration,
     /// How long work in hand may take at shutdown.
     pub drain: Duration,
-    /// Daily counts of a repository are made anew at most this often, and not for 20 times what the last ones took; zero
-    /// is whenever anything changed.
+    /// Daily counts of a repository are made anew at most this often, and not for 20 times what the last ones took, unless
+    /// somebody asks for that one job; zero is whenever anything changed.
     pub daily_delay: Duration,
 }
 
@@ -298,8 +298,8 @@ impl Indexer {
         }
     }
 
-    /// Counts what is committed, and commits that, with what others wrote meanwhile. Items of other batches that are not yet bring a job like this one when
-    /// they are.
+    /// Counts what is committed, and commits that, with what others wrote meanwhile. Items of other batches that are not
+    /// yet committed bring a job like this one when they are.
     async fn daily(&self, batch: &Batch, job: &Job, id: RepositoryId) -> Result<(), Failure> {
         let count = async {
             let epoch = self.index.epoch().await?;

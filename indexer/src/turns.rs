@@ -38,9 +38,9 @@ impl Turns {
         Self { shortest, not_before: Mutex::default(), room: Semaphore::new(MOST_WAITING), turn: Turn::new(()) }
     }
 
-    /// Counts a repository when it has its turn, unless too many wait or it is too early, which it never is for a person who
-    /// asked. `waits` is called before the wait. The next one need not wait until the days are durable; who fails to count or to make them so may come again at
-    /// once.
+    /// Counts a repository when it has its turn, unless too many wait or it is too early, which it never is for somebody
+    /// who asked. `waits` is called before the wait. The next one need not wait until the days are durable; who fails to
+    /// count or to make them so may come again at once.
     pub(crate) async fn count<C>(
         &self,
         id: RepositoryId,

@@ -297,7 +297,8 @@ impl Inner {
             return Ok(());
         }
         state.building = None;
-        built.give_up()
+        // A swap that failed in its last step may count all the same from the next start on.
+        if generation::current(&self.root)?.as_deref() == Some(built.name.as_str()) { Ok(()) } else { built.give_up() }
     }
 
     fn status(&self) -> Result<IndexStatus> {
