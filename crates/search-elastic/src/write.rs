@@ -54,7 +54,6 @@ struct Stored {
 const STORED_FIELDS: &str = "_source_includes=meta,comment_documents,event_documents,interval_documents&filter_path=docs._id,docs._version,docs._source";
 /// What the versions of items are told by.
 const VERSION_FIELDS: &str = "_source=false&filter_path=docs._id,docs.error.reason";
-
 /// What is told of documents that are only asked for.
 const TAKEN_FIELDS: &str = "_source=false&filter_path=docs._id,docs.error.type";
 
@@ -383,7 +382,7 @@ impl ElasticIndex {
     }
 
     /// Buries children of older writers who wrote after this one had looked, and before it wrote. Theirs come in order, so
-    /// the first place that was never taken ends a sort. Who wrote a thread's item first needs not look: the item of an
+    /// the first place that was never taken ends a sort, but for one that the engine refused. Who wrote a thread's item first needs not look: the item of an
     /// older writer is refused then, and no child of it comes.
     async fn bury_left_over(&self, target: &Target, round: &Round<'_>) -> Result<()> {
         let replaced = round.fresh.iter().filter(|fresh| fresh.has_replaced);
@@ -492,8 +491,14 @@ impl ElasticIndex {
     async fn are_taken(&self, target: &Target, aliases: &Aliases, ids: &[(usize, String)]) -> Result<Vec<bool>> {
         let asked = |(sort, key): &(usize, String)| json!({"_index": aliases.children[*sort], "_id": key, "version": NO_VERSION, "version_type": "external"});
         let found = self.get(target, ids.iter().map(asked).collect(), TAKEN_FIELDS).await?;
-        let mut taken: Vec<_> =
-            found.iter().map(|found| found["error"]["type"] == "version_conflict_engine_exception").collect();
+        let is_taken = |found: &Value| match found["error"]["type"].as_str() {
+            Some("version_conflict_engine_exception") => Ok(true),
+            None | Some("index_not_found_exception") => Ok(false),
+            Some(other) => {
+                Err(Error::new(ErrorKind::Unavailable, "write", format!("a document cannot be read: {other}")))
+            }
+        };
+        let mut taken: Vec<_> = found.iter().map(is_taken).collect::<Result<_>>()?;
         taken.resize(ids.len(), false);
         Ok(taken)
     }
@@ -574,12 +579,12 @@ impl ElasticIndex {
         // Who counts writes what differs from the index of everything: that gets a day when what is public has it.
         targets.sort_by_key(|target| !target.names.is_public);
         let version = documents.iter().map(|one| one.version).max().unwrap_or_default();
-        let (mut written, mut missing) = (Ok(()), BTreeSet::new());
+        let (mut written, mut refused) = (Ok(()), BTreeSet::new());
         for target in &targets {
             let alias = target.names.all(Sort::Daily);
             let mut lines = Lines::default();
             let shown: Vec<_> = documents.iter().filter(|one| target.takes(one.private)).collect();
-            for one in shown.iter().filter(|one| !missing.contains(&one.key)) {
+            for one in shown.iter().filter(|one| !refused.contains(&one.key)) {
                 lines.index(&alias, &one.key, one.version, |into| body::plain(into, one));
             }
             if shown.len() < documents.len() {
@@ -591,7 +596,7 @@ impl ElasticIndex {
             // A document that is refused keeps the others from no index.
             let outcomes = self.bulk.write(lines).await?;
             written = written.and(none_refused(target, &outcomes));
-            missing.extend(outcomes.into_iter().filter_map(Outcome::refused));
+            refused.extend(outcomes.into_iter().filter_map(Outcome::refused));
         }
         written
     }

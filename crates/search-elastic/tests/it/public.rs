@@ -287,7 +287,7 @@ async fn a_day_that_what_is_public_refuses_is_not_counted_as_written() {
     let index = ensured(&options).await;
     let client = reqwest::Client::new();
     // What is public gets an index that knows less, so that it alone refuses the day.
-    let found = client.get(format!("{url}/{}-public-daily-all", options.prefix)).send().await.unwrap();
+    let found = client.get(format!("{url}/{}-public-daily", options.prefix)).send().await.unwrap();
     let found: Value = found.error_for_status().unwrap().json().await.unwrap();
     let (name, made) = found.as_object().unwrap().iter().next().unwrap();
     let mut made = made.clone();
