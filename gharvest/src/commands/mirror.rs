@@ -182,7 +182,7 @@ struct SoFar {
     walked: bool,
     downloads: u64,
     indexes: u64,
-    /// Repositories that have at most one job left, which waits.
+    /// Repositories that have one job left, which waits.
     rests: Vec<RepositoryId>,
 }
 
@@ -222,12 +222,13 @@ async fn so_far(system: &System, ids: &[RepositoryId], waits_for_delayed: bool) 
     Ok(sum)
 }
 
-/// Has the daily counts made now that alone are left: they rest for the sake of other work.
+/// Has the daily counts made now that alone are left: they rest for the sake of other work. Those that failed wait for
+/// their next attempt.
 async fn count_now(system: &System, repositories: &[RepositoryId]) -> anyhow::Result<()> {
     for id in repositories {
         let subject = Subject::part(*id, part::DAILY);
         let job = system.queue.job(QueueName::Index, &subject).await?;
-        if job.is_some_and(|job| job.state == JobState::Delayed) {
+        if job.is_some_and(|job| job.state == JobState::Delayed && job.reason.is_none()) {
             let (queue, reason) = (QueueName::Index, "mirrored".to_owned());
             let trigger = Trigger { queue, subject, lane: Lane::Manual, timing: Timing::Now, reason };
             system.queue.push(&[trigger], None).await?;

@@ -23,6 +23,7 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
+#[command(after_help = "Ends with 3 where a repository cannot be read.")]
 pub(crate) struct StatusArgs {
     /// As JSON
     #[arg(long)]
