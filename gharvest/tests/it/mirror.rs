@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use gharvest_github_simulator::{Change, Fault, Rule, Truth};
 use serde_json::Value;
 
-use crate::scene::{MIRRORED, OTHER, RENAMED, Scene, count, finish, name, outstanding};
+use crate::scene::{MIRRORED, MIRRORED_WITHIN, OTHER, RENAMED, Scene, count, finish, finish_within, name, outstanding};
 
 /// Issues of the generated world behind the first dozen, which other assertions use, that no other thread refers to: what
 /// becomes of them changes no other thread, which might have been read before.
@@ -95,7 +95,8 @@ async fn mirror_equals(hardship: &Hardship) {
     let mut command = scene.command(&["mirror", MIRRORED, "--once", "--no-web"]);
     // What rests for the sake of other work is not waited for when there is none.
     command.env("GHARVEST_INDEXER__DAILY_DELAY", "1h");
-    let mirrored = finish(command.env("GHARVEST_DOWNLOADER__GRAPHQL", hardship.graphql.to_string())).await;
+    command.env("GHARVEST_DOWNLOADER__GRAPHQL", hardship.graphql.to_string());
+    let mirrored = finish_within(MIRRORED_WITHIN, command).await;
     assert_eq!(mirrored.code, Some(0), "{mirrored:?}");
     assert!(control.fault_hits() > 10, "{} faults", control.fault_hits());
     control.clear_faults();
