@@ -277,7 +277,8 @@ impl Downloader {
                 return Err(Failure::Hopeless(reason));
             }
             // Also what another archive's receiver pushed where two share a queue.
-            tracing::warn!(repo.id = %id, jobs = batch.unsettled().len(), "Jobs of a repository that is neither tracked nor archived are dropped");
+            let jobs = batch.unsettled().len();
+            tracing::warn!(repo.id = %id, jobs, "Jobs of a repository that is neither tracked nor archived are dropped");
             return Err(Failure::Untracked(id));
         };
         let fresh = track::discover(&self.client, &tracked.name).await?;

@@ -390,10 +390,10 @@ impl ElasticIndex {
             replaced.flat_map(|fresh| (0..3).map(move |sort| (fresh, sort, fresh.most[sort]))).collect();
         let mut width = 1;
         while !ends.is_empty() {
-            let ids: Vec<_> = ends
-                .iter()
-                .flat_map(|end| (0..width).map(|beyond| (end.1, child_key(end.0.thread, (end.1, end.2 + beyond)))))
-                .collect();
+            let mut ids = Vec::new();
+            for &(fresh, sort, first) in &ends {
+                ids.extend((first..first + width).map(|nth| (sort, child_key(fresh.thread, (sort, nth)))));
+            }
             let taken = self.are_taken(target, &round.aliases, &ids).await?;
             let mut graves = Lines::default();
             let mut further = Vec::new();
