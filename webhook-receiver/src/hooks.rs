@@ -1,4 +1,4 @@
-//! Which hooks lead here: kept in the archive for `status`, and so that GitHub can be asked what was missed of each.
+//! Which hooks lead here: kept in the archive, so that GitHub can be asked what was missed of each.
 //!
 //! A ping says which hook it is of, and so does each delivery in its headers: a hook whose ping came before its repository
 //! was tracked, to another address, or under its organisation's former name is known from its next delivery on.
@@ -17,8 +17,7 @@ use tokio::time::Instant;
 
 use crate::{payload::Payload, receive::keep};
 
-/// What was found to be known is looked at again after this time, whatever deliveries say: where two hooks of one
-/// repository lead here, each is the other's news.
+/// Another hook of a feed is news this often: where two hooks of one repository lead here, each is the other's news.
 const LOOKED_EVERY: Duration = Duration::from_secs(30);
 
 /// Whose hook sent a delivery, as its headers say.

@@ -364,10 +364,10 @@ pub struct FeedHealth {
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub checked_at: Option<Timestamp>,
-    /// Deliveries that GitHub says failed, since this is counted.
+    /// Deliveries that were missed, since this is counted.
     #[serde(default)]
     pub failures: u64,
-    /// How many of them were recovered.
+    /// How many of them were recovered; the others are lost.
     #[serde(default)]
     pub recovered: u64,
     /// Why failed deliveries cannot be recovered: what is missed is found by polling then.
