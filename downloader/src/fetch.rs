@@ -28,6 +28,9 @@ pub struct Wanted {
     pub hint: Option<Listed>,
     /// The stored record, for conditional requests.
     pub known: Option<Record>,
+    /// It is archived, and only to be compared: the hint is what the archive has, and what does not come with others is
+    /// [`Fetched::Untold`].
+    pub is_compared: bool,
 }
 
 /// A thread as GitHub gave it.
@@ -68,6 +71,8 @@ pub enum Fetched {
         /// Where: an address.
         location: String,
     },
+    /// Nothing was learnt of a thread that is only to be compared: it is to be fetched by itself.
+    Untold,
 }
 
 /// What came of threads: numbers, each with what GitHub said or why it could not be asked.
@@ -115,7 +120,10 @@ impl RestFetcher {
     }
 
     async fn thread(&self, name: &RepositoryName, wanted: Wanted, purpose: Purpose) -> Result<Fetched, Failure> {
-        let Wanted { number, hint, known } = wanted;
+        let Wanted { number, hint, known, is_compared } = wanted;
+        if is_compared {
+            return Ok(Fetched::Untold);
+        }
         if let Some(hint) = hint {
             let (issue, comments) = (hint.issue(), hint.review_comments());
             match self.around(name, number, issue, Map::new(), known.as_ref(), comments, purpose).await {

@@ -31,6 +31,7 @@ use gharvest_github::{Answer, ErrorKind, Listed, Purpose, Resource};
 use gharvest_model::{
     ItemId, Kind, Lane, Record, RepositoryName,
     drift::{self, Drift},
+    job::reason::is_swept,
     ledger::NumberState,
     progress::ItemsCursor,
     record::{Fact, RecordRepository, RecordState, Visibility},
@@ -51,8 +52,6 @@ use crate::{
     walk::time_of,
 };
 
-/// The reasons of jobs that the sweep pushes begin so.
-pub const SWEEP: &str = "sweep";
 /// A 404 of an item that was there must be seen again after this time before it counts.
 pub const CONFIRM_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How often a webhook's word is believed more than a 404: GitHub's own copies lag a little.
@@ -100,7 +99,7 @@ impl Downloader {
             let review_comments = hint.has_all_review_comments.then_some(&hint.review_comments);
             Listed::new(&hint.issue, review_comments)
         });
-        let wanted = Wanted { number, hint, known };
+        let wanted = Wanted { number, hint, known, is_compared: false };
         Ok((Prepared { item, existing, inbox, listed_at }, wanted))
     }
 
@@ -130,10 +129,11 @@ impl Downloader {
             Fetched::Deleted => self.bury_item(repository, job, prepared, RecordState::Deleted).await,
             Fetched::Moved { location } => self.moved(repository, job, prepared, &location, purpose).await,
             Fetched::Missing => self.missing(repository, job, prepared, purpose).await,
+            Fetched::Untold => Ok(Round::Again),
         }
     }
 
-    fn record_of(&self, repository: &Repository, prepared: &Prepared, thread: Thread) -> Record {
+    pub(crate) fn record_of(&self, repository: &Repository, prepared: &Prepared, thread: Thread) -> Record {
         let now = Timestamp::now();
         let name = RecordRepository { id: repository.id, full_name: repository.full_name.clone() };
         let mut record = Record::new(name, prepared.item.number, thread.kind(), now);
@@ -206,8 +206,7 @@ impl Downloader {
         mut record: Record,
         state: NumberState,
     ) -> Result<Round, Failure> {
-        twin::withhold_private(&mut record);
-        self.archive.follow_deletion_policy(&mut record).await?;
+        self.withhold(&mut record).await?;
         let drift = swept_drift(job, prepared.existing.as_ref(), &record);
         let written = self.archive.put_record(record).await?;
         fail_point!("downloader-stored");
@@ -229,8 +228,14 @@ impl Downloader {
         Ok(Round::Done { index })
     }
 
+    /// Takes out of a record what may not be kept.
+    pub(crate) async fn withhold(&self, record: &mut Record) -> Result<(), Failure> {
+        twin::withhold_private(record);
+        Ok(self.archive.follow_deletion_policy(record).await?)
+    }
+
     /// What follows a durable record: the ledger, and the end of facts and hints that are merged.
-    async fn account(&self, prepared: &Prepared, state: NumberState) -> Result<(), Failure> {
+    pub(crate) async fn account(&self, prepared: &Prepared, state: NumberState) -> Result<(), Failure> {
         let ItemId { repository, number } = prepared.item;
         let change = LedgerChange { number, state, verified_at: Timestamp::now() };
         self.archive.update_ledger(repository, &[change]).await?;
@@ -429,6 +434,11 @@ impl Prepared {
         self.existing.is_some()
     }
 
+    /// Whether webhooks said something that is not in the record yet.
+    pub(crate) fn has_facts(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
     fn facts(&self) -> impl Iterator<Item = &Fact> {
         self.inbox.iter().map(|entry| &entry.fact)
     }
@@ -484,7 +494,7 @@ fn is_newer(hint: &Hint, record: &Record) -> bool {
 /// What had changed in silence, if the sweep asked for this download.
 fn swept_drift(job: &Job, existing: Option<&Record>, record: &Record) -> Vec<Drift> {
     match existing {
-        Some(existing) if job.reasons.iter().any(|reason| reason.starts_with(SWEEP)) => {
+        Some(existing) if job.reasons.iter().any(|reason| is_swept(reason)) => {
             drift::between(existing, record).into_iter().collect()
         }
         _ => Vec::new(),
@@ -498,7 +508,7 @@ fn swept_drift(job: &Job, existing: Option<&Record>, record: &Record) -> Vec<Dri
 /// if this is not the job's first attempt, or if the stored revision is younger than the job (a release costs no
 /// attempt). Jobs of backfills have no times; for them a day is taken. Too many index jobs cost a little work, one too
 /// few would leave a thread out of search.
-fn index_needed(job: &Job, changed_at: Option<Timestamp>, now: Timestamp) -> bool {
+pub(crate) fn index_needed(job: &Job, changed_at: Option<Timestamp>, now: Timestamp) -> bool {
     /// The queue's clock and ours may differ.
     const SKEW: SignedDuration = SignedDuration::from_mins(1);
     let since = job.first_at.map_or(now - SignedDuration::from_hours(24), |first| first - SKEW);

@@ -39,6 +39,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+mod compare;
 pub mod deletions;
 mod edits;
 pub mod fetch;
@@ -56,7 +57,7 @@ mod unshown;
 pub mod walk;
 
 pub use images::ImageOptions;
-pub use item::{CONFIRM_AFTER, SWEEP};
+pub use item::CONFIRM_AFTER;
 pub use twin::TwinOptions;
 
 use edits::Walked;
@@ -185,6 +186,8 @@ struct Order {
     parts: Vec<Job>,
     /// Items of first mirrors, many at a time.
     backfill: Vec<Job>,
+    /// Items whose turn it is in the sweep's rotation, as many.
+    rotation: Vec<Job>,
     /// Walks over everything, which stop when the turn is over and go on in another one.
     walks: Vec<Job>,
 }
@@ -194,6 +197,9 @@ impl Order {
         let mut order = Self::default();
         for job in jobs {
             let place = match &job.subject {
+                Subject::Item(_) if purpose(job.lane) == Purpose::Backfill && compare::is_wanted(job) => {
+                    &mut order.rotation
+                }
                 Subject::Item(_) if purpose(job.lane) == Purpose::Backfill => &mut order.backfill,
                 Subject::Item(_) => &mut order.live,
                 _ if is_part(job, part::ITEMS) || is_part(job, part::EDITS) => &mut order.walks,
@@ -307,7 +313,7 @@ impl Downloader {
         if let Some(left) = self.schedules_wait(id) {
             batch.settle(schedules_of(batch, left)).await;
         }
-        let Order { live, parts, backfill, walks } = Order::of(&batch.unsettled());
+        let Order { live, parts, backfill, rotation, walks } = Order::of(&batch.unsettled());
         let mut has_begun = false;
         let mut goes_on = || !std::mem::replace(&mut has_begun, true) || !self.is_over(begun);
         // Where tokens are reserved for live work, what it is shown says nothing of what schedules would be.
@@ -323,6 +329,14 @@ impl Downloader {
         let size = self.fetcher.batch(&repository.full_name, backfill.len(), Purpose::Backfill);
         for jobs in backfill.chunks(size.max(1)).take_while(|_| goes_on()) {
             fetched_items |= self.items(batch, &mut repository, jobs).await?;
+        }
+        let size = self.fetcher.batch(&repository.full_name, rotation.len(), Purpose::Backfill);
+        let mut differing = Vec::new();
+        for jobs in rotation.chunks(size.max(1)).take_while(|_| goes_on()) {
+            differing.append(&mut self.compare(batch, &repository, jobs).await?);
+        }
+        for job in differing.into_iter().take_while(|_| goes_on()) {
+            fetched_items |= self.items(batch, &mut repository, std::slice::from_ref(job)).await?;
         }
         for job in walks.iter().take_while(|_| goes_on()) {
             match self.walk(&repository, job, begun).await {

@@ -45,6 +45,11 @@ impl TwinOptions {
         Some(&self.twins.iter().find(|twins| is_name(&twins.public))?.private)
     }
 
+    /// Whether a record has a private twin, or may get one.
+    pub(crate) fn is_of_twin(&self, repository: &Repository, record: &Record) -> bool {
+        record.twin.is_some() || self.of(repository).is_some() && self.is_placeholder(record)
+    }
+
     fn is_placeholder(&self, record: &Record) -> bool {
         let title = record.core().and_then(|core| core.get("title")?.as_str()).unwrap_or_default().trim();
         self.titles.iter().any(|placeholder| placeholder.trim() == title)

@@ -10,7 +10,7 @@ use std::{
 use gharvest_archive::Archive;
 use gharvest_model::{
     Lane, QueueName, RepositoryId, Subject,
-    job::part,
+    job::{part, reason::swept},
     ledger::{Ledger, NumberState},
     progress::runs,
     tracking::Tracked,
@@ -19,7 +19,7 @@ use gharvest_queue::{Queue, Timing, Trigger};
 use jiff::Timestamp;
 use metrics::gauge;
 
-use crate::{Failure, schedule::earlier, sweep::swept};
+use crate::{Failure, schedule::earlier};
 
 /// A number that answered 404 although it was there, and one that failed, are tried again after this time.
 pub const AGAIN_AFTER: Duration = Duration::from_secs(24 * 3600);

@@ -148,6 +148,8 @@ pub struct Options {
     pub sweep_period: Duration,
     /// The sweep's share of the budget, 0 to 1.
     pub sweep_share: f64,
+    /// Whether downloads use GraphQL.
+    pub graphql: bool,
     /// Snapshots of the archive.
     pub snapshots: Snapshots,
 }
@@ -165,6 +167,7 @@ impl Options {
             untracked: settings.webhook.untracked,
             sweep_period: set.sweep_period,
             sweep_share: set.sweep_share,
+            graphql: settings.downloader.graphql,
             snapshots: Snapshots::new(settings),
         }
     }

@@ -5,7 +5,7 @@
 //! | [`comments`] | comments and review comments updated since the last look, each run | two conditional requests | edited, added |
 //! | [`lists`] | every page of the list of items, once a day, by ETag | nothing a page that is the same, else a call | titles, texts, states, labels, milestones, people, reactions, deleted comments, items gone or back |
 //! | [`probes`] | every number once a period: `updatedAt`, timeline count and `updatedAt` | a call and a point for up to 149 | references, events, reviews, what came late |
-//! | [`rotation`] | every item in whole, once in [`ROTATIONS`] periods | what has no ETag yet: two or three calls an item once, and later the pages of long lists | everything else |
+//! | [`rotation`] | every item in whole, once in [`ROTATIONS`] periods | a tenth of a call and point an item, less for what has ETags | everything else |
 //!
 //! What differs is downloaded, with a reason that begins with `sweep`, so that the downloader counts the drift by kind.
 //! `_docs/completeness.md` names for each kind of silent change its detector and the time within which it is found.
@@ -14,7 +14,11 @@ use std::time::Duration;
 
 use gharvest_archive::{Archive, Hint};
 use gharvest_github::Client;
-use gharvest_model::{Lane, QueueName, Subject, tracking::Tracked};
+use gharvest_model::{
+    Lane, QueueName, Subject,
+    job::{part, reason::swept},
+    tracking::Tracked,
+};
 use gharvest_queue::{Queue, Timing, Trigger};
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
@@ -31,11 +35,6 @@ pub const ROTATIONS: u32 = 12;
 /// Triggers pushed in one step.
 const STEP: usize = 500;
 
-/// The reason of a job that is to count what it finds as drift; `by` names what asks for it.
-pub(crate) fn swept(by: &str) -> String {
-    format!("sweep: {by}")
-}
-
 /// How a sweep works.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
@@ -45,6 +44,8 @@ pub struct Pace {
     pub period: Duration,
     /// Calls and points an hour that sweeps may cost.
     pub cost_per_hour: f64,
+    /// Whether downloads come by GraphQL where that is cheaper.
+    pub by_graphql: bool,
 }
 
 impl Pace {
@@ -94,8 +95,8 @@ impl Sweep<'_> {
         self.left += 1;
     }
 
-    /// Has numbers downloaded. `reason` names the detector; hints spare the downloads a request each.
-    async fn push(&self, numbers: &[u64], reason: &str, lane: Lane, hints: Vec<Hint>) -> Result<u64, Failure> {
+    /// Has numbers downloaded. `by` names the detector; hints spare the downloads a request each.
+    async fn push(&self, numbers: &[u64], by: &str, lane: Lane, hints: Vec<Hint>) -> Result<u64, Failure> {
         self.archive.put_hints(self.tracked.id, hints).await?;
         let trigger = |number: &u64| Trigger {
             queue: QueueName::Download,
@@ -103,13 +104,25 @@ impl Sweep<'_> {
             lane,
             // Such a trigger keeps its reason; what waits for free time has none.
             timing: Timing::Now,
-            reason: swept(reason),
+            reason: swept(by),
         };
         let triggers: Vec<Trigger> = numbers.iter().map(trigger).collect();
         for step in triggers.chunks(STEP) {
             self.queue.push(step, None).await?;
         }
         Ok(numbers.len() as u64)
+    }
+
+    /// Has the repository itself fetched, which has another name.
+    async fn ask_for_repository(&self) -> Result<(), Failure> {
+        let trigger = Trigger {
+            queue: QueueName::Download,
+            subject: Subject::part(self.tracked.id, part::METADATA),
+            lane: Lane::Reconcile,
+            timing: Timing::Now,
+            reason: swept("moved"),
+        };
+        Ok(self.queue.push(&[trigger], None).await.map(|_| ())?)
     }
 
     async fn load<T: DeserializeOwned + Default>(&self, part: &str) -> Result<T, Failure> {

@@ -176,6 +176,7 @@ impl Tools {
             every: SWEEP_EVERY.min(self.options.sweep_period).max(Duration::from_secs(1)),
             period: self.options.sweep_period,
             cost_per_hour: calls_an_hour as f64 * self.options.sweep_share,
+            by_graphql: self.options.graphql && self.client.can_graphql(),
         })
     }
 }

@@ -140,6 +140,7 @@ impl World {
             untracked: Untracked::Track,
             sweep_period: never,
             sweep_share: 0.2,
+            graphql: true,
             snapshots: Snapshots { every: None, folder: None, keep: never },
         };
         let (archive, queue, state) = (self.archive.clone(), Arc::clone(&self.faulty) as _, Arc::clone(&self.state));

@@ -89,6 +89,7 @@ impl World {
             untracked: Untracked::Ignore,
             sweep_period: Duration::from_secs(30 * 24 * 3600),
             sweep_share: 0.2,
+            graphql: true,
             snapshots: Snapshots {
                 every: None,
                 folder: Some(self.snapshots()),

@@ -5,7 +5,8 @@
 //! and is remembered by repository. Partial answers keep what is whole and ask again for the rest; what fails alone, or
 //! has something that GraphQL cannot tell, is to be fetched by REST. Timelines longer than a page are paged, several in
 //! one request, and details of entries are asked for once for all threads of a call: so larger calls cost less. What
-//! waits for its details waits as compressed text, and becomes a tree when its turn comes: see [`Threads`].
+//! waits for its details waits as compressed text, and becomes a tree when its turn comes: see [`Threads`]. A thread that
+//! is archived comes as cheaply to be compared: [`Listed::archived`].
 //!
 //! What GraphQL cannot give, and REST does, stands in [`gharvest_model::lossy::LOSSY`].
 
@@ -90,11 +91,13 @@ impl Wanted {
     }
 }
 
-/// What REST's lists said of an item, held as compressed text until it is needed: batches hold hundreds.
+/// What REST said of an item, held as compressed text until it is needed: batches hold hundreds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed {
     issue: Packed<Value>,
     review_comments: Option<Packed<Vec<Value>>>,
+    /// The node ids of review comments that may have changed since.
+    older_comments: Vec<String>,
     is_pull: bool,
     updated_at: Option<String>,
 }
@@ -106,9 +109,17 @@ impl Listed {
         Self {
             issue: Packed::new(issue),
             review_comments: review_comments.map(Packed::new),
+            older_comments: Vec::new(),
             is_pull: issue.get("pull_request").is_some_and(|pull| !pull.is_null()),
             updated_at: issue.get("updated_at").and_then(Value::as_str).map(str::to_owned),
         }
+    }
+
+    /// The same as an earlier visit stored it: which of the review comments are still there, what they say and how many
+    /// reacted to them is asked for by id. Of the issue object it is only asked whether it was updated since.
+    pub fn archived(issue: &Value, review_comments: &Vec<Value>) -> Self {
+        let ids = review_comments.iter().filter_map(|comment| comment.get("node_id")?.as_str());
+        Self { older_comments: ids.map(str::to_owned).collect(), ..Self::new(issue, Some(review_comments)) }
     }
 
     /// The issue object.

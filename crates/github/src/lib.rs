@@ -38,6 +38,7 @@ mod limits;
 mod link;
 mod node_id;
 mod packed;
+mod price;
 mod resource;
 mod sharing;
 mod sight;
@@ -60,6 +61,7 @@ pub use graphql::{
     ThreadAnswer, ThreadOutcome, ThreadParts, Threads, Told, Wanted, requests_for,
 };
 pub use node_id::{NodeId, Part as NodeIdPart};
+pub use price::cost_again;
 pub use resource::PAGE;
 pub use spending::spent_so_far;
 pub use spent::{Speeds, Spent};

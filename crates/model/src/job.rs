@@ -152,6 +152,23 @@ pub mod part {
     pub const DAILY: &str = "daily";
 }
 
+/// Reasons that say how a job is done; all others are for people.
+pub mod reason {
+    /// What the sweep's rotation has downloaded is [`swept`] by this: it is compared by GraphQL before it is fetched.
+    pub const ROTATION: &str = "rotation";
+    const SWEEP: &str = "sweep";
+
+    /// The reason of a job that is to count what it finds as drift; `by` names what asks for it.
+    pub fn swept(by: &str) -> String {
+        format!("{SWEEP}: {by}")
+    }
+
+    /// Whether a job with this reason is to count what it finds as drift.
+    pub fn is_swept(reason: &str) -> bool {
+        reason.starts_with(SWEEP)
+    }
+}
+
 impl Subject {
     /// The longest subject in its text form, in bytes.
     pub const LONGEST: usize = 200;

@@ -1,8 +1,9 @@
-//! Threads by GraphQL, many in one request: for first mirrors, where the walk gave the issue objects already.
+//! Threads by GraphQL, many in one request: for first mirrors, where the walk gave the issue objects already, and for
+//! archived threads that are only to be compared.
 //!
 //! Only backfills of items without a record go this way: then the issue, and mostly the review comments, are REST's own,
 //! and what GraphQL cannot give ([`gharvest_model::lossy::LOSSY`]) is a short list. Everything else, and whatever GraphQL
-//! cannot answer, goes by REST. [`plan::choose`] decides for each batch.
+//! cannot answer, goes by REST; of what is only compared, nothing does. [`plan::choose`] decides for each batch.
 //!
 //! A call that brings nothing at all is a silence of GraphQL's about this repository, and its jobs are given back. In an
 //! outage they wait, as REST costs twenty times as much: for a minute, then one call asks again for all, and after an
@@ -133,8 +134,12 @@ impl GraphqlFetcher {
         repository: &RepositoryName,
         number: u64,
         parts: ThreadParts,
+        is_compared: bool,
         purpose: Purpose,
     ) -> Result<Fetched, Failure> {
+        if is_compared && (parts.timeline.is_none() || parts.pull.is_some() && parts.review_comments.is_none()) {
+            return Ok(Fetched::Untold);
+        }
         let is_pull = parts.pull.is_some();
         let mut etags = Map::new();
         let by_graphql = parts.timeline.is_some();
@@ -145,7 +150,7 @@ impl GraphqlFetcher {
         let commits = timeline.iter().filter(|entry| entry["event"] == "committed").count();
         if commits >= MOST_COMMITS {
             // Only REST's pull request says how many there are.
-            let wanted = Wanted { number, hint: None, known: None };
+            let wanted = Wanted { number, hint: None, known: None, is_compared };
             return self.rest.thread(repository, wanted, purpose).await;
         }
         let review_comments = match parts.review_comments {
@@ -241,8 +246,9 @@ struct Call<'a> {
 impl Call<'_> {
     async fn next(&mut self) -> Option<(u64, Result<Fetched, Failure>)> {
         let Self { fetcher, repository, purpose, .. } = *self;
-        if let Some((number, parts)) = self.next_by_graphql().await {
-            return Some((number, fetcher.completed(repository, number, *parts, purpose).await));
+        if let Some((wanted, parts)) = self.next_by_graphql().await {
+            let Wanted { number, is_compared, .. } = wanted;
+            return Some((number, fetcher.completed(repository, number, *parts, is_compared, purpose).await));
         }
         if let Some((number, until)) = self.given_back.pop() {
             let reason = format!("GraphQL tells nothing of {repository} now");
@@ -250,7 +256,7 @@ impl Call<'_> {
         }
         let wanted = self.by_rest.pop()?;
         let number = wanted.number;
-        if self.fetched_by_rest >= MOST_BY_REST {
+        if !wanted.is_compared && self.fetched_by_rest >= MOST_BY_REST {
             let reason = format!("{MOST_BY_REST} threads that GraphQL does not tell were fetched in one turn");
             return Some((number, Err(Failure::Later { until: Timestamp::now(), reason })));
         }
@@ -258,7 +264,7 @@ impl Call<'_> {
         Some((number, fetcher.rest.thread(repository, wanted, purpose).await))
     }
 
-    async fn next_by_graphql(&mut self) -> Option<(u64, Box<ThreadParts>)> {
+    async fn next_by_graphql(&mut self) -> Option<(Wanted, Box<ThreadParts>)> {
         loop {
             let answer = match self.threads.as_mut()?.next().await {
                 Ok(Some(answer)) => answer,
@@ -271,24 +277,24 @@ impl Call<'_> {
                     return None;
                 }
             };
-            let wanted = self.asked.remove(&answer.number);
+            let Some(wanted) = self.asked.remove(&answer.number) else { continue };
             match answer.outcome {
                 ThreadOutcome::Found(parts) => {
                     self.brought();
-                    return Some((answer.number, parts));
+                    return Some((wanted, parts));
                 }
                 ThreadOutcome::NotFound => {
                     self.brought();
-                    self.by_rest.extend(wanted);
+                    self.by_rest.push(wanted);
                 }
                 // With the issue as it was, it would be a thread of two times.
                 ThreadOutcome::Changed => {
                     self.brought();
-                    self.by_rest.extend(wanted.map(|wanted| Wanted { hint: None, ..wanted }));
+                    self.by_rest.push(Wanted { hint: None, ..wanted });
                 }
                 ThreadOutcome::ByRest(reason) => {
                     tracing::debug!(repo.name = %self.repository, number = answer.number, reason, "Thread goes by REST");
-                    self.by_rest.extend(wanted);
+                    self.by_rest.push(wanted);
                 }
             }
         }

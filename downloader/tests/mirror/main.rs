@@ -16,6 +16,7 @@ use gharvest_model::{
 use gharvest_queue::{Counts, Filter, Queue as _, QueueAdmin, Scope};
 use jiff::{SignedDuration, Timestamp};
 
+mod compare;
 mod cost;
 mod deletions;
 mod edges;

@@ -148,6 +148,7 @@ impl Sweep<'_> {
                 let numbers = runs(numbers).map(|run| (*run.start(), *run.end())).collect();
                 Ok(Some((Page { address, etag, next, numbers }, entries)))
             }
+            (Answer::Moved { .. }, _) => self.ask_for_repository().await.map(|()| None),
             _ => Ok(None),
         }
     }

@@ -234,7 +234,7 @@ mod tests {
 
     fn pace() -> Pace {
         let day = Duration::from_secs(DAY.unsigned_abs());
-        Pace { every: day / 24, period: day * 30, cost_per_hour: 1000.0 }
+        Pace { every: day / 24, period: day * 30, cost_per_hour: 1000.0, by_graphql: true }
     }
 
     #[test]

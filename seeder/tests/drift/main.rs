@@ -486,11 +486,39 @@ async fn calls_for(world: &World, number: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn the_rotation_is_charged_what_it_costs_and_its_second_turn_costs_next_to_nothing() {
+async fn every_item_has_its_turn_in_the_rotation_at_its_time_and_is_charged_what_it_costs() {
+    const RUN: i64 = 600;
+    const RUNS: u64 = 12 * 2;
+    const ITEMS: u64 = 40;
+    // Six calls and points a run, of which probes take half.
+    let setting = Setting { items: ITEMS, period: 2 * RUN, cost_an_hour: 36.0, ..Setting::default() };
+    let mut world = World::mirrored(setting).await;
+    let items: BTreeSet<u64> = world.control.truth_numbers(&world.name).into_iter().collect();
+    world.pass(0).await;
+    for turn in 0..2 {
+        let (swept, downloaded) = (world.sweeping.spent().cost(), world.client.spent().cost());
+        let mut turned = Vec::new();
+        for _ in 0..RUNS {
+            world.look(RUN).await;
+            turned.extend(rotated(&world).await);
+            world.download().await;
+        }
+        assert_eq!(turned.len() as u64, ITEMS, "once in turn {turn}");
+        assert_eq!(turned.into_iter().collect::<BTreeSet<_>>(), items);
+        let downloads = world.client.spent().cost() - downloaded;
+        // Batches of 25 and 15 with their details, what the server knows, and what only REST tells.
+        assert!(downloads <= 20, "{downloads} calls and points in turn {turn}");
+        let cost = world.sweeping.spent().cost() - swept + downloads;
+        assert!(cost <= 6 * RUNS + 10, "{cost} calls and points in {RUNS} runs of six");
+    }
+}
+
+#[tokio::test]
+async fn without_graphql_the_rotation_is_charged_by_item_and_its_second_turn_costs_next_to_nothing() {
     const RUN: i64 = 600;
     const ITEMS: u64 = 40;
     // Six calls and points a run, of which probes take half; nearly two items a run to keep up.
-    let setting = Setting { items: ITEMS, period: 2 * RUN, cost_an_hour: 36.0, ..Setting::default() };
+    let setting = Setting { items: ITEMS, period: 2 * RUN, cost_an_hour: 36.0, graphql: false, ..Setting::default() };
     let mut world = World::mirrored(setting).await;
     let present = world.control.truth_numbers(&world.name);
     let by_rest = async |world: &World| {

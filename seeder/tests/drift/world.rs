@@ -47,11 +47,13 @@ pub(crate) struct Setting {
     pub(crate) cost_an_hour: f64,
     /// Whether GitHub has such limits at all.
     pub(crate) limited: bool,
+    /// Whether downloads use GraphQL once everything is mirrored.
+    pub(crate) graphql: bool,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { items: 260, gaps: false, period: PERIOD, cost_an_hour: 50_000_000.0, limited: true }
+        Self { items: 260, gaps: false, period: PERIOD, cost_an_hour: 50_000_000.0, limited: true, graphql: true }
     }
 }
 
@@ -64,6 +66,7 @@ pub(crate) struct World {
     pub(crate) control: Control,
     pub(crate) name: RepositoryName,
     pub(crate) id: RepositoryId,
+    graphql: bool,
     seeder: Seeder,
     passed: Arc<AtomicI64>,
     _simulator: Simulator,
@@ -110,12 +113,13 @@ impl World {
             untracked: Untracked::Ignore,
             sweep_period: Duration::from_secs(setting.period.unsigned_abs()),
             sweep_share: setting.cost_an_hour / limit as f64,
+            graphql: setting.graphql,
             snapshots: Snapshots { every: None, folder: None, keep: never },
         };
         let seeder =
             Seeder::new(archive.clone(), Arc::clone(&queue) as _, state, sweeping.clone(), options, "test".to_owned());
         let id = track::track(&archive, &client, queue.as_ref(), &name).await.unwrap().id;
-        let world = Self {
+        let mut world = Self {
             archive,
             queue,
             clock,
@@ -124,12 +128,14 @@ impl World {
             control,
             name,
             id,
+            graphql: true,
             seeder,
             passed,
             _simulator: simulator,
             _folder: folder,
         };
         world.download().await;
+        world.graphql = setting.graphql;
         let tracked = world.archive.tracking().await.unwrap().remove(0);
         world.archive.track(Tracked { complete_at: Some(Timestamp::now()), ..tracked }).await.unwrap();
         world
@@ -183,7 +189,7 @@ impl World {
                 lease: Duration::from_secs(60),
                 drain: Duration::from_secs(5),
             },
-            graphql: true,
+            graphql: self.graphql,
             max_timeline_pages: 100,
             max_history: 20,
             edits_reserve: 0.5,

@@ -739,7 +739,10 @@ fn fits(condition: &str, typename: &str) -> bool {
         ),
         "Actor" => account,
         "RequestedReviewer" => account || typename == "Team",
-        "Reactable" => matches!(typename, "Issue" | "PullRequest" | "IssueComment" | "PullRequestReview"),
+        "Reactable" => matches!(
+            typename,
+            "IssueComment" | "PullRequestReview" | "PullRequestReviewComment" | "Issue" | "PullRequest"
+        ),
         "ReferencedSubject" => matches!(typename, "Issue" | "PullRequest"),
         _ => condition == typename,
     }

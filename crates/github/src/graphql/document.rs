@@ -114,12 +114,13 @@ pub(crate) fn pages(threads: &[(u64, bool, &str)], schema: &Schema) -> String {
     with_fragments(operation, schema)
 }
 
-/// The document that asks for parents of commits, counts of reactions, requests for reviews and comments of old threads,
-/// of so many lists `$l0`, `$l1` … of up to a hundred node ids.
+/// The document that asks for parents of commits, counts of reactions, requests for reviews, comments of old threads, and
+/// what review comments say now, of so many lists `$l0`, `$l1` … of up to a hundred node ids.
 pub(crate) fn details(lists: usize) -> String {
     let detail = "fragment Detail on Node{\
          ... on Commit{parents(first:10){nodes{oid}}} \
          ... on Reactable{reactionGroups{content reactors{totalCount}}} \
+         ... on PullRequestReviewComment{body updatedAt author{__typename login}} \
          ... on PullRequest{reviewRequests(first:50){nodes{requestedReviewer{...Rev}}}} \
          ... on PullRequestReviewThread{comments(first:100){nodes{fullDatabaseId}}}}";
     let document = by_ids("Details", lists) + detail;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    ThreadParts, Wanted,
+    Listed, ThreadParts, Wanted,
     events::EventType,
     shape::{self, Place, has_reactions},
     tree,
@@ -130,7 +130,8 @@ impl Held {
         let is_wanted = self.by_rest().is_none();
         let entries = if self.rest_timeline().is_some() { &[] } else { self.entries.details.as_slice() };
         let own = self.own_id.as_ref().filter(|_| self.has_reactions || self.may_have_requests());
-        entries.iter().chain(own).filter(move |_| is_wanted).map(String::as_str)
+        let comments = self.wanted.listed.iter().flat_map(|listed| &listed.older_comments);
+        entries.iter().chain(own).chain(comments).filter(move |_| is_wanted).map(String::as_str)
     }
 
     /// The thread in REST's shape; the error is the reason for going by REST.
@@ -146,7 +147,7 @@ impl Held {
         self.fill_in(&mut node, &mut entries, details)?;
         let repository = (*self.repository).clone();
         let place = Place { api, repository, number: self.wanted.number, pull: self.is_pull };
-        let comments = self.wanted.listed.as_ref().and_then(|listed| listed.review_comments());
+        let comments = self.wanted.listed.as_ref().and_then(|listed| comments_now(listed, details, &place));
         let timeline = self.rest_timeline().is_none().then(|| shaped_entries(entries, &place, comments.as_deref()));
         let known = self.wanted.listed.as_ref().map(|listed| listed.issue());
         let issue_is_graphql = known.is_none();
@@ -181,6 +182,21 @@ impl Held {
         }
         Ok(())
     }
+}
+
+/// All review comments, if they are known: of older ones those that are still there, as they are now.
+fn comments_now(listed: &Listed, details: &Details, place: &Place) -> Option<Vec<Value>> {
+    let mut comments = listed.review_comments()?;
+    if !listed.older_comments.is_empty() {
+        comments.retain_mut(|comment| match comment["node_id"].as_str().and_then(|id| details.get(id)) {
+            Some(detail) => {
+                place.refresh(comment, &tree(detail));
+                true
+            }
+            None => false,
+        });
+    }
+    Some(comments)
 }
 
 /// Whether a node has a timeline with entries, or none: an error may leave them out, and say so anywhere.

@@ -118,6 +118,21 @@ impl Place {
         self.account("ghost", Some(GHOST.0), &json!(GHOST.1), picture, &page, "User", &Value::Null)
     }
 
+    /// Puts into a review comment, as REST gave it, what GraphQL tells of it now.
+    pub(crate) fn refresh(&self, comment: &mut Value, node: &Value) {
+        for (key, told) in [("body", "body"), ("updated_at", "updatedAt")] {
+            if comment[key].is_string() {
+                comment[key] = node[told].clone();
+            }
+        }
+        if comment["user"].is_object() {
+            comment["user"]["login"] = self.author(&node["author"])["login"].take();
+        }
+        if let Some(url) = comment["reactions"]["url"].as_str() {
+            comment["reactions"] = reactions(url, &node["reactionGroups"]);
+        }
+    }
+
     fn users(&self, connection: &Value) -> Vec<Value> {
         nodes(connection).map(|actor| self.user(actor)).filter(|user| !user.is_null()).collect()
     }
