@@ -18,7 +18,7 @@ use gharvest_model::{
     job::part,
     ledger::NumberState,
     listed::is_same,
-    progress::{ItemsCursor, UpdatesCursor, runs},
+    progress::{ItemsCursor, UpdatesCursor},
 };
 use gharvest_queue::{Timing, Trigger};
 use jiff::{SignedDuration, Timestamp};
@@ -43,7 +43,7 @@ struct CommentsCursor {
     is_done: bool,
 }
 
-/// Numbers of several pages that are pushed at once.
+/// Numbers that are pushed in one step, of several pages.
 const PUSHED_AT_ONCE: usize = 400;
 
 /// What of a list entry is looked at.
@@ -196,8 +196,16 @@ impl Downloader {
 
     async fn push_numbers(&self, repository: &Repository, mut numbers: Vec<u64>, lane: Lane) -> Result<(), Failure> {
         numbers.sort_unstable();
-        for range in runs(numbers) {
-            self.queue.push_range(QueueName::Download, repository.id, range, lane.max(Lane::Backfill)).await?;
+        let trigger = |number: &u64| Trigger {
+            queue: QueueName::Download,
+            subject: Subject::item(repository.id, *number),
+            lane: lane.max(Lane::Backfill),
+            timing: Timing::WhenFree,
+            reason: String::new(),
+        };
+        // Many in one step: whoever waits for work leases what is there, and larger leases are cheaper.
+        for step in numbers.chunks(PUSHED_AT_ONCE) {
+            self.queue.push(&step.iter().map(trigger).collect::<Vec<_>>(), None).await?;
         }
         Ok(())
     }

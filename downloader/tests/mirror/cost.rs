@@ -1,11 +1,14 @@
 //! What a mirror costs: calls and points are counted, so they can be asserted. A larger run is that of
 //! `cargo run -p gharvest-bench -- cost`.
 
+use std::sync::Arc;
+
 use gharvest_downloader::plan::{Way, plan};
 use gharvest_github_simulator::{Change, Fault, Rule, Truth};
 use gharvest_model::{ItemId, Lane, Revision, Subject, record::Origin};
 
 use crate::{
+    kill::KillingQueue,
     nothing_but_lossy,
     world::{World, github, nothing},
 };
@@ -27,6 +30,20 @@ async fn a_first_mirror_costs_about_a_tenth_of_a_call_or_point_an_item() {
     let mirrored = world.client.spent_on(&world.name);
     let counted: u64 = mirrored.values().map(|spent| spent.cost()).sum();
     assert!(counted + 4 >= spent.cost(), "all but the schema and where items went belongs to the repository");
+}
+
+#[tokio::test]
+async fn a_walk_pushes_its_numbers_in_few_steps_so_that_leases_are_large() {
+    let mut world = World::on(github(ITEMS)).await;
+    world.options.graphql = true;
+    world.options.worker.batch = 400;
+    world.track().await;
+    let counting = KillingQueue::never(Arc::clone(&world.queue) as _);
+    world.work_with(Arc::clone(&counting) as _, |counts| counts.outstanding() == 0).await;
+    // Issues, pull requests, and what no list shows.
+    let pushes = counting.pushes.lock().unwrap().clone();
+    assert!(pushes.len() <= 3, "{pushes:?}");
+    assert!(pushes.iter().sum::<usize>() as u64 >= ITEMS, "{pushes:?}");
 }
 
 #[tokio::test]

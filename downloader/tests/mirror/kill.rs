@@ -3,7 +3,7 @@
 use std::{
     ops::RangeInclusive,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -25,12 +25,19 @@ pub(crate) struct KillingQueue {
     calls: AtomicU64,
     at: u64,
     after: bool,
+    /// How many triggers each push had.
+    pub(crate) pushes: Mutex<Vec<usize>>,
     pub(crate) killed: Notify,
 }
 
 impl KillingQueue {
     pub(crate) fn new(inner: Arc<dyn Queue>, at: u64, after: bool) -> Arc<Self> {
-        Arc::new(Self { inner, calls: AtomicU64::new(0), at, after, killed: Notify::new() })
+        Arc::new(Self { inner, calls: AtomicU64::new(0), at, after, pushes: Mutex::default(), killed: Notify::new() })
+    }
+
+    /// One that only counts.
+    pub(crate) fn never(inner: Arc<dyn Queue>) -> Arc<Self> {
+        Self::new(inner, u64::MAX, false)
     }
 
     async fn pass<T>(&self, call: impl Future<Output = T>) -> T {
@@ -51,6 +58,7 @@ impl KillingQueue {
 #[async_trait]
 impl Queue for KillingQueue {
     async fn push(&self, triggers: &[Trigger], delivery: Option<&str>) -> Result<Vec<Pushed>> {
+        self.pushes.lock().unwrap().push(triggers.len());
         self.pass(self.inner.push(triggers, delivery)).await
     }
 
