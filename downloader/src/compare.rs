@@ -1,10 +1,10 @@
 //! Many archived threads at once, compared with what GraphQL tells of them: for the sweep's rotation.
 //!
-//! What says the same is verified, and nothing is stored: the record keeps its ETags and what only REST gives. What
-//! differs, and what GraphQL does not tell, is fetched by itself like any other item, so that a record never gets less
-//! than it had. So is what REST tells for nothing, because its ETags are still worth something; an item whose issue
-//! object a list gave meanwhile; one about which a webhook said something; a placeholder of a private twin; and one that
-//! was tried before, because the try may have failed of it.
+//! What says the same is verified, and nothing is stored: the record keeps its ETags and what only REST gives. All other
+//! jobs are settled as well, each with a follow-up that asks for the same item for another reason, so that it is fetched
+//! by itself like any other and never compared twice: a record never gets less than it had. That is what differs, and
+//! what GraphQL does not tell; what REST tells for nothing, because its ETags are still worth something; an item whose
+//! issue object a list gave meanwhile; one about which a webhook said something; a placeholder of a private twin.
 //!
 //! Of a lease's records one is in memory at a time; their issue objects and review comments wait as compressed text.
 
@@ -14,94 +14,111 @@ use futures::StreamExt;
 use gharvest_archive::Repository;
 use gharvest_github::{Listed, Purpose};
 use gharvest_model::{
-    Record,
+    Lane, QueueName, Record,
     change::same_content,
     job::reason::{ROTATION, swept},
     ledger::NumberState,
     record::RecordState,
 };
-use gharvest_queue::Job;
+use gharvest_queue::{Job, Outcome, Settlement, Timing, Trigger};
 use gharvest_worker::Batch;
 use jiff::Timestamp;
 
 use crate::{
     Downloader, Stopped, Tally,
-    fetch::{Fetched, Wanted},
-    item::{Round, index_needed, visibility},
+    fetch::Thread,
+    item::{Prepared, Round, index_needed},
     number,
     outcome::Failure,
 };
 
-/// Whether a job is to be compared before it is fetched: nobody but the rotation wants it, and nothing came of no try.
+/// Whether a job is to be compared before it is fetched: nobody but the rotation wants it, and no worker ended over it.
 pub(crate) fn is_wanted(job: &Job) -> bool {
-    job.attempt <= 1 && job.lost == 0 && job.reasons == [swept(ROTATION)]
+    job.lane == Lane::Backfill && job.attempt <= 1 && job.lost == 0 && job.reasons == [swept(ROTATION)]
 }
 
 impl Downloader {
-    /// Settles the jobs of threads that say the same, and gives back those that are to be fetched by themselves.
-    pub(crate) async fn compare<'j>(
-        &self,
-        batch: &Batch,
-        repository: &Repository,
-        jobs: &'j [Job],
-    ) -> Result<Vec<&'j Job>, Stopped> {
+    /// Settles the jobs of threads that say the same, and has the others fetched.
+    pub(crate) async fn compare(&self, batch: &Batch, repository: &Repository, jobs: &[Job]) -> Result<(), Stopped> {
         let mut tally = Tally::default();
-        let (mut waiting, mut wanted) = (BTreeMap::new(), Vec::new());
+        let (mut waiting, mut archived) = (BTreeMap::new(), Vec::new());
         for job in jobs {
             match self.comparable(repository, job).await {
-                Ok(Some(thread)) => {
-                    waiting.insert(thread.number, job);
-                    wanted.push(thread);
+                Ok(Some((number, listed))) => {
+                    waiting.insert(number, job);
+                    archived.push((number, listed));
                 }
-                // Why it cannot be read, its own turn says.
+                // Why it cannot be read, its fetch says.
                 Ok(None) | Err(_) => tally.again.push(job),
             }
         }
-        if wanted.len() > 1 {
-            let mut answers = self.fetcher.fetch(&repository.full_name, wanted, Purpose::Backfill);
-            while let Some((number, fetched)) = answers.next().await {
-                let Some(job) = waiting.remove(&number) else { continue };
-                let round = match fetched {
-                    Ok(fetched) => self.compared(repository, job, fetched).await,
-                    Err(failure) => Err(failure),
-                };
-                self.settle_round(batch, repository.id, job, round, &mut tally).await;
-            }
+        let mut answers = self.fetcher.compare(repository, archived);
+        while let Some((number, thread)) = answers.next().await {
+            let Some(job) = waiting.remove(&number) else { continue };
+            let round = match thread {
+                Ok(Some(thread)) => self.compared(repository, job, *thread).await,
+                Ok(None) => Ok(Round::Again),
+                Err(failure) => Err(failure),
+            };
+            self.settle_round(batch, repository.id, job, round, &mut tally).await;
         }
+        drop(answers);
         tally.again.extend(waiting.into_values());
-        tally.stopped.map_or(Ok(tally.again), Err)
+        batch.settle(tally.again.into_iter().map(fetched_by_itself).collect()).await;
+        tally.stopped.map_or(Ok(()), Err)
     }
 
-    /// What GraphQL is asked about a thread; none if it is to be fetched by itself.
-    async fn comparable(&self, repository: &Repository, job: &Job) -> Result<Option<Wanted>, Failure> {
-        let (prepared, wanted) = self.prepare(repository, job, number(job)?).await?;
-        let is_same_to_compare = |record: &&Record| {
-            record.state == RecordState::Present
-                && !self.options.twins.is_of_twin(repository, record)
-                && self.client.calls_again(record, Purpose::Backfill) > 0
-        };
-        let known = wanted.known.as_ref().filter(|_| wanted.hint.is_none() && !prepared.has_facts());
-        let known = known.filter(is_same_to_compare);
-        Ok(known.and_then(|known| {
-            let hint = Some(Listed::archived(known.issue.as_ref()?, &known.review_comments));
-            Some(Wanted { number: wanted.number, hint, known: None, is_compared: true })
-        }))
+    /// What is known of a thread that can be compared.
+    async fn comparable(&self, repository: &Repository, job: &Job) -> Result<Option<(u64, Listed)>, Failure> {
+        let number = number(job)?;
+        let Some((known, _)) = self.known(repository, job, number).await? else { return Ok(None) };
+        let costs = self.client.calls_again(&known, Purpose::Backfill) > 0;
+        let is_of_twin = self.options.twins.is_of_twin(repository, &known);
+        let Some(issue) = known.issue.as_ref().filter(|_| costs && !is_of_twin) else { return Ok(None) };
+        Ok(Some((number, Listed::archived(issue, &known.review_comments))))
+    }
+
+    /// A thread's record, unless something newer is known that is to be merged into it.
+    async fn known(
+        &self,
+        repository: &Repository,
+        job: &Job,
+        number: u64,
+    ) -> Result<Option<(Record, Prepared)>, Failure> {
+        let (prepared, wanted) = self.prepare(repository, job, number).await?;
+        let is_all = wanted.hint.is_none() && !prepared.has_facts();
+        let known = wanted.known.filter(|known| is_all && known.state == RecordState::Present);
+        Ok(known.map(|known| (known, prepared)))
     }
 
     /// Accounts for a thread that is as it was; once more, by itself, if it is not.
-    async fn compared(&self, repository: &Repository, job: &Job, fetched: Fetched) -> Result<Round, Failure> {
-        let Fetched::Thread(thread) = fetched else { return Ok(Round::Again) };
-        let (prepared, wanted) = self.prepare(repository, job, number(job)?).await?;
-        let Some(known) = wanted.known.filter(|_| wanted.hint.is_none() && !prepared.has_facts()) else {
+    async fn compared(&self, repository: &Repository, job: &Job, thread: Thread) -> Result<Round, Failure> {
+        let Some((known, prepared)) = self.known(repository, job, number(job)?).await? else {
             return Ok(Round::Again);
         };
-        let mut record = self.record_of(repository, &prepared, *thread);
-        record.visibility = record.visibility_in(visibility(repository));
+        let mut record = self.record_of(repository, &prepared, thread);
+        // Who may see the repository makes no other thread.
+        record.visibility = known.visibility;
         self.withhold(&mut record).await?;
-        if !same_content(&known, &record) {
+        let changed_at = known.changed_at;
+        // A long thread takes its time: not where other tasks wait for their turn.
+        let is_same = tokio::task::spawn_blocking(move || same_content(&known, &record)).await;
+        if !is_same.unwrap_or(false) {
             return Ok(Round::Again);
         }
         self.account(&prepared, NumberState::Present).await?;
-        Ok(Round::Done { index: index_needed(job, Some(known.changed_at), Timestamp::now()) })
+        Ok(Round::Done { index: index_needed(job, Some(changed_at), Timestamp::now()) })
     }
+}
+
+/// The end of a job whose item is to be fetched by itself.
+fn fetched_by_itself(job: &Job) -> Settlement {
+    let follow_up = Trigger {
+        queue: QueueName::Download,
+        subject: job.subject.clone(),
+        lane: job.lane,
+        timing: Timing::Now,
+        reason: swept("difference"),
+    };
+    Settlement { subject: job.subject.clone(), outcome: Outcome::Finish, follow_up: Some(follow_up) }
 }

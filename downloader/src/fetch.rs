@@ -6,6 +6,7 @@ use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
+use gharvest_archive::Repository;
 use gharvest_github::{Answer, Client, Found, Listed, PAGE, Purpose, Resource};
 use gharvest_model::{
     Kind, Record, RepositoryName,
@@ -28,9 +29,6 @@ pub struct Wanted {
     pub hint: Option<Listed>,
     /// The stored record, for conditional requests.
     pub known: Option<Record>,
-    /// It is archived, and only to be compared: the hint is what the archive has, and what does not come with others is
-    /// [`Fetched::Untold`].
-    pub is_compared: bool,
 }
 
 /// A thread as GitHub gave it.
@@ -71,12 +69,14 @@ pub enum Fetched {
         /// Where: an address.
         location: String,
     },
-    /// Nothing was learnt of a thread that is only to be compared: it is to be fetched by itself.
-    Untold,
 }
 
 /// What came of threads: numbers, each with what GitHub said or why it could not be asked.
 pub type Answers<'a> = BoxStream<'a, (u64, Result<Fetched, Failure>)>;
+
+/// What came of archived threads that are asked for together: numbers, each with the thread as it is now; with none where
+/// it is to be fetched by itself, or with why it could not be asked for yet.
+pub type Comparison<'a> = BoxStream<'a, (u64, Result<Option<Box<Thread>>, Failure>)>;
 
 /// Fetches threads of one repository.
 pub trait Fetcher: fmt::Debug + Send + Sync + 'static {
@@ -87,6 +87,17 @@ pub trait Fetcher: fmt::Debug + Send + Sync + 'static {
     ///
     /// A thread is made when it is asked for, so whoever stores one before the next holds one.
     fn fetch<'a>(&'a self, repository: &'a RepositoryName, wanted: Vec<Wanted>, purpose: Purpose) -> Answers<'a>;
+
+    /// Whether archived threads of a repository can be asked for together.
+    fn compares(&self, _repository: &RepositoryName) -> bool {
+        false
+    }
+
+    /// Asks for archived threads together, each by its number and what the archive has of it; each is answered once, in
+    /// any order. A thread is made when it is asked for.
+    fn compare<'a>(&'a self, _repository: &'a Repository, archived: Vec<(u64, Listed)>) -> Comparison<'a> {
+        stream::iter(archived).map(|(number, _)| (number, Ok(None))).boxed()
+    }
 }
 
 /// An issue or a pull request: GitHub marks pull requests among issues.
@@ -120,10 +131,7 @@ impl RestFetcher {
     }
 
     async fn thread(&self, name: &RepositoryName, wanted: Wanted, purpose: Purpose) -> Result<Fetched, Failure> {
-        let Wanted { number, hint, known, is_compared } = wanted;
-        if is_compared {
-            return Ok(Fetched::Untold);
-        }
+        let Wanted { number, hint, known } = wanted;
         if let Some(hint) = hint {
             let (issue, comments) = (hint.issue(), hint.review_comments());
             match self.around(name, number, issue, Map::new(), known.as_ref(), comments, purpose).await {

@@ -99,7 +99,7 @@ impl Downloader {
             let review_comments = hint.has_all_review_comments.then_some(&hint.review_comments);
             Listed::new(&hint.issue, review_comments)
         });
-        let wanted = Wanted { number, hint, known, is_compared: false };
+        let wanted = Wanted { number, hint, known };
         Ok((Prepared { item, existing, inbox, listed_at }, wanted))
     }
 
@@ -129,7 +129,6 @@ impl Downloader {
             Fetched::Deleted => self.bury_item(repository, job, prepared, RecordState::Deleted).await,
             Fetched::Moved { location } => self.moved(repository, job, prepared, &location, purpose).await,
             Fetched::Missing => self.missing(repository, job, prepared, purpose).await,
-            Fetched::Untold => Ok(Round::Again),
         }
     }
 

@@ -79,7 +79,7 @@ const SHOWN_FOR: Duration = Duration::from_secs(600);
 pub struct Options {
     /// How the worker loop works.
     pub worker: gharvest_worker::Options,
-    /// Whether first mirrors use GraphQL: a twentieth of the requests, at the price of the fields that it cannot give.
+    /// Whether first mirrors and comparisons use GraphQL: a twentieth of the requests, at the price of the fields that it cannot give.
     pub graphql: bool,
     /// A longer timeline is an error.
     pub max_timeline_pages: usize,
@@ -188,6 +188,8 @@ struct Order {
     backfill: Vec<Job>,
     /// Items whose turn it is in the sweep's rotation, as many.
     rotation: Vec<Job>,
+    /// Items that are asked for one by one, and urgently by nobody.
+    single: Vec<Job>,
     /// Walks over everything, which stop when the turn is over and go on in another one.
     walks: Vec<Job>,
 }
@@ -197,11 +199,11 @@ impl Order {
         let mut order = Self::default();
         for job in jobs {
             let place = match &job.subject {
-                Subject::Item(_) if purpose(job.lane) == Purpose::Backfill && compare::is_wanted(job) => {
-                    &mut order.rotation
-                }
-                Subject::Item(_) if purpose(job.lane) == Purpose::Backfill => &mut order.backfill,
-                Subject::Item(_) => &mut order.live,
+                Subject::Item(_) if purpose(job.lane) != Purpose::Backfill => &mut order.live,
+                Subject::Item(_) if compare::is_wanted(job) => &mut order.rotation,
+                // A walk keeps no reasons.
+                Subject::Item(_) if job.reasons.is_empty() => &mut order.backfill,
+                Subject::Item(_) => &mut order.single,
                 _ if is_part(job, part::ITEMS) || is_part(job, part::EDITS) => &mut order.walks,
                 _ => &mut order.parts,
             };
@@ -313,7 +315,7 @@ impl Downloader {
         if let Some(left) = self.schedules_wait(id) {
             batch.settle(schedules_of(batch, left)).await;
         }
-        let Order { live, parts, backfill, rotation, walks } = Order::of(&batch.unsettled());
+        let Order { live, parts, backfill, rotation, mut single, walks } = Order::of(&batch.unsettled());
         let mut has_begun = false;
         let mut goes_on = || !std::mem::replace(&mut has_begun, true) || !self.is_over(begun);
         // Where tokens are reserved for live work, what it is shown says nothing of what schedules would be.
@@ -330,13 +332,13 @@ impl Downloader {
         for jobs in backfill.chunks(size.max(1)).take_while(|_| goes_on()) {
             fetched_items |= self.items(batch, &mut repository, jobs).await?;
         }
-        let size = self.fetcher.batch(&repository.full_name, rotation.len(), Purpose::Backfill);
-        let mut differing = Vec::new();
-        for jobs in rotation.chunks(size.max(1)).take_while(|_| goes_on()) {
-            differing.append(&mut self.compare(batch, &repository, jobs).await?);
+        if !self.fetcher.compares(&repository.full_name) {
+            single.extend(rotation);
+        } else if !rotation.is_empty() && goes_on() {
+            self.compare(batch, &repository, &rotation).await?;
         }
-        for job in differing.into_iter().take_while(|_| goes_on()) {
-            fetched_items |= self.items(batch, &mut repository, std::slice::from_ref(job)).await?;
+        for jobs in single.chunks(1).take_while(|_| goes_on()) {
+            fetched_items |= self.items(batch, &mut repository, jobs).await?;
         }
         for job in walks.iter().take_while(|_| goes_on()) {
             match self.walk(&repository, job, begun).await {

@@ -5,7 +5,7 @@
 //! | [`comments`] | comments and review comments updated since the last look, each run | two conditional requests | edited, added |
 //! | [`lists`] | every page of the list of items, once a day, by ETag | nothing a page that is the same, else a call | titles, texts, states, labels, milestones, people, reactions, deleted comments, items gone or back |
 //! | [`probes`] | every number once a period: `updatedAt`, timeline count and `updatedAt` | a call and a point for up to 149 | references, events, reviews, what came late |
-//! | [`rotation`] | every item in whole, once in [`ROTATIONS`] periods | a tenth of a call and point an item, less for what has ETags | everything else |
+//! | [`rotation`] | every item in whole, once in [`ROTATIONS`] periods | a twentieth of a call and point an item | everything else |
 //!
 //! What differs is downloaded, with a reason that begins with `sweep`, so that the downloader counts the drift by kind.
 //! `_docs/completeness.md` names for each kind of silent change its detector and the time within which it is found.

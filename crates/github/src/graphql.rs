@@ -13,7 +13,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use gharvest_model::RepositoryName;
+use gharvest_model::{RepositoryId, RepositoryName};
 use http::Method;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -115,8 +115,9 @@ impl Listed {
         }
     }
 
-    /// The same as an earlier visit stored it: which of the review comments are still there, what they say and how many
-    /// reacted to them is asked for by id. Of the issue object it is only asked whether it was updated since.
+    /// The same as an earlier visit stored it: which of the review comments are still there, when they were updated, by
+    /// whom they are and how many reacted to them is asked for by id. Of the issue object it is only asked whether it was
+    /// updated since.
     pub fn archived(issue: &Value, review_comments: &Vec<Value>) -> Self {
         let ids = review_comments.iter().filter_map(|comment| comment.get("node_id")?.as_str());
         Self { older_comments: ids.map(str::to_owned).collect(), ..Self::new(issue, Some(review_comments)) }
@@ -158,6 +159,8 @@ pub enum ThreadOutcome {
 /// A thread in REST's shape.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ThreadParts {
+    /// Whose it is: who asks by name may be answered about another repository.
+    pub repository: Option<RepositoryId>,
     /// The issue object: the one given with [`Wanted`], or GraphQL's.
     pub issue: Value,
     /// Whether `issue` is GraphQL's.

@@ -142,28 +142,25 @@ fn same_timeline(a: &Record, b: &Record) -> bool {
             .all(|((a, b), event)| agrees(&mut vec!["timeline", event], Some(a), Some(b), Place::Event))
 }
 
-/// Whether a value by GraphQL is REST's but for what is volatile and what GraphQL cannot give; absent is null then.
+/// Whether a value by GraphQL is REST's but for what is volatile and what GraphQL cannot give; absent is null then. Keys
+/// that only REST's value has do not count: GraphQL's objects are made here, with all the keys that they ever have, so
+/// these are REST's newer ones.
 fn agrees<'a>(path: &mut Vec<&'a str>, graphql: Option<&'a Value>, rest: Option<&'a Value>, place: Place) -> bool {
-    let listed = lossy::permits(path, graphql, rest);
-    let is_fewer = listed.is_some_and(|listed| listed.instead == Instead::Fewer);
-    if listed.is_some() && !is_fewer {
+    if lossy::permits(path, graphql, rest).is_some_and(|listed| listed.instead != Instead::Fewer) {
         return true;
     }
     match (graphql, rest) {
-        (Some(Value::Object(own)), Some(Value::Object(other))) => {
-            let more = other.keys().filter(|key| !is_fewer && !own.contains_key(*key));
-            own.keys().chain(more).all(|key| {
-                let Some(below) = place.member(key).filter(|_| !is_derived(own, other, place, key)) else {
-                    return true;
-                };
-                let (one, two) = (own.get(key), other.get(key));
-                path.push(key);
-                let is_same = one.zip(two).is_some_and(|(one, two)| same_member(key, one, two, place));
-                let agree = is_same || agrees(path, one, two, below);
-                path.pop();
-                agree
-            })
-        }
+        (Some(Value::Object(own)), Some(Value::Object(other))) => own.keys().all(|key| {
+            let Some(below) = place.member(key).filter(|_| !is_derived(own, other, place, key)) else {
+                return true;
+            };
+            let (one, two) = (own.get(key), other.get(key));
+            path.push(key);
+            let is_same = one.zip(two).is_some_and(|(one, two)| same_member(key, one, two, place));
+            let agree = is_same || agrees(path, one, two, below);
+            path.pop();
+            agree
+        }),
         (Some(Value::Array(one)), Some(Value::Array(two))) => {
             one.len() == two.len() && one.iter().zip(two).all(|(a, b)| agrees(path, Some(a), Some(b), place))
         }

@@ -29,9 +29,15 @@ pub(crate) const FIELDS: &[(&str, Option<Drift>)] = &[
     ("type/name", None),
 ];
 
-/// Whether an entry of a list says what the record's issue object says. What other items move does not count.
+/// Fields that count where both have them: not all servers and not all lists tell them.
+const IF_TOLD: &[&str] =
+    &["milestone/due_on", "milestone/description", "sub_issues_summary", "issue_dependencies_summary"];
+
+/// Whether an entry of a list says what the record's issue object says.
 pub fn is_same(known: &Value, listed: &Value) -> bool {
+    let is_told = |field: &&&str| at(known, field).is_some() && at(listed, field).is_some();
     FIELDS.iter().all(|(field, _)| is_same_field(known, listed, field))
+        && IF_TOLD.iter().filter(is_told).all(|field| is_same_field(known, listed, field))
         && labels(known).eq(labels(listed))
         && assignees(known).eq(assignees(listed))
 }
@@ -76,7 +82,8 @@ mod tests {
     fn an_entry_differs_from_its_record_by_what_people_see() {
         let known = json!({"updated_at": "a", "state": "open", "title": "t", "comments": 1, "body": "",
             "labels": [{"name": "bug", "color": "f00", "id": 1}], "assignees": [{"login": "ann", "id": 1}],
-            "milestone": {"title": "m", "open_issues": 1}, "closed_by": null,
+            "milestone": {"title": "m", "open_issues": 1, "due_on": null}, "closed_by": null,
+            "sub_issues_summary": {"total": 2, "completed": 0},
             "reactions": {"url": "https://a/1", "total_count": 0, "+1": 0}});
         let listed = |path: &str, value: Value| {
             let mut listed = known.clone();
@@ -89,6 +96,8 @@ mod tests {
             ("/milestone/open_issues", json!(2)),
             ("/reactions/url", json!("https://b/1")),
             ("/labels/0/id", json!(2)),
+            ("/sub_issues_summary", json!(null)),
+            ("/milestone/due_on", json!("2026-01-01T00:00:00Z")),
         ] {
             assert!(is_same(&known, &listed(path, value)), "{path}");
         }
@@ -102,6 +111,7 @@ mod tests {
             ("/assignees/0/login", json!("anna")),
             ("/milestone", json!(null)),
             ("/reactions/+1", json!(1)),
+            ("/sub_issues_summary/completed", json!(1)),
         ] {
             let listed = listed(path, value);
             assert!(!is_same(&known, &listed) && !is_same(&listed, &known), "{path}");

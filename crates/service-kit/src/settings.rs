@@ -201,7 +201,7 @@ pub struct DownloaderSettings {
     pub drain: Duration,
     /// Health and metrics, as a process of its own.
     pub listen: String,
-    /// Whether first mirrors use GraphQL.
+    /// Whether first mirrors and the sweep's comparisons use GraphQL.
     pub graphql: bool,
     /// A longer timeline is an error.
     pub max_timeline_pages: usize,
@@ -634,6 +634,7 @@ impl IndexerSettings {
 impl SeederSettings {
     fn check(&self, problems: &mut Problems) {
         problems.unless((0.0..=1.0).contains(&self.sweep_share), "[seeder] sweep_share must be 0 to 1");
+        problems.unless(self.sweep_period.as_secs() >= 1, "[seeder] sweep_period must be at least 1s");
         for (key, cadence) in [
             ("reconcile_every", &self.reconcile_every),
             ("metadata_every", &self.metadata_every),

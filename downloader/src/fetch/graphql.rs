@@ -1,9 +1,9 @@
 //! Threads by GraphQL, many in one request: for first mirrors, where the walk gave the issue objects already, and for
-//! archived threads that are only to be compared.
+//! archived threads that are to be compared (`comparison`).
 //!
 //! Only backfills of items without a record go this way: then the issue, and mostly the review comments, are REST's own,
 //! and what GraphQL cannot give ([`gharvest_model::lossy::LOSSY`]) is a short list. Everything else, and whatever GraphQL
-//! cannot answer, goes by REST; of what is only compared, nothing does. [`plan::choose`] decides for each batch.
+//! cannot answer, goes by REST. [`plan::choose`] decides for each batch.
 //!
 //! A call that brings nothing at all is a silence of GraphQL's about this repository, and its jobs are given back. In an
 //! outage they wait, as REST costs twenty times as much: for a minute, then one call asks again for all, and after an
@@ -17,22 +17,25 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
+use gharvest_archive::Repository;
 use gharvest_github::{
-    Client, Error, ErrorKind, Purpose, Resource, ThreadOutcome, ThreadParts, Threads, Wanted as Asked,
+    Client, Error, ErrorKind, Listed, Purpose, Resource, ThreadOutcome, ThreadParts, Threads, Wanted as Asked,
 };
 use gharvest_model::{
     RepositoryName,
     record::{Origin, Origins},
 };
 use jiff::Timestamp;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::{Answers, Fetched, Fetcher, RestFetcher, Thread, Wanted};
+use super::{Answers, Comparison, Fetched, Fetcher, RestFetcher, Thread, Wanted};
 use crate::{
     outcome::{Failure, until_then},
     plan::{self, Left, Situation, Way},
 };
+
+mod comparison;
 
 /// So long after a call that brought nothing GraphQL is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -78,6 +81,19 @@ impl GraphqlFetcher {
 
     fn silences(&self) -> MutexGuard<'_, HashMap<String, Silence>> {
         self.silences.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether GraphQL tells nothing of a repository, and has not for so long that nobody waits for it any more.
+    fn is_given_up(&self, repository: &RepositoryName) -> bool {
+        let now = Instant::now();
+        let is_lasting = |silence: &Silence| now.duration_since(silence.since) >= self.patience;
+        let is_late = |silence: &Silence| now.duration_since(silence.until) < self.patience;
+        self.silences().get(&repository.key()).is_some_and(|silence| is_lasting(silence) && is_late(silence))
+    }
+
+    /// GraphQL told something of a repository.
+    fn has_spoken(&self, repository: &RepositoryName) {
+        self.silences().remove(&repository.key());
     }
 
     /// The silence that lasts, if there is one.
@@ -134,12 +150,8 @@ impl GraphqlFetcher {
         repository: &RepositoryName,
         number: u64,
         parts: ThreadParts,
-        is_compared: bool,
         purpose: Purpose,
     ) -> Result<Fetched, Failure> {
-        if is_compared && (parts.timeline.is_none() || parts.pull.is_some() && parts.review_comments.is_none()) {
-            return Ok(Fetched::Untold);
-        }
         let is_pull = parts.pull.is_some();
         let mut etags = Map::new();
         let by_graphql = parts.timeline.is_some();
@@ -147,10 +159,10 @@ impl GraphqlFetcher {
             Some(timeline) => timeline,
             None => self.rest.timeline(repository, number, &mut etags, purpose).await?,
         };
-        let commits = timeline.iter().filter(|entry| entry["event"] == "committed").count();
+        let commits = commits(&timeline);
         if commits >= MOST_COMMITS {
             // Only REST's pull request says how many there are.
-            let wanted = Wanted { number, hint: None, known: None, is_compared };
+            let wanted = Wanted { number, hint: None, known: None };
             return self.rest.thread(repository, wanted, purpose).await;
         }
         let review_comments = match parts.review_comments {
@@ -181,6 +193,11 @@ impl GraphqlFetcher {
             },
         })))
     }
+}
+
+/// How many commits a timeline shows.
+fn commits(timeline: &[Value]) -> usize {
+    timeline.iter().filter(|entry| entry["event"] == "committed").count()
 }
 
 impl Fetcher for GraphqlFetcher {
@@ -224,6 +241,14 @@ impl Fetcher for GraphqlFetcher {
         }
         stream::unfold(call, |mut call| async { call.next().await.map(|answer| (answer, call)) }).boxed()
     }
+
+    fn compares(&self, repository: &RepositoryName) -> bool {
+        self.client.can_graphql() && !self.is_given_up(repository)
+    }
+
+    fn compare<'a>(&'a self, repository: &'a Repository, archived: Vec<(u64, Listed)>) -> Comparison<'a> {
+        comparison::compare(self, repository, archived)
+    }
 }
 
 /// One call: first what GraphQL answers, then what is given back, then by REST what GraphQL does not know or cannot tell.
@@ -246,9 +271,8 @@ struct Call<'a> {
 impl Call<'_> {
     async fn next(&mut self) -> Option<(u64, Result<Fetched, Failure>)> {
         let Self { fetcher, repository, purpose, .. } = *self;
-        if let Some((wanted, parts)) = self.next_by_graphql().await {
-            let Wanted { number, is_compared, .. } = wanted;
-            return Some((number, fetcher.completed(repository, number, *parts, is_compared, purpose).await));
+        if let Some((number, parts)) = self.next_by_graphql().await {
+            return Some((number, fetcher.completed(repository, number, *parts, purpose).await));
         }
         if let Some((number, until)) = self.given_back.pop() {
             let reason = format!("GraphQL tells nothing of {repository} now");
@@ -256,7 +280,7 @@ impl Call<'_> {
         }
         let wanted = self.by_rest.pop()?;
         let number = wanted.number;
-        if !wanted.is_compared && self.fetched_by_rest >= MOST_BY_REST {
+        if self.fetched_by_rest >= MOST_BY_REST {
             let reason = format!("{MOST_BY_REST} threads that GraphQL does not tell were fetched in one turn");
             return Some((number, Err(Failure::Later { until: Timestamp::now(), reason })));
         }
@@ -264,7 +288,7 @@ impl Call<'_> {
         Some((number, fetcher.rest.thread(repository, wanted, purpose).await))
     }
 
-    async fn next_by_graphql(&mut self) -> Option<(Wanted, Box<ThreadParts>)> {
+    async fn next_by_graphql(&mut self) -> Option<(u64, Box<ThreadParts>)> {
         loop {
             let answer = match self.threads.as_mut()?.next().await {
                 Ok(Some(answer)) => answer,
@@ -277,24 +301,24 @@ impl Call<'_> {
                     return None;
                 }
             };
-            let Some(wanted) = self.asked.remove(&answer.number) else { continue };
+            let wanted = self.asked.remove(&answer.number);
             match answer.outcome {
                 ThreadOutcome::Found(parts) => {
                     self.brought();
-                    return Some((wanted, parts));
+                    return Some((answer.number, parts));
                 }
                 ThreadOutcome::NotFound => {
                     self.brought();
-                    self.by_rest.push(wanted);
+                    self.by_rest.extend(wanted);
                 }
                 // With the issue as it was, it would be a thread of two times.
                 ThreadOutcome::Changed => {
                     self.brought();
-                    self.by_rest.push(Wanted { hint: None, ..wanted });
+                    self.by_rest.extend(wanted.map(|wanted| Wanted { hint: None, ..wanted }));
                 }
                 ThreadOutcome::ByRest(reason) => {
                     tracing::debug!(repo.name = %self.repository, number = answer.number, reason, "Thread goes by REST");
-                    self.by_rest.push(wanted);
+                    self.by_rest.extend(wanted);
                 }
             }
         }
@@ -302,7 +326,7 @@ impl Call<'_> {
 
     fn brought(&mut self) {
         if !std::mem::replace(&mut self.has_brought, true) {
-            self.fetcher.silences().remove(&self.repository.key());
+            self.fetcher.has_spoken(self.repository);
         }
     }
 

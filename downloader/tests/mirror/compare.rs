@@ -1,6 +1,9 @@
 //! The sweep's rotation: archived threads are compared by GraphQL, and what differs is fetched.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use gharvest_github_simulator::{Change, Fault, GraphqlError, Rule, Truth, Withheld};
 use gharvest_model::{
@@ -14,7 +17,10 @@ use gharvest_queue::{Filter, Queue as _, QueueAdmin as _, Timing, Trigger};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::world::{World, github, nothing};
+use crate::{
+    edges::{downloader, work_by},
+    world::{World, client, github, nothing},
+};
 
 const ITEMS: u64 = 120;
 
@@ -29,9 +35,8 @@ async fn mirrored() -> World {
     world
 }
 
-/// Everything has its turn in the rotation. Says what it cost, calls by REST and points and calls by GraphQL.
-async fn rotate(world: &World) -> (u64, u64) {
-    let before = world.client.spent();
+/// Everything has its turn in the rotation.
+async fn push_all(world: &World) {
     let trigger = |number: u64| Trigger {
         queue: QueueName::Download,
         subject: Subject::item(world.id, number),
@@ -42,6 +47,12 @@ async fn rotate(world: &World) -> (u64, u64) {
     let ledger = world.archive.ledger(world.id).await.unwrap();
     let triggers: Vec<Trigger> = ledger.numbers(NumberState::Present).map(trigger).collect();
     world.queue.push(&triggers, None).await.unwrap();
+}
+
+/// The same, done. Says what it cost, calls by REST and calls and points of GraphQL.
+async fn rotate(world: &World) -> (u64, u64) {
+    let before = world.client.spent();
+    push_all(world).await;
     world.work().await;
     let after = world.client.spent();
     let by_graphql = after.graphql - before.graphql + after.points - before.points;
@@ -166,6 +177,53 @@ async fn what_graphql_does_not_tell_is_fetched_and_ends_no_other_comparison() {
         assert!(number % 7 > 0 || record.origin.timeline == Some(Origin::Rest), "#{number}");
     }
     nothing(&world.differences().await);
+}
+
+#[tokio::test]
+async fn what_differs_is_fetched_also_where_a_turn_has_time_for_nothing_more() {
+    let world = mirrored().await;
+    let (changes, _) = silent(&world).await;
+    for (_, change) in changes {
+        world.control.change(&world.name, change).unwrap();
+    }
+    push_all(&world).await;
+    work_by(&world, downloader(&world).with_turn(Duration::ZERO)).await;
+    nothing(&world.differences().await);
+}
+
+#[tokio::test]
+async fn what_rest_gave_is_compared_where_its_etags_are_worth_nothing() {
+    let mut world = World::on(github(ITEMS)).await;
+    world.options.worker.batch = 400;
+    world.track().await;
+    world.work().await;
+    let before = records(&world).await;
+    assert!(before.values().all(|record| record.origin.timeline == Some(Origin::Rest)));
+    // As of an App: the ETags are another token's.
+    world.control.allow_token("another-token", "ann", 5_000);
+    world.client = client(&world.simulator, "another-token");
+    world.options.graphql = true;
+    let begun = Timestamp::now();
+    let (rest, graphql) = rotate(&world).await;
+    assert!(graphql as f64 <= 0.13 * ITEMS as f64, "{graphql} calls and points");
+    assert!(rest <= ITEMS / 8, "{rest} calls by REST");
+    assert!(verified_after(&world, begun).await);
+    let after = records(&world).await;
+    assert!(after.iter().all(|(number, record)| record.revision == before[number].revision));
+    assert!(after.values().all(|record| record.origin.timeline == Some(Origin::Rest)), "nothing less than before");
+}
+
+#[tokio::test]
+async fn threads_wait_for_graphql_s_budget_instead_of_going_by_rest() {
+    let world = mirrored().await;
+    let begun = Timestamp::now();
+    let limit = Fault::PrimaryLimit { reset_in_s: 1, status: 403 };
+    // Behind the first portion, of which it has told something then.
+    world.control.inject(Rule::once(limit).on("#Threads").after(1));
+    let (rest, _) = rotate(&world).await;
+    assert_eq!(world.control.fault_hits(), 1);
+    assert!(rest <= ITEMS / 8, "{rest} calls by REST");
+    assert!(verified_after(&world, begun).await);
 }
 
 #[tokio::test]

@@ -443,11 +443,11 @@ impl Fetcher for Noting {
     }
 }
 
-fn downloader(world: &World) -> Downloader {
+pub(crate) fn downloader(world: &World) -> Downloader {
     Downloader::new(Arc::clone(&world.queue) as _, world.archive.clone(), world.client.clone(), world.options.clone())
 }
 
-async fn work_by(world: &World, downloader: Downloader) {
+pub(crate) async fn work_by(world: &World, downloader: Downloader) {
     let shutdown = CancellationToken::new();
     let (queue, worker) = (Arc::clone(&world.queue), world.options.worker.clone());
     let running = gharvest_worker::run(queue, Arc::new(downloader), worker, shutdown.clone());

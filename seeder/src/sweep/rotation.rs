@@ -3,6 +3,7 @@
 //! Numbers have their turn in batches, each at its own time of the turn, so that many threads share what a request of
 //! GraphQL costs: the downloader compares them before it fetches what differs. Without GraphQL each number is a batch.
 
+use gharvest_archive::ErrorKind;
 use gharvest_github::{Purpose, cost_again};
 use gharvest_model::{ItemId, Lane, job::reason::ROTATION, ledger::NumberState};
 use jiff::Timestamp;
@@ -76,16 +77,24 @@ impl Sweep<'_> {
 
     /// What the downloads of items cost while nothing changed.
     async fn price(&self, numbers: &[u64]) -> Result<u64, Failure> {
-        let (mut by_rest, mut together) = (0, 0);
-        for number in numbers {
-            let stored = self.archive.stored(ItemId { repository: self.tracked.id, number: *number }).await?;
-            let calls = match &stored {
-                Some(stored) => self.client.calls_again(&stored.text()?, Purpose::Backfill),
-                None => 1,
-            };
-            by_rest += calls;
-            together += u64::from(calls > 0);
+        if self.pace.by_graphql {
+            return Ok(cost_again(numbers.len() as u64));
         }
-        Ok(if self.pace.by_graphql { by_rest.min(cost_again(together)) } else { by_rest })
+        let mut calls = 0;
+        for number in numbers {
+            calls += self.calls(*number).await?;
+        }
+        Ok(calls)
+    }
+
+    /// Calls by REST for an item while nothing changed.
+    async fn calls(&self, number: u64) -> Result<u64, Failure> {
+        let stored = match self.archive.stored(ItemId { repository: self.tracked.id, number }).await {
+            // Its download says so.
+            Err(error) if error.kind() == ErrorKind::Corrupt => None,
+            stored => stored?,
+        };
+        let known = stored.as_ref().and_then(|stored| stored.text().ok());
+        Ok(known.map_or(1, |known| self.client.calls_again(&known, Purpose::Backfill)))
     }
 }

@@ -120,7 +120,7 @@ pub(crate) fn details(lists: usize) -> String {
     let detail = "fragment Detail on Node{\
          ... on Commit{parents(first:10){nodes{oid}}} \
          ... on Reactable{reactionGroups{content reactors{totalCount}}} \
-         ... on PullRequestReviewComment{body updatedAt author{__typename login}} \
+         ... on PullRequestReviewComment{updatedAt author{__typename login}} \
          ... on PullRequest{reviewRequests(first:50){nodes{requestedReviewer{...Rev}}}} \
          ... on PullRequestReviewThread{comments(first:100){nodes{fullDatabaseId}}}}";
     let document = by_ids("Details", lists) + detail;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use gharvest_model::RepositoryId;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
@@ -100,7 +101,8 @@ impl Held {
 
     /// How many bytes are held.
     pub(super) fn size(&self) -> usize {
-        let ids = self.entries.details.iter().map(String::len);
+        let older = self.wanted.listed.iter().flat_map(|listed| &listed.older_comments);
+        let ids = self.entries.details.iter().chain(older).map(String::len);
         self.node.size() + self.pages.iter().map(Packed::size).chain(ids).sum::<usize>()
     }
 
@@ -146,6 +148,7 @@ impl Held {
         }
         self.fill_in(&mut node, &mut entries, details)?;
         let repository = (*self.repository).clone();
+        let id = repository["databaseId"].as_u64().map(RepositoryId);
         let place = Place { api, repository, number: self.wanted.number, pull: self.is_pull };
         let comments = self.wanted.listed.as_ref().and_then(|listed| comments_now(listed, details, &place));
         let timeline = self.rest_timeline().is_none().then(|| shaped_entries(entries, &place, comments.as_deref()));
@@ -156,7 +159,7 @@ impl Held {
         let pull = pull.map(|pull| with_counts(pull, timeline.as_deref(), comments.as_deref()));
         let none = node["reviewThreads"]["totalCount"] == 0;
         let review_comments = comments.or_else(|| none.then(Vec::new));
-        Ok(ThreadParts { issue, issue_is_graphql, timeline, pull, review_comments })
+        Ok(ThreadParts { repository: id, issue, issue_is_graphql, timeline, pull, review_comments })
     }
 
     /// Puts details where they belong; the error is the reason for going by REST.

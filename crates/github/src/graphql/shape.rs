@@ -118,15 +118,13 @@ impl Place {
         self.account("ghost", Some(GHOST.0), &json!(GHOST.1), picture, &page, "User", &Value::Null)
     }
 
-    /// Puts into a review comment, as REST gave it, what GraphQL tells of it now.
+    /// Puts into a review comment, as REST gave it, what GraphQL tells of it now. Its text is not asked for: the time says
+    /// whether it was edited. Apps have other names there.
     pub(crate) fn refresh(&self, comment: &mut Value, node: &Value) {
-        for (key, told) in [("body", "body"), ("updated_at", "updatedAt")] {
-            if comment[key].is_string() {
-                comment[key] = node[told].clone();
-            }
-        }
-        if comment["user"].is_object() {
-            comment["user"]["login"] = self.author(&node["author"])["login"].take();
+        comment["updated_at"] = node["updatedAt"].clone();
+        let author = &node["author"];
+        if comment["user"].is_object() && (author.is_null() || author["__typename"] == "User") {
+            comment["user"]["login"] = self.author(author)["login"].take();
         }
         if let Some(url) = comment["reactions"]["url"].as_str() {
             comment["reactions"] = reactions(url, &node["reactionGroups"]);
