@@ -1,9 +1,9 @@
 //! Many archived threads at once, compared with what GraphQL tells of them: for the sweep's rotation.
 //!
-//! What says the same is verified, and nothing is stored: the record keeps its ETags and what only REST gives. All other
-//! jobs are settled as well, each with a follow-up that asks for the same item for another reason, so that it is fetched
-//! by itself like any other and never compared twice: a record never gets less than it had. That is what differs, and
-//! what GraphQL does not tell; what REST tells for nothing, because its ETags are still worth something; an item whose
+//! What says the same is verified, and nothing is stored: the record keeps its ETags and what only REST gives. Some wait
+//! for GraphQL. All other jobs are settled as well, each with a follow-up that asks for the same item for another reason,
+//! so that it is fetched by itself like any other and never compared twice: a record never gets less than it had. That is
+//! what differs, and what GraphQL does not tell; what REST tells for nothing, because its ETags are still worth something; an item whose
 //! issue object a list gave meanwhile; one about which a webhook said something; a placeholder of a private twin.
 //!
 //! Of a lease's records one is in memory at a time; their issue objects and review comments wait as compressed text.

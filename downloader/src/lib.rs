@@ -323,14 +323,14 @@ impl Downloader {
         let tells = |lane: Lane| !(says_little && purpose(lane) == Purpose::Live);
         let mut fetched_items = false;
         for jobs in live.chunks(1).take_while(|_| goes_on()) {
-            fetched_items |= self.items(batch, &mut repository, jobs).await? && tells(jobs[0].lane);
+            fetched_items |= self.items(batch, &mut repository, jobs, begun).await? && tells(jobs[0].lane);
         }
         for job in parts.iter().take_while(|_| goes_on()) {
             fetched_items |= self.handle_part(batch, &mut repository, job).await? && tells(job.lane);
         }
         let size = self.fetcher.batch(&repository.full_name, backfill.len(), Purpose::Backfill);
         for jobs in backfill.chunks(size.max(1)).take_while(|_| goes_on()) {
-            fetched_items |= self.items(batch, &mut repository, jobs).await?;
+            fetched_items |= self.items(batch, &mut repository, jobs, begun).await?;
         }
         if !self.fetcher.compares(&repository.full_name) {
             single.extend(rotation);
@@ -338,7 +338,7 @@ impl Downloader {
             self.compare(batch, &repository, &rotation).await?;
         }
         for jobs in single.chunks(1).take_while(|_| goes_on()) {
-            fetched_items |= self.items(batch, &mut repository, jobs).await?;
+            fetched_items |= self.items(batch, &mut repository, jobs, begun).await?;
         }
         for job in walks.iter().take_while(|_| goes_on()) {
             match self.walk(&repository, job, begun).await {
@@ -403,9 +403,15 @@ impl Downloader {
         }
     }
 
-    /// Fetches and stores items, each again while its record changes under it or the repository has a new name. Says
-    /// whether one was fetched.
-    async fn items(&self, batch: &Batch, repository: &mut Repository, jobs: &[Job]) -> Result<bool, Stopped> {
+    /// Fetches and stores items, each again while its record changes under it or the repository has a new name; not all
+    /// if the turn that began then is over. Says whether one was fetched.
+    async fn items(
+        &self,
+        batch: &Batch,
+        repository: &mut Repository,
+        jobs: &[Job],
+        begun: Instant,
+    ) -> Result<bool, Stopped> {
         self.expect_failures(repository.id, jobs).await;
         let mut open: Vec<&Job> = jobs.iter().collect();
         let mut fetched = false;
@@ -414,7 +420,7 @@ impl Downloader {
                 break;
             }
             let mut tally = Tally::default();
-            self.round(batch, repository, &open, &mut tally).await;
+            self.round(batch, repository, &open, begun, &mut tally).await;
             if let Some(stopped) = tally.stopped {
                 return Err(stopped);
             }
@@ -432,11 +438,22 @@ impl Downloader {
     }
 
     /// Prepares jobs, then fetches together what is seen for the first time. What has a record is fetched alone, so that
-    /// of those one is held at a time; what else waits is small.
-    async fn round<'j>(&self, batch: &Batch, repository: &Repository, jobs: &[&'j Job], tally: &mut Tally<'j>) {
+    /// of those one is held at a time; what else waits is small. Each of these takes its time, so when the turn is over
+    /// the others' jobs are left.
+    async fn round<'j>(
+        &self,
+        batch: &Batch,
+        repository: &Repository,
+        jobs: &[&'j Job],
+        begun: Instant,
+        tally: &mut Tally<'j>,
+    ) {
         let purpose = jobs.iter().map(|job| purpose(job.lane)).min().unwrap_or(Purpose::Backfill);
         let mut unseen = Vec::new();
         for job in jobs {
+            if tally.fetched && self.is_over(begun) {
+                break;
+            }
             let ready = match number(job) {
                 Ok(number) => self.prepare(repository, job, number).await,
                 Err(failure) => Err(failure),

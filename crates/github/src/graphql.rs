@@ -170,7 +170,8 @@ pub struct ThreadParts {
     /// The pull request's object. Its `review_comments` is null unless all are known, its `commits` is null without
     /// the timeline.
     pub pull: Option<Value>,
-    /// Those given with [`Wanted`], or empty where it is known that there are none; else to be fetched by REST.
+    /// Those given with [`Wanted`], of archived ones what is still there, as it is now; empty where it is known that there
+    /// are none; else to be fetched by REST.
     pub review_comments: Option<Vec<Value>>,
 }
 

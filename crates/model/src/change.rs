@@ -18,6 +18,7 @@
 //! | scheme and host of addresses, `/api/v3` before their path | how GitHub is reached: a proxy, Enterprise |
 //! | the query of `avatar_url` | a cache's key |
 //! | `origin`; and what [`crate::lossy`] lists, where one side came by GraphQL and the other by REST | of the visit: the thread is the same |
+//! | in the same case keys of events and pull requests that only REST's side has | new ones of REST's; [`crate::fill`] keeps them |
 
 use serde_json::{Map, Value};
 
@@ -142,9 +143,7 @@ fn same_timeline(a: &Record, b: &Record) -> bool {
             .all(|((a, b), event)| agrees(&mut vec!["timeline", event], Some(a), Some(b), Place::Event))
 }
 
-/// Whether a value by GraphQL is REST's but for what is volatile and what GraphQL cannot give; absent is null then. Keys
-/// that only REST's value has do not count: GraphQL's objects are made here, with all the keys that they ever have, so
-/// these are REST's newer ones.
+/// Whether a value by GraphQL is REST's but for what is volatile and what GraphQL cannot give; absent is null then.
 fn agrees<'a>(path: &mut Vec<&'a str>, graphql: Option<&'a Value>, rest: Option<&'a Value>, place: Place) -> bool {
     if lossy::permits(path, graphql, rest).is_some_and(|listed| listed.instead != Instead::Fewer) {
         return true;

@@ -1,7 +1,7 @@
 //! Threads by GraphQL, many in one request: for first mirrors, where the walk gave the issue objects already, and for
 //! archived threads that are to be compared (`comparison`).
 //!
-//! Only backfills of items without a record go this way: then the issue, and mostly the review comments, are REST's own,
+//! Of backfills only items without a record go this way: then the issue, and mostly the review comments, are REST's own,
 //! and what GraphQL cannot give ([`gharvest_model::lossy::LOSSY`]) is a short list. Everything else, and whatever GraphQL
 //! cannot answer, goes by REST. [`plan::choose`] decides for each batch.
 //!
@@ -19,7 +19,8 @@ use std::{
 use futures::{StreamExt, stream};
 use gharvest_archive::Repository;
 use gharvest_github::{
-    Client, Error, ErrorKind, Listed, Purpose, Resource, ThreadOutcome, ThreadParts, Threads, Wanted as Asked,
+    Client, Error, ErrorKind, Listed, Purpose, Resource, ThreadAnswer, ThreadOutcome, ThreadParts, Threads,
+    Wanted as Asked,
 };
 use gharvest_model::{
     RepositoryName,
@@ -91,11 +92,6 @@ impl GraphqlFetcher {
         self.silences().get(&repository.key()).is_some_and(|silence| is_lasting(silence) && is_late(silence))
     }
 
-    /// GraphQL told something of a repository.
-    fn has_spoken(&self, repository: &RepositoryName) {
-        self.silences().remove(&repository.key());
-    }
-
     /// The silence that lasts, if there is one.
     fn silence(&self, repository: &RepositoryName) -> Option<Silence> {
         self.silences().get(&repository.key()).copied().filter(|silence| silence.until > Instant::now())
@@ -149,55 +145,103 @@ impl GraphqlFetcher {
         &self,
         repository: &RepositoryName,
         number: u64,
-        parts: ThreadParts,
+        mut parts: ThreadParts,
         purpose: Purpose,
     ) -> Result<Fetched, Failure> {
-        let is_pull = parts.pull.is_some();
         let mut etags = Map::new();
         let by_graphql = parts.timeline.is_some();
-        let timeline = match parts.timeline {
+        let timeline = match parts.timeline.take() {
             Some(timeline) => timeline,
             None => self.rest.timeline(repository, number, &mut etags, purpose).await?,
         };
-        let commits = commits(&timeline);
-        if commits >= MOST_COMMITS {
+        if commits(&timeline) >= MOST_COMMITS {
             // Only REST's pull request says how many there are.
             let wanted = Wanted { number, hint: None, known: None };
             return self.rest.thread(repository, wanted, purpose).await;
         }
-        let review_comments = match parts.review_comments {
+        let review_comments = match parts.review_comments.take() {
             Some(known) => known,
-            None if is_pull => {
+            None if parts.pull.is_some() => {
                 let list = Resource::ReviewComments(repository.clone(), number);
                 self.rest.list(list, number, None, purpose).await?.all
             }
             None => Vec::new(),
         };
-        let pull = parts.pull.map(|mut pull| {
-            pull["commits"] = json!(commits);
-            pull["review_comments"] = json!(review_comments.len());
-            pull
-        });
-        let issue = if parts.issue_is_graphql { Origin::Graphql } else { Origin::Rest };
-        Ok(Fetched::Thread(Box::new(Thread {
-            issue: parts.issue,
-            timeline,
-            pull,
-            review_comments,
-            etags,
-            origin: Origins {
-                issue: Some(issue),
-                timeline: Some(if by_graphql { Origin::Graphql } else { Origin::Rest }),
-                pull: is_pull.then_some(Origin::Graphql),
-                review_comments: is_pull.then_some(Origin::Rest),
-            },
-        })))
+        let origin = if by_graphql { Origin::Graphql } else { Origin::Rest };
+        let thread = assembled(parts, timeline, origin, review_comments);
+        Ok(Fetched::Thread(Box::new(Thread { etags, ..thread })))
     }
+}
+
+/// A thread whose timeline came this way.
+fn assembled(parts: ThreadParts, timeline: Vec<Value>, origin: Origin, review_comments: Vec<Value>) -> Thread {
+    let pull = parts.pull.map(|mut pull| {
+        pull["commits"] = json!(commits(&timeline));
+        pull["review_comments"] = json!(review_comments.len());
+        pull
+    });
+    let issue = if parts.issue_is_graphql { Origin::Graphql } else { Origin::Rest };
+    let origin = Origins {
+        issue: Some(issue),
+        timeline: Some(origin),
+        pull: pull.as_ref().map(|_| Origin::Graphql),
+        review_comments: pull.as_ref().map(|_| Origin::Rest),
+    };
+    Thread { issue: parts.issue, timeline, pull, review_comments, etags: Map::new(), origin }
 }
 
 /// How many commits a timeline shows.
 fn commits(timeline: &[Value]) -> usize {
     timeline.iter().filter(|entry| entry["event"] == "committed").count()
+}
+
+/// Threads that GraphQL is asked for. What it says of use, or that it says nothing, counts for the repository's silence.
+struct Conversation<'a> {
+    fetcher: &'a GraphqlFetcher,
+    repository: &'a RepositoryName,
+    threads: Threads<'a>,
+    /// Whether GraphQL said anything of use.
+    has_brought: bool,
+}
+
+/// What comes next in a [`Conversation`].
+enum Said {
+    Answer(ThreadAnswer),
+    /// No more, because of the error if there is one; a silence if it said nothing of use at all.
+    Over(Option<Error>, Option<Silence>),
+}
+
+impl<'a> Conversation<'a> {
+    fn begin(
+        fetcher: &'a GraphqlFetcher,
+        repository: &'a RepositoryName,
+        asked: impl Iterator<Item = Asked>,
+        purpose: Purpose,
+    ) -> Self {
+        let threads = fetcher.client.threads(repository, asked.collect(), purpose);
+        Self { fetcher, repository, threads, has_brought: false }
+    }
+
+    async fn next(&mut self) -> Said {
+        match self.threads.next().await {
+            Ok(Some(answer)) => {
+                // In an outage a thread that fails alone is left to REST as well.
+                if !matches!(answer.outcome, ThreadOutcome::ByRest(_))
+                    && !std::mem::replace(&mut self.has_brought, true)
+                {
+                    self.fetcher.silences().remove(&self.repository.key());
+                }
+                Said::Answer(answer)
+            }
+            Ok(None) => self.over(None),
+            Err(error) => self.over(Some(error)),
+        }
+    }
+
+    fn over(&self, error: Option<Error>) -> Said {
+        let silence = (!self.has_brought).then(|| self.fetcher.fell_silent(self.repository, error.as_ref()));
+        Said::Over(error, silence)
+    }
 }
 
 impl Fetcher for GraphqlFetcher {
@@ -224,8 +268,7 @@ impl Fetcher for GraphqlFetcher {
             fetcher: self,
             repository,
             purpose,
-            threads: None,
-            has_brought: false,
+            conversation: None,
             asked: BTreeMap::new(),
             given_back: Vec::new(),
             by_rest: others,
@@ -236,7 +279,7 @@ impl Fetcher for GraphqlFetcher {
         } else if let Some(silence) = self.silence_or_turn(repository) {
             call.give_back(suitable, &silence);
         } else {
-            call.threads = Some(self.client.threads(repository, suitable.iter().map(asked).collect(), purpose));
+            call.conversation = Some(Conversation::begin(self, repository, suitable.iter().map(asked), purpose));
             call.asked = suitable.into_iter().map(|wanted| (wanted.number, wanted)).collect();
         }
         stream::unfold(call, |mut call| async { call.next().await.map(|answer| (answer, call)) }).boxed()
@@ -256,10 +299,8 @@ struct Call<'a> {
     fetcher: &'a GraphqlFetcher,
     repository: &'a RepositoryName,
     purpose: Purpose,
-    /// What GraphQL is asked, until it has answered.
-    threads: Option<Threads<'a>>,
-    /// Whether GraphQL said anything of use.
-    has_brought: bool,
+    /// With GraphQL, until that is over.
+    conversation: Option<Conversation<'a>>,
     /// Of which it said nothing so far.
     asked: BTreeMap<u64, Wanted>,
     /// To be asked for again, not before then.
@@ -290,30 +331,19 @@ impl Call<'_> {
 
     async fn next_by_graphql(&mut self) -> Option<(u64, Box<ThreadParts>)> {
         loop {
-            let answer = match self.threads.as_mut()?.next().await {
-                Ok(Some(answer)) => answer,
-                Ok(None) => {
-                    self.end(None);
-                    return None;
-                }
-                Err(error) => {
-                    self.end(Some(&error));
+            let answer = match self.conversation.as_mut()?.next().await {
+                Said::Answer(answer) => answer,
+                Said::Over(error, silence) => {
+                    self.end(error.as_ref(), silence);
                     return None;
                 }
             };
             let wanted = self.asked.remove(&answer.number);
             match answer.outcome {
-                ThreadOutcome::Found(parts) => {
-                    self.brought();
-                    return Some((answer.number, parts));
-                }
-                ThreadOutcome::NotFound => {
-                    self.brought();
-                    self.by_rest.extend(wanted);
-                }
+                ThreadOutcome::Found(parts) => return Some((answer.number, parts)),
+                ThreadOutcome::NotFound => self.by_rest.extend(wanted),
                 // With the issue as it was, it would be a thread of two times.
                 ThreadOutcome::Changed => {
-                    self.brought();
                     self.by_rest.extend(wanted.map(|wanted| Wanted { hint: None, ..wanted }));
                 }
                 ThreadOutcome::ByRest(reason) => {
@@ -324,21 +354,11 @@ impl Call<'_> {
         }
     }
 
-    fn brought(&mut self) {
-        if !std::mem::replace(&mut self.has_brought, true) {
-            self.fetcher.has_spoken(self.repository);
-        }
-    }
-
     /// GraphQL says no more: what it left out goes by REST if it said something of others, as it fails by itself then.
-    fn end(&mut self, error: Option<&Error>) {
-        self.threads = None;
+    fn end(&mut self, error: Option<&Error>, silence: Option<Silence>) {
+        self.conversation = None;
         let left: Vec<Wanted> = std::mem::take(&mut self.asked).into_values().collect();
-        if self.has_brought {
-            self.by_rest.extend(left);
-            return;
-        }
-        let silence = self.fetcher.fell_silent(self.repository, error);
+        let Some(silence) = silence else { return self.by_rest.extend(left) };
         let reason = error.map_or_else(|| "nothing of use".to_owned(), Error::to_string);
         tracing::warn!(repo.name = %self.repository, reason, waits = silence.waits, "GraphQL tells no threads now");
         self.give_back(left, &silence);

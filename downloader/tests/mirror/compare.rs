@@ -2,9 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
+use gharvest_downloader::fetch::{GraphqlFetcher, RestFetcher};
 use gharvest_github_simulator::{Change, Fault, GraphqlError, Rule, Truth, Withheld};
 use gharvest_model::{
     ItemId, Lane, QueueName, Record, Revision, Subject,
@@ -224,6 +226,24 @@ async fn threads_wait_for_graphql_s_budget_instead_of_going_by_rest() {
     assert_eq!(world.control.fault_hits(), 1);
     assert!(rest <= ITEMS / 8, "{rest} calls by REST");
     assert!(verified_after(&world, begun).await);
+}
+
+#[tokio::test]
+async fn where_graphql_never_answers_threads_go_by_rest_in_the_end() {
+    let world = mirrored().await;
+    let begun = Timestamp::now();
+    let threads = Rule::often(Fault::Status { status: 502 }, 1.0).on("#Threads");
+    world.control.inject(threads);
+    let rest = RestFetcher::new(world.client.clone(), world.options.max_timeline_pages);
+    // Whoever waits for an hour comes to the same.
+    let fetcher = GraphqlFetcher::new(world.client.clone(), rest).with_patience(Duration::from_millis(1));
+    push_all(&world).await;
+    work_by(&world, downloader(&world).with_fetcher(Arc::new(fetcher))).await;
+    // Halved from the largest batch down, and given up.
+    assert!((1..=16).contains(&world.control.fault_hits()), "{}", world.control.fault_hits());
+    assert!(verified_after(&world, begun).await);
+    assert!(records(&world).await.values().all(|record| record.origin.timeline == Some(Origin::Rest)));
+    nothing(&world.differences().await);
 }
 
 #[tokio::test]

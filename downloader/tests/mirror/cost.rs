@@ -1,11 +1,19 @@
 //! What a mirror costs: calls and points are counted, so they can be asserted. A larger run is that of
 //! `cargo run -p gharvest-bench -- cost`.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use gharvest_downloader::plan::{Way, plan};
+use gharvest_downloader::{
+    Downloader,
+    plan::{Way, plan},
+};
 use gharvest_github_simulator::{Change, Fault, Rule, Truth};
-use gharvest_model::{ItemId, Lane, Revision, Subject, record::Origin};
+use gharvest_model::{ItemId, Lane, QueueName, Revision, Subject, record::Origin};
+use gharvest_queue::Queue as _;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     kill::KillingQueue,
@@ -44,6 +52,28 @@ async fn a_walk_pushes_its_numbers_in_few_steps_so_that_leases_are_large() {
     let pushes = counting.pushes.lock().unwrap().clone();
     assert!(pushes.len() <= 3, "{pushes:?}");
     assert!(pushes.iter().sum::<usize>() as u64 >= ITEMS, "{pushes:?}");
+}
+
+#[tokio::test]
+async fn a_turn_that_is_over_gives_back_what_is_to_be_fetched_again() {
+    const AGAIN: u64 = 12;
+    let mut world = World::on(github(60)).await;
+    world.options.graphql = true;
+    world.options.worker.batch = 400;
+    world.track().await;
+    world.work().await;
+    let pushed = world.queue.push_range(QueueName::Download, world.id, 1..=AGAIN, Lane::Backfill).await.unwrap();
+    assert_eq!(pushed.new, AGAIN);
+    let counting = KillingQueue::never(Arc::clone(&world.queue) as _);
+    let downloader =
+        Downloader::new(Arc::clone(&counting) as _, world.archive.clone(), world.client.clone(), world.options.clone());
+    let shutdown = CancellationToken::new();
+    let (queue, worker) = (Arc::clone(&counting) as _, world.options.worker.clone());
+    let handler = Arc::new(downloader.with_turn(Duration::ZERO));
+    let running = gharvest_worker::run(queue, handler, worker, shutdown.clone());
+    world.until(|counts| counts.outstanding() == 0, running, shutdown).await;
+    let leases = counting.leases.load(Ordering::SeqCst);
+    assert!(leases >= AGAIN / 2, "{leases} leases: live work waited for all {AGAIN} items");
 }
 
 #[tokio::test]

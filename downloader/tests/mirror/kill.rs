@@ -27,12 +27,22 @@ pub(crate) struct KillingQueue {
     after: bool,
     /// How many triggers each push had.
     pub(crate) pushes: Mutex<Vec<usize>>,
+    /// How many leases were given.
+    pub(crate) leases: AtomicU64,
     pub(crate) killed: Notify,
 }
 
 impl KillingQueue {
     pub(crate) fn new(inner: Arc<dyn Queue>, at: u64, after: bool) -> Arc<Self> {
-        Arc::new(Self { inner, calls: AtomicU64::new(0), at, after, pushes: Mutex::default(), killed: Notify::new() })
+        Arc::new(Self {
+            inner,
+            calls: AtomicU64::new(0),
+            at,
+            after,
+            pushes: Mutex::default(),
+            leases: AtomicU64::new(0),
+            killed: Notify::new(),
+        })
     }
 
     /// One that only counts.
@@ -73,7 +83,9 @@ impl Queue for KillingQueue {
     }
 
     async fn lease(&self, request: &LeaseRequest) -> Result<LeaseReply> {
-        self.pass(self.inner.lease(request)).await
+        let reply = self.pass(self.inner.lease(request)).await?;
+        self.leases.fetch_add(u64::from(reply.lease.is_some()), Ordering::SeqCst);
+        Ok(reply)
     }
 
     async fn extend(&self, queue: QueueName, token: Token, hold: Duration) -> Result<Extended> {

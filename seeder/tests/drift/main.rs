@@ -234,7 +234,13 @@ fn changes(world: &World) -> Vec<Silent> {
     let number = issue();
     add(row, 0, number, Change::ConvertToDiscussion { number }, Drift::Gone);
     let (number, review) = appraised;
-    add("anything else", 0, number, Change::EditReview { number, review, body: text() }, Drift::CommentEdited);
+    add(
+        "anything else, but for what is named below",
+        0,
+        number,
+        Change::EditReview { number, review, body: text() },
+        Drift::CommentEdited,
+    );
     all
 }
 
