@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt};
-use gharvest_archive::audit::Verdict;
+use gharvest_archive::{ErrorKind, audit::Verdict};
 use gharvest_model::{RepositoryId, ledger::Ledger, record::Visibility, tracking::Tracked};
 use gharvest_search::{SearchRequest, Start};
 use jiff::Timestamp;
@@ -118,13 +118,51 @@ impl LedgerAnswer {
 pub async fn list(state: &WebState, caller: &Caller) -> ApiResult<RepositoriesAnswer> {
     let mut tracked = state.backends.archive.tracking().await?;
     tracked.sort_by_cached_key(|tracked| tracked.name.key());
-    let seen = async |tracked: Tracked| -> ApiResult<_> {
-        let id = tracked.id;
-        let known = Known { file: state.backends.archive.repository(id).await?, tracked: Some(tracked) };
-        if known.is_seen_by(caller, id) { answer(state, id, known).await.map(Some) } else { Ok(None) }
-    };
-    let repositories: Vec<_> = futures::stream::iter(tracked).map(seen).buffered(8).try_collect().await?;
+    let entry = |tracked| entry(state, caller, tracked);
+    let repositories: Vec<_> = futures::stream::iter(tracked).map(entry).buffered(8).try_collect().await?;
     Ok(RepositoriesAnswer { repositories: repositories.into_iter().flatten().collect() })
+}
+
+/// A repository in the list, if the caller may see it. One whose file is damaged hides no other.
+async fn entry(state: &WebState, caller: &Caller, tracked: Tracked) -> ApiResult<Option<RepositoryAnswer>> {
+    let id = tracked.id;
+    let (file, damage) = match state.backends.archive.repository(id).await {
+        Err(error) if error.kind() == ErrorKind::Corrupt => (None, Some(error.to_string())),
+        file => (file?, None),
+    };
+    let known = Known { file, tracked: Some(tracked) };
+    if !known.is_seen_by(caller, id) {
+        return Ok(None);
+    }
+    match damage {
+        None => answer(state, id, known).await.map(Some),
+        Some(damage) => Ok(Some(damaged(id, &known, damage))),
+    }
+}
+
+/// What tracking alone says of a repository whose file is damaged.
+fn damaged(id: RepositoryId, known: &Known, damage: String) -> RepositoryAnswer {
+    RepositoryAnswer {
+        id: id.0,
+        full_name: name_of(id, known),
+        former_names: Vec::new(),
+        private: known.visibility() == Visibility::Private,
+        archived: false,
+        description: None,
+        language: None,
+        stars: 0,
+        forks: 0,
+        tracked: known.tracked.is_some(),
+        since: known.tracked.as_ref().map(|tracked| tracked.since),
+        fetched_at: None,
+        trouble: Some(damage),
+        complete: false,
+        ledger: LedgerAnswer::default(),
+    }
+}
+
+fn name_of(id: RepositoryId, known: &Known) -> String {
+    known.name().map_or_else(|| id.to_string(), ToString::to_string)
 }
 
 /// One repository.
@@ -135,7 +173,7 @@ pub async fn show(state: &WebState, caller: &Caller, path: &RepositoryPath) -> A
 
 async fn answer(state: &WebState, id: RepositoryId, known: Known) -> ApiResult<RepositoryAnswer> {
     let archive = &state.backends.archive;
-    let full_name = known.name().map_or_else(|| id.to_string(), ToString::to_string);
+    let full_name = name_of(id, &known);
     let private = known.visibility() == Visibility::Private;
     let Known { file, tracked } = known;
     let ledger = archive.ledger(id).await?;

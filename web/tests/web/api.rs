@@ -365,6 +365,27 @@ async fn repositories_are_tracked_and_untracked() {
 }
 
 #[tokio::test]
+async fn a_repository_whose_file_is_damaged_is_listed_in_trouble_and_hides_no_other() {
+    let mirror = Mirror::new().await;
+    let track = Request::builder().method("PUT").uri("/api/v1/repositories/octo/new").body(Body::empty()).unwrap();
+    assert_eq!(mirror.send(track).await.status, StatusCode::OK);
+    mirror.damage("repositories/1/repository.json");
+    let listed = mirror.get("/api/v1/repositories").await.json();
+    let of = |name: &str| {
+        let entries = listed["repositories"].as_array().unwrap();
+        entries
+            .iter()
+            .find(|entry| entry["full_name"] == name)
+            .unwrap_or_else(|| panic!("{name} is not in {listed}"))
+            .clone()
+    };
+    let damaged = of("octo/box");
+    assert_eq!(damaged["complete"], json!(false));
+    assert!(damaged["trouble"].as_str().unwrap().contains("repository.json"), "{damaged}");
+    assert_eq!(of("octo/new")["tracked"], json!(true));
+}
+
+#[tokio::test]
 async fn a_panic_is_one_answer_of_500_and_the_next_request_is_answered() {
     let mirror = Mirror::new().await;
     let failed = mirror.post(&format!("/api/v1/items/octo/box/{PANICS}"), &json!({})).await;

@@ -397,7 +397,7 @@ async fn where_a_private_thread_of_a_public_repository_is_is_told_to_who_may_see
 #[tokio::test]
 async fn what_says_nothing_mirrored_is_served_while_the_archive_is_away() {
     let mirror = mirror().await;
-    mirror.damage_keys();
+    mirror.damage("keys.json");
     for path in ["/healthz", "/readyz", "/-/help/search"] {
         assert_eq!(mirror.get(path).await.status, StatusCode::OK, "{path}");
     }

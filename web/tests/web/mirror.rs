@@ -210,9 +210,9 @@ impl Mirror {
         self.live.publish(&[event]).await.unwrap();
     }
 
-    /// Makes the list of API keys unreadable, as if the archive were away.
-    pub(crate) fn damage_keys(&self) {
-        std::fs::write(self._folder.path().join("archive/keys.json"), "damaged").unwrap();
+    /// Makes a file of the archive unreadable.
+    pub(crate) fn damage(&self, file: &str) {
+        std::fs::write(self._folder.path().join("archive").join(file), "damaged").unwrap();
     }
 
     /// Lets so much time pass that what is kept of the archive is read again.
