@@ -57,8 +57,9 @@ impl Hooks {
 
     /// A ping proves that the hook works. Never a reason to fail.
     pub(crate) async fn pinged(&self, payload: &Payload, now: Timestamp) {
+        let Some(feed) = feed_of_ping(payload) else { return };
         let hook = json!({ "hook_id": payload.hook_id, "at": now });
-        if let Err(error) = keep(self.archive.set_cursor(&feed_of_ping(payload), hook)).await {
+        if let Err(error) = keep(self.archive.set_cursor(&feed, hook)).await {
             tracing::warn!(error, "what is known of a hook cannot be kept");
         }
     }
@@ -94,24 +95,22 @@ impl Hooks {
 
     /// `meta` says that a hook is gone, as the last word of that one: another may have taken its place already.
     pub(crate) async fn gone(&self, payload: &Payload, now: Timestamp) {
-        let Some(hook) = payload.hook_id else { return };
+        let Some((hook, feed)) = payload.hook_id.zip(feed_of_ping(payload)) else { return };
         let remove = |known: Option<Value>| {
             let mut known = known.filter(|known| known["hook_id"].as_u64() == Some(hook))?;
             known["removed_at"] = json!(now);
             Some(known)
         };
-        if let Err(error) = keep(self.archive.change_cursor(&feed_of_ping(payload), &remove)).await {
+        if let Err(error) = keep(self.archive.change_cursor(&feed, &remove)).await {
             tracing::warn!(error, "that a hook is gone cannot be kept");
         }
     }
 }
 
-fn feed_of_ping(payload: &Payload) -> String {
-    match (&payload.repository, &payload.organization) {
-        (Some(repository), _) => hook_feed(repository.id),
-        (None, Some(organization)) => organization_hook_feed(&organization.login),
-        (None, None) => "hook/app".to_owned(),
-    }
+/// None of an App's hook: its log is asked for with the App's own key.
+fn feed_of_ping(payload: &Payload) -> Option<String> {
+    let own = payload.repository.as_ref().map(|repository| hook_feed(repository.id));
+    own.or_else(|| Some(organization_hook_feed(&payload.organization.as_ref()?.login)))
 }
 
 /// The archive's cursor with what is known of a repository's hook: `hook_id`, `at`, and `removed_at` once it is gone.

@@ -256,6 +256,12 @@ pub(crate) fn count(status: &Value, what: &str) -> u64 {
     status["queues"].as_array().unwrap().iter().map(|queue| queue["counts"][what].as_u64().unwrap()).sum()
 }
 
+/// So many of both queues since they began.
+pub(crate) fn count_total(status: &Value, what: &str) -> u64 {
+    let queues = status["queues"].as_array().unwrap().iter();
+    queues.map(|queue| queue["counts"]["totals"][what].as_u64().unwrap()).sum()
+}
+
 /// Runs a command to its end.
 pub(crate) async fn finish(command: impl std::borrow::BorrowMut<Command>) -> Finished {
     finish_within(DEADLINE, command).await
