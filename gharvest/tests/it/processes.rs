@@ -48,9 +48,13 @@ async fn processes_redis_and_engine_killed_in_turn_end_in_an_equal_mirror() {
     let mut hits = 0;
     for (nth, program) in PROCESSES.into_iter().enumerate() {
         // A mirror takes few requests, so what was indexed counts as well.
-        let done = async || scene.requests() + count_total(&deployment.status(&scene).await, "finished");
-        let wanted = done().await + 60;
-        until("it works", async || done().await >= wanted).await;
+        let done = |status: &serde_json::Value| scene.requests() + count_total(status, "finished");
+        let wanted = done(&deployment.status(&scene).await) + 40;
+        until("it works, or all is done", async || {
+            let status = deployment.status(&scene).await;
+            done(&status) >= wanted || outstanding(&status) == 0
+        })
+        .await;
         running[nth].child.kill().await.unwrap();
         let left = outstanding(&deployment.status(&scene).await);
         println!("killed {program}: {left} jobs outstanding");
