@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use gharvest_archive::LedgerChange;
 use gharvest_downloader::fetch::{GraphqlFetcher, RestFetcher};
 use gharvest_github_simulator::{Change, Fault, GraphqlError, Rule, Truth, Withheld};
 use gharvest_model::{
@@ -16,7 +17,7 @@ use gharvest_model::{
     record::{Origin, RecordState},
 };
 use gharvest_queue::{Filter, Queue as _, QueueAdmin as _, Timing, Trigger};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::{
@@ -70,15 +71,28 @@ async fn records(world: &World) -> BTreeMap<u64, Record> {
     records
 }
 
-async fn verified_after(world: &World, then: Timestamp) -> bool {
+/// Has every item verified an hour ago.
+async fn age(world: &World) {
+    let verified_at = Timestamp::now() - SignedDuration::from_hours(1);
     let ledger = world.archive.ledger(world.id).await.unwrap();
-    ledger.numbers(NumberState::Present).all(|number| ledger.get(number).verified_at.is_some_and(|at| at >= then))
+    let change = |number| LedgerChange { number, state: NumberState::Present, verified_at };
+    let changes: Vec<LedgerChange> = ledger.numbers(NumberState::Present).map(change).collect();
+    world.archive.update_ledger(world.id, &changes).await.unwrap();
+    assert!(!is_verified(world).await);
+}
+
+/// Whether every item was verified since [`age`].
+async fn is_verified(world: &World) -> bool {
+    let aged = Timestamp::now() - SignedDuration::from_mins(30);
+    let ledger = world.archive.ledger(world.id).await.unwrap();
+    ledger.numbers(NumberState::Present).all(|number| ledger.get(number).verified_at.is_some_and(|at| at > aged))
 }
 
 #[tokio::test]
 async fn what_is_the_same_is_verified_for_a_tenth_of_a_call_and_stays_as_it_was() {
     let world = mirrored().await;
-    let (before, begun) = (records(&world).await, Timestamp::now());
+    let before = records(&world).await;
+    age(&world).await;
     let by_graphql = |records: &BTreeMap<u64, Record>| {
         records.values().filter(|record| record.origin.timeline == Some(Origin::Graphql)).count() as u64
     };
@@ -90,7 +104,7 @@ async fn what_is_the_same_is_verified_for_a_tenth_of_a_call_and_stays_as_it_was(
     let after = records(&world).await;
     assert_eq!(by_graphql(&after), told, "nothing was fetched that is the same");
     assert!(after.values().all(|record| record.revision == Revision(1)));
-    assert!(verified_after(&world, begun).await);
+    assert!(is_verified(&world).await);
     // What REST gave has ETags now, so it is asked for by REST, for nothing.
     let (rest, _) = rotate(&world).await;
     assert!(rest <= (ITEMS - told) / 2, "{rest}");
@@ -164,7 +178,7 @@ async fn what_differs_is_fetched_by_rest_and_counted() {
 #[tokio::test]
 async fn what_graphql_does_not_tell_is_fetched_and_ends_no_other_comparison() {
     let world = mirrored().await;
-    let begun = Timestamp::now();
+    age(&world).await;
     let control = &world.control;
     let keeps_back = Fault::Withhold { what: Withheld::Items(7), error: GraphqlError::ResourceLimits };
     control.inject(Rule::often(keeps_back, 1.0).on("#Threads"));
@@ -173,7 +187,7 @@ async fn what_graphql_does_not_tell_is_fetched_and_ends_no_other_comparison() {
     rotate(&world).await;
     assert!(control.fault_hits() > 5, "{}", control.fault_hits());
     control.clear_faults();
-    assert!(verified_after(&world, begun).await);
+    assert!(is_verified(&world).await);
     for (number, record) in records(&world).await {
         assert_eq!(record.revision, Revision(1), "#{number}");
         assert!(number % 7 > 0 || record.origin.timeline == Some(Origin::Rest), "#{number}");
@@ -205,11 +219,11 @@ async fn what_rest_gave_is_compared_where_its_etags_are_worth_nothing() {
     world.control.allow_token("another-token", "ann", 5_000);
     world.client = client(&world.simulator, "another-token");
     world.options.graphql = true;
-    let begun = Timestamp::now();
+    age(&world).await;
     let (rest, graphql) = rotate(&world).await;
     assert!(graphql as f64 <= 0.13 * ITEMS as f64, "{graphql} calls and points");
     assert!(rest <= ITEMS / 8, "{rest} calls by REST");
-    assert!(verified_after(&world, begun).await);
+    assert!(is_verified(&world).await);
     let after = records(&world).await;
     assert!(after.iter().all(|(number, record)| record.revision == before[number].revision));
     assert!(after.values().all(|record| record.origin.timeline == Some(Origin::Rest)), "nothing less than before");
@@ -218,20 +232,20 @@ async fn what_rest_gave_is_compared_where_its_etags_are_worth_nothing() {
 #[tokio::test]
 async fn threads_wait_for_graphql_s_budget_instead_of_going_by_rest() {
     let world = mirrored().await;
-    let begun = Timestamp::now();
+    age(&world).await;
     let limit = Fault::PrimaryLimit { reset_in_s: 1, status: 403 };
     // Behind the first portion, of which it has told something then.
     world.control.inject(Rule::once(limit).on("#Threads").after(1));
     let (rest, _) = rotate(&world).await;
     assert_eq!(world.control.fault_hits(), 1);
     assert!(rest <= ITEMS / 8, "{rest} calls by REST");
-    assert!(verified_after(&world, begun).await);
+    assert!(is_verified(&world).await);
 }
 
 #[tokio::test]
 async fn where_graphql_never_answers_threads_go_by_rest_in_the_end() {
     let world = mirrored().await;
-    let begun = Timestamp::now();
+    age(&world).await;
     let threads = Rule::often(Fault::Status { status: 502 }, 1.0).on("#Threads");
     world.control.inject(threads);
     let rest = RestFetcher::new(world.client.clone(), world.options.max_timeline_pages);
@@ -241,7 +255,7 @@ async fn where_graphql_never_answers_threads_go_by_rest_in_the_end() {
     work_by(&world, downloader(&world).with_fetcher(Arc::new(fetcher))).await;
     // Halved from the largest batch down, and given up.
     assert!((1..=16).contains(&world.control.fault_hits()), "{}", world.control.fault_hits());
-    assert!(verified_after(&world, begun).await);
+    assert!(is_verified(&world).await);
     assert!(records(&world).await.values().all(|record| record.origin.timeline == Some(Origin::Rest)));
     nothing(&world.differences().await);
 }
