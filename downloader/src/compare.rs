@@ -3,8 +3,9 @@
 //! What says the same is verified, and nothing is stored: the record keeps its ETags and what only REST gives. Some wait
 //! for GraphQL. All other jobs are settled as well, each with a follow-up that asks for the same item for another reason,
 //! so that it is fetched by itself like any other and never compared twice: a record never gets less than it had. That is
-//! what differs, and what GraphQL does not tell; what REST tells for nothing, because its ETags are still worth something; an item whose
-//! issue object a list gave meanwhile; one about which a webhook said something; a placeholder of a private twin.
+//! what differs, and what GraphQL does not tell; what REST tells for nothing, because its ETags are still worth something;
+//! an item whose issue object a list gave meanwhile; one about which a webhook said something; a placeholder of a private
+//! twin.
 //!
 //! Of a lease's records one is in memory at a time; their issue objects and review comments wait as compressed text.
 
@@ -103,7 +104,7 @@ impl Downloader {
         let changed_at = known.changed_at;
         // A long thread takes its time: not where other tasks wait for their turn.
         let is_same = tokio::task::spawn_blocking(move || same_content(&known, &record)).await;
-        if !is_same.unwrap_or(false) {
+        if !is_same.map_err(|error| Failure::Again(format!("the comparison ended unexpectedly: {error}")))? {
             return Ok(Round::Again);
         }
         self.account(&prepared, NumberState::Present).await?;

@@ -1,7 +1,8 @@
 //! Download jobs: from GitHub to the archive, and on to the index queue.
 //!
-//! A batch holds jobs of one repository. Jobs of items go through the flow of `item`, jobs of parts through `parts`
-//! (the repository's object and its short lists), `walk` (the lists of items) and `edits` (what edited texts said
+//! A batch holds jobs of one repository. Jobs of items go through the flow of `item`, those of the sweep's rotation
+//! through `compare` before it, jobs of parts through `parts` (the repository's object and its short lists), `walk` (the
+//! lists of items) and `edits` (what edited texts said
 //! before). What somebody waits for goes first, walks over everything last; when the turn is over, what is left goes
 //! back. A failure is judged by [`outcome::verdict`]: it concerns the job, the repository, or the whole
 //! queue; then everything in hand is given back and the queue pauses with the reason, so that a limit, a full disk or a

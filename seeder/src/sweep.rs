@@ -122,7 +122,8 @@ impl Sweep<'_> {
             timing: Timing::Now,
             reason: swept("moved"),
         };
-        Ok(self.queue.push(&[trigger], None).await.map(|_| ())?)
+        self.queue.push(&[trigger], None).await?;
+        Ok(())
     }
 
     async fn load<T: DeserializeOwned + Default>(&self, part: &str) -> Result<T, Failure> {

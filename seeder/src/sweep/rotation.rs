@@ -3,6 +3,8 @@
 //! Numbers have their turn in batches, each at its own time of the turn, so that many threads share what a request of
 //! GraphQL costs: the downloader compares them before it fetches what differs. Without GraphQL each number is a batch.
 
+use std::time::Duration;
+
 use gharvest_archive::ErrorKind;
 use gharvest_github::{Purpose, cost_again};
 use gharvest_model::{ItemId, Lane, job::reason::ROTATION, ledger::NumberState};
@@ -50,7 +52,7 @@ impl Sweep<'_> {
     /// The items whose time has come, as far as the budget allows: the others' comes later. It begins with the first look.
     async fn due(&mut self, place: &mut Place) -> Result<Vec<u64>, Failure> {
         let ledger = self.archive.ledger(self.tracked.id).await?;
-        let (highest, turn) = (ledger.highest(), self.pace.period * ROTATIONS);
+        let (highest, turn) = (ledger.highest(), self.pace.period.saturating_mul(ROTATIONS));
         let size = if self.pace.by_graphql { BATCH } else { 1 };
         // Who did not run for longer makes up for one turn.
         let mut at = place.at.unwrap_or(self.now).max(earlier(self.now, turn));
@@ -59,7 +61,8 @@ impl Sweep<'_> {
             let first = place.number % highest;
             // Where one batch ends does not depend on where another did: each has the same time in every turn.
             let last = ((first / size + 1) * size).min(highest);
-            let time = later(at, turn.mul_f64((last - first) as f64 / highest as f64));
+            let taken = turn.as_secs_f64() * (last - first) as f64 / highest as f64;
+            let time = later(at, Duration::try_from_secs_f64(taken).unwrap_or(Duration::MAX));
             if time > self.now {
                 break;
             }

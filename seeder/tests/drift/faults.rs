@@ -117,3 +117,12 @@ async fn what_a_probe_does_not_tell_is_downloaded_and_hides_nothing() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_period_longer_than_time_itself_only_makes_the_sweep_slow() {
+    let mut world = World::mirrored(Setting { items: 12, period: i64::MAX, ..Setting::default() }).await;
+    world.look(0).await;
+    world.look(HOUR).await;
+    let place = world.archive.part(world.id, "sweep-rotation").await.unwrap().expect("the rotation has begun");
+    assert_eq!(place["number"], 0, "{place}");
+}

@@ -1,7 +1,7 @@
 //! Archived threads by GraphQL, to be compared: many in one request, and nothing of them by REST.
 //!
 //! What GraphQL cannot tell is left to who asked. While it tells nothing at all, or its budget is used up, threads wait for
-//! it: by REST they would cost thirty times as much, and nobody reckons with that. After an hour of silence they do not.
+//! it: by REST they would cost fifty times as much, and nobody reckons with that. After an hour of silence they do not.
 
 use std::collections::BTreeSet;
 
