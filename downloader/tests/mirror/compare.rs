@@ -20,18 +20,13 @@ use gharvest_queue::{Filter, Queue as _, QueueAdmin as _, Timing, Trigger};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::{
-    edges::{downloader, work_by},
-    world::{World, client, github, nothing},
-};
+use crate::world::{World, client, github, nothing};
 
 const ITEMS: u64 = 120;
 
 /// A mirror by GraphQL.
 async fn mirrored() -> World {
-    let mut world = World::on(github(ITEMS)).await;
-    world.options.graphql = true;
-    world.options.worker.batch = 400;
+    let world = World::on(github(ITEMS)).await.with_graphql();
     world.track().await;
     world.work().await;
     world.queue.purge(QueueName::Index, &Filter::default()).await.unwrap();
@@ -203,7 +198,7 @@ async fn what_differs_is_fetched_also_where_a_turn_has_time_for_nothing_more() {
         world.control.change(&world.name, change).unwrap();
     }
     push_all(&world).await;
-    work_by(&world, downloader(&world).with_turn(Duration::ZERO)).await;
+    world.work_by(world.downloader().with_turn(Duration::ZERO)).await;
     nothing(&world.differences().await);
 }
 
@@ -252,7 +247,7 @@ async fn where_graphql_never_answers_threads_go_by_rest_in_the_end() {
     // Whoever waits for an hour comes to the same.
     let fetcher = GraphqlFetcher::new(world.client.clone(), rest).with_patience(Duration::from_millis(1));
     push_all(&world).await;
-    work_by(&world, downloader(&world).with_fetcher(Arc::new(fetcher))).await;
+    world.work_by(world.downloader().with_fetcher(Arc::new(fetcher))).await;
     // Halved from the largest batch down, and given up.
     assert!((1..=16).contains(&world.control.fault_hits()), "{}", world.control.fault_hits());
     assert!(is_verified(&world).await);

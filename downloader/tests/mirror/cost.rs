@@ -6,14 +6,10 @@ use std::{
     time::Duration,
 };
 
-use gharvest_downloader::{
-    Downloader,
-    plan::{Way, plan},
-};
+use gharvest_downloader::plan::{Way, plan};
 use gharvest_github_simulator::{Change, Fault, Rule, Truth};
 use gharvest_model::{ItemId, Lane, QueueName, Revision, Subject, record::Origin};
 use gharvest_queue::Queue as _;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     kill::KillingQueue,
@@ -26,9 +22,7 @@ const ITEMS: u64 = 300;
 
 #[tokio::test]
 async fn a_first_mirror_costs_about_a_tenth_of_a_call_or_point_an_item() {
-    let mut world = World::on(github(ITEMS)).await;
-    world.options.graphql = true;
-    world.options.worker.batch = 400;
+    let world = World::on(github(ITEMS)).await.with_graphql();
     world.track().await;
     world.work().await;
     nothing_but_lossy(&world).await;
@@ -42,9 +36,7 @@ async fn a_first_mirror_costs_about_a_tenth_of_a_call_or_point_an_item() {
 
 #[tokio::test]
 async fn a_walk_pushes_its_numbers_in_few_steps_so_that_leases_are_large() {
-    let mut world = World::on(github(ITEMS)).await;
-    world.options.graphql = true;
-    world.options.worker.batch = 400;
+    let world = World::on(github(ITEMS)).await.with_graphql();
     world.track().await;
     let counting = KillingQueue::never(Arc::clone(&world.queue) as _);
     world.work_with(Arc::clone(&counting) as _, |counts| counts.outstanding() == 0).await;
@@ -57,30 +49,21 @@ async fn a_walk_pushes_its_numbers_in_few_steps_so_that_leases_are_large() {
 #[tokio::test]
 async fn a_turn_that_is_over_gives_back_what_is_to_be_fetched_again() {
     const AGAIN: u64 = 12;
-    let mut world = World::on(github(60)).await;
-    world.options.graphql = true;
-    world.options.worker.batch = 400;
+    let world = World::on(github(60)).await.with_graphql();
     world.track().await;
     world.work().await;
     let pushed = world.queue.push_range(QueueName::Download, world.id, 1..=AGAIN, Lane::Backfill).await.unwrap();
     assert_eq!(pushed.new, AGAIN);
     let counting = KillingQueue::never(Arc::clone(&world.queue) as _);
-    let downloader =
-        Downloader::new(Arc::clone(&counting) as _, world.archive.clone(), world.client.clone(), world.options.clone());
-    let shutdown = CancellationToken::new();
-    let (queue, worker) = (Arc::clone(&counting) as _, world.options.worker.clone());
-    let handler = Arc::new(downloader.with_turn(Duration::ZERO));
-    let running = gharvest_worker::run(queue, handler, worker, shutdown.clone());
-    world.until(|counts| counts.outstanding() == 0, running, shutdown).await;
+    let downloader = Arc::new(world.downloader().with_turn(Duration::ZERO));
+    world.work_on(Arc::clone(&counting) as _, &downloader, |counts| counts.outstanding() == 0).await;
     let leases = counting.leases.load(Ordering::SeqCst);
     assert!(leases >= AGAIN / 2, "{leases} leases: live work waited for all {AGAIN} items");
 }
 
 #[tokio::test]
 async fn what_came_by_graphql_is_paid_for_once_when_it_is_fetched_again() {
-    let mut world = World::on(github(60)).await;
-    world.options.graphql = true;
-    world.options.worker.batch = 400;
+    let world = World::on(github(60)).await.with_graphql();
     world.track().await;
     world.work().await;
     let numbers = world.control.truth_numbers(&world.name);

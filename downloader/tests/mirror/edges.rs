@@ -8,7 +8,6 @@ use std::{
 use futures::{StreamExt, stream};
 use gharvest_archive::{Hint, LedgerChange};
 use gharvest_downloader::{
-    Downloader,
     fetch::{Answers, Fetcher, RestFetcher, Wanted},
     track,
 };
@@ -443,17 +442,6 @@ impl Fetcher for Noting {
     }
 }
 
-pub(crate) fn downloader(world: &World) -> Downloader {
-    Downloader::new(Arc::clone(&world.queue) as _, world.archive.clone(), world.client.clone(), world.options.clone())
-}
-
-pub(crate) async fn work_by(world: &World, downloader: Downloader) {
-    let shutdown = CancellationToken::new();
-    let (queue, worker) = (Arc::clone(&world.queue), world.options.worker.clone());
-    let running = gharvest_worker::run(queue, Arc::new(downloader), worker, shutdown.clone());
-    world.until(|counts| counts.outstanding() == 0, running, shutdown).await;
-}
-
 #[tokio::test]
 async fn what_somebody_waits_for_goes_before_a_walk_of_the_same_batch() {
     let world = World::new(12).await;
@@ -465,7 +453,7 @@ async fn what_somebody_waits_for_goes_before_a_walk_of_the_same_batch() {
     let noting = Noting { rest, control: world.control.clone(), fetched: Arc::clone(&fetched) };
     world.push(Subject::part(world.id, part::ITEMS), Lane::Manual).await;
     world.push(Subject::item(world.id, 1), Lane::Webhook).await;
-    work_by(&world, downloader(&world).with_fetcher(Arc::new(noting))).await;
+    world.work_by(world.downloader().with_fetcher(Arc::new(noting))).await;
     assert!(pages(&world.control) > before);
     assert_eq!(fetched.lock().unwrap().first(), Some(&(1, before)));
 }
@@ -476,7 +464,7 @@ async fn a_walk_that_stops_after_each_page_comes_to_its_end() {
     world.options.graphql = true;
     world.options.worker.batch = 400;
     world.track().await;
-    work_by(&world, downloader(&world).with_turn(Duration::ZERO)).await;
+    world.work_by(world.downloader().with_turn(Duration::ZERO)).await;
     nothing(&world.differences().await);
     assert_eq!(world.without_index_job().await, Vec::<u64>::new());
 }
@@ -513,7 +501,7 @@ async fn tries_until_buried(before: Option<(NumberState, Timestamp)>, panics: bo
     let deadly = Arc::new(Deadly { fetches: Semaphore::new(0), panics });
     let mut worker = world.options.worker.clone();
     worker.workers = 10;
-    let downloader = Arc::new(downloader(&world).with_fetcher(Arc::clone(&deadly) as _));
+    let downloader = Arc::new(world.downloader().with_fetcher(Arc::clone(&deadly) as _));
     let running = gharvest_worker::run(Arc::clone(&world.queue) as _, downloader, worker, CancellationToken::new());
     let running = tokio::spawn(running);
     let mut entries = Vec::new();

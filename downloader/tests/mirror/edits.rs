@@ -7,7 +7,6 @@ use std::{
 
 use gharvest_archive::LedgerChange;
 use gharvest_downloader::{
-    Downloader,
     deletions::set_policy,
     fetch::{Answers, Fetcher, RestFetcher, Wanted},
 };
@@ -19,7 +18,6 @@ use gharvest_model::{
 use gharvest_queue::QueueAdmin as _;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
 use crate::world::{MIRRORED, World, nothing};
 
@@ -58,17 +56,6 @@ async fn keeping_questions(items: u64) -> World {
     let github = Github::generated(1, MIRRORED.parse().unwrap(), items);
     let options = Options { keep_graphql: true, ..Options::unlimited() };
     World::on(Arc::new(Simulator::start(github, options).unwrap())).await
-}
-
-async fn work_by(world: &World, downloader: Downloader) {
-    let shutdown = CancellationToken::new();
-    let (queue, worker) = (Arc::clone(&world.queue), world.options.worker.clone());
-    let running = gharvest_worker::run(queue, Arc::new(downloader), worker, shutdown.clone());
-    world.until(|counts| counts.outstanding() == 0, running, shutdown).await;
-}
-
-fn downloader(world: &World) -> Downloader {
-    Downloader::new(Arc::clone(&world.queue) as _, world.archive.clone(), world.client.clone(), world.options.clone())
 }
 
 /// A pull request with a comment and a review comment, and these.
@@ -286,7 +273,7 @@ async fn an_item_of_a_webhook_that_is_leased_with_the_walk_is_fetched_first() {
     });
     world.push(Subject::part(world.id, part::EDITS), Lane::Reconcile).await;
     world.push(Subject::item(world.id, number), Lane::Webhook).await;
-    work_by(&world, downloader(&world).with_fetcher(Arc::clone(&watching) as _)).await;
+    world.work_by(world.downloader().with_fetcher(Arc::clone(&watching) as _)).await;
     assert_eq!(*watching.before.lock().unwrap(), [(number, 0)]);
     assert_eq!(asked(&world.control).0, 1, "the walk came afterwards");
 }
@@ -304,7 +291,7 @@ async fn a_walk_whose_turn_is_over_gives_its_place_back_and_goes_on() {
     world.track().await;
     world.work().await;
     world.push(Subject::part(world.id, part::EDITS), Lane::Reconcile).await;
-    work_by(&world, downloader(&world).with_turn(Duration::ZERO)).await;
+    world.work_by(world.downloader().with_turn(Duration::ZERO)).await;
     let portions = items.len().div_ceil(gharvest_github::EDITS_AT_ONCE);
     assert!(portions > 1, "{} items", items.len());
     let (turns, requests) = asked(&world.control);

@@ -7,14 +7,9 @@ use std::{
     time::Duration,
 };
 
-use gharvest_downloader::{
-    Downloader,
-    fetch::{GraphqlFetcher, RestFetcher},
-};
+use gharvest_downloader::fetch::{GraphqlFetcher, RestFetcher};
 use gharvest_github_simulator::{Change, Control, Exchange, Fault, GraphqlError, Options, Rule, Simulator, Withheld};
 use gharvest_model::{ItemId, Lane, QueueName, Subject, record::Origin};
-use gharvest_queue::Counts;
-use tokio_util::sync::CancellationToken;
 
 use crate::world::{MIRRORED, World, nothing};
 
@@ -72,19 +67,7 @@ async fn mirror(simulator: &Arc<Simulator>, rules: Vec<Rule>) -> Mirrored {
 async fn work_without_patience(world: &World) {
     let rest = RestFetcher::new(world.client.clone(), world.options.max_timeline_pages);
     let fetcher = GraphqlFetcher::new(world.client.clone(), rest).with_patience(Duration::ZERO);
-    let downloader = Arc::new(downloader(world).with_fetcher(Arc::new(fetcher)));
-    work_by(world, &downloader, |counts| counts.outstanding() == 0).await;
-}
-
-fn downloader(world: &World) -> Downloader {
-    Downloader::new(Arc::clone(&world.queue) as _, world.archive.clone(), world.client.clone(), world.options.clone())
-}
-
-async fn work_by(world: &World, downloader: &Arc<Downloader>, done: impl Fn(&Counts) -> bool) {
-    let shutdown = CancellationToken::new();
-    let (queue, worker) = (Arc::clone(&world.queue), world.options.worker.clone());
-    let running = gharvest_worker::run(queue, Arc::clone(downloader) as _, worker, shutdown.clone());
-    world.until(done, running, shutdown).await;
+    world.work_by(world.downloader().with_fetcher(Arc::new(fetcher))).await;
 }
 
 /// The items whose timelines came by GraphQL.
@@ -185,8 +168,8 @@ async fn while_graphql_is_away_backfills_wait_and_live_work_goes_on() {
     world.options.worker.batch = 400;
     world.options.worker.workers = 1;
     world.track().await;
-    let downloader = Arc::new(downloader(&world));
-    work_by(&world, &downloader, |_| control.fault_hits() >= ASKED).await;
+    let downloader = Arc::new(world.downloader());
+    world.work_on(Arc::clone(&world.queue) as _, &downloader, |_| control.fault_hits() >= ASKED).await;
     let waiting = world.counts(QueueName::Download).await.outstanding();
     assert!(waiting > ITEMS / 2, "{waiting} wait");
     let by_rest = timelines(&control);
@@ -196,7 +179,7 @@ async fn while_graphql_is_away_backfills_wait_and_live_work_goes_on() {
     let number = *control.truth_numbers(&world.name).last().unwrap();
     world.push(Subject::item(world.id, number), Lane::Webhook).await;
     world.clock.advance(Duration::from_secs(61));
-    work_by(&world, &downloader, |_| timelines(&control) > by_rest).await;
+    world.work_on(Arc::clone(&world.queue) as _, &downloader, |_| timelines(&control) > by_rest).await;
     let item = ItemId { repository: world.id, number };
     assert!(world.archive.record(item).await.unwrap().is_some());
     let counts = world.counts(QueueName::Download).await;

@@ -6,7 +6,7 @@ use gharvest_archive::{
     Archive,
     store::{self, Store, faulty::FaultyStore},
 };
-use gharvest_downloader::{Options, track};
+use gharvest_downloader::{Downloader, Options, track};
 use gharvest_github::{Client, Config};
 use gharvest_github_simulator::{Control, Options as GithubOptions, Simulator, Truth, World as Github};
 use gharvest_model::{
@@ -138,6 +138,36 @@ impl World {
             self.options.clone(),
             shutdown.clone(),
         );
+        self.until(done, running, shutdown).await;
+    }
+
+    /// The same settings with GraphQL, and leases as large as they usually are.
+    pub(crate) fn with_graphql(mut self) -> Self {
+        self.options.graphql = true;
+        self.options.worker.batch = 400;
+        self
+    }
+
+    pub(crate) fn downloader(&self) -> Downloader {
+        Downloader::new(Arc::clone(&self.queue) as _, self.archive.clone(), self.client.clone(), self.options.clone())
+    }
+
+    /// Works by this downloader until nothing is left to do.
+    pub(crate) async fn work_by(&self, downloader: Downloader) {
+        let done = |counts: &Counts| counts.outstanding() == 0;
+        self.work_on(Arc::clone(&self.queue) as _, &Arc::new(downloader), done).await;
+    }
+
+    /// The same through a view of the queue, until the counts of the download queue are as wanted.
+    pub(crate) async fn work_on(
+        &self,
+        queue: Arc<dyn Queue>,
+        downloader: &Arc<Downloader>,
+        done: impl Fn(&Counts) -> bool,
+    ) {
+        let shutdown = CancellationToken::new();
+        let worker = self.options.worker.clone();
+        let running = gharvest_worker::run(queue, Arc::clone(downloader) as _, worker, shutdown.clone());
         self.until(done, running, shutdown).await;
     }
 
